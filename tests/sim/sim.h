@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tests/sim/sim.h: a whole cluster in one thread: fake clock, seeded scheduler, network and disks. It implements
+ * struct runtime_ops, struct net_ops and struct disk_ops, so the code under test is the shipped code.
+ *
+ * One event at a time: a message, a due timer, a work item, a frame, a close. The next event is drawn by seed among those
+ * that may happen; each event is folded into the trace hash (kind, node, core, virtual time), so that the same seed gives
+ * the same hash. Faults strike by probability per event and are counted; a run that expects a fault to strike asserts
+ * its count. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "node/base/rng.h"
+#include "node/runtime/core.h"
+#include "node/runtime/disk.h"
+#include "node/runtime/net.h"
+
+enum sim_fault {
+    SIM_FRAME_LOST,      /* the frame vanishes and the connection is cut soon after */
+    SIM_FRAME_DELAYED,   /* 50 ms to 3 s */
+    SIM_FRAME_REORDERED, /* overtaken by a later one of the same connection */
+    SIM_CONN_CUT,        /* closed at both ends, frames in flight lost */
+    SIM_PARTITION,       /* two nodes cannot reach each other for a while */
+    SIM_CRASH,           /* a node loses power: memory gone, disk keeps what was synced and a part of the rest */
+    SIM_WRITE_TORN,      /* at a crash: an unsynced write survives in part */
+    SIM_WRITE_DROPPED,   /* at a crash: an unsynced write is gone */
+    SIM_NAME_DROPPED,    /* at a crash: an unsynced create, rename or unlink is undone */
+    SIM_FAULT_COUNT
+};
+extern const char *const sim_fault_names[SIM_FAULT_COUNT];
+
+struct sim_options {
+    uint64_t seed;
+    unsigned nodes_count;    /* at most 9 */
+    unsigned cores_per_node; /* at most 4 */
+    double fault_rate[SIM_FAULT_COUNT]; /* probability per frame, event or crash-time write; 0 turns it off */
+};
+
+struct sim;
+struct sim_node; /* its disk survives crashes, its runtime does not */
+
+struct sim *sim_new(const struct sim_options *options);
+void sim_free(struct sim *sim);
+struct rng *sim_rng(struct sim *sim); /* for the workload: same seed, same run */
+
+/* Address of a node as net_dial takes it: "n0:1". */
+const char *sim_addr(struct sim *sim, unsigned node);
+/* A fresh runtime on the node's surviving disk. boot is called by the harness after it (opens the shipped parts). */
+struct runtime *sim_start(struct sim *sim, unsigned node);
+/* Power cut: every pending event of the node is dropped, its connections close at the peers, the disk settles. The shipped
+ * objects' memory is freed by `drop`, which the harness gives: it must free without any I/O. */
+void sim_crash(struct sim *sim, unsigned node);
+bool sim_is_up(struct sim *sim, unsigned node);
+struct disk *sim_disk(struct sim *sim, unsigned node); /* usable while the node is up */
+
+/* Runs one event; false when nothing is pending (then time may be advanced by a timer only). */
+bool sim_step(struct sim *sim);
+/* Runs until done(ctx) or until virtual time passes limit_ms; false at the limit. */
+bool sim_run(struct sim *sim, bool (*done)(void *ctx), void *ctx, uint64_t limit_ms);
+uint64_t sim_now_ms(struct sim *sim);
+uint64_t sim_trace_hash(struct sim *sim);
+uint64_t sim_fault_total(struct sim *sim, enum sim_fault fault);
+void sim_set_faults(struct sim *sim, bool on); /* off: heal everything, e.g. before the final check */
+
+/* The same disk alone, for crash tests of one module: power is cut at the n-th write, sync, rename, unlink or create. */
+struct sim_disk;
+struct sim_disk *sim_disk_new(uint64_t seed);
+void sim_disk_free(struct sim_disk *d);
+struct disk *sim_disk_as_disk(struct sim_disk *d);
+void sim_disk_cut_at(struct sim_disk *d, uint64_t call); /* 0: never; from that call on every call gives ERR_IO */
+uint64_t sim_disk_calls(const struct sim_disk *d);
+void sim_disk_restart(struct sim_disk *d); /* settles what was unsynced by seed: kept, torn or dropped; clears the cut */
+void sim_disk_fail_at(struct sim_disk *d, uint64_t call, int os_errno); /* that one call fails with EIO, ENOSPC... */

@@ -56,6 +56,10 @@ struct write_op {
     size_t charged_bytes;
 };
 void distributor_write(struct distributor *d, struct write_op *op);
+/* For store_set_log: this node's own log is durable up to position (ctx is the distributor of the store's core). */
+void distributor_on_durable(struct store *store, uint64_t position, enum status status, const struct err *err, void *ctx);
+/* For peers_handle(FRAME_WRITE): ctx is the distributor. */
+void distributor_on_frame(struct peer_request *req, struct sv payload, void *ctx);
 /* Fails every op under way with WRITE_UNAVAILABLE (shut-down). */
 void distributor_stop(struct distributor *d);
 /* cairn_ingest_samples_total{verdict}, cairn_ingest_parts_total{to}, cairn_ingest_resends_total, ... */

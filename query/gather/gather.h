@@ -32,6 +32,10 @@ MUST_USE enum status gather_new(struct core *core, const struct gather_options *
 void gather_stop(struct gather *g);
 void gather_free(struct gather *g);
 
+/* For peers_handle(FRAME_FRAGMENT) and (FRAME_SERIES): ctx is the gather. */
+void gather_on_fragment(struct peer_request *req, struct sv payload, void *ctx);
+void gather_on_series(struct peer_request *req, struct sv payload, void *ctx);
+
 struct gather_query {
     /* given; strings are copied */
     struct sv text;

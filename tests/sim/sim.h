@@ -63,7 +63,8 @@ struct runtime *sim_start(struct sim *sim, unsigned node);
 /* Power cut: every pending event of the node is dropped, its connections close at the peers, the
  * disk settles. Not from an event of the node itself; no-op when it is down. The harness frees the
  * memory of the shipped objects afterwards. They may still stop timers, close files and connections
- * while they go, none of which has any effect, until sim_free. */
+ * while they go (with core_set_current on the dead core, which stays valid until sim_free), none of
+ * which has any effect. */
 void sim_crash(struct sim *sim, unsigned node);
 /* The process ends (exit or kill -9) and the power stays on: like sim_crash, but nothing is lost
  * from the disk and `crashed` is not called. */
@@ -84,10 +85,10 @@ uint64_t sim_now_ms(struct sim *sim);
 uint64_t sim_events(struct sim *sim);
 uint64_t sim_trace_hash(struct sim *sim);
 uint64_t sim_fault_total(struct sim *sim, enum sim_fault fault);
-void sim_set_faults(struct sim *sim,
-                    bool on); /* off: heal everything, e.g. before the final check */
-void sim_partition(struct sim *sim, unsigned a, unsigned b,
-                   uint64_t duration_ms); /* by plan; counted too */
+/* off: heals everything, e.g. before the final check */
+void sim_set_faults(struct sim *sim, bool on);
+/* By plan instead of by seed; counted too. */
+void sim_partition(struct sim *sim, unsigned a, unsigned b, uint64_t duration_ms);
 
 /* The same disk alone, for crash tests of one module: power is cut at the n-th write, truncate,
  * sync, rename, unlink, create, mkdir or sync_dir. The call that is cut fails, and yet may have
@@ -98,11 +99,11 @@ struct sim_disk;
 struct sim_disk *sim_disk_new(uint64_t seed);
 void sim_disk_free(struct sim_disk *d);
 struct disk *sim_disk_as_disk(struct sim_disk *d);
-void sim_disk_cut_at(struct sim_disk *d,
-                     uint64_t call); /* 0: never; from that call on every call gives ERR_IO */
+/* 0: never; from that call on every call gives ERR_IO */
+void sim_disk_cut_at(struct sim_disk *d, uint64_t call);
 uint64_t sim_disk_calls(const struct sim_disk *d);
 /* Settles what was unsynced by seed: kept, torn or dropped; clears the cut. Files open before it
  * give ERR_IO, but must still be closed before sim_disk_free, or never. */
 void sim_disk_restart(struct sim_disk *d);
-void sim_disk_fail_at(struct sim_disk *d, uint64_t call,
-                      int os_errno); /* that one call fails with EIO, ENOSPC... */
+/* That one call fails with EIO, ENOSPC...; a write that fails may have happened in part. */
+void sim_disk_fail_at(struct sim_disk *d, uint64_t call, int os_errno);

@@ -109,7 +109,7 @@ static enum status sim_rename(struct disk *disk, const char *from, const char *t
     struct sim_inode *from_dir = sim_path_parent(d, from, &from_name);
     struct sim_inode *inode = from_dir == NULL ? NULL : sim_names_find(&from_dir->names, from_name);
     struct sim_inode *to_dir = sim_path_parent(d, to, &to_name);
-    if (inode == NULL || to_dir == NULL) return err_set(err, ERR_IO, ENOENT, "%s to %s", from, to);
+    if (inode == NULL || to_dir == NULL) return err_set(err, ERR_UNAVAILABLE, ENOENT, "%s to %s", from, to);
     struct sim_inode *old = sim_names_find(&to_dir->names, to_name);
     if (old == inode) return OK;
     if (old != NULL && old->is_dir != inode->is_dir)
@@ -128,7 +128,7 @@ static enum status sim_unlink(struct disk *disk, const char *path, struct err *e
     struct sim_inode *dir = sim_path_parent(d, path, &name);
     struct sim_inode *inode = dir == NULL ? NULL : sim_names_find(&dir->names, name);
     if (inode == NULL) return OK;
-    if (inode->names.count > 0) return err_set(err, ERR_IO, ENOTEMPTY, "%s", path);
+    if (inode->is_dir) return err_set(err, ERR_IO, EISDIR, "%s", path);
     TRY(disk_count(d, SIM_DISK_NAME, 0, path, err));
     sim_change_add(d, place_new(dir, name), (struct sim_place){0}, NULL);
     return disk_end(d, path, err);

@@ -62,7 +62,7 @@ void sim_timers_changed(struct core *c) {
     struct heap_node *first = heap_peek(&c->timers);
     bool was_due = core->timer_is_due;
     core->timer_is_due = false;
-    if (first == NULL) {
+    if (first == NULL || first->key == UINT64_MAX) { /* never */
         sim_agenda_drop(sim, &core->timer_due);
     } else {
         uint64_t due_ns =

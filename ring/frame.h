@@ -18,11 +18,10 @@ enum { FRAME_HEADER_BYTES = 64, FRAME_PROTOCOL = 1, FRAME_LAST = 1, FRAME_ERROR 
 enum frame_type {
     FRAME_HELLO = 1,    /* first on every connection, both ways */
     FRAME_REPLY = 2,    /* answers the request id; several parts, the last with FRAME_LAST */
-    FRAME_WRITE = 3,    /* ingest: columns for shards of the receiver */
-    FRAME_LABELS = 4,   /* ingest: labels that the receiver of a WRITE asked for */
-    FRAME_FRAGMENT = 5, /* query: evaluate on these shards */
-    FRAME_SERIES = 6,   /* query: series, label names, label values, metadata */
-    FRAME_CANCEL = 7,   /* the request id is no longer waited for */
+    FRAME_WRITE = 3,    /* ingest: columns for shards of the receiver, with labels where it asked for them */
+    FRAME_FRAGMENT = 4, /* query: evaluate on these shards */
+    FRAME_SERIES = 5,   /* query: series, label names, label values, metadata */
+    FRAME_CANCEL = 6,   /* the request id is no longer waited for */
     FRAME_TYPE_COUNT
 };
 struct frame {

@@ -31,9 +31,12 @@ size_t labels_count(struct sv canonical);
 struct sv labels_get(struct sv canonical, struct sv name);
 /* Sorts in place by name and writes canonical bytes without empty values. ERR_CONFLICT naming a repeated name. */
 enum status labels_encode(struct label *labels, size_t count, struct buf *out, struct err *err) MUST_USE;
-/* {a="b", c="d"} with the metric name in front, as Prometheus prints it. */
+/* name{a="b", c="d"} with the metric name in front, as Prometheus prints a metric. */
 void labels_print(struct sv canonical, struct buf *out);
 void label_list_print(const struct label *labels, size_t count, struct buf *out);
+/* {__name__="name", a="b"}: labels.Labels.String() of Prometheus, as in error texts. */
+void label_list_print_braces(const struct label *labels, size_t count, struct buf *out);
+void label_put_quoted(struct buf *out, struct sv s); /* Go's strconv.Quote */
 int label_list_cmp(const struct label *a, size_t a_count, const struct label *b, size_t b_count); /* labels.Compare */
 
 bool label_name_valid(struct sv name);  /* UTF-8, not empty */

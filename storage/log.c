@@ -51,6 +51,8 @@ enum status log_open(struct runtime *rt, const struct log_options *options, log_
         return err_set(err, ERR_LIMIT, 0, "log: the directory's name is longer than %d bytes",
                        DIR_BYTES_MAX);
     }
+    struct err unwanted;
+    if (err == NULL) err = &unwanted;
     struct log *log = calloc(1, sizeof *log);
     if (log == NULL) return err_set(err, ERR_NOMEM, 0, "log: not enough memory");
     log->rt = rt;
@@ -146,7 +148,8 @@ static void log_fail(struct log *log, const struct err *err) {
     err_prefix(&log->failure, "log: closed for writing until the next start");
     log->state = LOG_FAILED;
     atomic_store_explicit(&log->failed, true, memory_order_release);
-    log_errorf("err", "%s", log->failure.msg, "the log cannot be written; nothing is taken any more");
+    log_errorf("the log cannot be written; nothing is taken any more", "err", "%s",
+               log->failure.msg);
     metric_add(log->metrics.writes_failed, 1);
     if (timer_is_armed(&log->sync_timer)) timer_stop(&log->sync_timer);
     file_close(log->file);

@@ -77,7 +77,7 @@ static void scan_damage(struct log_scan *s, uint64_t offset, const char *what, u
     err_set(&damage, ERR_CORRUPT, 0, "log: %s/log-%016" PRIx64 ": offset %" PRIu64 ": %s%s",
             s->log->dir, s->first_frame, offset, what, frames);
     if (s->damages == 0) s->first_damage = damage;
-    if (s->damages < DAMAGE_LINES_MAX) log_errorf("err", "%s", damage.msg, "the log is damaged");
+    if (s->damages < DAMAGE_LINES_MAX) log_errorf("the log is damaged", "err", "%s", damage.msg);
     s->damages++;
     metric_add(s->log->metrics.corruptions, 1);
 }

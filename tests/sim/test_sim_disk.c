@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The disk alone: what a power cut may and may not do. */
+#include <assert.h>
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <string.h>
@@ -218,7 +219,7 @@ Test(sim_disk, chains_of_names_stay_whole) {
         bool synced = seed % 2 == 0;
         if (synced) cr_assert(disk_sync_dir(d, "to", NULL) == OK);
         sim_disk_restart(sd);
-        unsigned count = disk_exists(d, "from/a") + disk_exists(d, "from/b") + disk_exists(d, "to/c");
+        int count = disk_exists(d, "from/a") + disk_exists(d, "from/b") + disk_exists(d, "to/c");
         cr_assert(count <= 1, "seed %lu", seed);
         cr_assert(!synced || content_is(d, "to/c", "abc"), "seed %lu", seed);
         sim_disk_free(sd);

@@ -14,10 +14,11 @@
 struct ack_member {
     node_id node;
     uint64_t sent, durable;
+    enum status failed;     /* not OK: the stream broke, nothing more will become durable */
     struct list_node waits; /* of struct ack_need, in order of position */
 };
 struct ack_board {
-    struct ack_member members[RING_NODES_MAX > 64 ? 64 : RING_NODES_MAX];
+    struct ack_member members[64];
     unsigned members_count;
 };
 struct ack_need { /* private */
@@ -41,5 +42,7 @@ void ack_wait_commit(struct ack_wait *wait);
 void ack_wait_cancel(struct ack_wait *wait); /* done will not run */
 /* The member is durable up to position; runs done of the waits that this completes, in order. */
 void ack_progress(struct ack_board *board, unsigned member, uint64_t position);
-/* The member's stream broke (log closed, follower lost): its waits end with status; later ones as well until it is added anew. */
+/* The member's stream broke (log closed, follower lost): its waits end with status. A caller asks ack_member_failed before
+ * it begins a wait that needs the member; a wait begun all the same stays open until it is cancelled. */
 void ack_fail(struct ack_board *board, unsigned member, enum status status, const struct err *err);
+enum status ack_member_failed(const struct ack_board *board, unsigned member);

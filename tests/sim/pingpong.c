@@ -51,7 +51,8 @@ static void link_on_opened(struct conn *c, void *ctx) {
     assert(c == l->conn && core_is_current(c->core) && l->dialled && !l->opened);
     l->opened = true;
     l->app->world->opened++;
-    for (int i = 0; i < 3; i++) link_send(l, l->next_id++);
+    for (int i = 0; i < 3; i++)
+        link_send(l, l->next_id++);
 }
 
 static void link_on_closed(struct conn *c, void *ctx, const char *why) {
@@ -93,7 +94,8 @@ static void app_redial(struct timer *t) {
     assert(app->out == NULL && core_is_current(app->rt->cores[1]));
     app->out = link_new(app);
     app->out->dialled = true;
-    app->out->conn = net_dial(app->rt->cores[1], sv_from(sim_addr(app->world->sim, peer)), &link_events, app->out);
+    app->out->conn = net_dial(app->rt->cores[1], sv_from(sim_addr(app->world->sim, peer)),
+                              &link_events, app->out);
 }
 
 static void app_beat(struct timer *t) {
@@ -102,8 +104,10 @@ static void app_beat(struct timer *t) {
     assert(core_is_current(core) && core_mono_ns(core) >= app->beat_due_ns); /* never early */
     struct rng *rng = sim_rng(app->world->sim);
     if (app->out != NULL && app->out->opened) {
-        if (rng_below(rng, 200) == 0) conn_close(app->out->conn);
-        else link_send(app->out, app->out->next_id++);
+        if (rng_below(rng, 200) == 0)
+            conn_close(app->out->conn);
+        else
+            link_send(app->out, app->out->next_id++);
     }
     app->beat_due_ns = core_mono_ns(core) + BEAT_MS * 1000000;
     timer_start(t, BEAT_MS);
@@ -168,7 +172,8 @@ static enum status app_open(struct app *app) {
     TRY(disk_open(d, "d/log", DISK_READ | DISK_WRITE | DISK_CREATE, &app->file, NULL));
     TRY(file_size(app->file, &app->file_bytes, NULL));
     core_set_current(app->rt->cores[0]);
-    TRY(net_listen(app->rt->cores[0], sv_from(sim_addr(app->world->sim, app->node)), app_on_accept, app, NULL));
+    TRY(net_listen(app->rt->cores[0], sv_from(sim_addr(app->world->sim, app->node)), app_on_accept,
+                   app, NULL));
     core_set_current(app->rt->cores[1]);
     timer_init(&app->beat, app->rt->cores[1], app_beat);
     timer_init(&app->redial, app->rt->cores[1], app_redial);
@@ -234,8 +239,8 @@ static bool world_all_echoed(void *ctx) {
     return true;
 }
 
-bool world_run(const struct sim_options *options, uint64_t run_ms, struct world *out, uint64_t *out_hash,
-               uint64_t totals[SIM_FAULT_COUNT]) {
+bool world_run(const struct sim_options *options, uint64_t run_ms, struct world *out,
+               uint64_t *out_hash, uint64_t totals[SIM_FAULT_COUNT]) {
     struct world *w = out;
     *w = (struct world){.down_ms = 500};
     struct sim_options o = *options;
@@ -250,7 +255,9 @@ bool world_run(const struct sim_options *options, uint64_t run_ms, struct world 
     memset(w->echoed_by, 0, sizeof w->echoed_by);
     bool recovered = sim_run(w->sim, world_all_echoed, w, sim_now_ms(w->sim) + 20000);
     *out_hash = sim_trace_hash(w->sim);
-    for (unsigned i = 0; i < SIM_FAULT_COUNT; i++) totals[i] = sim_fault_total(w->sim, (enum sim_fault)i);
+    w->events = sim_events(w->sim);
+    for (unsigned i = 0; i < SIM_FAULT_COUNT; i++)
+        totals[i] = sim_fault_total(w->sim, (enum sim_fault)i);
     for (unsigned i = 0; i < WORLD_NODES; i++) {
         struct app *app = w->apps[i];
         if (app == NULL) continue;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tests/sim/pingpong.h: a small application on every interface of the runtime, to test the simulator with. On each node
- * core 1 dials the next node and sends numbered frames; whoever listens (core 0) echoes them; each echo goes through the
- * log core, which writes to a file and sometimes syncs, and now and then through a work item. It asserts what the
- * interfaces promise at every event, and so fails when the simulator breaks a promise. */
+/* tests/sim/pingpong.h: a small application on every interface of the runtime, to test the
+ * simulator with. On each node core 1 dials the next node and sends numbered frames; whoever
+ * listens (core 0) echoes them; each echo goes through the log core, which writes to a file and
+ * sometimes syncs, and now and then through a work item. It asserts what the interfaces promise at
+ * every event, and so fails when the simulator breaks a promise. */
 #pragma once
 
 #include "node/base/list.h"
@@ -50,11 +51,12 @@ struct world {
     unsigned down_ms;
     uint64_t until_ms;
     /* what happened */
-    uint64_t sent, delivered, echoed, overtaken, opened, closed, refused, works, boots, boots_failed;
+    uint64_t sent, delivered, echoed, overtaken, opened, closed, refused, works, boots,
+        boots_failed, events;
     uint64_t echoed_by[WORLD_NODES];
 };
 
-/* Runs the application for run_ms with the options' faults, then without for as long as it takes that every node gets an
- * echo again; false when that does not come within 20 s. */
-bool world_run(const struct sim_options *options, uint64_t run_ms, struct world *out, uint64_t *out_hash,
-               uint64_t totals[SIM_FAULT_COUNT]);
+/* Runs the application for run_ms with the options' faults, then without for as long as it takes
+ * that every node gets an echo again; false when that does not come within 20 s. */
+bool world_run(const struct sim_options *options, uint64_t run_ms, struct world *out,
+               uint64_t *out_hash, uint64_t totals[SIM_FAULT_COUNT]);

@@ -7,7 +7,7 @@
 
 #include "tests/storage/log_rig.h"
 
-enum { APPENDS = 500, WINDOW = 4, DISK_CALLS_MIN = 500 };
+enum { APPENDS = 640, WINDOW = 4, DISK_CALLS_MIN = 500 };
 
 struct mode {
     const char *name;
@@ -32,11 +32,15 @@ static void workload_next(struct rig *rig, unsigned core) {
     rig_append(rig, core, shard, 1 + (unsigned)rng_below(&workload, 4));
 }
 
-static void workload_run(struct rig *rig, uint64_t seed, unsigned count) {
+static void workload_start(struct rig *rig, uint64_t seed, unsigned count) {
     rng_init(&workload, seed);
     left = count;
     rig->on_done = workload_next;
     for (unsigned i = 0; i < WINDOW; i++) workload_next(rig, i % RIG_CORES);
+}
+
+static void workload_run(struct rig *rig, uint64_t seed, unsigned count) {
+    workload_start(rig, seed, count);
     rig_run(rig);
     rig->on_done = NULL;
 }
@@ -62,14 +66,15 @@ static void failure_check(struct rig *rig) {
     RIG_CHECK(rig->failed_count == failed + 2 && !rig->acked_after_failure, "taken");
 }
 
-static void recovery_check(struct rig *rig, const struct mode *mode, uint64_t n) {
+static void recovery_check(struct rig *rig, const struct mode *mode, uint64_t n, bool twice) {
     /* What was acknowledged without a sync may go; what is there is a prefix of each shard all the same. */
     if (!mode->sync_every_frame) memset(rig->acked, 0, sizeof rig->acked);
     sim_disk_fail_at(rig->sd, 0, 0); /* this seed's run may have been shorter */
-    /* Recovery itself loses power first. */
-    sim_disk_cut_at(rig->sd, sim_disk_calls(rig->sd) + 1 + n % 5);
-    if (rig_start(rig) == OK) RIG_CHECK(!rig->damaged, "%s", rig->damage.msg);
-    rig_power_cut(rig);
+    if (twice) { /* recovery itself loses power first */
+        sim_disk_cut_at(rig->sd, sim_disk_calls(rig->sd) + 1 + n % 5);
+        if (rig_start(rig) == OK) RIG_CHECK(!rig->damaged, "%s", rig->damage.msg);
+        rig_power_cut(rig);
+    }
     rig_must_start(rig);
     uint64_t before = rig->acked[0];
     workload_run(rig, n, 12);
@@ -85,7 +90,7 @@ static void recovery_check(struct rig *rig, const struct mode *mode, uint64_t n)
     rig_must_start(rig);
 }
 
-/* Returns the calls of a run that nothing happens to; *out_acked_early counts appends that were acknowledged. */
+/* Returns the calls to the disk. n is 0: nothing happens to it. */
 static uint64_t run(const struct mode *mode, uint64_t n, uint64_t seed) {
     struct rig rig;
     rig_setup(&rig, mode, seed);
@@ -99,9 +104,34 @@ static uint64_t run(const struct mode *mode, uint64_t n, uint64_t seed) {
         rig_kill(&rig); /* only the process starts again: the page cache is still there */
     else
         rig_power_cut(&rig);
-    if (n > 0) recovery_check(&rig, mode, n);
+    if (n > 0) recovery_check(&rig, mode, n, seed % 2 == 0);
     rig_fini(&rig);
     return calls;
+}
+
+/* The process dies right after the n-th call, which may leave a whole frame that was not synced. It starts again on the
+ * same page cache, goes on, and then the power is cut at the k-th call from there. */
+static bool run_kill(uint64_t n, uint64_t k) {
+    struct rig rig;
+    rig_setup(&rig, &modes[0], n * 16 + k);
+    rig_must_start(&rig);
+    workload_start(&rig, 1, APPENDS);
+    bool more = rig_run_to_call(&rig, n);
+    rig.on_done = NULL;
+    rig_kill(&rig);
+    sim_disk_cut_at(rig.sd, sim_disk_calls(rig.sd) + k);
+    if (rig_start(&rig) == OK) {
+        RIG_CHECK(!rig.damaged, "%s", rig.damage.msg);
+        rig_verify(&rig);
+        /* It was read, so it is relied on (the head is built from it) and durable. */
+        memcpy(rig.appended, rig.recovered, sizeof rig.appended);
+        memcpy(rig.acked, rig.recovered, sizeof rig.acked);
+        workload_run(&rig, n, 12);
+    }
+    rig_power_cut(&rig);
+    rig_must_start(&rig);
+    rig_fini(&rig);
+    return more;
 }
 
 int main(void) {
@@ -113,5 +143,9 @@ int main(void) {
             for (uint64_t seed = 0; seed < 3; seed++) run(mode, n, n * 3 + seed);
         printf("%s: at each of %" PRIu64 " calls\n", mode->name, calls);
     }
+    uint64_t n = 1;
+    for (bool more = true; more; n++)
+        for (uint64_t k = 1; k <= 8; k++) more = run_kill(n, k);
+    printf("kill, start, power cut: at each of %" PRIu64 " calls\n", n - 1);
     return 0;
 }

@@ -33,6 +33,7 @@ void rig_init(struct rig *rig, uint64_t seed) {
             .seed = seed, .nodes_count = 1, .cores_per_node = RIG_CORES}),
         .body_bytes_max = 60,
     };
+    list_init(&rig->ops);
     log_setup(LOG_ERROR + 1, LOG_LOGFMT, 2); /* damage is expected; the tests read it from err */
 }
 
@@ -129,10 +130,27 @@ void rig_must_start(struct rig *rig) {
     memcpy(rig->acked, rig->recovered, sizeof rig->acked);
 }
 
+struct rig_op {
+    struct log_append req;
+    struct list_node link;
+    struct rig *rig;
+    uint32_t shard;
+    uint64_t last_seq;
+    unsigned core, order;
+};
+
+static void op_free(struct rig_op *op) {
+    list_remove(&op->link);
+    buf_fini(&op->req.entries);
+    free(op);
+}
+
 void rig_kill(struct rig *rig) {
     if (rig->rt == NULL) return;
     sim_kill(rig->sim, 0);
     log_free(rig->log);
+    for (struct list_node *n; (n = rig->ops.next) != &rig->ops;)
+        op_free(container_of(n, struct rig_op, link));
     rig->log = NULL;
     rig->rt = NULL;
 }
@@ -141,14 +159,6 @@ void rig_power_cut(struct rig *rig) {
     rig_kill(rig);
     sim_disk_restart(rig->sd);
 }
-
-struct rig_op {
-    struct log_append req;
-    struct rig *rig;
-    uint32_t shard;
-    uint64_t last_seq;
-    unsigned core, order;
-};
 
 static void rig_on_done(struct core *here, struct log_append *req, enum status status,
                         const struct err *err) {
@@ -175,8 +185,7 @@ static void rig_on_done(struct core *here, struct log_append *req, enum status s
         rig->failed_on[op->core] = true;
     }
     unsigned core = op->core;
-    buf_fini(&req->entries);
-    free(op);
+    op_free(op);
     if (rig->on_done != NULL) rig->on_done(rig, core);
 }
 
@@ -192,6 +201,7 @@ void rig_append(struct rig *rig, unsigned core, uint32_t shard, unsigned entries
         entry_make(rig, shard, ++rig->appended[shard], &op->req.entries);
     op->last_seq = rig->appended[shard];
     rig->in_flight++;
+    list_push_back(&rig->ops, &op->link);
     struct core *home = rig->rt->cores[core], *before = core_current();
     core_set_current(home);
     log_append(rig->log, home, &op->req);
@@ -207,6 +217,12 @@ void rig_run(struct rig *rig) {
     if (rig->in_flight == 0) return;
     bool done = sim_run(rig->sim, rig_is_idle, rig, sim_now_ms(rig->sim) + 3600000);
     RIG_CHECK(done, "%u appends never came back", rig->in_flight);
+}
+
+bool rig_run_to_call(struct rig *rig, uint64_t call) {
+    while (rig->in_flight > 0 && sim_disk_calls(rig->sd) < call)
+        RIG_CHECK(sim_step(rig->sim), "nothing is pending");
+    return sim_disk_calls(rig->sd) >= call;
 }
 
 /* -- files */

@@ -4,6 +4,7 @@
  * comes back can be checked. A broken promise prints itself and aborts. */
 #pragma once
 
+#include "node/base/list.h"
 #include "storage/log.h"
 #include "tests/sim/sim.h"
 
@@ -30,6 +31,7 @@ struct rig {
     struct err failure;
     unsigned submitted[RIG_CORES], done[RIG_CORES];
     void (*on_done)(struct rig *rig, unsigned core);
+    struct list_node ops; /* in flight */
 
     uint64_t recovered[RIG_SHARDS];
     unsigned recovered_count, gaps_count;
@@ -52,6 +54,8 @@ void rig_power_cut(struct rig *rig); /* and unsynced writes settle by seed */
 /* Hands one buffer of entries for the shard to the log, from a core. */
 void rig_append(struct rig *rig, unsigned core, uint32_t shard, unsigned entries_count);
 void rig_run(struct rig *rig); /* until all are done */
+/* Until all are done, or the disk has had that many calls in all: true. */
+bool rig_run_to_call(struct rig *rig, uint64_t call);
 
 struct sv rig_body(const struct rig *rig, uint32_t shard, uint64_t seq, char *scratch);
 size_t rig_entry_bytes(const struct rig *rig, uint32_t shard, uint64_t seq);

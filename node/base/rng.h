@@ -29,8 +29,9 @@ static inline uint64_t rng_u64(struct rng *r) {
     s[3] = rng_rotl(s[3], 45);
     return result;
 }
+__extension__ typedef unsigned __int128 rng_u128; /* only for the product below */
 static inline uint64_t rng_below(struct rng *r, uint64_t n) { /* uniform in [0, n), n > 0 */
-    return (uint64_t)(((unsigned __int128)rng_u64(r) * n) >> 64);
+    return (uint64_t)(((rng_u128)rng_u64(r) * n) >> 64);
 }
 static inline double rng_unit(struct rng *r) { return (double)(rng_u64(r) >> 11) * 0x1.0p-53; }
 static inline int rng_chance(struct rng *r, double p) { return rng_unit(r) < p; }

@@ -32,7 +32,7 @@ RE2::Options regex_options() {
     return options;
 }
 
-/* Go's parser refuses higher trees (regexp/syntax.maxHeight); a capture is one level. */
+/* Go's parser refuses higher trees (regexp/syntax.maxHeight); a group is one level here. */
 constexpr size_t DEPTH_MAX = 1000;
 
 struct scan {
@@ -96,7 +96,7 @@ scan scan_pattern(const std::string &p) {
     size_t i = 0, depth = 0;
     while (i < p.size()) {
         if (p[i] == '{') scan_repeat(p, i, &out);
-        if (p[i] == '(' && p.compare(i, 3, "(?:") != 0) out.too_deep |= ++depth >= DEPTH_MAX;
+        if (p[i] == '(') out.too_deep |= ++depth >= DEPTH_MAX;
         if (p[i] == ')' && depth > 0) depth--;
         if (p[i] == '[') {
             i = scan_class(p, i, &out);

@@ -39,7 +39,7 @@ struct flag_def {
 
 /* Parses argv[1..] into the union flag_value members of *options, defaults first. Positional arguments go to *positional
  * (may be NULL: then they are refused: "unexpected x"). Strings are borrowed from argv or the table; the item arrays of
- * lists live as long as the process. The caller's table has "help" and "version" rows (FLAG_BOOL): when one is given the
+ * lists are malloced and meant to live as long as the process. The caller's table has "help" and "version" rows (FLAG_BOOL): when one is given the
  * parse ends there with OK, whatever follows. A switch takes no value: --x=true is "unexpected true", as with kingpin.
  * Errors in values name the flag: "flag '--x': not a valid duration string: ...".
  * ERR_PARSE texts: "unknown long flag '--x'", "expected argument for flag '--x'", ... */

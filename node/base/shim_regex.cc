@@ -183,9 +183,7 @@ enum status compile(struct sv text, bool anchored, struct regex **out, struct er
     if (scanned.any_byte) return fail(err, "invalid escape sequence", "\\C");
     if (!scanned.big_repeat.empty()) return fail(err, "invalid repeat count", scanned.big_repeat);
     if (scanned.too_deep) return fail(err, "expression nests too deeply", original);
-    RE2::Options options = regex_options();
-    options.set_dot_nl(anchored);
-    regex *re = new (std::nothrow) regex(scanned.pattern, options, false);
+    regex *re = new (std::nothrow) regex(scanned.pattern, regex_options(), false);
     if (re == nullptr) return err_set(err, ERR_NOMEM, 0, "regexp: out of memory");
     if (!re->re.ok()) {
         enum status status = fail_re2(err, re->re, original, scanned.rewritten);

@@ -2,6 +2,7 @@
 /* Texts and behaviour were taken from Prometheus 2.42, which parses with kingpin; value errors
  * carry the flag besides. */
 #include <criterion/criterion.h>
+#include <stdlib.h>
 
 #include "node/base/flags.h"
 
@@ -40,6 +41,11 @@ static enum status parse(char *const *args, struct options *options, struct flag
         argc++;
     }
     return flags_parse(defs, ARRAY_LEN(defs), argc, argv, options, positional, err);
+}
+
+static void release(struct options *options, struct flag_list *positional) {
+    free(options->features.list.items);
+    if (positional != NULL) free(positional->items);
 }
 
 /* Every flag's value as text, in the order of the table, separated by '|'. */
@@ -108,6 +114,7 @@ Test(flags, values) {
         cr_expect(sv_eq(buf_sv(&b), sv_from(rows[i].positional)), "row %zu: %.*s", i,
                   SV_ARG(buf_sv(&b)));
         buf_fini(&b);
+        release(&options, &positional);
     }
 }
 
@@ -147,6 +154,7 @@ Test(flags, errors) {
         cr_expect_eq(parse((char *const *)(uintptr_t)rows[i].args, &options, NULL, &err), ERR_PARSE,
                      "row %zu", i);
         cr_expect_str_eq(err.msg, rows[i].error);
+        release(&options, NULL);
     }
 }
 
@@ -157,22 +165,24 @@ Test(flags, was_set_tells_given_from_default) {
     cr_assert(flag_was_set("config.file") && flag_was_set("version"));
     cr_assert(!flag_was_set("agent") && !flag_was_set("nope"));
     cr_assert(options.version.boolean && !options.help.boolean);
+    release(&options, NULL);
 }
 
 Test(flags, help_reads_as_kingpin) {
     struct buf b = {0};
     flags_put_help(defs, 5, "cairn", "A monitoring node.", &b);
-    cr_assert_str_eq(buf_cstr(&b),
-                     "usage: cairn [<flags>]\n\nA monitoring node.\n\n\nFlags:\n"
-                     "  -h, --[no-]help              Show context-sensitive help.\n"
-                     "      --[no-]version           Show application version.\n"
-                     "  -c, --config.file=\"prometheus.yml\"\n"
-                     "                               Prometheus configuration file path.\n"
-                     "  -l, --[no-]web.enable-lifecycle\n"
-                     "                               Enable shutdown and reload via HTTP request,\n"
-                     "                               which is a sentence long enough to be broken into\n"
-                     "                               lines.\n"
-                     "  -a, --[no-]agent             Run as an agent.\n");
+    cr_assert_str_eq(
+        buf_cstr(&b),
+        "usage: cairn [<flags>]\n\nA monitoring node.\n\n\nFlags:\n"
+        "  -h, --[no-]help              Show context-sensitive help.\n"
+        "      --[no-]version           Show application version.\n"
+        "  -c, --config.file=\"prometheus.yml\"\n"
+        "                               Prometheus configuration file path.\n"
+        "  -l, --[no-]web.enable-lifecycle\n"
+        "                               Enable shutdown and reload via HTTP request,\n"
+        "                               which is a sentence long enough to be broken into\n"
+        "                               lines.\n"
+        "  -a, --[no-]agent             Run as an agent.\n");
     buf_clear(&b);
     flags_put_help(defs, ARRAY_LEN(defs), "cairn", "", &b);
     size_t at;

@@ -3,6 +3,7 @@
  * A reader that runs out of bytes sets `failed` and gives zeros: check once at the end of a message. */
 #pragma once
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>

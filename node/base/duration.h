@@ -26,7 +26,8 @@ struct civil { /* proleptic Gregorian, UTC */
 struct civil civil_from_ms(int64_t unix_ms);
 int64_t civil_to_ms(struct civil c);           /* reads year..millisecond */
 int civil_days_in_month(int64_t year, int month);
-/* RFC 3339 with optional fraction and zone; milliseconds, truncated. */
+/* RFC 3339 with optional fraction; the zone is required (time.Parse with RFC3339Nano, and as lenient: an hour of one
+ * digit, a comma before the fraction). Milliseconds, rounded towards the past. */
 bool civil_parse_rfc3339(struct sv s, int64_t *out_ms);
 /* "2006-01-02T15:04:05.123Z"; the fraction without trailing zeros, none when 0 (time.RFC3339Nano). */
 void civil_put_rfc3339(struct buf *b, int64_t unix_ms);

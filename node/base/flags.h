@@ -38,12 +38,15 @@ struct flag_def {
 };
 
 /* Parses argv[1..] into the union flag_value members of *options, defaults first. Positional arguments go to *positional
- * (may be NULL: then they are refused: "unexpected x"). Strings are borrowed from argv or the table.
+ * (may be NULL: then they are refused: "unexpected x"). Strings are borrowed from argv or the table; the item arrays of
+ * lists live as long as the process. The caller's table has "help" and "version" rows (FLAG_BOOL): when one is given the
+ * parse ends there with OK, whatever follows. A switch takes no value: --x=true is "unexpected true", as with kingpin.
+ * Errors in values name the flag: "flag '--x': not a valid duration string: ...".
  * ERR_PARSE texts: "unknown long flag '--x'", "expected argument for flag '--x'", ... */
 enum status flags_parse(const struct flag_def *defs, size_t defs_count, int argc, char **argv, void *options,
                         struct flag_list *positional, struct err *err) MUST_USE;
 bool flag_was_set(const char *name); /* by the last flags_parse of this process */
 void flags_put_help(const struct flag_def *defs, size_t defs_count, const char *program, const char *summary,
                     struct buf *out);
-/* name and current value as text, for /api/v1/status/flags */
+/* the current value as text, for /api/v1/status/flags */
 void flag_put_value(const struct flag_def *def, const void *options, struct buf *out);

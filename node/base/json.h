@@ -13,7 +13,8 @@ void json_put_string(struct buf *b, struct sv s); /* with quotes */
 /* Go's strconv.Quote, for error texts and PromQL printing: \x.. for invalid bytes, \u.... for unprintables. */
 void go_put_quoted(struct buf *b, struct sv s);
 
-/* A small state so that callers do not track commas. Depth at most 64. */
+/* A small state so that callers do not track commas. Depth below JSON_DEPTH_MAX: it is the caller's shape, not input. */
+enum { JSON_DEPTH_MAX = 64 };
 struct json {
     struct buf *out;
     uint64_t has_item; /* bit per depth */

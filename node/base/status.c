@@ -39,12 +39,11 @@ enum status err_prefix(struct err *err, const char *fmt, ...) {
     va_start(ap, fmt);
     vsnprintf(prefix, sizeof prefix, fmt, ap);
     va_end(ap);
-    char old[sizeof err->msg];
-    memcpy(old, err->msg, sizeof old);
-    size_t n = strnlen(prefix, sizeof prefix);
-    size_t left = sizeof err->msg - n;
+    size_t n = strnlen(prefix, sizeof prefix - 3); /* room for ": " and the NUL */
+    size_t old = strnlen(err->msg, sizeof err->msg - 3 - n);
+    memmove(err->msg + n + 2, err->msg, old);
     memcpy(err->msg, prefix, n);
-    if (left > 0) snprintf(err->msg + n, left, ": %s", old);
-    err->msg[sizeof err->msg - 1] = '\0';
+    memcpy(err->msg + n, ": ", 2);
+    err->msg[n + 2 + old] = '\0';
     return err->code;
 }

@@ -30,12 +30,20 @@ struct err {
     char msg[480];
 };
 
+#ifdef __cplusplus
+extern "C" { /* the shim reports errors too */
+#endif
+
 /* Fills *err (may be NULL) and returns code, so that `return err_set(...)` is one line. os is an errno or 0;
  * when not 0 its text is appended. */
 enum status err_set(struct err *err, enum status code, int os, const char *fmt, ...) PRINTF_LIKE(4, 5);
 /* Puts "prefix: " before err->msg: context is added once per layer. Returns err->code. */
 enum status err_prefix(struct err *err, const char *fmt, ...) PRINTF_LIKE(2, 3);
 const char *status_name(enum status code);
+
+#ifdef __cplusplus
+}
+#endif
 
 /* For a MUST_USE result that is ignored on purpose. */
 static inline void status_ignore(enum status code) { (void)code; }

@@ -13,7 +13,8 @@
 #include "storage/matcher.h"
 
 enum value_type { VALUE_NONE, VALUE_SCALAR, VALUE_STRING, VALUE_VECTOR, VALUE_MATRIX };
-const char *value_type_name(enum value_type type); /* "scalar", "string", "instant vector" is "vector", "matrix" */
+const char *value_type_name(enum value_type type); /* "none", "scalar", "string", "vector", "matrix": resultType of the API */
+const char *value_type_documented(enum value_type type); /* "instant vector", "range vector": in error texts */
 
 enum expr_kind {
     EXPR_NUMBER,      /* u.number */
@@ -50,7 +51,16 @@ const char *aggregate_op_text(enum aggregate_op op);
 
 /* A duration expression inside [..] or offset; literal ones are folded to a number by the parser. Evaluated against
  * the query's step and range by promql_prepare into the *_ms fields. */
-enum duration_kind { DUR_NUMBER, DUR_STEP, DUR_RANGE, DUR_NEG, DUR_BINARY, DUR_MIN_OF, DUR_MAX_OF };
+enum duration_kind {
+    DUR_NUMBER,
+    DUR_STEP,
+    DUR_RANGE,
+    DUR_POS, /* rhs only: a number that stood in parentheses */
+    DUR_NEG, /* rhs only */
+    DUR_BINARY,
+    DUR_MIN_OF,
+    DUR_MAX_OF
+};
 struct duration_expr {
     enum duration_kind kind;
     enum binary_op op; /* DUR_BINARY: + - * / % ^ */
@@ -66,15 +76,15 @@ enum range_modifier { RANGE_PLAIN, RANGE_ANCHORED, RANGE_SMOOTHED };
 
 /* offset and @ of selectors and subqueries */
 struct time_shift {
-    int64_t offset_ms;                 /* resolved (promql_prepare) or literal */
-    struct duration_expr *offset_expr; /* NULL when no offset was written */
+    int64_t offset_ms;                 /* literal, or resolved by promql_prepare from offset_expr */
+    struct duration_expr *offset_expr; /* NULL when no offset or a literal one was written */
     enum at_kind at;
     int64_t at_ms; /* AT_TIMESTAMP; AT_START and AT_END are resolved into it by promql_prepare */
 };
 
 struct selector {
-    struct sv name; /* metric name written in front of or inside the braces; empty when none */
-    struct matcher *matchers; /* includes the __name__ one */
+    struct sv name; /* metric name written in front of the braces, else empty: {"x"} is only a matcher */
+    struct matcher *matchers; /* as written, then the __name__ one of `name` */
     size_t matchers_count;
     struct time_shift shift;
     enum range_modifier modifier;
@@ -94,7 +104,7 @@ struct fill {
 struct binary {
     enum binary_op op;
     bool return_bool;
-    bool matching_set; /* both sides are vectors: the fields below count */
+    bool matching_set; /* both sides are vectors: the fields below count; card is MANY_TO_MANY for set operators */
     enum match_card card;
     bool on;           /* on(labels) rather than ignoring(labels) */
     struct label_list labels;
@@ -111,9 +121,9 @@ struct aggregate {
 struct function_def; /* query/promql/functions.h */
 
 struct range {
-    int64_t range_ms; /* resolved */
+    int64_t range_ms; /* literal, or resolved by promql_prepare from range_expr */
     int64_t step_ms;  /* subquery; 0: the default step */
-    struct duration_expr *range_expr, *step_expr;
+    struct duration_expr *range_expr, *step_expr; /* NULL for literals */
     struct time_shift shift; /* subquery only; a matrix has its selector's */
 };
 
@@ -121,7 +131,7 @@ struct expr {
     enum expr_kind kind;
     enum value_type type;
     uint32_t number;             /* preorder index in the prepared tree */
-    uint32_t pos_start, pos_end; /* byte offsets in the query text, end exclusive */
+    uint32_t pos_start, pos_end; /* byte offsets in the query text, end exclusive; annotations name pos_start */
     struct expr **children;
     size_t children_count;
     union {
@@ -136,6 +146,9 @@ struct expr {
     } u;
     bool number_is_duration; /* EXPR_NUMBER written as a duration, printed so */
 };
+
+/* Without parentheses and STEP_INVARIANT wrappers around it. */
+const struct expr *expr_unwrap(const struct expr *expr);
 
 /* 1-based line and column (in bytes) of a position, as in parse errors and annotations. */
 void expr_line_col(struct sv query_text, uint32_t pos, unsigned *out_line, unsigned *out_col);

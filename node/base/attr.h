@@ -14,8 +14,11 @@
 #define container_of(ptr, type, member)                                                            \
     ((type *)(void *)((char *)(1 ? (ptr) : &((type *)0)->member) - offsetof(type, member)))
 
+/* <uv.h> brings those of <sys/param.h>, in either order */
+#ifndef MIN
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
+#endif
 
 /* assert() stays on in release; assert_slow() only where -DCAIRN_SLOW_ASSERTS is set (debug, sanitizers). */
 #ifdef CAIRN_SLOW_ASSERTS

@@ -30,7 +30,8 @@ static inline uint64_t rng_u64(struct rng *r) {
     return result;
 }
 static inline uint64_t rng_below(struct rng *r, uint64_t n) { /* uniform in [0, n), n > 0 */
-    return (uint64_t)(((unsigned __int128)rng_u64(r) * n) >> 64);
+    __extension__ unsigned __int128 wide = rng_u64(r);
+    return (uint64_t)((wide * n) >> 64);
 }
 static inline double rng_unit(struct rng *r) { return (double)(rng_u64(r) >> 11) * 0x1.0p-53; }
 static inline int rng_chance(struct rng *r, double p) { return rng_unit(r) < p; }

@@ -23,7 +23,8 @@ static int bind_socket(const union address *addr, bool reuse_port, int *out_fd) 
     return os;
 }
 
-enum status loop_tcp_bind(struct sv addr, bool exclusive, uv_os_sock_t *out, unsigned *out_port, struct err *err) {
+enum status loop_tcp_bind(struct sv addr, bool exclusive, uv_os_sock_t *out, unsigned *out_port,
+                          struct err *err) {
     char host[RESOLVE_HOST_BYTES_MAX + 1];
     uint16_t port;
     union address addrs[RESOLVE_ADDRS_MAX];
@@ -47,7 +48,8 @@ enum status loop_tcp_bind(struct sv addr, bool exclusive, uv_os_sock_t *out, uns
         close(fd);
     }
     if (os != 0)
-        return err_set(err, os == EADDRINUSE ? ERR_CONFLICT : ERR_IO, os, "listen on %.*s", SV_ARG(addr));
+        return err_set(err, os == EADDRINUSE ? ERR_CONFLICT : ERR_IO, os, "listen on %.*s",
+                       SV_ARG(addr));
     *out = fd;
     *out_port = ntohs(bound.any.sa_family == AF_INET ? bound.v4.sin_port : bound.v6.sin6_port);
     return OK;

@@ -72,9 +72,9 @@ bool timer_is_armed(const struct timer *t) {
     return heap_contains(&t->node);
 }
 
-/* What fire arms again with no delay waits for the next call even when the clock stands still, as it does in the
- * simulator: such a timer is due at now_ns at the earliest and entered the heap last, so it is behind all that were
- * due before. */
+/* What fire arms again with no delay waits for the next call even when the clock stands still, as
+ * it does in the simulator: such a timer is due at now_ns at the earliest and entered the heap
+ * last, so it is behind all that were due before. */
 uint64_t core_timers_run(struct core *core, uint64_t now_ns) {
     assert(core_is_current(core));
     const uint64_t tie_end = core->timers.next_tie;

@@ -9,7 +9,8 @@
 
 #include "node/base/buf.h"
 
-enum status disk_open(struct disk *d, const char *path, int flags, struct file **out, struct err *err) {
+enum status disk_open(struct disk *d, const char *path, int flags, struct file **out,
+                      struct err *err) {
     assert((flags & (DISK_READ | DISK_WRITE)) != 0);
     assert((flags & DISK_CREATE) == 0 || (flags & DISK_WRITE) != 0);
     assert((flags & DISK_EXCLUSIVE) == 0 || (flags & DISK_CREATE) != 0);
@@ -33,8 +34,8 @@ enum status disk_sync_dir(struct disk *d, const char *path, struct err *err) {
     return d->ops->sync_dir(d, path, err);
 }
 
-enum status disk_list(struct disk *d, const char *path, bool (*fn)(void *ctx, const char *name), void *ctx,
-                      struct err *err) {
+enum status disk_list(struct disk *d, const char *path, bool (*fn)(void *ctx, const char *name),
+                      void *ctx, struct err *err) {
     assert(fn != NULL);
     return d->ops->list(d, path, fn, ctx, err);
 }
@@ -43,7 +44,8 @@ bool disk_exists(struct disk *d, const char *path) {
     return d->ops->exists(d, path);
 }
 
-enum status disk_space(struct disk *d, const char *path, uint64_t *out_free_bytes, struct err *err) {
+enum status disk_space(struct disk *d, const char *path, uint64_t *out_free_bytes,
+                       struct err *err) {
     return d->ops->space(d, path, out_free_bytes, err);
 }
 
@@ -51,12 +53,14 @@ enum status disk_lock(struct disk *d, const char *path, struct file **out, struc
     return d->ops->lock(d, path, out, err);
 }
 
-enum status file_pwrite(struct file *f, const void *p, size_t len, uint64_t offset, struct err *err) {
+enum status file_pwrite(struct file *f, const void *p, size_t len, uint64_t offset,
+                        struct err *err) {
     assert(len == 0 || p != NULL);
     return f->ops->pwrite(f, p, len, offset, err);
 }
 
-enum status file_pread(struct file *f, void *p, size_t len, uint64_t offset, size_t *out_len, struct err *err) {
+enum status file_pread(struct file *f, void *p, size_t len, uint64_t offset, size_t *out_len,
+                       struct err *err) {
     assert(len == 0 || p != NULL);
     return f->ops->pread(f, p, len, offset, out_len, err);
 }
@@ -81,18 +85,21 @@ static enum status read_all(struct file *f, size_t limit_bytes, struct buf *out,
     uint64_t size;
     TRY(file_size(f, &size, err));
     if (size > limit_bytes)
-        return err_set(err, ERR_LIMIT, 0, "disk: %s has %" PRIu64 " bytes, more than the limit of %zu", f->path, size,
+        return err_set(err, ERR_LIMIT, 0,
+                       "disk: %s has %" PRIu64 " bytes, more than the limit of %zu", f->path, size,
                        limit_bytes);
     const size_t start = out->len;
     char *p = buf_extend(out, (size_t)size);
-    if (p == NULL && size > 0) return err_set(err, ERR_NOMEM, 0, "disk: no memory to read %s", f->path);
+    if (p == NULL && size > 0)
+        return err_set(err, ERR_NOMEM, 0, "disk: no memory to read %s", f->path);
     size_t got = 0;
     enum status status = size == 0 ? OK : file_pread(f, p, (size_t)size, 0, &got, err);
     out->len = status == OK ? start + got : start; /* shorter when it was truncated meanwhile */
     return status;
 }
 
-enum status disk_read_file(struct disk *d, const char *path, size_t limit_bytes, struct buf *out, struct err *err) {
+enum status disk_read_file(struct disk *d, const char *path, size_t limit_bytes, struct buf *out,
+                           struct err *err) {
     struct file *f = NULL;
     TRY(disk_open(d, path, DISK_READ, &f, err));
     enum status status = read_all(f, limit_bytes, out, err);
@@ -100,7 +107,8 @@ enum status disk_read_file(struct disk *d, const char *path, size_t limit_bytes,
     return status;
 }
 
-static enum status write_synced(struct disk *d, const char *path, struct sv content, struct err *err) {
+static enum status write_synced(struct disk *d, const char *path, struct sv content,
+                                struct err *err) {
     struct file *f = NULL;
     TRY(disk_open(d, path, DISK_WRITE | DISK_CREATE, &f, err));
     enum status status = file_truncate(f, 0, err); /* what an interrupted attempt left */
@@ -128,8 +136,10 @@ enum status disk_write_file(struct disk *d, const char *path, struct sv content,
     } else {
         status = write_synced(d, tmp_path, content, err);
         if (status == OK) status = disk_rename(d, tmp_path, path, err);
-        if (status != OK) status_ignore(disk_unlink(d, tmp_path, NULL));
-        else status = disk_sync_dir(d, parent, err);
+        if (status != OK)
+            status_ignore(disk_unlink(d, tmp_path, NULL));
+        else
+            status = disk_sync_dir(d, parent, err);
     }
     free(parent);
     buf_fini(&tmp);

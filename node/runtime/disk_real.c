@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* node/runtime/disk_real.c: the operating system's files. Statuses: what is missing is ERR_UNAVAILABLE, what is there
- * but must not be is ERR_CONFLICT, all else ERR_IO with errno; every text names the path. */
+/* node/runtime/disk_real.c: the operating system's files. Statuses: what is missing is
+ * ERR_UNAVAILABLE, what is there but must not be is ERR_CONFLICT, all else ERR_IO with errno; every
+ * text names the path. */
 #include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -21,8 +22,8 @@ struct real_file {
     int fd;
 };
 
-static int file_fd(const struct file *f) {
-    return container_of(f, const struct real_file, file)->fd;
+static int file_fd(struct file *f) {
+    return container_of(f, struct real_file, file)->fd;
 }
 
 static enum status os_error(struct err *err, int os, const char *verb, const char *path) {
@@ -34,7 +35,8 @@ static enum status os_error(struct err *err, int os, const char *verb, const cha
 
 /* ---- file ---- */
 
-static enum status real_pwrite(struct file *f, const void *p, size_t len, uint64_t offset, struct err *err) {
+static enum status real_pwrite(struct file *f, const void *p, size_t len, uint64_t offset,
+                               struct err *err) {
     const char *cur = p;
     uint64_t end;
     if (__builtin_add_overflow(offset, len, &end) || end > INT64_MAX)
@@ -42,8 +44,10 @@ static enum status real_pwrite(struct file *f, const void *p, size_t len, uint64
     while (len > 0) {
         ssize_t n = pwrite(file_fd(f), cur, len, (off_t)offset);
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return err_set(err, ERR_IO, errno, "disk: write %s at %" PRIu64, f->path, offset);
-        if (n == 0) return err_set(err, ERR_IO, ENOSPC, "disk: write %s at %" PRIu64, f->path, offset);
+        if (n < 0)
+            return err_set(err, ERR_IO, errno, "disk: write %s at %" PRIu64, f->path, offset);
+        if (n == 0)
+            return err_set(err, ERR_IO, ENOSPC, "disk: write %s at %" PRIu64, f->path, offset);
         cur += n;
         offset += (uint64_t)n;
         len -= (size_t)n;
@@ -51,14 +55,17 @@ static enum status real_pwrite(struct file *f, const void *p, size_t len, uint64
     return OK;
 }
 
-static enum status real_pread(struct file *f, void *p, size_t len, uint64_t offset, size_t *out_len, struct err *err) {
+static enum status real_pread(struct file *f, void *p, size_t len, uint64_t offset, size_t *out_len,
+                              struct err *err) {
     char *cur = p;
     size_t got = 0;
-    if (offset > INT64_MAX - len) return err_set(err, ERR_IO, EINVAL, "disk: read %s at %" PRIu64, f->path, offset);
+    if (offset > INT64_MAX - len)
+        return err_set(err, ERR_IO, EINVAL, "disk: read %s at %" PRIu64, f->path, offset);
     while (got < len) {
         ssize_t n = pread(file_fd(f), cur + got, len - got, (off_t)(offset + got));
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return err_set(err, ERR_IO, errno, "disk: read %s at %" PRIu64, f->path, offset + got);
+        if (n < 0)
+            return err_set(err, ERR_IO, errno, "disk: read %s at %" PRIu64, f->path, offset + got);
         if (n == 0) break;
         got += (size_t)n;
     }
@@ -74,15 +81,18 @@ static enum status real_sync(struct file *f, struct err *err) {
 }
 
 static enum status real_truncate(struct file *f, uint64_t size, struct err *err) {
-    if (size > INT64_MAX) return err_set(err, ERR_IO, EFBIG, "disk: truncate %s to %" PRIu64, f->path, size);
+    if (size > INT64_MAX)
+        return err_set(err, ERR_IO, EFBIG, "disk: truncate %s to %" PRIu64, f->path, size);
     while (ftruncate(file_fd(f), (off_t)size) != 0)
-        if (errno != EINTR) return err_set(err, ERR_IO, errno, "disk: truncate %s to %" PRIu64, f->path, size);
+        if (errno != EINTR)
+            return err_set(err, ERR_IO, errno, "disk: truncate %s to %" PRIu64, f->path, size);
     return OK;
 }
 
 static enum status real_size(struct file *f, uint64_t *out_size, struct err *err) {
     struct stat st;
-    if (fstat(file_fd(f), &st) != 0) return err_set(err, ERR_IO, errno, "disk: size of %s", f->path);
+    if (fstat(file_fd(f), &st) != 0)
+        return err_set(err, ERR_IO, errno, "disk: size of %s", f->path);
     *out_size = (uint64_t)st.st_size;
     return OK;
 }
@@ -112,7 +122,8 @@ static int open_retrying(const char *path, int oflags) {
     }
 }
 
-static enum status real_open(struct disk *d, const char *path, int flags, struct file **out, struct err *err) {
+static enum status real_open(struct disk *d, const char *path, int flags, struct file **out,
+                             struct err *err) {
     (void)d;
     int oflags = O_RDONLY;
     if ((flags & DISK_WRITE) != 0) oflags = (flags & DISK_READ) != 0 ? O_RDWR : O_WRONLY;
@@ -126,7 +137,8 @@ static enum status real_open(struct disk *d, const char *path, int flags, struct
     rf->file.ops = &real_file_ops;
     rf->fd = open_retrying(path, oflags);
     if (rf->fd < 0) {
-        enum status status = os_error(err, errno, (flags & DISK_CREATE) != 0 ? "create" : "open", path);
+        enum status status =
+            os_error(err, errno, (flags & DISK_CREATE) != 0 ? "create" : "open", path);
         free(rf->file.path);
         free(rf);
         return status;
@@ -149,8 +161,10 @@ static enum status real_mkdir(struct disk *d, const char *path, struct err *err)
         if (mkdir(partial, 0777) != 0) {
             int os = errno;
             /* also a parent on a read-only file system that is there is fine */
-            if (stat(partial, &st) != 0) status = os_error(err, os, "create directory", partial);
-            else if (!S_ISDIR(st.st_mode)) status = os_error(err, ENOTDIR, "create directory", partial);
+            if (stat(partial, &st) != 0)
+                status = os_error(err, os, "create directory", partial);
+            else if (!S_ISDIR(st.st_mode))
+                status = os_error(err, ENOTDIR, "create directory", partial);
         }
         partial[i] = cut;
     }
@@ -162,7 +176,8 @@ static enum status real_rename(struct disk *d, const char *from, const char *to,
     (void)d;
     if (rename(from, to) == 0) return OK;
     int os = errno;
-    return err_set(err, os == ENOENT ? ERR_UNAVAILABLE : ERR_IO, os, "disk: rename %s to %s", from, to);
+    return err_set(err, os == ENOENT ? ERR_UNAVAILABLE : ERR_IO, os, "disk: rename %s to %s", from,
+                   to);
 }
 
 static enum status real_unlink(struct disk *d, const char *path, struct err *err) {
@@ -188,7 +203,8 @@ struct names {
 };
 
 static void names_fini(struct names *n) {
-    for (size_t i = 0; i < n->count; i++) free(n->names[i]);
+    for (size_t i = 0; i < n->count; i++)
+        free(n->names[i]);
     free(n->names);
 }
 
@@ -216,20 +232,22 @@ static enum status names_read(struct names *n, DIR *dir, const char *path, struc
         const struct dirent *entry = readdir(dir);
         if (entry == NULL) break;
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
-        if (!names_add(n, entry->d_name)) return err_set(err, ERR_NOMEM, 0, "disk: no memory to list %s", path);
+        if (!names_add(n, entry->d_name))
+            return err_set(err, ERR_NOMEM, 0, "disk: no memory to list %s", path);
     }
     return errno == 0 ? OK : os_error(err, errno, "list", path);
 }
 
-static enum status real_list(struct disk *d, const char *path, bool (*fn)(void *ctx, const char *name), void *ctx,
-                             struct err *err) {
+static enum status real_list(struct disk *d, const char *path,
+                             bool (*fn)(void *ctx, const char *name), void *ctx, struct err *err) {
     (void)d;
     DIR *dir = opendir(path);
     if (dir == NULL) return os_error(err, errno, "list", path);
     struct names names = {0};
     enum status status = names_read(&names, dir, path, err);
     closedir(dir);
-    if (status == OK && names.count > 0) qsort(names.names, names.count, sizeof names.names[0], name_cmp);
+    if (status == OK && names.count > 0)
+        qsort(names.names, names.count, sizeof names.names[0], name_cmp);
     for (size_t i = 0; status == OK && i < names.count; i++)
         if (!fn(ctx, names.names[i])) break;
     names_fini(&names);
@@ -242,19 +260,22 @@ static bool real_exists(struct disk *d, const char *path) {
     return stat(path, &st) == 0;
 }
 
-static enum status real_space(struct disk *d, const char *path, uint64_t *out_free_bytes, struct err *err) {
+static enum status real_space(struct disk *d, const char *path, uint64_t *out_free_bytes,
+                              struct err *err) {
     (void)d;
     struct statvfs vfs;
     while (statvfs(path, &vfs) != 0)
         if (errno != EINTR) return os_error(err, errno, "free space of", path);
     uint64_t bytes;
-    if (__builtin_mul_overflow((uint64_t)vfs.f_bavail, (uint64_t)vfs.f_frsize, &bytes)) bytes = UINT64_MAX;
+    if (__builtin_mul_overflow((uint64_t)vfs.f_bavail, (uint64_t)vfs.f_frsize, &bytes))
+        bytes = UINT64_MAX;
     *out_free_bytes = bytes;
     return OK;
 }
 
-/* An open-file-description lock: unlike a process's lock it does not vanish when the same process opens and closes the
- * file elsewhere, and it conflicts inside one process too. NFS maps it to a byte-range lock on the server. */
+/* An open-file-description lock: unlike a process's lock it does not vanish when the same process
+ * opens and closes the file elsewhere, and it conflicts inside one process too. NFS maps it to a
+ * byte-range lock on the server. */
 static enum status real_lock(struct disk *d, const char *path, struct file **out, struct err *err) {
     struct file *f = NULL;
     TRY(real_open(d, path, DISK_READ | DISK_WRITE | DISK_CREATE, &f, err));

@@ -16,13 +16,14 @@
 
 struct pool;
 
-/* A core's side of the pool: at most POOL_WORKS_PER_CORE_MAX of its works stand in the shared queue, the others wait
- * here in order. So the shared queue is bounded, and a core that floods the pool delays another's work by that much. */
+/* A core's side of the pool: at most POOL_WORKS_PER_CORE_MAX of its works stand in the shared
+ * queue, the others wait here in order. So the shared queue is bounded, and a core that floods the
+ * pool delays another's work by that much. */
 enum { POOL_WORKS_PER_CORE_MAX = 64 };
 struct pool_home {
     struct pool *pool;
     struct work *parked_first, *parked_last;
-    unsigned queued;   /* in the shared queue, running, or done but not yet home */
+    unsigned queued;     /* in the shared queue, running, or done but not yet home */
     unsigned unfinished; /* queued + parked */
 };
 
@@ -43,11 +44,11 @@ struct loop_core {
     struct core core; /* at offset 0 */
     uv_loop_t loop;
     pthread_t thread;
-    uv_timer_t timer;     /* drives core.timers */
-    uint64_t armed_ns;    /* when timer fires; UINT64_MAX: not armed */
+    uv_timer_t timer;  /* drives core.timers */
+    uint64_t armed_ns; /* when timer fires; UINT64_MAX: not armed */
     bool timers_running;
     bool draining;
-    struct msg *pending;  /* taken from the inbox, oldest first */
+    struct msg *pending; /* taken from the inbox, oldest first */
     struct pool_home works;
     struct net_core *net;
 
@@ -95,7 +96,7 @@ void loop_thread_leave(unsigned slot);
 /* ---- TCP (net_tcp.c) ---- */
 
 MUST_USE enum status net_tcp_new(struct net **out, struct err *err);
-void net_tcp_free(struct net *net); /* accepts NULL */
+void net_tcp_free(struct net *net);                                       /* accepts NULL */
 MUST_USE enum status net_core_new(struct loop_core *lc, struct err *err); /* fills lc->net */
 /* Closes the listener and every connection; loop_check_quiet runs when nothing is open any more. */
 void net_core_stop(struct net_core *nc);

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* node/runtime/loop.c: cores as threads with libuv loops.
  *
- * Mailbox: senders push onto `inbox` (newest first) with one compare-and-swap; only the push that finds it empty wakes
- * the loop. The core takes the whole inbox with one exchange, turns it round (oldest first, so each sender's order is
- * kept) and runs messages for LOOP_DRAIN_NS, then wakes itself again, so that sockets and timers get their turn.
- * Timers: one uv_timer stands for the earliest timer of the core's heap. It is only ever moved forward; one that comes
- * too early because its timer was stopped finds nothing due and is set anew. */
+ * Mailbox: senders push onto `inbox` (newest first) with one compare-and-swap; only the push that
+ * finds it empty wakes the loop. The core takes the whole inbox with one exchange, turns it round
+ * (oldest first, so each sender's order is kept) and runs messages for LOOP_DRAIN_NS, then wakes
+ * itself again, so that sockets and timers get their turn. Timers: one uv_timer stands for the
+ * earliest timer of the core's heap. It is only ever moved forward; one that comes too early
+ * because its timer was stopped finds nothing due and is set anew. */
 #include "node/runtime/loop.h"
 
 #include <assert.h>
@@ -18,7 +19,8 @@
 
 enum {
     LOOP_DRAIN_NS = 1000000,
-    LOOP_DRAIN_CHECK = 8, /* messages between two looks at the clock, which costs as much as a small message */
+    LOOP_DRAIN_CHECK =
+        8, /* messages between two looks at the clock, which costs as much as a small message */
     HEARTBEAT_MS = 10,
 };
 
@@ -35,7 +37,8 @@ static void loop_post(struct core *to, struct msg *m) {
     struct msg *head = atomic_load_explicit(&lc->inbox, memory_order_relaxed);
     do {
         m->next = head;
-        /* release: the receiver, which acquires the inbox, sees all that the sender wrote into the message */
+        /* release: the receiver, which acquires the inbox, sees all that the sender wrote into the
+         * message */
     } while (!atomic_compare_exchange_weak_explicit(&lc->inbox, &head, m, memory_order_release,
                                                     memory_order_relaxed));
     if (head != NULL) return; /* whoever found it empty has woken or will wake the core */
@@ -72,14 +75,16 @@ void loop_on_wake(uv_async_t *wake) {
     while (loop_run_next(lc))
         if (++n % LOOP_DRAIN_CHECK == 0 && uv_hrtime() >= end_ns) break;
     lc->draining = false;
-    if (lc->pending != NULL || atomic_load_explicit(&lc->inbox, memory_order_relaxed) != NULL) loop_wake(lc);
+    if (lc->pending != NULL || atomic_load_explicit(&lc->inbox, memory_order_relaxed) != NULL)
+        loop_wake(lc);
 }
 
 /* ---- timers and clock ---- */
 
 static void loop_on_timer(uv_timer_t *timer);
 
-/* libuv counts in whole milliseconds of the same clock, so rounding the due time up never fires early. */
+/* libuv counts in whole milliseconds of the same clock, so rounding the due time up never fires
+ * early. */
 static void loop_arm(struct loop_core *lc, uint64_t due_ns) {
     uv_update_time(&lc->loop);
     uint64_t due_ms = due_ns / 1000000 + (due_ns % 1000000 != 0);
@@ -148,14 +153,16 @@ const struct runtime_ops loop_ops = {
 
 /* ---- loop lag ---- */
 
-/* A stall hides the heartbeats it covers, so each missed one counts with the lateness it would have had: the histogram
- * then holds what an event at any moment would have met ("coordinated omission", Tene). */
+/* A stall hides the heartbeats it covers, so each missed one counts with the lateness it would have
+ * had: the histogram then holds what an event at any moment would have met ("coordinated omission",
+ * Tene). */
 void loop_on_heartbeat(struct timer *t) {
     struct loop_core *lc = container_of(t, struct loop_core, heartbeat);
     const uint64_t period_ns = HEARTBEAT_MS * UINT64_C(1000000);
     uint64_t now_ns = uv_hrtime();
     uint64_t lag_ns = now_ns > lc->heartbeat_due_ns ? now_ns - lc->heartbeat_due_ns : 0;
-    for (unsigned missed = 0; missed < 1000; missed++) { /* beyond 10 s it is the clock, not the loop */
+    for (unsigned missed = 0; missed < 1000;
+         missed++) { /* beyond 10 s it is the clock, not the loop */
         metric_observe(lc->lag_seconds, (double)lag_ns * 1e-9);
         if (lag_ns < period_ns) break;
         lag_ns -= period_ns;
@@ -166,7 +173,8 @@ void loop_on_heartbeat(struct timer *t) {
 
 static void loop_start_heartbeat(struct core *here, void *ctx) {
     (void)ctx;
-    static const double bounds[] = {0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1};
+    static const double bounds[] = {0.0005, 0.001, 0.002, 0.005, 0.01, 0.025,
+                                    0.05,   0.1,   0.25,  0.5,   1};
     static const struct metric_def lag_def = {
         .name = "cairn_core_loop_lag_seconds",
         .help = "How late a 10 ms timer of the core's event loop fired.",
@@ -184,7 +192,8 @@ static void loop_start_heartbeat(struct core *here, void *ctx) {
 }
 
 void loop_register_metrics(struct runtime *rt) {
-    for (unsigned i = 0; i < rt->cores_count; i++) core_call(rt->cores[i], loop_start_heartbeat, NULL);
+    for (unsigned i = 0; i < rt->cores_count; i++)
+        core_call(rt->cores[i], loop_start_heartbeat, NULL);
 }
 
 /* ---- threads ---- */
@@ -197,9 +206,12 @@ unsigned loop_thread_enter(const char *name) {
     pthread_setname_np(pthread_self(), name);
     unsigned slot = 1;
     pthread_mutex_lock(&slots_lock);
-    while (slot < METRIC_SLOTS_MAX && slots_used[slot]) slot++;
-    if (slot < METRIC_SLOTS_MAX) slots_used[slot] = true;
-    else slot = 0;
+    while (slot < METRIC_SLOTS_MAX && slots_used[slot])
+        slot++;
+    if (slot < METRIC_SLOTS_MAX)
+        slots_used[slot] = true;
+    else
+        slot = 0;
     pthread_mutex_unlock(&slots_lock);
     if (slot != 0) metrics_thread_init(slot);
     return slot;
@@ -215,8 +227,10 @@ void loop_thread_leave(unsigned slot) {
 void *loop_main(void *arg) {
     struct loop_core *lc = arg;
     char name[16];
-    if (lc->core.index == lc->core.rt->cores_count) snprintf(name, sizeof name, "log");
-    else snprintf(name, sizeof name, "core-%u", lc->core.index);
+    if (lc->core.index == lc->core.rt->cores_count)
+        snprintf(name, sizeof name, "log");
+    else
+        snprintf(name, sizeof name, "core-%u", lc->core.index);
     unsigned slot = loop_thread_enter(name);
     core_set_current(&lc->core);
     uv_run(&lc->loop, UV_RUN_DEFAULT); /* until uv_stop */
@@ -239,7 +253,8 @@ static void call_run(struct core *here, struct msg *m) {
 }
 
 void sem_wait_fully(sem_t *sem) {
-    while (sem_wait(sem) != 0) assert(errno == EINTR);
+    while (sem_wait(sem) != 0)
+        assert(errno == EINTR);
 }
 
 /* Before the threads run and after they ended, the caller's thread is the core for the call. */

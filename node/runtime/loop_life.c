@@ -2,11 +2,13 @@
 /* node/runtime/loop_life.c: making, starting and stopping the cores.
  *
  * Stop, each step after the one before has ended on every core:
- *   1. net closes its listeners and connections; work under way comes home   (cores still run everything)
- *   2. the loops stop, the threads are joined                                (no handle is closed yet: a thread
- *      that posts may still be about to wake a core whose loop has stopped)
+ *   1. net closes its listeners and connections; work under way comes home   (cores still run
+ * everything)
+ *   2. the loops stop, the threads are joined                                (no handle is closed
+ * yet: a thread that posts may still be about to wake a core whose loop has stopped)
  *   3. messages left in mailboxes run on the stopping thread, the pool ends
- *   4. the loops' handles are closed; what the layers above forgot is logged and closed without its callback */
+ *   4. the loops' handles are closed; what the layers above forgot is logged and closed without its
+ * callback */
 #include "node/runtime/loop.h"
 
 #include <assert.h>
@@ -87,7 +89,8 @@ fail_loop:
     return ERR_IO;
 }
 
-enum status loop_runtime_new(const struct loop_options *options, struct runtime **out, struct err *err) {
+enum status loop_runtime_new(const struct loop_options *options, struct runtime **out,
+                             struct err *err) {
     assert(options->cores_count >= 1 && options->workers_count >= 1);
     /* libuv writes to sockets without MSG_NOSIGNAL: a peer that is gone would end the process. */
     signal(SIGPIPE, SIG_IGN);
@@ -111,8 +114,10 @@ enum status loop_runtime_new(const struct loop_options *options, struct runtime 
     for (unsigned i = 0; i <= options->cores_count; i++) {
         status = loop_core_new(lr, i, err);
         if (status != OK) goto fail;
-        if (i < options->cores_count) lr->rt.cores[i] = &lr->all[i]->core;
-        else lr->rt.log_core = &lr->all[i]->core;
+        if (i < options->cores_count)
+            lr->rt.cores[i] = &lr->all[i]->core;
+        else
+            lr->rt.log_core = &lr->all[i]->core;
     }
     *out = &lr->rt;
     return OK;
@@ -165,10 +170,14 @@ static void stop_inline(struct loop_runtime *lr) {
 }
 
 static void stop_threads(struct loop_runtime *lr) {
-    for (unsigned i = 0; i < lr->all_count; i++) core_post(&lr->all[i]->core, &lr->all[i]->stop_msg);
-    for (unsigned i = 0; i < lr->all_count; i++) sem_wait_fully(&lr->event);
-    for (unsigned i = 0; i < lr->all_count; i++) core_post(&lr->all[i]->core, &lr->all[i]->halt_msg);
-    for (unsigned i = 0; i < lr->all_count; i++) pthread_join(lr->all[i]->thread, NULL);
+    for (unsigned i = 0; i < lr->all_count; i++)
+        core_post(&lr->all[i]->core, &lr->all[i]->stop_msg);
+    for (unsigned i = 0; i < lr->all_count; i++)
+        sem_wait_fully(&lr->event);
+    for (unsigned i = 0; i < lr->all_count; i++)
+        core_post(&lr->all[i]->core, &lr->all[i]->halt_msg);
+    for (unsigned i = 0; i < lr->all_count; i++)
+        pthread_join(lr->all[i]->thread, NULL);
     pool_stop(lr->pool);
 }
 
@@ -178,7 +187,8 @@ static void drain_mailboxes(struct loop_runtime *lr) {
         more = false;
         for (unsigned i = 0; i < lr->all_count; i++) {
             core_set_current(&lr->all[i]->core);
-            for (; left > 0 && loop_run_next(lr->all[i]); left--) more = true;
+            for (; left > 0 && loop_run_next(lr->all[i]); left--)
+                more = true;
         }
         core_set_current(NULL);
         pool_run_queued(lr->pool);
@@ -190,16 +200,19 @@ static void close_forgotten(uv_handle_t *handle, void *ctx) {
     if (uv_is_closing(handle)) return;
     const struct loop_core *lc = ctx;
     if (handle != (const uv_handle_t *)&lc->timer && handle != (const uv_handle_t *)&lc->wake)
-        log_warn("a handle was still open when the runtime stopped", "type", uv_handle_type_name(handle->type));
+        log_warn("a handle was still open when the runtime stopped", "type",
+                 uv_handle_type_name(handle->type));
     uv_close(handle, NULL);
 }
 
-/* false: a request that cannot be cancelled still uses the loop, which therefore must stay in memory. */
+/* false: a request that cannot be cancelled still uses the loop, which therefore must stay in
+ * memory. */
 static bool loop_core_close(struct loop_core *lc) {
     core_set_current(&lc->core);
     uv_walk(&lc->loop, close_forgotten, lc);
     const uint64_t end_ns = uv_hrtime() + STOP_CLOSE_MS * UINT64_C(1000000);
-    while (uv_run(&lc->loop, UV_RUN_NOWAIT) != 0 && uv_hrtime() < end_ns) poll(NULL, 0, 1);
+    while (uv_run(&lc->loop, UV_RUN_NOWAIT) != 0 && uv_hrtime() < end_ns)
+        poll(NULL, 0, 1);
     core_set_current(NULL);
     return uv_loop_close(&lc->loop) == 0;
 }
@@ -209,8 +222,10 @@ void loop_runtime_stop(struct runtime *rt) {
     assert(lr->state != LOOP_STOPPED);
     bool threads = lr->state == LOOP_RUNNING;
     assert(!threads || core_current() == NULL);
-    if (threads) stop_threads(lr);
-    else if (lr->pool != NULL) stop_inline(lr);
+    if (threads)
+        stop_threads(lr);
+    else if (lr->pool != NULL)
+        stop_inline(lr);
     lr->state = LOOP_STOPPED;
     if (lr->pool != NULL) drain_mailboxes(lr);
     for (unsigned i = 0; i < lr->all_count; i++) {

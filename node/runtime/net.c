@@ -3,7 +3,8 @@
 
 #include <assert.h>
 
-enum status net_listen(struct core *core, struct sv addr, net_accept_cb accept, void *ctx, struct err *err) {
+enum status net_listen(struct core *core, struct sv addr, net_accept_cb accept, void *ctx,
+                       struct err *err) {
     assert(core_is_current(core) && accept != NULL);
     return core->rt->net->ops->listen(core->rt->net, core, addr, accept, ctx, err);
 }

@@ -4,13 +4,15 @@
  *   dial: RESOLVE -> CONNECT -> OPEN -> CLOSING          accept: OPEN -> CLOSING
  *                    ^     v
  *                    RETRY          (the failed socket is closed, the name's next address is tried)
- *   any state -> CLOSING on an error, the deadline, conn_close or a stop of the core; the first reason wins.
+ *   any state -> CLOSING on an error, the deadline, conn_close or a stop of the core; the first
+ * reason wins.
  *
- * Reading goes straight into one scratch buffer per core; frames that are whole in it are handed up in place, and only
- * the begin of a frame that is not is copied to the connection, where the rest is read behind it. That buffer grows as
- * bytes come, not as the length says, so a peer cannot make us allocate by a header alone.
- * Writing: frames sent during one turn of the loop leave together, by one uv_write just before it polls; while a write
- * is under way the next ones gather behind it. */
+ * Reading goes straight into one scratch buffer per core; frames that are whole in it are handed up
+ * in place, and only the begin of a frame that is not is copied to the connection, where the rest
+ * is read behind it. That buffer grows as bytes come, not as the length says, so a peer cannot make
+ * us allocate by a header alone. Writing: frames sent during one turn of the loop leave together,
+ * by one uv_write just before it polls; while a write is under way the next ones gather behind it.
+ */
 #include <assert.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -68,18 +70,25 @@ struct tcp_frame {
     uint8_t header[NET_HEADER_BYTES];
 };
 
-enum tcp_state { TCP_RESOLVE, TCP_CONNECT, TCP_RETRY, TCP_OPEN, TCP_CLOSING, TCP_STATE_COUNT };
+enum tcp_state {
+    CONN_RESOLVE,
+    CONN_CONNECT,
+    CONN_RETRY,
+    CONN_OPEN,
+    CONN_CLOSING,
+    CONN_STATE_COUNT
+};
 static const struct tcp_state_def {
     const char *name;
     unsigned next; /* bits of the states that may follow */
 } tcp_states[] = {
-    [TCP_RESOLVE] = {"resolve", 1U << TCP_CONNECT | 1U << TCP_CLOSING},
-    [TCP_CONNECT] = {"connect", 1U << TCP_OPEN | 1U << TCP_RETRY | 1U << TCP_CLOSING},
-    [TCP_RETRY] = {"retry", 1U << TCP_CONNECT | 1U << TCP_CLOSING},
-    [TCP_OPEN] = {"open", 1U << TCP_CLOSING},
-    [TCP_CLOSING] = {"closing", 0},
+    [CONN_RESOLVE] = {"resolve", 1U << CONN_CONNECT | 1U << CONN_CLOSING},
+    [CONN_CONNECT] = {"connect", 1U << CONN_OPEN | 1U << CONN_RETRY | 1U << CONN_CLOSING},
+    [CONN_RETRY] = {"retry", 1U << CONN_CONNECT | 1U << CONN_CLOSING},
+    [CONN_OPEN] = {"open", 1U << CONN_CLOSING},
+    [CONN_CLOSING] = {"closing", 0},
 };
-static_assert(ARRAY_LEN(tcp_states) == TCP_STATE_COUNT, "one row per state");
+static_assert(ARRAY_LEN(tcp_states) == CONN_STATE_COUNT, "one row per state");
 
 /* Owner: nc->conns. Freed only in tcp_finish(), when its handle is closed. */
 struct tcp_conn {
@@ -88,7 +97,7 @@ struct tcp_conn {
     struct list_node link;
     struct list_node dirty;
     enum tcp_state state;
-    uv_tcp_t tcp; /* initialised in every state */
+    uv_tcp_t tcp; /* initialised in every state; .data = this */
     uv_connect_t connect_req;
     uv_write_t write_req;
     struct timer deadline;
@@ -96,10 +105,10 @@ struct tcp_conn {
     struct resolve *resolve; /* in RESOLVE when the host is a name */
     union address addrs[RESOLVE_ADDRS_MAX];
     unsigned addrs_count, addr_next;
-    struct buf in;                          /* a frame that has not come whole, with its header */
+    struct buf in;                            /* a frame that has not come whole, with its header */
     struct tcp_frame *wait_first, *wait_last; /* not given to libuv */
-    struct tcp_frame *flight;               /* being written by write_req */
-    size_t queued_bytes;                    /* of both lists, bookkeeping included */
+    struct tcp_frame *flight;                 /* being written by write_req */
+    size_t queued_bytes;                      /* of both lists, bookkeeping included */
     char peer[80];
     char why[240];
 };
@@ -131,7 +140,7 @@ static void frames_free(struct tcp_frame *f) {
 
 static void tcp_finish(struct tcp_conn *c) {
     struct net_core *nc = c->nc;
-    assert(c->state == TCP_CLOSING && c->flight == NULL && c->resolve == NULL);
+    assert(c->state == CONN_CLOSING && c->flight == NULL && c->resolve == NULL);
     list_remove(&c->link);
     assert(nc->conns_count > 0);
     nc->conns_count--;
@@ -144,17 +153,17 @@ static void tcp_finish(struct tcp_conn *c) {
 }
 
 static void tcp_on_closed(uv_handle_t *handle) {
-    tcp_finish(container_of(handle, struct tcp_conn, tcp));
+    tcp_finish(handle->data);
 }
 
 PRINTF_LIKE(2, 3) static void tcp_fail(struct tcp_conn *c, const char *fmt, ...) {
-    if (c->state == TCP_CLOSING) return;
+    if (c->state == CONN_CLOSING) return;
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(c->why, sizeof c->why, fmt, ap);
     va_end(ap);
-    bool handle_is_closing = c->state == TCP_RETRY; /* then tcp_on_retry_closed finishes */
-    tcp_move(c, TCP_CLOSING);
+    bool handle_is_closing = c->state == CONN_RETRY; /* then tcp_on_retry_closed finishes */
+    tcp_move(c, CONN_CLOSING);
     timer_stop(&c->deadline);
     list_remove(&c->dirty);
     if (c->resolve != NULL) resolve_abandon(c->resolve);
@@ -166,20 +175,26 @@ PRINTF_LIKE(2, 3) static void tcp_fail(struct tcp_conn *c, const char *fmt, ...)
 
 static void tcp_on_written(uv_write_t *req, int rc) {
     struct tcp_conn *c = container_of(req, struct tcp_conn, write_req);
-    for (struct tcp_frame *f = c->flight; f != NULL; f = f->next) c->queued_bytes -= f->bytes.len + sizeof *f;
+    for (struct tcp_frame *f = c->flight; f != NULL; f = f->next)
+        c->queued_bytes -= f->bytes.len + sizeof *f;
     frames_free(c->flight);
     c->flight = NULL;
-    if (c->state == TCP_CLOSING) return;
-    if (rc < 0) tcp_fail(c, "write to %s: %s", c->peer, uv_strerror(rc));
-    else tcp_flush(c);
+    if (c->state == CONN_CLOSING) return;
+    if (rc < 0)
+        tcp_fail(c, "write to %s: %s", c->peer, uv_strerror(rc));
+    else
+        tcp_flush(c);
 }
 
 /* The oldest waiting frames as buffers for libuv; *out_last is the last one taken. */
-static unsigned tcp_batch(struct tcp_conn *c, uv_buf_t bufs[2 * NET_BATCH_FRAMES_MAX], struct tcp_frame **out_last) {
+static unsigned tcp_batch(struct tcp_conn *c, uv_buf_t bufs[2 * NET_BATCH_FRAMES_MAX],
+                          struct tcp_frame **out_last) {
     unsigned count = 0;
     size_t bytes = 0;
     for (struct tcp_frame *f = c->wait_first; f != NULL; f = f->next) {
-        if (count == 2 * NET_BATCH_FRAMES_MAX || (count > 0 && bytes + f->bytes.len > NET_BATCH_BYTES_MAX)) break;
+        if (count == 2 * NET_BATCH_FRAMES_MAX ||
+            (count > 0 && bytes + f->bytes.len > NET_BATCH_BYTES_MAX))
+            break;
         bufs[count++] = uv_buf_init((char *)f->header, NET_HEADER_BYTES);
         bufs[count++] = uv_buf_init(f->bytes.ptr, (unsigned)f->bytes.len);
         bytes += f->bytes.len;
@@ -190,7 +205,7 @@ static unsigned tcp_batch(struct tcp_conn *c, uv_buf_t bufs[2 * NET_BATCH_FRAMES
 
 static void tcp_flush(struct tcp_conn *c) {
     list_remove(&c->dirty);
-    if (c->state != TCP_OPEN || c->flight != NULL || c->wait_first == NULL) return;
+    if (c->state != CONN_OPEN || c->flight != NULL || c->wait_first == NULL) return;
     uv_buf_t bufs[2 * NET_BATCH_FRAMES_MAX];
     struct tcp_frame *last = NULL;
     unsigned count = tcp_batch(c, bufs, &last);
@@ -207,12 +222,15 @@ static void tcp_flush(struct tcp_conn *c) {
 
 static void net_on_flush(uv_prepare_t *flush) {
     struct net_core *nc = container_of(flush, struct net_core, flush);
-    while (!list_is_empty(&nc->dirty)) tcp_flush(container_of(nc->dirty.next, struct tcp_conn, dirty));
+    while (!list_is_empty(&nc->dirty))
+        tcp_flush(container_of(nc->dirty.next, struct tcp_conn, dirty));
     uv_prepare_stop(flush);
 }
 
 static void tcp_mark_dirty(struct tcp_conn *c) {
-    if (c->state != TCP_OPEN || c->flight != NULL || c->wait_first == NULL || !list_is_empty(&c->dirty)) return;
+    if (c->state != CONN_OPEN || c->flight != NULL || c->wait_first == NULL ||
+        !list_is_empty(&c->dirty))
+        return;
     if (list_is_empty(&c->nc->dirty)) uv_prepare_start(&c->nc->flush, net_on_flush);
     list_push_back(&c->nc->dirty, &c->dirty);
 }
@@ -220,9 +238,10 @@ static void tcp_mark_dirty(struct tcp_conn *c) {
 static void tcp_send(struct conn *conn, struct buf *frame) {
     struct tcp_conn *c = container_of(conn, struct tcp_conn, conn);
     struct tcp_frame *f = NULL;
-    if (c->state == TCP_CLOSING) goto drop;
+    if (c->state == CONN_CLOSING) goto drop;
     if (frame->len > NET_FRAME_BYTES_MAX) {
-        tcp_fail(c, "frame of %zu bytes for %s, more than the limit of %d", frame->len, c->peer, NET_FRAME_BYTES_MAX);
+        tcp_fail(c, "frame of %zu bytes for %s, more than the limit of %d", frame->len, c->peer,
+                 NET_FRAME_BYTES_MAX);
         goto drop;
     }
     f = frame->failed ? NULL : malloc(sizeof *f);
@@ -233,16 +252,18 @@ static void tcp_send(struct conn *conn, struct buf *frame) {
     size_t bytes = frame->len + sizeof *f;
     if (bytes > NET_QUEUE_BYTES_MAX - c->queued_bytes) {
         free(f);
-        tcp_fail(c, "%zu bytes wait to be sent to %s, the limit is %d", c->queued_bytes + bytes, c->peer,
-                 NET_QUEUE_BYTES_MAX);
+        tcp_fail(c, "%zu bytes wait to be sent to %s, the limit is %d", c->queued_bytes + bytes,
+                 c->peer, NET_QUEUE_BYTES_MAX);
         goto drop;
     }
     put_u32le(f->header, (uint32_t)frame->len);
     f->bytes = buf_move(frame);
     f->next = NULL;
     c->queued_bytes += bytes;
-    if (c->wait_first == NULL) c->wait_first = f;
-    else c->wait_last->next = f;
+    if (c->wait_first == NULL)
+        c->wait_first = f;
+    else
+        c->wait_last->next = f;
     c->wait_last = f;
     tcp_mark_dirty(c);
     return;
@@ -251,14 +272,16 @@ drop:
     buf_fini(frame);
 }
 
-/* What was just sent is offered to the socket once, so that "send a refusal, close" usually arrives. */
+/* What was just sent is offered to the socket once, so that "send a refusal, close" usually
+ * arrives. */
 static void tcp_close(struct conn *conn) {
     struct tcp_conn *c = container_of(conn, struct tcp_conn, conn);
-    if (c->state == TCP_OPEN && c->flight == NULL && c->wait_first != NULL) {
+    if (c->state == CONN_OPEN && c->flight == NULL && c->wait_first != NULL) {
         uv_buf_t bufs[2 * NET_BATCH_FRAMES_MAX];
         struct tcp_frame *last = NULL;
         unsigned count = tcp_batch(c, bufs, &last);
-        uv_try_write((uv_stream_t *)&c->tcp, bufs, count); /* nothing is promised: the result does not matter */
+        uv_try_write((uv_stream_t *)&c->tcp, bufs,
+                     count); /* nothing is promised: the result does not matter */
     }
     tcp_fail(c, "closed by this node");
 }
@@ -268,7 +291,8 @@ static void tcp_close(struct conn *conn) {
 static bool tcp_frame_len(struct tcp_conn *c, const char *header, size_t *out_len) {
     uint32_t len = get_u32le(header);
     if (len == 0 || len > NET_FRAME_BYTES_MAX) {
-        tcp_fail(c, "frame of %" PRIu32 " bytes from %s, the limits are 1 and %d", len, c->peer, NET_FRAME_BYTES_MAX);
+        tcp_fail(c, "frame of %" PRIu32 " bytes from %s, the limits are 1 and %d", len, c->peer,
+                 NET_FRAME_BYTES_MAX);
         return false;
     }
     *out_len = len;
@@ -277,7 +301,7 @@ static bool tcp_frame_len(struct tcp_conn *c, const char *header, size_t *out_le
 
 static void tcp_on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *out) {
     (void)suggested;
-    struct tcp_conn *c = container_of(handle, struct tcp_conn, tcp);
+    struct tcp_conn *c = handle->data;
     if (c->in.len == 0) {
         *out = uv_buf_init(c->nc->scratch, NET_SCRATCH_BYTES);
         return;
@@ -313,7 +337,7 @@ static void tcp_take_scratch(struct tcp_conn *c, struct sv left) {
         if (!tcp_frame_len(c, left.ptr, &len)) return;
         if (left.len - NET_HEADER_BYTES < len) break;
         c->conn.events->frame(&c->conn, c->conn.ctx, sv_make(left.ptr + NET_HEADER_BYTES, len));
-        if (c->state != TCP_OPEN) return;
+        if (c->state != CONN_OPEN) return;
         left = sv_skip(left, NET_HEADER_BYTES + len);
     }
     buf_put_sv(&c->in, left);
@@ -321,12 +345,16 @@ static void tcp_take_scratch(struct tcp_conn *c, struct sv left) {
 }
 
 static void tcp_on_read(uv_stream_t *stream, ssize_t got, const uv_buf_t *buf) {
-    struct tcp_conn *c = container_of(stream, struct tcp_conn, tcp);
-    if (c->state != TCP_OPEN || got == 0) return;
-    if (got == UV_EOF) tcp_fail(c, "closed by %s", c->peer);
-    else if (got < 0) tcp_fail(c, "read from %s: %s", c->peer, uv_strerror((int)got));
-    else if (buf->base == c->nc->scratch) tcp_take_scratch(c, sv_make(buf->base, (size_t)got));
-    else tcp_take_rest(c, (size_t)got);
+    struct tcp_conn *c = stream->data;
+    if (c->state != CONN_OPEN || got == 0) return;
+    if (got == UV_EOF)
+        tcp_fail(c, "closed by %s", c->peer);
+    else if (got < 0)
+        tcp_fail(c, "read from %s: %s", c->peer, uv_strerror((int)got));
+    else if (buf->base == c->nc->scratch)
+        tcp_take_scratch(c, sv_make(buf->base, (size_t)got));
+    else
+        tcp_take_rest(c, (size_t)got);
 }
 
 /* ---- open ---- */
@@ -345,6 +373,7 @@ static struct tcp_conn *tcp_new(struct net_core *nc, enum tcp_state state) {
     list_init(&c->dirty);
     timer_init(&c->deadline, core, tcp_on_deadline);
     uv_tcp_init(&nc->lc->loop, &c->tcp); /* cannot fail: makes no socket */
+    c->tcp.data = c;
     list_push_back(&nc->conns, &c->link);
     nc->conns_count++;
     return c;
@@ -356,8 +385,8 @@ static int tcp_start_reading(struct tcp_conn *c) {
 }
 
 static void tcp_on_retry_closed(uv_handle_t *handle) {
-    struct tcp_conn *c = container_of(handle, struct tcp_conn, tcp);
-    if (c->state == TCP_CLOSING) {
+    struct tcp_conn *c = handle->data;
+    if (c->state == CONN_CLOSING) {
         tcp_finish(c);
         return;
     }
@@ -366,38 +395,40 @@ static void tcp_on_retry_closed(uv_handle_t *handle) {
 }
 
 static void tcp_attempt_failed(struct tcp_conn *c, const char *reason) {
-    assert(c->state == TCP_CONNECT);
+    assert(c->state == CONN_CONNECT);
     timer_stop(&c->deadline);
     if (c->addr_next == c->addrs_count) {
         tcp_fail(c, "connect to %s: %s", c->peer, reason);
         return;
     }
-    tcp_move(c, TCP_RETRY);
+    tcp_move(c, CONN_RETRY);
     uv_close((uv_handle_t *)&c->tcp, tcp_on_retry_closed);
 }
 
 static void tcp_on_deadline(struct timer *t) {
     struct tcp_conn *c = container_of(t, struct tcp_conn, deadline);
-    if (c->state == TCP_CONNECT) tcp_attempt_failed(c, "no answer in time");
-    else tcp_fail(c, "look up %s: no answer in time", c->peer);
+    if (c->state == CONN_CONNECT)
+        tcp_attempt_failed(c, "no answer in time");
+    else
+        tcp_fail(c, "look up %s: no answer in time", c->peer);
 }
 
 static void tcp_on_connect(uv_connect_t *req, int rc) {
     struct tcp_conn *c = container_of(req, struct tcp_conn, connect_req);
-    if (c->state != TCP_CONNECT) return; /* late event after a close */
+    if (c->state != CONN_CONNECT) return; /* late event after a close */
     if (rc >= 0) rc = tcp_start_reading(c);
     if (rc < 0) {
         tcp_attempt_failed(c, uv_strerror(rc));
         return;
     }
     timer_stop(&c->deadline);
-    tcp_move(c, TCP_OPEN);
+    tcp_move(c, CONN_OPEN);
     tcp_mark_dirty(c); /* what was sent while it was dialled */
     c->conn.events->opened(&c->conn, c->conn.ctx);
 }
 
 static void tcp_connect_next(struct tcp_conn *c) {
-    tcp_move(c, TCP_CONNECT);
+    tcp_move(c, CONN_CONNECT);
     assert(c->addr_next < c->addrs_count);
     uint64_t now_ns = core_mono_ns(c->conn.core);
     uint64_t left_ms = c->deadline_ns > now_ns ? (c->deadline_ns - now_ns) / 1000000 : 0;
@@ -410,7 +441,7 @@ static void tcp_connect_next(struct tcp_conn *c) {
 static void tcp_on_resolved(struct core *here, struct resolve *r) {
     (void)here;
     struct tcp_conn *c = r->ctx;
-    assert(c->state == TCP_RESOLVE && c->resolve == r);
+    assert(c->state == CONN_RESOLVE && c->resolve == r);
     c->resolve = NULL;
     if (r->status == OK) {
         c->addrs_count = r->addrs_count;
@@ -422,11 +453,11 @@ static void tcp_on_resolved(struct core *here, struct resolve *r) {
     resolve_free(r);
 }
 
-static struct conn *tcp_dial(struct net *net, struct core *core, struct sv addr, const struct conn_events *ev,
-                             void *ctx) {
+static struct conn *tcp_dial(struct net *net, struct core *core, struct sv addr,
+                             const struct conn_events *ev, void *ctx) {
     (void)net;
     struct net_core *nc = loop_core_of(core)->net;
-    struct tcp_conn *c = tcp_new(nc, TCP_RESOLVE);
+    struct tcp_conn *c = tcp_new(nc, CONN_RESOLVE);
     if (c == NULL) abort(); /* a fixed small object that the caller may count on */
     c->conn.events = ev;
     c->conn.ctx = ctx;
@@ -483,9 +514,9 @@ static void tcp_name_peer(struct tcp_conn *c) {
 
 static void net_on_connection(uv_stream_t *server, int rc) {
     if (rc < 0) return; /* gone again, or no descriptor left: libuv has closed it then */
-    struct listener *l = container_of(server, struct listener, tcp);
+    struct listener *l = server->data;
     struct net_core *nc = l->nc;
-    struct tcp_conn *c = nc->conns_count < NET_CONNS_PER_CORE_MAX ? tcp_new(nc, TCP_OPEN) : NULL;
+    struct tcp_conn *c = nc->conns_count < NET_CONNS_PER_CORE_MAX ? tcp_new(nc, CONN_OPEN) : NULL;
     if (c == NULL) {
         net_refuse(nc, server);
         return;
@@ -501,13 +532,13 @@ static void net_on_connection(uv_stream_t *server, int rc) {
     assert(c->conn.events != NULL);
 }
 
-static enum status tcp_listen(struct net *net, struct core *core, struct sv addr, net_accept_cb accept, void *ctx,
-                              struct err *err) {
+static enum status tcp_listen(struct net *net, struct core *core, struct sv addr,
+                              net_accept_cb accept, void *ctx, struct err *err) {
     struct net_tcp *nt = container_of(net, struct net_tcp, net);
     struct net_core *nc = loop_core_of(core)->net;
     if (nc->listener != NULL || nc->stopping)
-        return err_set(err, ERR_CONFLICT, 0, "listen on %.*s: core %u %s", SV_ARG(addr), core->index,
-                       nc->stopping ? "stops" : "already listens");
+        return err_set(err, ERR_CONFLICT, 0, "listen on %.*s: core %u %s", SV_ARG(addr),
+                       core->index, nc->stopping ? "stops" : "already listens");
     struct listener *l = calloc(1, sizeof *l);
     if (l == NULL) return err_set(err, ERR_NOMEM, 0, "listen on %.*s: no memory", SV_ARG(addr));
     int fd;
@@ -522,19 +553,23 @@ static enum status tcp_listen(struct net *net, struct core *core, struct sv addr
     l->accept = accept;
     l->ctx = ctx;
     uv_tcp_init(&nc->lc->loop, &l->tcp);
+    l->tcp.data = l;
     nc->handles_open++;
     nc->listener = l;
     atomic_fetch_add_explicit(&nt->listeners_count, 1, memory_order_relaxed);
     int rc = uv_tcp_open(&l->tcp, fd);
-    if (rc < 0) close(fd);
-    else rc = uv_listen((uv_stream_t *)&l->tcp, NET_BACKLOG, net_on_connection);
+    if (rc < 0)
+        close(fd);
+    else
+        rc = uv_listen((uv_stream_t *)&l->tcp, NET_BACKLOG, net_on_connection);
     if (rc >= 0) return OK;
     net->ops->unlisten(net, core);
-    return err_set(err, rc == UV_EADDRINUSE ? ERR_CONFLICT : ERR_IO, -rc, "listen on %.*s", SV_ARG(addr));
+    return err_set(err, rc == UV_EADDRINUSE ? ERR_CONFLICT : ERR_IO, -rc, "listen on %.*s",
+                   SV_ARG(addr));
 }
 
 static void net_on_listener_closed(uv_handle_t *handle) {
-    struct listener *l = container_of(handle, struct listener, tcp);
+    struct listener *l = handle->data;
     struct net_core *nc = l->nc;
     free(l);
     nc->handles_open--;
@@ -544,7 +579,8 @@ static void net_on_listener_closed(uv_handle_t *handle) {
 static void tcp_unlisten(struct net *net, struct core *core) {
     struct net_core *nc = loop_core_of(core)->net;
     if (nc->listener == NULL) return;
-    atomic_fetch_sub_explicit(&container_of(net, struct net_tcp, net)->listeners_count, 1, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&container_of(net, struct net_tcp, net)->listeners_count, 1,
+                              memory_order_relaxed);
     uv_close((uv_handle_t *)&nc->listener->tcp, net_on_listener_closed);
     nc->listener = NULL;
 }
@@ -583,20 +619,22 @@ enum status net_core_new(struct loop_core *lc, struct err *err) {
     if (nc == NULL || scratch == NULL) {
         free(nc);
         free(scratch);
-        return err_set(err, ERR_NOMEM, 0, "runtime: no memory for the network of core %u", lc->core.index);
+        return err_set(err, ERR_NOMEM, 0, "runtime: no memory for the network of core %u",
+                       lc->core.index);
     }
     nc->lc = lc;
     nc->scratch = scratch;
     list_init(&nc->conns);
     list_init(&nc->dirty);
     uv_prepare_init(&lc->loop, &nc->flush); /* cannot fail */
+    nc->flush.data = nc;
     nc->handles_open = 1;
     lc->net = nc;
     return OK;
 }
 
 static void net_on_flush_closed(uv_handle_t *handle) {
-    struct net_core *nc = container_of(handle, struct net_core, flush);
+    struct net_core *nc = handle->data;
     nc->handles_open--;
     net_check_stopped(nc);
 }

@@ -3,7 +3,8 @@
  *
  *   core: pool_submit -> [parked on the core] -> queue -> worker: run -> mailbox -> core: done
  *
- * Workers never wait for a core (posting does not block), so every work that was submitted comes home. */
+ * Workers never wait for a core (posting does not block), so every work that was submitted comes
+ * home. */
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -32,8 +33,10 @@ static struct work *work_next(struct work *w) {
 
 static void fifo_push(struct work **first, struct work **last, struct work *w) {
     w->msg.next = NULL;
-    if (*first == NULL) *first = w;
-    else (*last)->msg.next = &w->msg;
+    if (*first == NULL)
+        *first = w;
+    else
+        (*last)->msg.next = &w->msg;
     *last = w;
 }
 
@@ -149,7 +152,8 @@ void pool_stop(struct pool *pool) {
     pool->stopping = true;
     pthread_cond_broadcast(&pool->changed);
     pthread_mutex_unlock(&pool->lock);
-    for (unsigned i = 0; i < pool->running_count; i++) pthread_join(pool->workers[i].thread, NULL);
+    for (unsigned i = 0; i < pool->running_count; i++)
+        pthread_join(pool->workers[i].thread, NULL);
     pool->running_count = 0;
 }
 

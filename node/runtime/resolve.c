@@ -8,8 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Guards threads_count and every resolve.state. A thread posts its result while it holds the lock, so that a core which
- * has abandoned its look-ups (under the lock) is never posted to again and may be freed. */
+/* Guards threads_count and every resolve.state. A thread posts its result while it holds the lock,
+ * so that a core which has abandoned its look-ups (under the lock) is never posted to again and may
+ * be freed. */
 static pthread_mutex_t resolve_lock = PTHREAD_MUTEX_INITIALIZER;
 static unsigned threads_count;
 
@@ -28,16 +29,20 @@ static bool port_parse(struct sv s, uint16_t *out) {
 enum status address_split(struct sv addr, char host[RESOLVE_HOST_BYTES_MAX + 1], uint16_t *out_port,
                           struct err *err) {
     size_t colon = addr.len;
-    while (colon > 0 && addr.ptr[colon - 1] != ':') colon--;
+    while (colon > 0 && addr.ptr[colon - 1] != ':')
+        colon--;
     uint16_t port = 0;
     if (colon == 0 || !port_parse(sv_skip(addr, colon), &port))
-        return err_set(err, ERR_PARSE, 0, "address \"%.*s\": want host:port", (int)MIN(addr.len, 300U), addr.ptr);
+        return err_set(err, ERR_PARSE, 0, "address \"%.*s\": want host:port",
+                       (int)MIN(addr.len, 300U), addr.ptr);
     struct sv h = sv_take(addr, colon - 1);
     bool brackets = h.len >= 2 && h.ptr[0] == '[' && h.ptr[h.len - 1] == ']';
     if (brackets) h = sv_make(h.ptr + 1, h.len - 2);
     size_t at;
-    if (h.len > RESOLVE_HOST_BYTES_MAX || sv_find_char(h, '\0', &at) || (!brackets && sv_find_char(h, ':', &at)))
-        return err_set(err, ERR_PARSE, 0, "address \"%.*s\": bad host", (int)MIN(addr.len, 300U), addr.ptr);
+    if (h.len > RESOLVE_HOST_BYTES_MAX || sv_find_char(h, '\0', &at) ||
+        (!brackets && sv_find_char(h, ':', &at)))
+        return err_set(err, ERR_PARSE, 0, "address \"%.*s\": bad host", (int)MIN(addr.len, 300U),
+                       addr.ptr);
     if (h.len > 0) memcpy(host, h.ptr, h.len);
     host[h.len] = '\0';
     *out_port = port;
@@ -59,8 +64,8 @@ bool address_parse(const char *host, uint16_t port, union address *out) {
     return true;
 }
 
-enum status address_lookup(const char *host, uint16_t port, union address out[RESOLVE_ADDRS_MAX], unsigned *out_count,
-                           struct err *err) {
+enum status address_lookup(const char *host, uint16_t port, union address out[RESOLVE_ADDRS_MAX],
+                           unsigned *out_count, struct err *err) {
     if (address_parse(host, port, &out[0])) {
         *out_count = 1;
         return OK;
@@ -94,8 +99,10 @@ static void resolve_on_message(struct core *here, struct msg *m) {
     pthread_mutex_lock(&resolve_lock);
     bool abandoned = r->state == RESOLVE_ABANDONED;
     pthread_mutex_unlock(&resolve_lock);
-    if (abandoned) resolve_free(r);
-    else r->done(here, r);
+    if (abandoned)
+        resolve_free(r);
+    else
+        r->done(here, r);
 }
 
 static void *resolve_main(void *arg) {
@@ -114,8 +121,10 @@ static void *resolve_main(void *arg) {
     return NULL;
 }
 
-/* The caller sets done and ctx right after it returned: the result comes as a message to this very core. */
-enum status resolve_start(struct core *core, const char *host, uint16_t port, struct resolve **out, struct err *err) {
+/* The caller sets done and ctx right after it returned: the result comes as a message to this very
+ * core. */
+enum status resolve_start(struct core *core, const char *host, uint16_t port, struct resolve **out,
+                          struct err *err) {
     assert(core_is_current(core));
     assert(strlen(host) <= RESOLVE_HOST_BYTES_MAX);
     struct resolve *r = calloc(1, sizeof *r);
@@ -130,7 +139,8 @@ enum status resolve_start(struct core *core, const char *host, uint16_t port, st
     pthread_mutex_unlock(&resolve_lock);
     if (!room) {
         resolve_free(r);
-        return err_set(err, ERR_LIMIT, 0, "look up %s: %d other names are being looked up", host, RESOLVE_THREADS_MAX);
+        return err_set(err, ERR_LIMIT, 0, "look up %s: %d other names are being looked up", host,
+                       RESOLVE_THREADS_MAX);
     }
     pthread_attr_t attr;
     pthread_t thread;

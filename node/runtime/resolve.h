@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* node/runtime/resolve.h: "host:port" to socket addresses. Hosts: IPv4, [IPv6], a name, or nothing (all interfaces).
- * Names are looked up by getaddrinfo on a thread of their own, not on libuv's pool: getaddrinfo cannot be cancelled and
- * takes up to half a minute when no name server answers, and libuv's pool is joined when the process ends. */
+/* node/runtime/resolve.h: "host:port" to socket addresses. Hosts: IPv4, [IPv6], a name, or nothing
+ * (all interfaces). Names are looked up by getaddrinfo on a thread of their own, not on libuv's
+ * pool: getaddrinfo cannot be cancelled and takes up to half a minute when no name server answers,
+ * and libuv's pool is joined when the process ends. */
 #pragma once
 
 #include <netinet/in.h>
@@ -24,15 +25,17 @@ static inline socklen_t address_len(const union address *a) {
 }
 
 /* The host without brackets, NUL-terminated ("" for all interfaces), and the port. */
-MUST_USE enum status address_split(struct sv addr, char host[RESOLVE_HOST_BYTES_MAX + 1], uint16_t *out_port,
-                                   struct err *err);
+MUST_USE enum status address_split(struct sv addr, char host[RESOLVE_HOST_BYTES_MAX + 1],
+                                   uint16_t *out_port, struct err *err);
 /* false when the host is a name. "" is 0.0.0.0. */
 bool address_parse(const char *host, uint16_t port, union address *out);
 /* Blocks on names: start-up only. */
-MUST_USE enum status address_lookup(const char *host, uint16_t port, union address out[RESOLVE_ADDRS_MAX],
-                                    unsigned *out_count, struct err *err);
+MUST_USE enum status address_lookup(const char *host, uint16_t port,
+                                    union address out[RESOLVE_ADDRS_MAX], unsigned *out_count,
+                                    struct err *err);
 
-/* A look-up under way, on the heap. done runs on the core that asked, unless it was abandoned before. */
+/* A look-up under way, on the heap. done runs on the core that asked, unless it was abandoned
+ * before. */
 struct resolve {
     struct msg msg;
     struct core *core;
@@ -44,10 +47,14 @@ struct resolve {
     struct err err;
     union address addrs[RESOLVE_ADDRS_MAX];
     unsigned addrs_count;
-    enum { RESOLVE_RUNNING, RESOLVE_DONE, RESOLVE_ABANDONED } state; /* under the lock of resolve.c */
+    enum {
+        RESOLVE_RUNNING,
+        RESOLVE_DONE,
+        RESOLVE_ABANDONED
+    } state; /* under the lock of resolve.c */
 };
-MUST_USE enum status resolve_start(struct core *core, const char *host, uint16_t port, struct resolve **out,
-                                   struct err *err);
+MUST_USE enum status resolve_start(struct core *core, const char *host, uint16_t port,
+                                   struct resolve **out, struct err *err);
 /* After it done does not run. r is freed now or by its thread. On the core. */
 void resolve_abandon(struct resolve *r);
 void resolve_free(struct resolve *r);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Answers: heads, whole bodies (compressed here or by a worker), streams. When the client is gone everything is
- * accepted and dropped, so that handlers need no second path. */
+/* Answers: heads, whole bodies (compressed here or by a worker), streams. When the client is gone
+ * everything is accepted and dropped, so that handlers need no second path. */
 #include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -92,11 +92,13 @@ static void put_cors(struct http_conn *c, const struct http_request *req) {
     struct sv origin = http_header_get(req, SV("origin"));
     if (origin.len == 0) return;
     const struct http_server *server = c->hc->server;
-    put_header(&c->out, SV("Access-Control-Allow-Headers"), SV("Accept, Authorization, Content-Type, Origin"));
+    put_header(&c->out, SV("Access-Control-Allow-Headers"),
+               SV("Accept, Authorization, Content-Type, Origin"));
     put_header(&c->out, SV("Access-Control-Allow-Methods"), SV("GET, POST, OPTIONS"));
     put_header(&c->out, SV("Access-Control-Expose-Headers"), SV("Date"));
     put_header(&c->out, SV("Vary"), SV("Origin"));
-    if (server->cors_any) put_header(&c->out, SV("Access-Control-Allow-Origin"), SV("*"));
+    if (server->cors_any)
+        put_header(&c->out, SV("Access-Control-Allow-Origin"), SV("*"));
     else if (regex_match(server->cors_origin, origin))
         put_header(&c->out, SV("Access-Control-Allow-Origin"), origin);
 }
@@ -130,8 +132,10 @@ static void put_head(struct http_exchange *x, struct sv content_type, int64_t bo
     put_cors(c, &x->req);
     http_out_put(out, buf_sv(&x->extra_headers));
     if (x->extra_headers.failed) out->failed = true;
-    if (x->close) http_out_put(out, SV("Connection: close\r\n"));
-    else if (x->head.minor_version == 0) http_out_put(out, SV("Connection: keep-alive\r\n"));
+    if (x->close)
+        http_out_put(out, SV("Connection: close\r\n"));
+    else if (x->head.minor_version == 0)
+        http_out_put(out, SV("Connection: keep-alive\r\n"));
     http_out_put(out, SV("\r\n"));
 }
 
@@ -142,15 +146,18 @@ static void answer_finish(struct http_exchange *x) {
 }
 
 /* body is owned when not NULL, else text is copied. */
-static void answer_put(struct http_exchange *x, struct sv content_type, struct sv text, struct buf *body) {
+static void answer_put(struct http_exchange *x, struct sv content_type, struct sv text,
+                       struct buf *body) {
     struct http_conn *c = http_conn_of(x);
     if (body != NULL) text = buf_sv(body);
     bool gone = c->state == CONN_CLOSING;
     if (!gone) put_head(x, content_type, (int64_t)text.len);
     if (!gone && x->req.method != HTTP_HEAD && code_has_body(x->code)) {
         x->answer_bytes = text.len;
-        if (body != NULL) http_out_take(&c->out, body);
-        else http_out_put(&c->out, text);
+        if (body != NULL)
+            http_out_take(&c->out, body);
+        else
+            http_out_put(&c->out, text);
     }
     if (body != NULL) buf_fini(body);
     answer_finish(x);
@@ -158,21 +165,25 @@ static void answer_put(struct http_exchange *x, struct sv content_type, struct s
 
 /* Images other than SVG, archives and the like are compressed already. */
 static bool is_compressible(struct sv content_type) {
-    return sv_starts(content_type, SV("text/")) || sv_starts(content_type, SV("application/json")) ||
-           sv_starts(content_type, SV("application/javascript")) || sv_starts(content_type, SV("image/svg")) ||
+    return sv_starts(content_type, SV("text/")) ||
+           sv_starts(content_type, SV("application/json")) ||
+           sv_starts(content_type, SV("application/javascript")) ||
+           sv_starts(content_type, SV("image/svg")) ||
            sv_starts(content_type, SV("application/openmetrics-text")) ||
            sv_starts(content_type, SV("application/x-ndjson"));
 }
 
 static enum http_encoding answer_encoding(const struct http_exchange *x, struct sv content_type) {
-    if (x->has_encoding || x->req.method == HTTP_HEAD || !code_has_body(x->code) || !is_compressible(content_type))
+    if (x->has_encoding || x->req.method == HTTP_HEAD || !code_has_body(x->code) ||
+        !is_compressible(content_type))
         return HTTP_IDENTITY;
     return http_encoding_accepted(&x->req);
 }
 
 static void compress_run(struct work *w) {
     struct http_exchange *x = container_of(w, struct http_exchange, work);
-    if (!http_compress(NULL, x->encoding, buf_sv(&x->plain), &x->packed)) x->encoding = HTTP_IDENTITY;
+    if (!http_compress(NULL, x->encoding, buf_sv(&x->plain), &x->packed))
+        x->encoding = HTTP_IDENTITY;
 }
 
 static void compress_done(struct core *here, struct work *w) {
@@ -191,7 +202,8 @@ static void compress_submit(struct http_exchange *x, struct sv content_type, str
     work_submit(x->req.core, &x->work);
 }
 
-static void compress_here(struct http_exchange *x, struct sv content_type, struct sv text, struct buf *body) {
+static void compress_here(struct http_exchange *x, struct sv content_type, struct sv text,
+                          struct buf *body) {
     struct http_core *hc = http_conn_of(x)->hc;
     struct buf packed = {0};
     if (http_compress(hc->compressor, x->encoding, text, &packed)) {
@@ -228,7 +240,8 @@ void http_answer(struct http_request *req, int code, struct sv content_type, str
     }
 }
 
-void http_answer_take(struct http_request *req, int code, struct sv content_type, struct buf *body) {
+void http_answer_take(struct http_request *req, int code, struct sv content_type,
+                      struct buf *body) {
     struct http_exchange *x = answer_begin(req, code);
     if (body->failed) { /* cut off for lack of memory: an error is better than half an answer */
         buf_fini(body);
@@ -237,9 +250,12 @@ void http_answer_take(struct http_request *req, int code, struct sv content_type
         return;
     }
     if (body->len >= HTTP_COMPRESS_BYTES_MIN) x->encoding = answer_encoding(x, content_type);
-    if (x->encoding == HTTP_IDENTITY) answer_put(x, content_type, (struct sv){0}, body);
-    else if (body->len <= HTTP_COMPRESS_INLINE_MAX) compress_here(x, content_type, buf_sv(body), body);
-    else compress_submit(x, content_type, body);
+    if (x->encoding == HTTP_IDENTITY)
+        answer_put(x, content_type, (struct sv){0}, body);
+    else if (body->len <= HTTP_COMPRESS_INLINE_MAX)
+        compress_here(x, content_type, buf_sv(body), body);
+    else
+        compress_submit(x, content_type, body);
 }
 
 void http_answer_text(struct http_request *req, int code, const char *fmt, ...) {
@@ -260,7 +276,8 @@ void http_answer_header(struct http_request *req, struct sv name, struct sv valu
     if (sv_eq_nocase(name, SV("content-encoding"))) x->has_encoding = true;
     buf_put_sv(&x->extra_headers, name);
     buf_put_sv(&x->extra_headers, SV(": "));
-    for (size_t i = 0; i < value.len; i++) { /* a value from outside must not add lines to the head */
+    for (size_t i = 0; i < value.len;
+         i++) { /* a value from outside must not add lines to the head */
         char c = value.ptr[i];
         buf_put_char(&x->extra_headers, c == '\r' || c == '\n' || c == '\0' ? ' ' : c);
     }
@@ -274,7 +291,8 @@ void http_stream_begin(struct http_request *req, int code, struct sv content_typ
     if (x->encoding != HTTP_IDENTITY) x->deflater = http_deflater_new(x->encoding);
     if (x->deflater == NULL) x->encoding = HTTP_IDENTITY;
     x->stream_chunked = x->head.minor_version == 1;
-    if (!x->stream_chunked) x->close = true; /* HTTP/1.0: the end of the connection is the end of the body */
+    if (!x->stream_chunked)
+        x->close = true; /* HTTP/1.0: the end of the connection is the end of the body */
     struct http_conn *c = http_conn_of(x);
     if (c->state != CONN_CLOSING) put_head(x, content_type, LENGTH_UNKNOWN);
     http_conn_changed(c);
@@ -322,13 +340,13 @@ bool http_stream_write(struct http_request *req, struct buf *piece) {
 }
 
 bool http_stream_is_full(const struct http_request *req) {
-    const struct http_exchange *x = container_of(req, const struct http_exchange, req);
-    const struct http_conn *c = container_of(x, const struct http_conn, x);
+    const char *x = (const char *)req - offsetof(struct http_exchange, req);
+    const struct http_conn *c = (const void *)(x - offsetof(struct http_conn, x));
     return c->out.bytes > HTTP_QUEUE_FULL_BYTES;
 }
 
-void http_stream_on_writable(struct http_request *req, void (*writable)(struct http_request *req, void *ctx),
-                             void *ctx) {
+void http_stream_on_writable(struct http_request *req,
+                             void (*writable)(struct http_request *req, void *ctx), void *ctx) {
     struct http_exchange *x = http_exchange_of(req);
     x->writable = writable;
     x->writable_ctx = ctx;

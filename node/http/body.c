@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The request body: wire bytes -> transfer coding -> content coding -> x->body. The limit holds for what comes out of
- * either coding, so a small request cannot become a large one. */
+/* The request body: wire bytes -> transfer coding -> content coding -> x->body. The limit holds for
+ * what comes out of either coding, so a small request cannot become a large one. */
 #include <assert.h>
 
 #include "node/http/internal.h"
@@ -8,7 +8,8 @@
 enum { RESERVE_FIRST_MAX = 256 << 10 }; /* more only as bytes arrive: a length is but a claim */
 
 int http_body_begin(struct http_exchange *x) {
-    x->body_bytes_max = x->route->body_bytes_max != 0 ? x->route->body_bytes_max : (size_t)HTTP_BODY_BYTES_DEFAULT;
+    x->body_bytes_max =
+        x->route->body_bytes_max != 0 ? x->route->body_bytes_max : (size_t)HTTP_BODY_BYTES_DEFAULT;
     if (x->head.has_length && x->head.content_length > x->body_bytes_max) return 413;
     enum http_encoding encoding = HTTP_IDENTITY;
     if (!x->route->raw_body) {
@@ -36,9 +37,11 @@ static enum body_result refuse(struct http_conn *c, enum status code, const char
 /* bytes: of the body, transfer coding removed. */
 static enum status body_add(struct http_exchange *x, struct sv bytes, struct err *err) {
     if (bytes.len > x->body_bytes_max - MIN(x->wire_bytes, x->body_bytes_max))
-        return err_set(err, ERR_LIMIT, 0, "request body is larger than %zu bytes", x->body_bytes_max);
+        return err_set(err, ERR_LIMIT, 0, "request body is larger than %zu bytes",
+                       x->body_bytes_max);
     x->wire_bytes += bytes.len;
-    if (x->inflater != NULL) return http_inflater_feed(x->inflater, bytes, x->body_bytes_max, &x->body, err);
+    if (x->inflater != NULL)
+        return http_inflater_feed(x->inflater, bytes, x->body_bytes_max, &x->body, err);
     buf_put_sv(&x->body, bytes);
     if (x->body.failed) return err_set(err, ERR_NOMEM, 0, "no memory for the request body");
     return OK;

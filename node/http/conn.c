@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One connection. Owner: http_core.conns or .surplus until its socket is closed; freed when it is closed and its last
- * request has been answered, whichever comes later (conn_free_when_done).
+/* One connection. Owner: http_core.conns or .surplus until its socket is closed; freed when it is
+ * closed and its last request has been answered, whichever comes later (conn_free_when_done).
  *
  *            +-----------------------------(keep-alive)---------+
  *            v                                                  |
- *   accept -> HEAD -> BODY -> HANDLE: the handler has it -> answered -(close)-> FLUSH -> LINGER -> CLOSING
- *              |       |        ^ resumes in http_conn_changed                    ^
+ *   accept -> HEAD -> BODY -> HANDLE: the handler has it -> answered -(close)-> FLUSH -> LINGER ->
+ * CLOSING |       |        ^ resumes in http_conn_changed                    ^
  *              +-------+--------+--- refused by the server itself (http_conn_refuse)
  *   any state -> CLOSING on a broken socket or a deadline
  *
- * Requests are taken one after the other; what a client pipelines waits in `in`. In FLUSH and LINGER input is discarded:
- * closing a socket with unread input would reset it and could destroy the answer on its way. */
+ * Requests are taken one after the other; what a client pipelines waits in `in`. In FLUSH and
+ * LINGER input is discarded: closing a socket with unread input would reset it and could destroy
+ * the answer on its way. */
 #include <assert.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -106,14 +107,17 @@ static bool head_keep(struct http_conn *c, const struct http_head *head, size_t 
     return true;
 }
 
-/* Answers that need no handler. The body of such a request is not read, so the connection ends with it. */
+/* Answers that need no handler. The body of such a request is not read, so the connection ends with
+ * it. */
 static void answer_own(struct http_conn *c, int code, const char *text) {
     struct http_exchange *x = &c->x;
     c->state = CONN_HANDLE;
     x->answer = ANSWER_AWAITED;
     if (x->head.chunked || x->head.content_length > 0) x->close = x->linger = true;
-    if (text == NULL) http_answer(&x->req, code, (struct sv){0}, (struct sv){0});
-    else http_answer_text(&x->req, code, "%s", text);
+    if (text == NULL)
+        http_answer(&x->req, code, (struct sv){0}, (struct sv){0});
+    else
+        http_answer_text(&x->req, code, "%s", text);
 }
 
 static void answer_not_allowed(struct http_conn *c, unsigned allowed) {
@@ -147,7 +151,8 @@ static void conn_route(struct http_conn *c) {
             return;
         }
         c->state = CONN_BODY;
-        if (x->head.expect_continue && c->input.len == 0 && (x->head.chunked || x->head.content_length > 0))
+        if (x->head.expect_continue && c->input.len == 0 &&
+            (x->head.chunked || x->head.content_length > 0))
             http_out_put(&c->out, SV("HTTP/1.1 100 Continue\r\n\r\n"));
     } else if (x->head.method == 0) {
         answer_own(c, 501, "Not Implemented");
@@ -162,15 +167,20 @@ static void conn_route(struct http_conn *c) {
 
 static void refuse_head(struct http_conn *c, enum status rc, const char *text) {
     size_t lf;
-    if (rc == ERR_NOMEM) http_conn_refuse(c, 503, text);
-    else if (rc != ERR_LIMIT) http_conn_refuse(c, 400, text);
-    else if (sv_find_char(sv_take(c->input, HTTP_HEAD_BYTES_MAX), '\n', &lf)) http_conn_refuse(c, 431, text);
-    else http_conn_refuse(c, 414, text);
+    if (rc == ERR_NOMEM)
+        http_conn_refuse(c, 503, text);
+    else if (rc != ERR_LIMIT)
+        http_conn_refuse(c, 400, text);
+    else if (sv_find_char(sv_take(c->input, HTTP_HEAD_BYTES_MAX), '\n', &lf))
+        http_conn_refuse(c, 431, text);
+    else
+        http_conn_refuse(c, 414, text);
 }
 
 /* true: the state changed, go on */
 static bool conn_read_head(struct http_conn *c) {
-    if (c->out.bytes > HTTP_QUEUE_FULL_BYTES && (!http_out_flush(c) || c->out.bytes > HTTP_QUEUE_FULL_BYTES))
+    if (c->out.bytes > HTTP_QUEUE_FULL_BYTES &&
+        (!http_out_flush(c) || c->out.bytes > HTTP_QUEUE_FULL_BYTES))
         return false; /* resumes in http_conn_written */
     struct http_head head;
     size_t used = 0;
@@ -178,11 +188,13 @@ static bool conn_read_head(struct http_conn *c) {
     enum status rc = OK;
     if (c->input.len > 0) rc = http_head_parse(c->input, &c->arena, &head, &used, &err);
     if (rc == OK && used == 0) {
-        if (!c->eof && !(c->hc->stopping && c->input.len == 0)) return false; /* resumes in conn_on_read */
+        if (!c->eof && !(c->hc->stopping && c->input.len == 0))
+            return false; /* resumes in conn_on_read */
         c->state = CONN_FLUSH;
         return true;
     }
-    if (rc == OK && !head_keep(c, &head, used)) rc = err_set(&err, ERR_NOMEM, 0, "no memory for the request");
+    if (rc == OK && !head_keep(c, &head, used))
+        rc = err_set(&err, ERR_NOMEM, 0, "no memory for the request");
     if (rc != OK) {
         refuse_head(c, rc, err.msg);
         return true;
@@ -215,8 +227,10 @@ static bool conn_finish(struct http_conn *c) {
     c->state = x->close ? CONN_FLUSH : CONN_HEAD;
     http_exchange_reset(x);
     x->linger = linger;
-    if (arena_used_bytes(&c->arena) > 4096) arena_fini(&c->arena);
-    else arena_reset(&c->arena);
+    if (arena_used_bytes(&c->arena) > 4096)
+        arena_fini(&c->arena);
+    else
+        arena_reset(&c->arena);
     c->probed = false;
     c->active_ns = core_mono_ns(c->hc->core);
     return true;
@@ -242,7 +256,8 @@ static void conn_run(struct http_conn *c, struct sv fresh) {
     if (kept) buf_put_sv(&c->in, fresh);
     c->input = kept ? buf_sv(&c->in) : fresh;
     if (c->in.failed) http_conn_close(c);
-    while (conn_step(c)) continue;
+    while (conn_step(c))
+        continue;
     if (c->state != CONN_CLOSING && !http_out_flush(c)) http_conn_close(c);
     if (c->input.len == 0) {
         buf_fini(&c->in); /* an idle connection holds no buffer */
@@ -265,8 +280,8 @@ static void conn_on_resume(struct core *here, struct msg *m) {
     struct http_conn *c = container_of(m, struct http_conn, resume);
     c->resume_posted = false;
     struct http_exchange *x = &c->x;
-    if (x->answer == ANSWER_STREAMED && x->stream_full && x->writable != NULL && c->state != CONN_CLOSING &&
-        c->out.bytes <= HTTP_QUEUE_LOW_BYTES) {
+    if (x->answer == ANSWER_STREAMED && x->stream_full && x->writable != NULL &&
+        c->state != CONN_CLOSING && c->out.bytes <= HTTP_QUEUE_LOW_BYTES) {
         x->stream_full = false;
         c->stepping = true;
         x->writable(&x->req, x->writable_ctx);
@@ -285,7 +300,8 @@ static void conn_post_resume(struct http_conn *c) {
 
 void http_conn_changed(struct http_conn *c) {
     if (c->stepping) return; /* conn_run sees to it */
-    if (c->state != CONN_CLOSING && c->in.len > 0) { /* the next request waits: its handler must not run in here */
+    if (c->state != CONN_CLOSING &&
+        c->in.len > 0) { /* the next request waits: its handler must not run in here */
         if (!http_out_flush(c)) http_conn_close(c);
         conn_post_resume(c);
     } else {
@@ -296,8 +312,10 @@ void http_conn_changed(struct http_conn *c) {
 void http_conn_written(struct http_conn *c, int rc) {
     if (c->state == CONN_CLOSING) return;
     timer_stop(&c->write_timer);
-    if (rc < 0) http_conn_close(c);
-    else conn_run(c, (struct sv){0});
+    if (rc < 0)
+        http_conn_close(c);
+    else
+        conn_run(c, (struct sv){0});
 }
 
 static void conn_on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *buf) {
@@ -327,14 +345,15 @@ static void conn_on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
     conn_run(c, n > 0 ? sv_make(buf->base, (size_t)n) : (struct sv){0});
 }
 
-/* The client has sent FIN: it may be waiting for the answer or be gone, which look the same until something is sent to it.
- * An interim answer asks: a closed socket replies with a reset. Only for requests that somebody wants to cancel. */
+/* The client has sent FIN: it may be waiting for the answer or be gone, which look the same until
+ * something is sent to it. An interim answer asks: a closed socket replies with a reset. Only for
+ * requests that somebody wants to cancel. */
 static void conn_probe(struct http_conn *c) {
     struct tcp_info info;
     socklen_t len = sizeof info;
     uv_os_fd_t fd;
-    if (uv_fileno((uv_handle_t *)&c->tcp, &fd) != 0 || getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) != 0 ||
-        info.tcpi_state == TCP_CLOSE) {
+    if (uv_fileno((uv_handle_t *)&c->tcp, &fd) != 0 ||
+        getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) != 0 || info.tcpi_state == TCP_CLOSE) {
         http_conn_close(c);
         return;
     }
@@ -368,9 +387,12 @@ static void conn_on_read_timer(struct timer *t) {
         timer_start(t, (uint64_t)MAX(timeout_ms - idle_ms, (int64_t)HTTP_PROBE_MS));
         return;
     }
-    if (c->surplus) http_conn_refuse(c, 503, "too many connections");
-    else if (c->state == CONN_HEAD && c->in.len == 0) http_conn_close(c);
-    else http_conn_refuse(c, 408, "the request did not arrive in time");
+    if (c->surplus)
+        http_conn_refuse(c, 503, "too many connections");
+    else if (c->state == CONN_HEAD && c->in.len == 0)
+        http_conn_close(c);
+    else
+        http_conn_refuse(c, 408, "the request did not arrive in time");
     if (c->state != CONN_CLOSING) conn_run(c, (struct sv){0});
 }
 
@@ -412,7 +434,8 @@ static void conn_settle(struct http_conn *c) {
         return;
     }
     bool reading = conn_wants_input(c);
-    if (reading && !c->reading && uv_read_start((uv_stream_t *)&c->tcp, conn_on_alloc, conn_on_read) != 0) {
+    if (reading && !c->reading &&
+        uv_read_start((uv_stream_t *)&c->tcp, conn_on_alloc, conn_on_read) != 0) {
         http_conn_close(c);
         return;
     }
@@ -459,7 +482,8 @@ void http_conn_accept(struct http_core *hc, uv_stream_t *listener) {
     struct http_conn *c = calloc(1, sizeof *c);
     if (c == NULL || uv_tcp_init(core_uv_loop(hc->core), &c->tcp) != 0) {
         free(c);
-        hc->accept_stalled = true; /* libuv waits for its uv_accept: tried again when a connection was freed */
+        hc->accept_stalled =
+            true; /* libuv waits for its uv_accept: tried again when a connection was freed */
         return;
     }
     c->hc = hc;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Content codings. Whole bodies go through libdeflate at level 1, streams and bodies above 8 MiB through zlib at level 1
- * (higher levels cost more CPU than the bytes are worth). "deflate" is the zlib format (RFC 9110 8.4.1.2). */
+/* Content codings. Whole bodies go through libdeflate at level 1, streams and bodies above 8 MiB
+ * through zlib at level 1 (higher levels cost more CPU than the bytes are worth). "deflate" is the
+ * zlib format (RFC 9110 8.4.1.2). */
+#define ZLIB_CONST /* next_in points to const */
 #include <assert.h>
 #include <libdeflate.h>
 #include <stdlib.h>
@@ -8,25 +10,39 @@
 
 #include "node/http/internal.h"
 
-enum { WHOLE_BYTES_MAX = 8 << 20, STEP_BYTES = 64 << 10, ZLIB_WBITS = 15, ZLIB_GZIP = 16, ZLIB_MEM_LEVEL = 8 };
+enum {
+    WHOLE_BYTES_MAX = 8 << 20,
+    STEP_BYTES = 64 << 10,
+    ZLIB_WBITS = 15,
+    ZLIB_GZIP = 16,
+    ZLIB_MEM_LEVEL = 8
+};
 
 bool http_encoding_parse(struct sv text, enum http_encoding *out) {
-    if (text.len == 0 || sv_eq_nocase(text, SV("identity"))) *out = HTTP_IDENTITY;
-    else if (sv_eq_nocase(text, SV("gzip")) || sv_eq_nocase(text, SV("x-gzip"))) *out = HTTP_GZIP;
-    else if (sv_eq_nocase(text, SV("deflate"))) *out = HTTP_DEFLATE;
-    else return false;
+    if (text.len == 0 || sv_eq_nocase(text, SV("identity")))
+        *out = HTTP_IDENTITY;
+    else if (sv_eq_nocase(text, SV("gzip")) || sv_eq_nocase(text, SV("x-gzip")))
+        *out = HTTP_GZIP;
+    else if (sv_eq_nocase(text, SV("deflate")))
+        *out = HTTP_DEFLATE;
+    else
+        return false;
     return true;
 }
 
 struct sv http_encoding_name(enum http_encoding encoding) {
-    return encoding == HTTP_GZIP ? SV("gzip") : encoding == HTTP_DEFLATE ? SV("deflate") : SV("identity");
+    return encoding == HTTP_GZIP      ? SV("gzip")
+           : encoding == HTTP_DEFLATE ? SV("deflate")
+                                      : SV("identity");
 }
 
-/* Thousandths of a weight such as ";q=0.5"; a malformed one counts as 0: the client gets identity. */
+/* Thousandths of a weight such as ";q=0.5"; a malformed one counts as 0: the client gets identity.
+ */
 static unsigned weight_of(struct sv params) {
     params = http_trim_ows(params);
     if (params.len == 0) return 1000;
-    if (params.len < 3 || (params.ptr[0] != 'q' && params.ptr[0] != 'Q') || params.ptr[1] != '=') return 0;
+    if (params.len < 3 || (params.ptr[0] != 'q' && params.ptr[0] != 'Q') || params.ptr[1] != '=')
+        return 0;
     if (params.ptr[2] == '1') return 1000;
     if (params.ptr[2] != '0') return 0;
     unsigned q = 0, unit = 100;
@@ -47,10 +63,14 @@ enum http_encoding http_encoding_accepted(const struct http_request *req) {
             rest = sv_cut(rest, ',', &item);
             int weight = (int)weight_of(sv_cut(item, ';', &name));
             name = http_trim_ows(name);
-            if (sv_eq_nocase(name, SV("gzip")) || sv_eq_nocase(name, SV("x-gzip"))) gzip = weight;
-            else if (sv_eq_nocase(name, SV("deflate"))) deflate = weight;
-            else if (sv_eq_nocase(name, SV("identity"))) identity = weight;
-            else if (sv_eq(name, SV("*"))) any = weight;
+            if (sv_eq_nocase(name, SV("gzip")) || sv_eq_nocase(name, SV("x-gzip")))
+                gzip = weight;
+            else if (sv_eq_nocase(name, SV("deflate")))
+                deflate = weight;
+            else if (sv_eq_nocase(name, SV("identity")))
+                identity = weight;
+            else if (sv_eq(name, SV("*")))
+                any = weight;
         }
     }
     if (gzip < 0) gzip = any < 0 ? 0 : any;
@@ -67,7 +87,8 @@ static bool compress_streamed(enum http_encoding encoding, struct sv in, struct 
     return ok;
 }
 
-bool http_compress(struct libdeflate_compressor *compressor, enum http_encoding encoding, struct sv in, struct buf *out) {
+bool http_compress(struct libdeflate_compressor *compressor, enum http_encoding encoding,
+                   struct sv in, struct buf *out) {
     assert(encoding != HTTP_IDENTITY);
     if (in.len > WHOLE_BYTES_MAX) return compress_streamed(encoding, in, out) && out->len < in.len;
     struct libdeflate_compressor *own = NULL;
@@ -77,8 +98,9 @@ bool http_compress(struct libdeflate_compressor *compressor, enum http_encoding 
     /* a result that is not smaller is of no use, so that is all the room it gets */
     if (buf_reserve(out, in.len)) {
         char *to = out->ptr + out->len;
-        n = encoding == HTTP_GZIP ? libdeflate_gzip_compress(compressor, in.ptr, in.len, to, in.len)
-                                  : libdeflate_zlib_compress(compressor, in.ptr, in.len, to, in.len);
+        n = encoding == HTTP_GZIP
+                ? libdeflate_gzip_compress(compressor, in.ptr, in.len, to, in.len)
+                : libdeflate_zlib_compress(compressor, in.ptr, in.len, to, in.len);
         out->len += n;
     }
     libdeflate_free_compressor(own);
@@ -93,7 +115,8 @@ struct http_deflater *http_deflater_new(enum http_encoding encoding) {
     struct http_deflater *d = calloc(1, sizeof *d);
     if (d == NULL) return NULL;
     int wbits = ZLIB_WBITS + (encoding == HTTP_GZIP ? ZLIB_GZIP : 0);
-    if (deflateInit2(&d->z, 1, Z_DEFLATED, wbits, ZLIB_MEM_LEVEL, Z_DEFAULT_STRATEGY) == Z_OK) return d;
+    if (deflateInit2(&d->z, 1, Z_DEFLATED, wbits, ZLIB_MEM_LEVEL, Z_DEFAULT_STRATEGY) == Z_OK)
+        return d;
     free(d);
     return NULL;
 }
@@ -139,17 +162,21 @@ struct http_inflater *http_inflater_new(enum http_encoding encoding) {
     return NULL;
 }
 
-enum status http_inflater_feed(struct http_inflater *f, struct sv in, size_t bytes_max, struct buf *out,
-                               struct err *err) {
-    bool more_out = false; /* the output was full: zlib may hold bytes back although the input is used up */
+enum status http_inflater_feed(struct http_inflater *f, struct sv in, size_t bytes_max,
+                               struct buf *out, struct err *err) {
+    bool more_out =
+        false; /* the output was full: zlib may hold bytes back although the input is used up */
     while (in.len > 0 || more_out) {
         if (f->member_ended) { /* gzip is a series of members (RFC 1952 2.2) */
-            if (!f->gzip) return err_set(err, ERR_PARSE, 0, "bytes behind the end of the deflate data");
+            if (!f->gzip)
+                return err_set(err, ERR_PARSE, 0, "bytes behind the end of the deflate data");
             inflateReset(&f->z);
             f->member_ended = false;
         }
-        size_t room = MIN((size_t)STEP_BYTES, bytes_max + 1 - out->len); /* one more tells full from too large */
-        if (!buf_reserve(out, room)) return err_set(err, ERR_NOMEM, 0, "no memory for the decoded body");
+        size_t room = MIN((size_t)STEP_BYTES,
+                          bytes_max + 1 - out->len); /* one more tells full from too large */
+        if (!buf_reserve(out, room))
+            return err_set(err, ERR_NOMEM, 0, "no memory for the decoded body");
         size_t n = MIN(in.len, (size_t)STEP_BYTES);
         f->z.next_in = (const Bytef *)in.ptr;
         f->z.avail_in = (uInt)n;
@@ -158,7 +185,8 @@ enum status http_inflater_feed(struct http_inflater *f, struct sv in, size_t byt
         int rc = inflate(&f->z, Z_NO_FLUSH);
         in = sv_skip(in, n - f->z.avail_in);
         out->len += room - f->z.avail_out;
-        if (out->len > bytes_max) return err_set(err, ERR_LIMIT, 0, "decoded body is larger than %zu bytes", bytes_max);
+        if (out->len > bytes_max)
+            return err_set(err, ERR_LIMIT, 0, "decoded body is larger than %zu bytes", bytes_max);
         if (rc == Z_MEM_ERROR) return err_set(err, ERR_NOMEM, 0, "no memory to decode the body");
         if (rc != Z_OK && rc != Z_STREAM_END && rc != Z_BUF_ERROR)
             return err_set(err, ERR_PARSE, 0, "malformed %s data", f->gzip ? "gzip" : "deflate");

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The write queue: pieces in order. Small ones are appended to the last piece that libuv does not hold. */
+/* The write queue: pieces in order. Small ones are appended to the last piece that libuv does not
+ * hold. */
 #include <assert.h>
 #include <stdlib.h>
 
@@ -13,8 +14,10 @@ static struct http_piece *piece_add(struct http_out *out) {
         out->failed = true;
         return NULL;
     }
-    if (out->last == NULL) out->first = p;
-    else out->last->next = p;
+    if (out->last == NULL)
+        out->first = p;
+    else
+        out->last->next = p;
     out->last = p;
     return p;
 }
@@ -28,8 +31,10 @@ void http_out_put(struct http_out *out, struct sv bytes) {
         buf_reserve(&p->data, MAX(bytes.len, (size_t)PIECE_FIRST_BYTES));
     }
     buf_put_sv(&p->data, bytes);
-    if (p->data.failed) out->failed = true;
-    else out->bytes += bytes.len;
+    if (p->data.failed)
+        out->failed = true;
+    else
+        out->bytes += bytes.len;
 }
 
 void http_out_take(struct http_out *out, struct buf *bytes) {
@@ -57,14 +62,16 @@ static void piece_drop_first(struct http_out *out) {
 }
 
 void http_out_free(struct http_out *out) {
-    while (out->first != NULL) piece_drop_first(out);
+    while (out->first != NULL)
+        piece_drop_first(out);
     *out = (struct http_out){0};
 }
 
 static unsigned out_iov(struct http_out *out, uv_buf_t *iov, bool mark) {
     unsigned n = 0;
     for (struct http_piece *p = out->first; p != NULL && n < IOV_MAX_COUNT; p = p->next) {
-        size_t len = MIN(p->data.len - p->sent, (size_t)1 << 30); /* within what writev takes at once */
+        size_t len =
+            MIN(p->data.len - p->sent, (size_t)1 << 30); /* within what writev takes at once */
         iov[n++] = uv_buf_init(p->data.ptr + p->sent, (unsigned)len);
         p->in_flight = mark;
         if (len < p->data.len - p->sent) break;
@@ -119,7 +126,8 @@ bool http_out_flush(struct http_conn *c) {
         }
         if (n != UV_EAGAIN) return false;
         count = out_iov(out, iov, true);
-        if (uv_write(&c->write_req, (uv_stream_t *)&c->tcp, iov, count, on_written) != 0) return false;
+        if (uv_write(&c->write_req, (uv_stream_t *)&c->tcp, iov, count, on_written) != 0)
+            return false;
         out->writing = true;
         c->write_left = uv_stream_get_write_queue_size((uv_stream_t *)&c->tcp);
         c->write_progress_ns = core_mono_ns(c->hc->core);

@@ -4,8 +4,8 @@
  *   SIZE_FIRST -> SIZE -> [EXTENSION] -> SIZE_LF -> DATA -> DATA_CR -> DATA_LF -> SIZE_FIRST
  *                                          | size 0
  *                                          v
- *                                       TRAILER_FIRST -> NAME -> VALUE -> TRAILER_LF -> TRAILER_FIRST
- *                                          | CR
+ *                                       TRAILER_FIRST -> NAME -> VALUE -> TRAILER_LF ->
+ * TRAILER_FIRST | CR
  *                                          v
  *                                       END_LF -> DONE
  */
@@ -31,7 +31,8 @@ enum chunked_state {
     CHUNKED_DONE,
 };
 
-/* A size line bounds how much a sender can make us read for one byte of body, the trailers how much after it. */
+/* A size line bounds how much a sender can make us read for one byte of body, the trailers how much
+ * after it. */
 enum { SIZE_LINE_BYTES_MAX = 256, TRAILERS_BYTES_MAX = 8 << 10 };
 
 static int hex_digit(char c) {
@@ -53,14 +54,18 @@ static enum status size_byte(struct http_chunked *c, char byte, struct err *err)
         c->state = CHUNKED_SIZE;
         return OK;
     }
-    if (c->state == CHUNKED_SIZE && byte == '\r') c->state = CHUNKED_SIZE_LF;
-    else if (c->state == CHUNKED_SIZE && byte == ';') c->state = CHUNKED_EXTENSION;
-    else return err_set(err, ERR_PARSE, 0, "malformed chunk size");
+    if (c->state == CHUNKED_SIZE && byte == '\r')
+        c->state = CHUNKED_SIZE_LF;
+    else if (c->state == CHUNKED_SIZE && byte == ';')
+        c->state = CHUNKED_EXTENSION;
+    else
+        return err_set(err, ERR_PARSE, 0, "malformed chunk size");
     return OK;
 }
 
 static enum status trailer_byte(struct http_chunked *c, char byte, struct err *err) {
-    if (++c->line_bytes > TRAILERS_BYTES_MAX) return err_set(err, ERR_LIMIT, 0, "trailers are too large");
+    if (++c->line_bytes > TRAILERS_BYTES_MAX)
+        return err_set(err, ERR_LIMIT, 0, "trailers are too large");
     if (byte == '\r' && c->state != CHUNKED_TRAILER_NAME) {
         c->state = c->state == CHUNKED_TRAILER_FIRST ? CHUNKED_END_LF : CHUNKED_TRAILER_LF;
     } else if (c->state == CHUNKED_TRAILER_VALUE) {
@@ -98,8 +103,10 @@ static enum status chunked_byte(struct http_chunked *c, char byte, struct err *e
         if (++c->line_bytes > SIZE_LINE_BYTES_MAX)
             return err_set(err, ERR_LIMIT, 0, "chunk size line is too long");
         if (c->state != CHUNKED_EXTENSION) return size_byte(c, byte, err);
-        if (byte == '\r') c->state = CHUNKED_SIZE_LF;
-        else if (!is_field_byte(byte)) return err_set(err, ERR_PARSE, 0, "malformed chunk extension");
+        if (byte == '\r')
+            c->state = CHUNKED_SIZE_LF;
+        else if (!is_field_byte(byte))
+            return err_set(err, ERR_PARSE, 0, "malformed chunk extension");
         return OK;
     case CHUNKED_DATA_CR:
         if (byte != '\r') return err_set(err, ERR_PARSE, 0, "chunk is longer than its size");
@@ -119,8 +126,8 @@ static enum status chunked_byte(struct http_chunked *c, char byte, struct err *e
     return ERR_PARSE;
 }
 
-enum status http_chunked_feed(struct http_chunked *c, struct sv input, struct buf *out, size_t *out_used,
-                              bool *out_done, struct err *err) {
+enum status http_chunked_feed(struct http_chunked *c, struct sv input, struct buf *out,
+                              size_t *out_used, bool *out_done, struct err *err) {
     size_t i = 0;
     *out_used = 0;
     *out_done = false;

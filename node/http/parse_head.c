@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The request head, RFC 9112 sections 2 to 6, without any of the leniencies it allows: whoever reads a request in two
- * ways (proxy and server) can be made to see two different requests, so everything doubtful is refused. */
+/* The request head, RFC 9112 sections 2 to 6, without any of the leniencies it allows: whoever
+ * reads a request in two ways (proxy and server) can be made to see two different requests, so
+ * everything doubtful is refused. */
 #include "node/http/parse.h"
 
 #include <assert.h>
@@ -11,8 +12,8 @@
 enum { FIRST_HEADERS_CAP = 16 };
 
 /* bit 0: token character (RFC 9110 5.6.2); bit 1: field value byte (VCHAR, SP, HTAB, obs-text);
- * bit 2: request target byte (VCHAR but '#', and bytes above 0x7f: Go's server takes unescaped UTF-8 in queries);
- * bit 3: character of a Host value */
+ * bit 2: request target byte (VCHAR but '#', and bytes above 0x7f: Go's server takes unescaped
+ * UTF-8 in queries); bit 3: character of a Host value */
 enum { IS_TOKEN = 1, IS_VALUE = 2, IS_TARGET = 4, IS_HOST = 8 };
 
 /* clang-format off */
@@ -50,19 +51,19 @@ static const struct {
     struct sv text;
     enum http_method method;
 } methods[] = {
-    {SV_INIT("GET"), HTTP_GET}, {SV_INIT("HEAD"), HTTP_HEAD},     {SV_INIT("POST"), HTTP_POST},
-    {SV_INIT("PUT"), HTTP_PUT}, {SV_INIT("DELETE"), HTTP_DELETE}, {SV_INIT("OPTIONS"), HTTP_OPTIONS},
+    {SV_INIT("GET"), HTTP_GET},       {SV_INIT("HEAD"), HTTP_HEAD},
+    {SV_INIT("POST"), HTTP_POST},     {SV_INIT("PUT"), HTTP_PUT},
+    {SV_INIT("DELETE"), HTTP_DELETE}, {SV_INIT("OPTIONS"), HTTP_OPTIONS},
 };
 
-/* Finds the empty line that ends the head. Every line must end in CRLF, which is checked on the way, so that a client
- * that sends bare LFs gets its 400 at once and not after the read timeout. */
+/* Finds the empty line that ends the head. Every line must end in CRLF, which is checked on the
+ * way, so that a client that sends bare LFs gets its 400 at once and not after the read timeout. */
 static enum status head_end(struct sv input, size_t start, size_t *out_end, struct err *err) {
     size_t line = start;
     size_t limit = MIN(input.len, (size_t)HTTP_HEAD_BYTES_MAX);
     *out_end = 0;
     for (;;) {
-        const char *lf =
-            line < limit ? memchr(input.ptr + line, '\n', limit - line) : NULL;
+        const char *lf = line < limit ? memchr(input.ptr + line, '\n', limit - line) : NULL;
         if (lf == NULL) break;
         size_t at = (size_t)(lf - input.ptr);
         if (at == line || input.ptr[at - 1] != '\r')
@@ -74,13 +75,15 @@ static enum status head_end(struct sv input, size_t start, size_t *out_end, stru
         line = at + 1;
     }
     if (input.len >= HTTP_HEAD_BYTES_MAX)
-        return err_set(err, ERR_LIMIT, 0, "request head is larger than %d bytes", HTTP_HEAD_BYTES_MAX);
+        return err_set(err, ERR_LIMIT, 0, "request head is larger than %d bytes",
+                       HTTP_HEAD_BYTES_MAX);
     return OK;
 }
 
 /* absolute-form, which a server must take (RFC 9112 3.2.2) */
 static bool is_http_url(struct sv target) {
-    return sv_eq_nocase(sv_take(target, 7), SV("http://")) || sv_eq_nocase(sv_take(target, 8), SV("https://"));
+    return sv_eq_nocase(sv_take(target, 7), SV("http://")) ||
+           sv_eq_nocase(sv_take(target, 8), SV("https://"));
 }
 
 static enum status request_line(struct sv line, struct http_head *out, struct err *err) {
@@ -90,9 +93,12 @@ static enum status request_line(struct sv line, struct http_head *out, struct er
     struct sv version = sv_cut(rest, ' ', &out->target);
     if (out->target.len == 0 || !all_are(out->target, IS_TARGET))
         return err_set(err, ERR_PARSE, 0, "malformed request target");
-    if (sv_eq(version, SV("HTTP/1.1"))) out->minor_version = 1;
-    else if (sv_eq(version, SV("HTTP/1.0"))) out->minor_version = 0;
-    else return err_set(err, ERR_PARSE, 0, "unsupported protocol version");
+    if (sv_eq(version, SV("HTTP/1.1")))
+        out->minor_version = 1;
+    else if (sv_eq(version, SV("HTTP/1.0")))
+        out->minor_version = 0;
+    else
+        return err_set(err, ERR_PARSE, 0, "unsupported protocol version");
     for (size_t i = 0; i < ARRAY_LEN(methods); i++)
         if (sv_eq(out->method_text, methods[i].text)) out->method = methods[i].method;
     bool any_form = out->target.ptr[0] == '/' || is_http_url(out->target) ||
@@ -103,7 +109,8 @@ static enum status request_line(struct sv line, struct http_head *out, struct er
     return OK;
 }
 
-static enum status header_line(struct sv line, size_t number, struct http_header *out, struct err *err) {
+static enum status header_line(struct sv line, size_t number, struct http_header *out,
+                               struct err *err) {
     size_t colon;
     if (line.ptr[0] == ' ' || line.ptr[0] == '\t')
         return err_set(err, ERR_PARSE, 0, "header %zu is folded", number);
@@ -124,14 +131,16 @@ struct framing {
     bool close, keep_alive;
 };
 
-static enum status content_length(struct sv value, struct http_head *out, struct framing *f, struct err *err) {
+static enum status content_length(struct sv value, struct http_head *out, struct framing *f,
+                                  struct err *err) {
     if (f->lengths++ > 0) return err_set(err, ERR_PARSE, 0, "several Content-Length headers");
     if (value.len == 0) return err_set(err, ERR_PARSE, 0, "malformed Content-Length");
     uint64_t n = 0;
     for (size_t i = 0; i < value.len; i++) {
         unsigned digit = (unsigned)(uint8_t)value.ptr[i] - '0';
         if (digit > 9) return err_set(err, ERR_PARSE, 0, "malformed Content-Length");
-        if (__builtin_mul_overflow(n, (uint64_t)10, &n) || __builtin_add_overflow(n, (uint64_t)digit, &n))
+        if (__builtin_mul_overflow(n, (uint64_t)10, &n) ||
+            __builtin_add_overflow(n, (uint64_t)digit, &n))
             return err_set(err, ERR_PARSE, 0, "Content-Length is out of range");
     }
     out->has_length = true;
@@ -149,8 +158,8 @@ static void connection_options(struct sv value, struct framing *f) {
     }
 }
 
-static enum status header_apply(const struct http_header *h, struct http_head *out, struct framing *f,
-                                struct err *err) {
+static enum status header_apply(const struct http_header *h, struct http_head *out,
+                                struct framing *f, struct err *err) {
     if (sv_eq_nocase(h->name, SV("host"))) {
         if (f->hosts++ > 0) return err_set(err, ERR_PARSE, 0, "several Host headers");
         if (!all_are(h->value, IS_HOST)) return err_set(err, ERR_PARSE, 0, "malformed Host header");
@@ -173,13 +182,15 @@ static enum status framing_check(const struct framing *f, struct http_head *out,
         return err_set(err, ERR_PARSE, 0, "Content-Length together with Transfer-Encoding");
     if (out->chunked && out->minor_version == 0)
         return err_set(err, ERR_PARSE, 0, "Transfer-Encoding in an HTTP/1.0 request");
-    if (out->minor_version == 1 && f->hosts == 0) return err_set(err, ERR_PARSE, 0, "missing Host header");
+    if (out->minor_version == 1 && f->hosts == 0)
+        return err_set(err, ERR_PARSE, 0, "missing Host header");
     if (out->minor_version == 0) out->expect_continue = false;
     out->keep_alive = !f->close && (out->minor_version == 1 || f->keep_alive);
     return OK;
 }
 
-static enum status headers_parse(struct sv lines, struct arena *arena, struct http_head *out, struct err *err) {
+static enum status headers_parse(struct sv lines, struct arena *arena, struct http_head *out,
+                                 struct err *err) {
     struct framing framing = {0};
     size_t cap = 0;
     while (lines.len > 0) {
@@ -206,11 +217,12 @@ static enum status headers_parse(struct sv lines, struct arena *arena, struct ht
     return framing_check(&framing, out, err);
 }
 
-enum status http_head_parse(struct sv input, struct arena *arena, struct http_head *out, size_t *out_used,
-                            struct err *err) {
+enum status http_head_parse(struct sv input, struct arena *arena, struct http_head *out,
+                            size_t *out_used, struct err *err) {
     *out_used = 0;
     *out = (struct http_head){0};
-    /* RFC 9112 2.2: one empty line before the request line is to be ignored (old clients end a body with it) */
+    /* RFC 9112 2.2: one empty line before the request line is to be ignored (old clients end a body
+     * with it) */
     size_t start = sv_starts(input, SV("\r\n")) ? 2 : 0;
     if (input.len <= start || (input.len == 1 && input.ptr[0] == '\r')) return OK;
     /* a TLS hello or another protocol is refused at its first byte */

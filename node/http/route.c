@@ -3,7 +3,8 @@
 
 #include "node/http/internal.h"
 
-/* '*' stands for one non-empty segment, "**" at the end for any rest; decoded paths are matched as they are. */
+/* '*' stands for one non-empty segment, "**" at the end for any rest; decoded paths are matched as
+ * they are. */
 static bool path_matches(struct sv pattern, struct sv path, struct sv *out_param) {
     size_t star;
     *out_param = (struct sv){0};
@@ -22,8 +23,9 @@ static bool path_matches(struct sv pattern, struct sv path, struct sv *out_param
     return true;
 }
 
-const struct http_route *http_route_find(const struct http_route *routes, size_t count, struct sv path, unsigned method,
-                                         struct sv *out_param, unsigned *out_allowed) {
+const struct http_route *http_route_find(const struct http_route *routes, size_t count,
+                                         struct sv path, unsigned method, struct sv *out_param,
+                                         unsigned *out_allowed) {
     *out_allowed = 0;
     for (size_t i = 0; i < count; i++) {
         struct sv param;
@@ -42,8 +44,9 @@ void http_methods_put(struct buf *b, unsigned methods) {
         unsigned method;
         struct sv text;
     } names[] = {
-        {HTTP_DELETE, SV_INIT("DELETE")}, {HTTP_GET, SV_INIT("GET")},   {HTTP_HEAD, SV_INIT("HEAD")},
-        {HTTP_OPTIONS, SV_INIT("OPTIONS")}, {HTTP_POST, SV_INIT("POST")}, {HTTP_PUT, SV_INIT("PUT")},
+        {HTTP_DELETE, SV_INIT("DELETE")}, {HTTP_GET, SV_INIT("GET")},
+        {HTTP_HEAD, SV_INIT("HEAD")},     {HTTP_OPTIONS, SV_INIT("OPTIONS")},
+        {HTTP_POST, SV_INIT("POST")},     {HTTP_PUT, SV_INIT("PUT")},
     };
     bool first = true;
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {

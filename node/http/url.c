@@ -12,7 +12,8 @@ static int hex_digit(char c) {
     return -1;
 }
 
-enum status url_decode(struct sv s, bool form, struct arena *arena, struct sv *out, struct err *err) {
+enum status url_decode(struct sv s, bool form, struct arena *arena, struct sv *out,
+                       struct err *err) {
     char *to = arena_alloc(arena, s.len + 1);
     if (to == NULL) return err_set(err, ERR_NOMEM, 0, "no memory to decode %zu bytes", s.len);
     size_t n = 0;
@@ -38,18 +39,21 @@ enum status url_decode(struct sv s, bool form, struct arena *arena, struct sv *o
 }
 
 struct sv http_trim_ows(struct sv s) {
-    while (s.len > 0 && (s.ptr[0] == ' ' || s.ptr[0] == '\t')) s = sv_skip(s, 1);
-    while (s.len > 0 && (s.ptr[s.len - 1] == ' ' || s.ptr[s.len - 1] == '\t')) s.len--;
+    while (s.len > 0 && (s.ptr[0] == ' ' || s.ptr[0] == '\t'))
+        s = sv_skip(s, 1);
+    while (s.len > 0 && (s.ptr[s.len - 1] == ' ' || s.ptr[s.len - 1] == '\t'))
+        s.len--;
     return s;
 }
 
-enum status http_target_split(struct sv target, struct arena *arena, struct sv *out_path, struct sv *out_query,
-                              struct err *err) {
+enum status http_target_split(struct sv target, struct arena *arena, struct sv *out_path,
+                              struct sv *out_query, struct err *err) {
     size_t i;
     if (target.len > 0 && target.ptr[0] != '/' && sv_find(target, SV("://"), &i)) {
         struct sv rest = sv_skip(target, i + 3);
         size_t authority = 0;
-        while (authority < rest.len && rest.ptr[authority] != '/' && rest.ptr[authority] != '?') authority++;
+        while (authority < rest.len && rest.ptr[authority] != '/' && rest.ptr[authority] != '?')
+            authority++;
         target = sv_skip(rest, authority);
     }
     struct sv path;
@@ -65,7 +69,7 @@ enum status http_target_split(struct sv target, struct arena *arena, struct sv *
 static void form_fail(struct http_exchange *x, const struct err *err) {
     if (x->form_status != OK) return; /* the first one is reported */
     x->form_status = err->code;
-    snprintf(x->form_msg, sizeof x->form_msg, "%s", err->msg);
+    snprintf(x->form_msg, sizeof x->form_msg, "%.*s", (int)sizeof x->form_msg - 1, err->msg);
 }
 
 /* Go's url.ParseQuery: a bad pair is an error, the others are kept. */
@@ -90,7 +94,8 @@ static void form_add(struct http_exchange *x, struct sv text, size_t *cap) {
         if (x->params_count == *cap) {
             size_t more = *cap == 0 ? 8 : *cap * 2;
             size_t size = sizeof *x->params;
-            struct http_param *grown = arena_grow(x->req.arena, x->params, *cap * size, more * size);
+            struct http_param *grown =
+                arena_grow(x->req.arena, x->params, *cap * size, more * size);
             if (grown == NULL) {
                 err_set(&err, ERR_NOMEM, 0, "no memory for form parameters");
                 form_fail(x, &err);
@@ -135,13 +140,14 @@ bool http_form_get(struct http_request *req, struct sv name, struct sv *out) {
     return false;
 }
 
-enum status http_form_all(struct http_request *req, struct sv name, struct sv **out, size_t *out_count,
-                          struct err *err) {
+enum status http_form_all(struct http_request *req, struct sv name, struct sv **out,
+                          size_t *out_count, struct err *err) {
     struct http_exchange *x = http_exchange_of(req);
     form_parse(x);
     if (x->form_status != OK) return err_set(err, x->form_status, 0, "%s", x->form_msg);
     size_t count = 0;
-    for (size_t i = 0; i < x->params_count; i++) count += sv_eq(x->params[i].name, name);
+    for (size_t i = 0; i < x->params_count; i++)
+        count += sv_eq(x->params[i].name, name);
     struct sv *values = arena_array(req->arena, count, sizeof *values);
     if (values == NULL) return err_set(err, ERR_NOMEM, 0, "no memory for form parameters");
     size_t n = 0;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* node/base/attr.h: compiler attributes and the few macros everything needs; the only file with attributes. */
+/* node/base/attr.h: compiler attributes and the few macros everything needs; the only file with
+ * attributes. */
 #pragma once
 
 #include <stddef.h>
@@ -14,10 +15,14 @@
 #define container_of(ptr, type, member)                                                            \
     ((type *)(void *)((char *)(1 ? (ptr) : &((type *)0)->member) - offsetof(type, member)))
 
+/* <uv.h> brings those of <sys/param.h>, in either order */
+#ifndef MIN
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
+#endif
 
-/* assert() stays on in release; assert_slow() only where -DCAIRN_SLOW_ASSERTS is set (debug, sanitizers). */
+/* assert() stays on in release; assert_slow() only where -DCAIRN_SLOW_ASSERTS is set (debug,
+ * sanitizers). */
 #ifdef CAIRN_SLOW_ASSERTS
 #define assert_slow(x) assert(x)
 #else

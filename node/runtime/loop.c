@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* node/runtime/loop.c: cores as threads with libuv loops.
+ *
+ * Mailbox: senders push onto `inbox` (newest first) with one compare-and-swap; only the push that
+ * finds it empty wakes the loop. The core takes the whole inbox with one exchange, turns it round
+ * (oldest first, so each sender's order is kept) and runs messages for LOOP_DRAIN_NS, then wakes
+ * itself again, so that sockets and timers get their turn. Timers: one uv_timer stands for the
+ * earliest timer of the core's heap. It is only ever moved forward; one that comes too early
+ * because its timer was stopped finds nothing due and is set anew. */
+#include "node/runtime/loop.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "node/runtime/internal.h"
+
+enum {
+    LOOP_DRAIN_NS = 1000000,
+    LOOP_DRAIN_CHECK =
+        8, /* messages between two looks at the clock, which costs as much as a small message */
+    HEARTBEAT_MS = 10,
+};
+
+/* ---- mailbox ---- */
+
+static void loop_wake(struct loop_core *lc) {
+    int rc = uv_async_send(&lc->wake);
+    assert(rc == 0);
+}
+
+static void loop_post(struct core *to, struct msg *m) {
+    assert(m->run != NULL);
+    struct loop_core *lc = loop_core_of(to);
+    struct msg *head = atomic_load_explicit(&lc->inbox, memory_order_relaxed);
+    do {
+        m->next = head;
+        /* release: the receiver, which acquires the inbox, sees all that the sender wrote into the
+         * message */
+    } while (!atomic_compare_exchange_weak_explicit(&lc->inbox, &head, m, memory_order_release,
+                                                    memory_order_relaxed));
+    if (head != NULL) return; /* whoever found it empty has woken or will wake the core */
+    if (core_is_current(to) && lc->draining) return; /* loop_drain looks again before it ends */
+    loop_wake(lc);
+}
+
+static struct msg *inbox_take(struct loop_core *lc) {
+    struct msg *m = atomic_exchange_explicit(&lc->inbox, NULL, memory_order_acquire);
+    struct msg *oldest_first = NULL;
+    while (m != NULL) {
+        struct msg *next = m->next;
+        m->next = oldest_first;
+        oldest_first = m;
+        m = next;
+    }
+    return oldest_first;
+}
+
+bool loop_run_next(struct loop_core *lc) {
+    if (lc->pending == NULL) lc->pending = inbox_take(lc);
+    struct msg *m = lc->pending;
+    if (m == NULL) return false;
+    lc->pending = m->next;
+    m->run(&lc->core, m); /* m may be gone */
+    return true;
+}
+
+void loop_on_wake(uv_async_t *wake) {
+    struct loop_core *lc = container_of(wake, struct loop_core, wake);
+    const uint64_t end_ns = uv_hrtime() + LOOP_DRAIN_NS;
+    unsigned n = 0;
+    lc->draining = true;
+    while (loop_run_next(lc))
+        if (++n % LOOP_DRAIN_CHECK == 0 && uv_hrtime() >= end_ns) break;
+    lc->draining = false;
+    if (lc->pending != NULL || atomic_load_explicit(&lc->inbox, memory_order_relaxed) != NULL)
+        loop_wake(lc);
+}
+
+/* ---- timers and clock ---- */
+
+static void loop_on_timer(uv_timer_t *timer);
+
+/* libuv counts in whole milliseconds of the same clock, so rounding the due time up never fires
+ * early. */
+static void loop_arm(struct loop_core *lc, uint64_t due_ns) {
+    uv_update_time(&lc->loop);
+    uint64_t due_ms = due_ns / 1000000 + (due_ns % 1000000 != 0);
+    uint64_t now_ms = uv_now(&lc->loop);
+    int rc = uv_timer_start(&lc->timer, loop_on_timer, due_ms > now_ms ? due_ms - now_ms : 0, 0);
+    assert(rc == 0);
+    lc->armed_ns = due_ns;
+}
+
+static void loop_on_timer(uv_timer_t *timer) {
+    struct loop_core *lc = container_of(timer, struct loop_core, timer);
+    lc->armed_ns = UINT64_MAX;
+    lc->timers_running = true;
+    uint64_t next_ns = core_timers_run(&lc->core, uv_hrtime());
+    lc->timers_running = false;
+    if (next_ns != 0) loop_arm(lc, next_ns);
+}
+
+static void loop_timer_changed(struct core *core) {
+    struct loop_core *lc = loop_core_of(core);
+    if (lc->timers_running) return;
+    const struct heap_node *first = heap_peek(&core->timers);
+    if (first != NULL && first->key < lc->armed_ns) loop_arm(lc, first->key);
+}
+
+static int64_t loop_wall_ms(struct runtime *rt) {
+    (void)rt;
+    struct timespec ts;
+    int rc = clock_gettime(CLOCK_REALTIME, &ts);
+    assert(rc == 0);
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+static uint64_t loop_mono_ns(struct runtime *rt) {
+    (void)rt;
+    return uv_hrtime();
+}
+
+static void loop_submit(struct runtime *rt, struct work *w) {
+    (void)rt;
+    pool_submit(&loop_core_of(w->home)->works, w);
+}
+
+static void loop_random(struct runtime *rt, void *out, size_t len) {
+    (void)rt;
+    char *p = out;
+    while (len > 0) {
+        ssize_t n = getrandom(p, len, 0);
+        if (n < 0) {
+            assert(errno == EINTR); /* the only failure of a good buffer */
+            continue;
+        }
+        p += n;
+        len -= (size_t)n;
+    }
+}
+
+const struct runtime_ops loop_ops = {
+    .post = loop_post,
+    .wall_ms = loop_wall_ms,
+    .mono_ns = loop_mono_ns,
+    .timer_changed = loop_timer_changed,
+    .submit = loop_submit,
+    .random = loop_random,
+};
+
+/* ---- loop lag ---- */
+
+/* A stall hides the heartbeats it covers, so each missed one counts with the lateness it would have
+ * had: the histogram then holds what an event at any moment would have met ("coordinated omission",
+ * Tene). */
+void loop_on_heartbeat(struct timer *t) {
+    struct loop_core *lc = container_of(t, struct loop_core, heartbeat);
+    const uint64_t period_ns = HEARTBEAT_MS * UINT64_C(1000000);
+    uint64_t now_ns = uv_hrtime();
+    uint64_t lag_ns = now_ns > lc->heartbeat_due_ns ? now_ns - lc->heartbeat_due_ns : 0;
+    for (unsigned missed = 0; missed < 1000;
+         missed++) { /* beyond 10 s it is the clock, not the loop */
+        metric_observe(lc->lag_seconds, (double)lag_ns * 1e-9);
+        if (lag_ns < period_ns) break;
+        lag_ns -= period_ns;
+    }
+    lc->heartbeat_due_ns = now_ns + period_ns;
+    timer_start(&lc->heartbeat, HEARTBEAT_MS);
+}
+
+static void loop_start_heartbeat(struct core *here, void *ctx) {
+    (void)ctx;
+    static const double bounds[] = {0.0005, 0.001, 0.002, 0.005, 0.01, 0.025,
+                                    0.05,   0.1,   0.25,  0.5,   1};
+    static const struct metric_def lag_def = {
+        .name = "cairn_core_loop_lag_seconds",
+        .help = "How late a 10 ms timer of the core's event loop fired.",
+        .kind = METRIC_HISTOGRAM,
+        .bounds = bounds,
+        .bounds_count = ARRAY_LEN(bounds),
+    };
+    struct loop_core *lc = loop_core_of(here);
+    if (lc->lag_seconds != NULL) return;
+    char labels[32];
+    snprintf(labels, sizeof labels, "core=\"%u\"", here->index);
+    lc->lag_seconds = metric_get(&lag_def, labels);
+    lc->heartbeat_due_ns = uv_hrtime() + HEARTBEAT_MS * UINT64_C(1000000);
+    timer_start(&lc->heartbeat, HEARTBEAT_MS);
+}
+
+void loop_register_metrics(struct runtime *rt) {
+    for (unsigned i = 0; i < rt->cores_count; i++)
+        core_call(rt->cores[i], loop_start_heartbeat, NULL);
+}
+
+/* ---- threads ---- */
+
+/* Slot 0 is shared by the threads without one. */
+static pthread_mutex_t slots_lock = PTHREAD_MUTEX_INITIALIZER;
+static bool slots_used[METRIC_SLOTS_MAX] = {true};
+
+unsigned loop_thread_enter(const char *name) {
+    pthread_setname_np(pthread_self(), name);
+    unsigned slot = 1;
+    pthread_mutex_lock(&slots_lock);
+    while (slot < METRIC_SLOTS_MAX && slots_used[slot])
+        slot++;
+    if (slot < METRIC_SLOTS_MAX)
+        slots_used[slot] = true;
+    else
+        slot = 0;
+    pthread_mutex_unlock(&slots_lock);
+    if (slot != 0) metrics_thread_init(slot);
+    return slot;
+}
+
+void loop_thread_leave(unsigned slot) {
+    if (slot == 0) return;
+    pthread_mutex_lock(&slots_lock);
+    slots_used[slot] = false;
+    pthread_mutex_unlock(&slots_lock);
+}
+
+void *loop_main(void *arg) {
+    struct loop_core *lc = arg;
+    char name[16];
+    if (lc->core.index == lc->core.rt->cores_count)
+        snprintf(name, sizeof name, "log");
+    else
+        snprintf(name, sizeof name, "core-%u", lc->core.index);
+    unsigned slot = loop_thread_enter(name);
+    core_set_current(&lc->core);
+    uv_run(&lc->loop, UV_RUN_DEFAULT); /* until uv_stop */
+    core_set_current(NULL);
+    loop_thread_leave(slot);
+    return NULL;
+}
+
+struct call {
+    struct msg msg;
+    void (*fn)(struct core *here, void *ctx);
+    void *ctx;
+    sem_t done;
+};
+
+static void call_run(struct core *here, struct msg *m) {
+    struct call *call = container_of(m, struct call, msg);
+    call->fn(here, call->ctx);
+    sem_post(&call->done);
+}
+
+void sem_wait_fully(sem_t *sem) {
+    while (sem_wait(sem) != 0)
+        assert(errno == EINTR);
+}
+
+/* Before the threads run and after they ended, the caller's thread is the core for the call. */
+void core_call(struct core *core, void (*fn)(struct core *here, void *ctx), void *ctx) {
+    if (loop_runtime_of(core->rt)->state != LOOP_RUNNING) {
+        struct core *caller = core_current();
+        core_set_current(core);
+        fn(core, ctx);
+        core_set_current(caller);
+        return;
+    }
+    assert(core_current() == NULL);
+    struct call call = {.msg.run = call_run, .fn = fn, .ctx = ctx};
+    sem_init(&call.done, 0, 0);
+    core_post(core, &call.msg);
+    sem_wait_fully(&call.done);
+    sem_destroy(&call.done);
+}
+
+uv_loop_t *core_uv_loop(struct core *core) {
+    return &loop_core_of(core)->loop;
+}

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* query/gather/gather.h: moves fragments to where the data is and partials back. One per core.
+ *
+ * A query as a flow on the core that got it:
+ *   query_new, plan_new (worker) -> rounds: each fragment to every local core that has shards (message) and every remote
+ *   node (FRAME_FRAGMENT with its shard set and epochs) -> partials; a node folds its cores' partials into one reply
+ *   whose end says shards, epochs, rows and checksum -> plan_fold once per complete reply -> plan_round_done (worker) -> ...
+ *   -> plan_finish (worker) -> done
+ * On each core: select_step in slices of 1 ms, then fragment_run on the worker pool, selection released on its core.
+ *
+ * Completeness (P2): every shard of the map must be answered by exactly one reply that claims it. What is missing is an error
+ * ERR_UNAVAILABLE `incomplete: N of S shards unavailable (node ...)`, or, with partial_response, a warning naming it.
+ * A node refuses shards it does not own at that epoch. Bounds: queries at once (--query.max-concurrency, waiting in order),
+ * samples, bytes, time; a client that goes away cancels on every node. */
+#pragma once
+
+#include "query/engine/engine.h"
+#include "ring/peers.h"
+#include "storage/store.h"
+
+struct gather_options {
+    struct ring_map *map;
+    node_id self;
+    const uint16_t *core_of;
+    struct peers *peers;      /* NULL: no peers */
+    struct store *store;
+    uint64_t remote_timeout_ms; /* of a fragment on another node, at most the query's own */
+    unsigned concurrency_max;   /* per core */
+};
+struct gather;
+MUST_USE enum status gather_new(struct core *core, const struct gather_options *options, struct gather **out, struct err *err);
+void gather_stop(struct gather *g);
+void gather_free(struct gather *g);
+
+/* For peers_handle(FRAME_FRAGMENT) and (FRAME_SERIES): ctx is the gather. */
+void gather_on_fragment(struct peer_request *req, struct sv payload, void *ctx);
+void gather_on_series(struct peer_request *req, struct sv payload, void *ctx);
+
+struct gather_query {
+    /* given; strings are copied */
+    struct sv text;
+    struct query_params params;
+    uint64_t timeout_ms;
+    bool partial_response;
+    void (*done)(struct core *here, struct gather_query *q); /* once; then call gather_query_fini when finished reading */
+    void *user;
+    /* outcome */
+    enum status status;
+    struct err err;
+    struct result result;      /* until gather_query_fini */
+    char **warnings;           /* of gathering, beside result.warnings */
+    size_t warnings_count;
+    uint64_t queue_ns, eval_ns;
+    /* private */
+    struct gather_flow *flow;
+};
+void gather_query_start(struct gather *g, struct gather_query *q);
+void gather_query_cancel(struct gather_query *q); /* done still comes, ERR_CANCELED */
+void gather_query_fini(struct gather_query *q);
+
+/* series, label names and label values over the cluster, with the same completeness rule. */
+enum gather_list_kind { GATHER_SERIES, GATHER_LABEL_NAMES, GATHER_LABEL_VALUES, GATHER_METADATA };
+struct gather_list {
+    /* given */
+    enum gather_list_kind kind;
+    struct sv label;              /* LABEL_VALUES */
+    const struct sv *selectors;   /* match[] texts; each is one set, results are united; none: everything */
+    size_t selectors_count;
+    int64_t from_ms, to_ms;
+    uint64_t limit;               /* 0: none */
+    uint64_t timeout_ms;
+    bool partial_response;
+    void (*done)(struct core *here, struct gather_list *l);
+    void *user;
+    /* outcome */
+    enum status status;
+    struct err err;
+    struct sv *items;             /* sorted, unique: names, values, or canonical label bytes of series */
+    size_t items_count;
+    bool truncated;
+    char **warnings;
+    size_t warnings_count;
+    struct arena arena;           /* holds the outcome */
+    /* private */
+    struct gather_flow *flow;
+};
+void gather_list_start(struct gather *g, struct gather_list *l);
+void gather_list_cancel(struct gather_list *l);
+void gather_list_fini(struct gather_list *l);

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* storage/head.h: recent data in memory, one head per core, holding the series of all shards the core owns: interned
+ * labels, one hash table, one inverted index, chunks. A verdict is a function of the shard's log alone.
+ *
+ * Thread: the owning core for everything, but for reading a selection (series_view_*), which a worker may do while the core
+ * appends: open chunks are append-only words with a published length, sealed ones immutable, replaced memory is kept
+ * until the selections that may see it are released. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "node/base/arena.h"
+#include "node/base/status.h"
+#include "node/runtime/core.h"
+#include "storage/labels.h"
+#include "storage/matcher.h"
+#include "storage/sample.h"
+
+struct head_options {
+    uint64_t secret; /* of series ids */
+    uint32_t tenant;
+    int64_t out_of_order_window_ms; /* 30 min; 0: none */
+    uint64_t series_max;            /* 0: no limit */
+};
+
+struct head;
+MUST_USE enum status head_new(const struct head_options *options, struct head **out);
+void head_free(struct head *head); /* no selection may be left */
+
+enum { HEAD_NONE = UINT32_MAX };
+
+enum verdict {
+    VERDICT_ACCEPT,        /* kept: newest of its series, or late within the window */
+    VERDICT_NOOP,          /* held already with the same bits (at any age), or late at a timestamp that is held: first stays */
+    VERDICT_DUPLICATE,     /* another value at the series' newest timestamp: 400 */
+    VERDICT_TOO_OLD,       /* older than the window before the shard's newest timestamp: 400 */
+    VERDICT_OUT_OF_ORDER,  /* older than the series' newest, and no window is set: 400 */
+    VERDICT_FUTURE,        /* more than 10 minutes ahead of the cluster's time: 400 */
+    VERDICT_LIMIT,         /* a new series beyond a limit or the memory budget */
+    VERDICT_COUNT
+};
+
+/* Series. ref is stable for the life of the series. */
+uint32_t head_find(const struct head *head, series_id id); /* HEAD_NONE: unknown */
+void head_prefetch(const struct head *head, series_id id);
+/* labels: canonical bytes, copied (interned). The id must be unknown. */
+enum status head_series_new(struct head *head, series_id id, uint32_t shard, struct sv canonical, uint32_t *out_ref,
+                            struct err *err) MUST_USE;
+/* The number of the series in its shard's log (storage/entry.h); set by the store. */
+uint32_t head_series_number(const struct head *head, uint32_t ref);
+void head_series_set_number(struct head *head, uint32_t ref, uint32_t number);
+uint32_t head_series_shard(const struct head *head, uint32_t ref);
+/* Canonical bytes appended to out. */
+void head_series_labels(const struct head *head, uint32_t ref, struct buf *out);
+/* Newest sample: false when there is none. */
+bool head_series_newest(const struct head *head, uint32_t ref, int64_t *out_time_ms, double *out_value);
+
+/* What would become of the sample; changes nothing. shard_newest_ms: INT64_MIN when the shard has none. In order for the
+ * series: accepted from shard_newest - max(window, 1 h) on; late: from shard_newest - window on (Prometheus' head_append). */
+enum verdict head_judge(const struct head *head, uint32_t ref, int64_t time_ms, double value, int64_t shard_newest_ms);
+/* Appends (in order or late) a sample that was judged ACCEPT; in recovery and on followers without judging: a sample
+ * that is there already is left alone, so applying is idempotent. ERR_NOMEM only. */
+enum status head_append(struct head *head, uint32_t ref, int64_t time_ms, double value) MUST_USE;
+
+/* -- reading */
+struct shard_set { /* one bit per shard */
+    const uint64_t *bits;
+    uint32_t shards_count;
+};
+static inline bool shard_set_has(const struct shard_set *s, uint32_t shard) {
+    return (s->bits[shard / 64] >> (shard % 64)) & 1;
+}
+
+struct series_view { /* immutable; valid until its selection is released */
+    series_id id;
+    uint32_t ref;
+    uint32_t shard;
+    /* private to the head */
+    const void *series;
+    const void *chunks;
+    uint32_t chunks_count;
+    uint32_t open_bytes_bits; /* published length of the open chunk */
+    const void *late;
+};
+
+struct selection; /* pins the head */
+struct select_query {
+    const struct matcher *matchers;
+    size_t matchers_count;
+    const struct shard_set *shards; /* only series of these */
+    int64_t from_ms, to_ms;         /* series without a sample in (from, to] may be left out */
+    uint64_t series_max;            /* beyond: ERR_LIMIT */
+    uint64_t memory_bytes_max;
+};
+/* Selecting goes in slices: call select_step until it says done; each call works until core_mono_ns reaches until_ns (0: to
+ * the end). Series created between slices may be missed or seen. Everything given must live until then. */
+MUST_USE enum status select_new(struct head *head, const struct select_query *query, struct selection **out, struct err *err);
+MUST_USE enum status select_step(struct selection *sel, uint64_t until_ns, bool *out_done, struct err *err);
+const struct series_view *selection_series(const struct selection *sel, size_t *out_count);
+void selection_release(struct selection *sel); /* on the owning core */
+
+/* Any thread while the selection lives. */
+size_t series_view_labels(const struct series_view *v, struct label *out, size_t max); /* sorted by name; returns the count */
+/* Appends samples with from < t <= to in time order, late ones merged in, stale markers included. */
+MUST_USE enum status series_view_read(const struct series_view *v, int64_t from_ms, int64_t to_ms, struct samples *out,
+                                      struct err *err);
+
+/* Label names and values over series that match (no matchers: all) and have samples in the range; sorted, unique, from the
+ * arena; limit 0: all. On the core. */
+MUST_USE enum status head_label_names(struct head *head, const struct select_query *query, struct arena *arena,
+                                      struct sv **out, size_t *out_count, struct err *err);
+MUST_USE enum status head_label_values(struct head *head, struct sv name, const struct select_query *query,
+                                       struct arena *arena, struct sv **out, size_t *out_count, struct err *err);
+
+struct head_stats {
+    uint64_t series, label_pairs, chunks, samples_appended, memory_bytes;
+    int64_t min_time_ms, max_time_ms; /* INT64_MAX, INT64_MIN when empty */
+};
+void head_stats(const struct head *head, struct head_stats *out);
+/* For status/tsdb and tests: visits every series; stops when fn returns false. */
+void head_each_series(const struct head *head, bool (*fn)(void *ctx, uint32_t ref), void *ctx);

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* storage/store.h: a core's part of the data: its shards' places in their logs (epoch, seq, newest time, series
+ * numbers), its head, and the way in: judge, order, hand to the log, apply. Recovery comes in by the same entries.
+ *
+ * Write path on the primary's core, within one turn: judge each sample against the head -> number new series -> one WRITE entry
+ * per shard with the next seq -> entries to the log core -> apply to the head. Durability is reported by position: each
+ * handed buffer gets the next position of this core's stream; `durable` runs when the log says so (ring/ack.h counts it
+ * as this node's own progress).
+ * Thread: the owning core; store_recover at start-up before the loops run. */
+#pragma once
+
+#include <stdint.h>
+
+#include "storage/head.h"
+#include "storage/log.h"
+
+struct store_options {
+    struct head_options head;
+    uint32_t shards_count;
+    uint64_t memory_bytes_max; /* of this core's head: beyond it new series get VERDICT_LIMIT; 0: none */
+};
+
+struct store;
+MUST_USE enum status store_new(struct core *core, const struct store_options *options, struct store **out, struct err *err);
+void store_free(struct store *store); /* memory only */
+struct head *store_head(struct store *store);
+struct core *store_core(struct store *store);
+
+/* The shard is this core's from now on; epoch as in the map. Idempotent. Recovery may have given it a later state. */
+MUST_USE enum status store_shard_open(struct store *store, uint32_t shard, uint32_t incarnation, uint32_t epoch,
+                                      struct err *err);
+bool store_has_shard(const struct store *store, uint32_t shard);
+
+/* One entry of the recovered log. Entries of a shard must follow each other without a gap in seq within an epoch; the
+ * first gap makes the shard damaged: *its later entries are not applied, ERR_CORRUPT is kept and named by store_damage. */
+MUST_USE enum status store_recover(struct store *store, const struct entry *e, struct err *err);
+/* Shards whose log has a gap; they must not be served. Returns the count, fills up to max. */
+size_t store_damaged_shards(const struct store *store, uint32_t *out, size_t max);
+
+void store_set_log(struct store *store, struct log *log,
+                   void (*durable)(struct store *store, uint64_t position, enum status status, const struct err *err,
+                                   void *ctx),
+                   void *ctx);
+
+/* A batch for shards of this core, in columns, sorted or grouped by shard. Everything is borrowed during the call only. */
+struct write_columns {
+    size_t count;
+    const series_id *ids;
+    const uint32_t *shards;
+    const int64_t *times_ms;
+    const double *values;
+    const struct sv *labels; /* canonical bytes, ptr NULL where not known; NULL: none is */
+    const int64_t *starts_ms; /* NULL: none */
+};
+struct write_result {
+    uint32_t counts[VERDICT_COUNT];
+    /* first refused sample (DUPLICATE, TOO_OLD, OUT_OF_ORDER, FUTURE, LIMIT): its index and Prometheus' text */
+    bool refused;
+    enum verdict first_verdict;
+    size_t first_index;
+    char first_text[400];
+    uint64_t position; /* wait for `durable` up to here: the log's end as of now, even if nothing was kept */
+};
+/* Nothing is done when labels are missing for an unknown id: returns ERR_UNAVAILABLE with their indexes in *out_unknown (from
+ * the arena). ERR_CONFLICT: a shard is not this core's (epoch checks are the caller's, against the map).
+ * cluster_now_ms: for the 10-minute future cap. */
+MUST_USE enum status store_write(struct store *store, const struct write_columns *columns, int64_t cluster_now_ms,
+                                 struct arena *scratch, struct write_result *out, uint32_t **out_unknown,
+                                 size_t *out_unknown_count, struct err *err);
+
+struct shard_place {
+    uint32_t epoch;
+    uint64_t seq;
+    int64_t newest_ms;
+    uint32_t series_count;
+};
+bool store_shard_place(const struct store *store, uint32_t shard, struct shard_place *out);

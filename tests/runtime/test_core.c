@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Cores, mailboxes, timers and the worker pool of the real runtime, on real threads. */
+#include <inttypes.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <time.h>
+
+#include "node/base/metrics.h"
+#include "node/base/rng.h"
+#include "node/runtime/loop.h"
+#include "tests/runtime/check.h"
+
+enum { CORES = 3 };
+
+static struct runtime *runtime_open(unsigned cores_count, unsigned workers_count) {
+    struct runtime *rt = NULL;
+    struct err err = {0};
+    struct loop_options options = {.cores_count = cores_count, .workers_count = workers_count};
+    CHECK(loop_runtime_new(&options, &rt, &err) == OK, "%s", err.msg);
+    return rt;
+}
+
+static void runtime_run(struct runtime *rt) {
+    struct err err = {0};
+    CHECK(loop_runtime_start(rt, &err) == OK, "%s", err.msg);
+}
+
+static void runtime_close(struct runtime *rt) {
+    loop_runtime_stop(rt);
+    loop_runtime_free(rt);
+}
+
+static uint64_t now_ns(void) {
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000U + (uint64_t)ts.tv_nsec;
+}
+
+/* ---- messages ---- */
+
+/* Every core sends to every other core, itself included, in bursts of random length; the receiver
+ * counts up per sender. */
+enum { POSTS_PER_PAIR = 112000 }; /* 9 pairs: a million in all */
+struct post {
+    struct msg msg;
+    unsigned from;
+    uint32_t number;
+};
+static struct post posts[CORES][CORES][POSTS_PER_PAIR]; /* from, to */
+static uint32_t seen[CORES][CORES];                     /* to, from: only touched by `to` */
+static sem_t all_seen;
+static struct sender {
+    struct msg msg;
+    uint32_t sent[CORES];
+    struct rng rng;
+} senders[CORES];
+
+static void post_run(struct core *here, struct msg *m) {
+    struct post *p = container_of(m, struct post, msg);
+    CHECK(core_current() == here, "runs on another core");
+    CHECK(seen[here->index][p->from] == p->number, "core %u got %u from %u, expected %u",
+          here->index, p->number, p->from, seen[here->index][p->from]);
+    if (++seen[here->index][p->from] == POSTS_PER_PAIR) sem_post(&all_seen);
+}
+
+static void sender_run(struct core *here, struct msg *m) {
+    struct sender *s = container_of(m, struct sender, msg);
+    bool more = false;
+    for (unsigned to = 0; to < CORES; to++) {
+        uint64_t burst = rng_below(&s->rng, 300);
+        for (; burst > 0 && s->sent[to] < POSTS_PER_PAIR; burst--) {
+            struct post *p = &posts[here->index][to][s->sent[to]];
+            *p = (struct post){.msg.run = post_run, .from = here->index, .number = s->sent[to]++};
+            core_post(here->rt->cores[to], &p->msg);
+        }
+        more = more || s->sent[to] < POSTS_PER_PAIR;
+    }
+    if (more) core_post(here, m);
+}
+
+static void messages_arrive_once_and_in_order(uint64_t seed) {
+    struct runtime *rt = runtime_open(CORES, 1);
+    sem_init(&all_seen, 0, 0);
+    runtime_run(rt);
+    uint64_t start = now_ns();
+    for (unsigned i = 0; i < CORES; i++) {
+        senders[i].msg.run = sender_run;
+        rng_init(&senders[i].rng, seed + i);
+        core_post(rt->cores[i], &senders[i].msg);
+    }
+    for (unsigned i = 0; i < CORES * CORES; i++)
+        while (sem_wait(&all_seen) != 0) {
+        }
+    uint64_t ns = now_ns() - start;
+    runtime_close(rt);
+    for (unsigned i = 0; i < CORES * CORES; i++)
+        CHECK(seen[i / CORES][i % CORES] == POSTS_PER_PAIR, "lost or doubled");
+    printf("%d messages between %d cores: %" PRIu64 " ns each\n", POSTS_PER_PAIR * CORES * CORES,
+           CORES, ns / (POSTS_PER_PAIR * CORES * CORES));
+    sem_destroy(&all_seen);
+}
+
+/* Messages that were posted before the threads ran, and from a thread that is no core. */
+static void early_and_foreign_messages_arrive(void) {
+    struct runtime *rt = runtime_open(CORES, 1);
+    sem_init(&all_seen, 0, 0);
+    memset(seen, 0, sizeof seen);
+    for (uint32_t i = 0; i < POSTS_PER_PAIR; i++) {
+        if (i == POSTS_PER_PAIR / 2) runtime_run(rt);
+        posts[0][1][i] = (struct post){.msg.run = post_run, .from = 0, .number = i};
+        core_post(rt->cores[1], &posts[0][1][i].msg);
+    }
+    while (sem_wait(&all_seen) != 0) {
+    }
+    runtime_close(rt);
+    sem_destroy(&all_seen);
+}
+
+/* Messages still in a mailbox when the loops stop are run, not dropped. */
+static atomic_uint stragglers_run;
+static void straggler_run(struct core *here, struct msg *m) {
+    CHECK(core_is_current(here), "not current");
+    struct post *p = container_of(m, struct post, msg);
+    atomic_fetch_add(&stragglers_run, 1);
+    if (p->number++ < 1000) core_post(here->rt->cores[(here->index + 1) % CORES], m);
+}
+
+static void stop_runs_what_is_posted(void) {
+    struct runtime *rt = runtime_open(CORES, 1);
+    struct post p = {.msg.run = straggler_run};
+    core_post(rt->cores[0], &p.msg);
+    runtime_close(rt); /* never started */
+    CHECK(atomic_load(&stragglers_run) == 1001, "%u ran", atomic_load(&stragglers_run));
+    rt = runtime_open(CORES, 1);
+    runtime_run(rt);
+    p.number = 0;
+    core_post(rt->cores[0], &p.msg);
+    runtime_close(rt);
+    CHECK(atomic_load(&stragglers_run) == 2002, "%u ran", atomic_load(&stragglers_run));
+}
+
+struct pong {
+    struct msg msg;
+    unsigned left;
+    sem_t done;
+};
+static void pong_run(struct core *here, struct msg *m) {
+    struct pong *p = container_of(m, struct pong, msg);
+    if (p->left-- == 0)
+        sem_post(&p->done);
+    else
+        core_post(here->rt->cores[1 - here->index], m);
+}
+
+static void print_round_trip(void) {
+    struct runtime *rt = runtime_open(2, 1);
+    runtime_run(rt);
+    enum { TRIPS = 20000 };
+    struct pong p = {.msg.run = pong_run, .left = 2 * TRIPS};
+    sem_init(&p.done, 0, 0);
+    uint64_t start = now_ns();
+    core_post(rt->cores[0], &p.msg);
+    while (sem_wait(&p.done) != 0) {
+    }
+    printf("round trip core 0 -> core 1 -> core 0, both asleep in between: %" PRIu64 " ns\n",
+           (now_ns() - start) / TRIPS);
+    runtime_close(rt);
+    sem_destroy(&p.done);
+}
+
+/* ---- timers ---- */
+
+struct timers_test {
+    struct timer timers[6];
+    char order[32];
+    unsigned fired;
+    uint64_t start_ns;
+    sem_t done;
+};
+static const unsigned timers_delay_ms[6] = {40, 5, 20, 5, 60, 1};
+
+static void timers_fire(struct timer *t) {
+    struct timers_test *tt = t->core->locals[CORE_NODE];
+    unsigned i = (unsigned)(t - tt->timers);
+    CHECK(!timer_is_armed(t), "armed while it fires");
+    uint64_t elapsed_ns = core_mono_ns(t->core) - tt->start_ns;
+    CHECK(elapsed_ns >= timers_delay_ms[i] * UINT64_C(1000000), "timer %u after %" PRIu64 " ns", i,
+          elapsed_ns);
+    tt->order[tt->fired++] = (char)('0' + i);
+    if (i == 1) timer_stop(&tt->timers[3]);                        /* due at the same time */
+    if (i == 5 && tt->fired == 1) timer_start(&tt->timers[5], 30); /* itself, once more */
+    if (i == 4) sem_post(&tt->done);
+}
+
+static void timers_begin(struct core *here, void *ctx) {
+    struct timers_test *tt = ctx;
+    here->locals[CORE_NODE] = tt;
+    tt->start_ns = core_mono_ns(here);
+    for (unsigned i = 0; i < 6; i++) {
+        timer_init(&tt->timers[i], here, timers_fire);
+        timer_start(&tt->timers[i], timers_delay_ms[i]);
+        CHECK(timer_is_armed(&tt->timers[i]), "not armed");
+    }
+    timer_start(&tt->timers[2], 500); /* re-armed later, then stopped */
+    timer_stop(&tt->timers[2]);
+    timer_stop(&tt->timers[2]);
+    timer_start(&tt->timers[0], 1); /* re-armed twice: the last one counts */
+    timer_start(&tt->timers[0], 40);
+}
+
+static void timers_fire_in_order(void) {
+    struct runtime *rt = runtime_open(1, 1);
+    runtime_run(rt);
+    struct timers_test tt = {0};
+    sem_init(&tt.done, 0, 0);
+    core_call(rt->cores[0], timers_begin, &tt);
+    while (sem_wait(&tt.done) != 0) {
+    }
+    runtime_close(rt);
+    /* 1 ms: 5; 5 ms: 1, which stops 3; 31 ms: 5; 40 ms: 0; 60 ms: 4 */
+    CHECK(strcmp(tt.order, "51504") == 0, "fired in the order %s", tt.order);
+    sem_destroy(&tt.done);
+}
+
+/* ---- work ---- */
+
+enum { WORKS = 5000 }; /* far over what one core may queue */
+static struct job {
+    struct work work;
+    uint64_t input, output;
+    pthread_t ran_on;
+} jobs[WORKS];
+static unsigned jobs_done;
+static sem_t jobs_all_done;
+
+static void job_run(struct work *w) {
+    struct job *j = container_of(w, struct job, work);
+    CHECK(core_current() == NULL, "work runs on a core");
+    j->ran_on = pthread_self();
+    j->output = rng_splitmix(&j->input);
+}
+
+static void job_done(struct core *here, struct work *w) {
+    struct job *j = container_of(w, struct job, work);
+    CHECK(core_is_current(here) && here == here->rt->cores[1], "done is not at home");
+    CHECK(!pthread_equal(j->ran_on, pthread_self()), "ran on the core's thread");
+    uint64_t x = (uint64_t)(j - jobs);
+    CHECK(j->output == rng_splitmix(&x), "wrong result");
+    if (++jobs_done == WORKS) sem_post(&jobs_all_done);
+}
+
+static void jobs_submit(struct core *here, void *ctx) {
+    (void)ctx;
+    for (uint64_t i = 0; i < WORKS; i++) {
+        jobs[i] = (struct job){.work = {.run = job_run, .done = job_done}, .input = i};
+        work_submit(here, &jobs[i].work);
+    }
+}
+
+static void work_comes_home(void) {
+    struct runtime *rt = runtime_open(2, 3);
+    runtime_run(rt);
+    sem_init(&jobs_all_done, 0, 0);
+    core_call(rt->cores[1], jobs_submit, NULL);
+    while (sem_wait(&jobs_all_done) != 0) {
+    }
+    /* a stop waits for what is under way */
+    jobs_done = 0;
+    core_call(rt->cores[1], jobs_submit, NULL);
+    runtime_close(rt);
+    CHECK(jobs_done == WORKS, "%u of %d came home", jobs_done, WORKS);
+    sem_destroy(&jobs_all_done);
+}
+
+/* ---- names and metrics ---- */
+
+static void thread_name(struct core *here, void *ctx) {
+    (void)here;
+    pthread_getname_np(pthread_self(), ctx, 16);
+}
+
+static void threads_have_names(void) {
+    struct runtime *rt = runtime_open(2, 1);
+    runtime_run(rt);
+    char name[16];
+    core_call(rt->cores[1], thread_name, name);
+    CHECK(strcmp(name, "core-1") == 0, "%s", name);
+    core_call(rt->log_core, thread_name, name);
+    CHECK(strcmp(name, "log") == 0, "%s", name);
+    CHECK(rt->log_core->index == rt->cores_count, "index");
+    CHECK(core_current() == NULL, "the caller is a core");
+    runtime_close(rt);
+}
+
+static void busy(struct core *here, void *ctx) {
+    (void)ctx;
+    uint64_t end_ns = core_mono_ns(here) + UINT64_C(120000000);
+    while (core_mono_ns(here) < end_ns) {
+    }
+}
+
+static double bucket_value;
+static void find_bucket(void *ctx, struct sv name, struct sv labels, double value) {
+    const char *want = ctx;
+    size_t at;
+    if (sv_eq(name, SV("cairn_core_loop_lag_seconds_bucket")) &&
+        sv_find(labels, SV("core=\"0\""), &at) && sv_find(labels, sv_from(want), &at))
+        bucket_value = value;
+}
+
+static double bucket(const char *le) {
+    char want[32];
+    snprintf(want, sizeof want, "le=\"%s\"", le);
+    bucket_value = -1;
+    metrics_each_sample(find_bucket, want);
+    return bucket_value;
+}
+
+/* A handler of 120 ms covers 12 heartbeats: at least one is over 100 ms late and at least nine over
+ * 10 ms. */
+static void loop_lag_is_measured(void) {
+    struct runtime *rt = runtime_open(2, 1);
+    loop_register_metrics(rt);
+    runtime_run(rt);
+    core_call(rt->cores[0], busy, NULL);
+    struct timers_test tt = {0}; /* lets the late heartbeat in */
+    sem_init(&tt.done, 0, 0);
+    core_call(rt->cores[0], timers_begin, &tt);
+    while (sem_wait(&tt.done) != 0) {
+    }
+    runtime_close(rt);
+    sem_destroy(&tt.done);
+    double all = bucket("+Inf"), over_10ms = all - bucket("0.01"), over_100ms = all - bucket("0.1");
+    CHECK(all >= 12, "%g heartbeats", all);
+    CHECK(over_10ms >= 9, "%g over 10 ms", over_10ms);
+    CHECK(over_100ms >= 1, "%g over 100 ms", over_100ms);
+}
+
+int main(int argc, char **argv) {
+    uint64_t seed = argc > 1 ? strtoull(argv[1], NULL, 0) : now_ns();
+    printf("seed %" PRIu64 "\n", seed);
+    messages_arrive_once_and_in_order(seed);
+    early_and_foreign_messages_arrive();
+    stop_runs_what_is_posted();
+    print_round_trip();
+    timers_fire_in_order();
+    work_comes_home();
+    threads_have_names();
+    loop_lag_is_measured();
+    return 0;
+}

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <assert.h>
+
+#include "tests/sim/internal.h"
+
+#define US 1000ULL
+#define MS 1000000ULL
+
+const char *const sim_fault_names[SIM_FAULT_COUNT] = {
+    [SIM_FRAME_LOST] = "frame_lost",
+    [SIM_FRAME_DELAYED] = "frame_delayed",
+    [SIM_FRAME_REORDERED] = "frame_reordered",
+    [SIM_CONN_CUT] = "conn_cut",
+    [SIM_PARTITION] = "partition",
+    [SIM_CRASH] = "crash",
+    [SIM_WRITE_TORN] = "write_torn",
+    [SIM_WRITE_DROPPED] = "write_dropped",
+    [SIM_NAME_DROPPED] = "name_dropped",
+    [SIM_STALL] = "stall",
+};
+
+bool sim_draws(struct sim *sim, enum sim_fault fault) {
+    double rate = sim->options.fault_rate[fault];
+    return rate > 0 && sim->faults_on && rng_chance(&sim->fault, rate);
+}
+
+bool sim_strikes(struct sim *sim, enum sim_fault fault) {
+    if (!sim_draws(sim, fault)) return false;
+    sim->totals[fault]++;
+    return true;
+}
+
+uint64_t sim_between(struct sim *sim, uint64_t low, uint64_t high) {
+    assert(low < high);
+    return low + rng_below(&sim->fault, high - low);
+}
+
+const struct sim_partition *sim_partition_get(struct sim *sim, unsigned a, unsigned b) {
+    const struct sim_partition *p = &sim->partitions[a][b];
+    return p->heal_ns > sim->now_ns ? p : NULL;
+}
+
+static void partition_pair(struct sim *sim, unsigned a, unsigned b, struct sim_partition p) {
+    sim->partitions[a][b] = sim->partitions[b][a] = p;
+    if (!p.holds) sim_net_cut_between(&sim->nodes[a], &sim->nodes[b]);
+}
+
+void sim_partition(struct sim *sim, unsigned a, unsigned b, uint64_t duration_ms) {
+    assert(a != b && a < sim->options.nodes_count && b < sim->options.nodes_count);
+    sim->totals[SIM_PARTITION]++;
+    struct sim_partition p = {.heal_ns = sim->now_ns + duration_ms * MS};
+    p.holds = rng_chance(&sim->fault, 0.5);
+    partition_pair(sim, a, b, p);
+}
+
+/* Of a pair, or of one node against all others: that is what a dead switch port does. */
+void sim_partition_strike(struct sim *sim, unsigned a, unsigned b) {
+    bool is_long = rng_chance(&sim->fault, 0.3), is_alone = rng_chance(&sim->fault, 0.25);
+    struct sim_partition p = {.heal_ns =
+                                  sim->now_ns + sim_between(sim, 50, is_long ? 8000 : 1000) * MS};
+    p.holds = rng_chance(&sim->fault, 0.5);
+    for (unsigned i = 0; i < sim->options.nodes_count; i++)
+        if (i != a && (i == b || is_alone)) partition_pair(sim, a, i, p);
+}
+
+static bool crash_is_allowed(struct sim *sim) {
+    if (sim->options.down_max == 0) return true;
+    unsigned down = 0;
+    for (unsigned i = 0; i < sim->options.nodes_count; i++) {
+        const struct sim_node *n = &sim->nodes[i];
+        down += n->rt == NULL || n->rt->power_lost;
+    }
+    return down < sim->options.down_max;
+}
+
+static void power_lose(struct sim_runtime *rt) {
+    rt->power_lost = true;
+    rt->sim->power_lost = true;
+    sim_disk_power_off(rt->node->disk);
+}
+
+/* Half of the crashes wait for one of the node's next disk calls, since those are where it hurts.
+ */
+static void crash_strike(struct sim *sim, struct sim_runtime *rt) {
+    struct sim_node *n = rt->node;
+    if (rng_chance(&sim->fault, 0.5)) {
+        if (crash_is_allowed(sim)) power_lose(rt);
+        return;
+    }
+    n->cut_call = sim_disk_calls(n->disk) + sim_between(sim, 1, 9);
+    n->cut_latest_ns = sim->now_ns + 2000 * MS;
+}
+
+void sim_fault_arm_boot(struct sim_node *node) {
+    struct sim *sim = node->sim;
+    if (sim->options.fault_rate[SIM_CRASH] <= 0 || !sim->faults_on) return;
+    if (!rng_chance(&sim->fault, 1.0 / 16)) return;
+    node->cut_call = sim_disk_calls(node->disk) + sim_between(sim, 1, 33);
+    node->cut_latest_ns = sim->now_ns + 2000 * MS;
+}
+
+static void stall_strike(struct sim *sim, struct sim_runtime *rt, struct sim_core *core) {
+    bool is_long = rng_chance(&sim->fault, 0.25);
+    uint64_t until_ns = sim->now_ns + sim_between(sim, MS, (is_long ? 3000 : 100) * MS);
+    bool is_node = rng_chance(&sim->fault, 0.5) || core == NULL;
+    for (unsigned i = 0; i < rt->cores_count; i++)
+        if (is_node || &rt->cores[i] == core) sim_core_block(&rt->cores[i], until_ns);
+}
+
+void sim_fault_after_event(struct sim *sim, struct sim_runtime *rt, struct sim_core *core) {
+    struct sim_node *n = rt->node;
+    if (!sim->faults_on) return;
+    if (n->cut_call != 0) {
+        if (sim->now_ns >= n->cut_latest_ns) {
+            n->cut_call = 0;
+            if (crash_is_allowed(sim)) power_lose(rt);
+            return;
+        }
+    } else if (sim_draws(sim, SIM_CRASH)) {
+        crash_strike(sim, rt);
+    }
+    if (sim_strikes(sim, SIM_STALL)) stall_strike(sim, rt, core);
+}
+
+/* What a call of the disk takes: the core that waits for it runs nothing else. */
+static uint64_t disk_call_ns(struct sim *sim, enum sim_disk_call call, size_t len) {
+    switch (call) {
+    case SIM_DISK_WRITE: return 3 * US + len / 2;
+    case SIM_DISK_NAME: return 5 * US;
+    case SIM_DISK_SYNC:
+    case SIM_DISK_SYNC_DIR: break;
+    }
+    uint64_t slowest_us = rng_below(&sim->sched, 64) == 0 ? 30000 : 2000;
+    return (100 + rng_below(&sim->sched, slowest_us)) * US;
+}
+
+static bool disk_called(void *ctx, enum sim_disk_call call, size_t len) {
+    struct sim_node *n = ctx;
+    struct sim *sim = n->sim;
+    struct sim_runtime *rt = n->rt;
+    if (rt == NULL || rt->power_lost) return false;
+    if (sim->running != NULL && sim->running->rt == rt)
+        sim->running->blocked_ns += disk_call_ns(sim, call, len);
+    sim_fold(sim, (uint64_t)call | n->index << 8 | (uint64_t)len << 16);
+    if (n->cut_call == 0 || sim_disk_calls(n->disk) < n->cut_call) return false;
+    n->cut_call = 0;
+    if (!crash_is_allowed(sim)) return false;
+    power_lose(rt);
+    return true;
+}
+
+static void disk_rates_set(struct sim *sim, struct sim_disk *d) {
+    const double *rate = sim->options.fault_rate;
+    sim_disk_set_rates(d, sim->faults_on
+                              ? (struct sim_disk_rates){.torn = rate[SIM_WRITE_TORN],
+                                                        .dropped = rate[SIM_WRITE_DROPPED],
+                                                        .name = rate[SIM_NAME_DROPPED]}
+                              : (struct sim_disk_rates){0});
+}
+
+void sim_fault_attach_disk(struct sim_node *node) {
+    sim_disk_watch(node->disk, (struct sim_disk_watch){disk_called, node});
+    disk_rates_set(node->sim, node->disk);
+}
+
+void sim_set_faults(struct sim *sim, bool on) {
+    sim->faults_on = on;
+    for (unsigned a = 0; a < sim->options.nodes_count; a++) {
+        disk_rates_set(sim, sim->nodes[a].disk);
+        if (on) continue;
+        sim->nodes[a].cut_call = 0;
+        for (unsigned b = 0; b < sim->options.nodes_count; b++)
+            sim->partitions[a][b] = (struct sim_partition){0};
+    }
+}
+
+uint64_t sim_fault_total(struct sim *sim, enum sim_fault fault) {
+    uint64_t total = sim->totals[fault];
+    for (unsigned i = 0; i < sim->options.nodes_count; i++)
+        total += sim_disk_total(sim->nodes[i].disk, fault);
+    return total;
+}

@@ -303,7 +303,8 @@ static void frame_send(struct sim_conn *from, struct sim_conn *to, struct sim_pa
         if (due_ns < to->held_back_ns) sim->totals[SIM_FRAME_REORDERED]++;
         to->held_back_ns = 0;
     }
-    packet_send_behind(sim, p, due_ns);
+    to->newest_due_ns = due_ns;
+    packet_send(sim, p, due_ns);
 }
 
 static void net_sim_close(struct conn *conn) {

@@ -9,6 +9,8 @@
 
 #include <re2/re2.h>
 
+#include "node/base/utf8.h"
+
 struct regex {
     RE2 re;
     bool anchored;
@@ -30,12 +32,42 @@ RE2::Options regex_options() {
     return options;
 }
 
+/* Go's parser refuses higher trees (regexp/syntax.maxHeight); a capture is one level. */
+constexpr size_t DEPTH_MAX = 1000;
+
 struct scan {
     std::string pattern; /* with (?< rewritten */
     bool rewritten = false;
     bool any_byte = false;   /* \C, which Go does not have */
     bool open_quote = false; /* \Q without \E */
+    bool too_deep = false;
+    std::string big_repeat; /* a {n} that RE2 would take for literal text */
 };
+
+bool is_digit(char c) {
+    return c >= '0' && c <= '9';
+}
+
+/* One count of a repetition; *big when it has nine digits, where RE2 gives up. False for none or
+ * leading zeros. */
+bool scan_count(const std::string &p, size_t *i, bool *big) {
+    size_t start = *i;
+    while (*i < p.size() && is_digit(p[*i]))
+        (*i)++;
+    *big |= *i - start >= 9;
+    return *i > start && (p[start] != '0' || *i == start + 1);
+}
+
+void scan_repeat(const std::string &p, size_t start, scan *out) {
+    size_t i = start + 1;
+    bool big = false;
+    if (!scan_count(p, &i, &big)) return;
+    if (i < p.size() && p[i] == ',' && i + 1 < p.size() && p[++i] != '}' &&
+        !scan_count(p, &i, &big))
+        return;
+    if (big && i < p.size() && p[i] == '}' && out->big_repeat.empty())
+        out->big_repeat = p.substr(start, i + 1 - start);
+}
 
 /* Copies a bracket expression that starts at i; returns the index behind it (or the end when it is
  * not closed). */
@@ -61,8 +93,11 @@ size_t scan_class(const std::string &p, size_t i, scan *out) {
 
 scan scan_pattern(const std::string &p) {
     scan out;
-    size_t i = 0;
+    size_t i = 0, depth = 0;
     while (i < p.size()) {
+        if (p[i] == '{') scan_repeat(p, i, &out);
+        if (p[i] == '(' && p.compare(i, 3, "(?:") != 0) out.too_deep |= ++depth >= DEPTH_MAX;
+        if (p[i] == ')' && depth > 0) depth--;
         if (p[i] == '[') {
             i = scan_class(p, i, &out);
         } else if (p[i] == '\\' && i + 1 < p.size()) {
@@ -115,14 +150,30 @@ enum status fail(struct err *err, const char *text, const std::string &arg) {
                    arg.data());
 }
 
+/* Bytes before the first that is not UTF-8. */
+size_t valid_prefix(const std::string &s) {
+    size_t n = 0;
+    uint32_t rune;
+    while (n < s.size()) {
+        size_t width = utf8_decode(sv{s.data() + n, s.size() - n}, &rune);
+        if (width == 1 && rune == UTF8_INVALID) break;
+        n += width;
+    }
+    return n;
+}
+
 enum status fail_re2(struct err *err, const RE2 &re, const std::string &original, bool rewritten) {
     std::string arg = re.error_arg();
     if (re.error_code() == RE2::ErrorPatternTooLarge ||
         re.error_code() == RE2::ErrorUnexpectedParen || re.error_code() == RE2::ErrorMissingParen)
         arg = original;
-    else if (rewritten && original.find("(?P<") == std::string::npos)
+    else if (re.error_code() == RE2::ErrorBadUTF8)
+        arg = original.substr(valid_prefix(original));
+    else if (rewritten && original.find("(?P") == std::string::npos) {
         for (size_t at; (at = arg.find("(?P<")) != std::string::npos;)
             arg.erase(at + 2, 1);
+        if (arg == "(?P") arg = "(?<";
+    }
     return fail(err, error_text(re.error_code()), arg);
 }
 
@@ -130,6 +181,8 @@ enum status compile(struct sv text, bool anchored, struct regex **out, struct er
     std::string original(text.len == 0 ? "" : text.ptr, text.len);
     scan scanned = scan_pattern(original);
     if (scanned.any_byte) return fail(err, "invalid escape sequence", "\\C");
+    if (!scanned.big_repeat.empty()) return fail(err, "invalid repeat count", scanned.big_repeat);
+    if (scanned.too_deep) return fail(err, "expression nests too deeply", original);
     RE2::Options options = regex_options();
     options.set_dot_nl(anchored);
     regex *re = new (std::nothrow) regex(scanned.pattern, options, false);

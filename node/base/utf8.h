@@ -8,6 +8,10 @@
 
 #include "node/base/sv.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 bool utf8_valid(struct sv s); /* RFC 3629: no surrogates, no overlong forms, at most U+10FFFF */
 /* Decodes one code point, returns its length (1 and U+FFFD for an invalid byte); s.len > 0. */
 size_t utf8_decode(struct sv s, uint32_t *out_rune);
@@ -20,3 +24,7 @@ enum { UTF8_INVALID = 0xfffd }; /* what an invalid byte decodes to, and what no 
 bool utf8_is_letter(uint32_t rune);
 bool utf8_is_digit(uint32_t rune);
 bool utf8_is_print(uint32_t rune);
+
+#ifdef __cplusplus
+}
+#endif

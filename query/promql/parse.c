@@ -29,7 +29,8 @@ bool parser_fail(struct parser *p, uint32_t pos, const char *fmt, ...) {
     expr_line_col(p->lexer.input, pos, &line, &col);
     if (p->lexer.input.len == 0)
         err_set(p->err, ERR_PARSE, 0, "unknown position: parse error: %s", text);
-    else err_set(p->err, ERR_PARSE, 0, "%u:%u: parse error: %s", line, col, text);
+    else
+        err_set(p->err, ERR_PARSE, 0, "%u:%u: parse error: %s", line, col, text);
     return false;
 }
 
@@ -246,7 +247,8 @@ static bool parse_fill_value(struct parser *p, struct fill *out) {
     return true;
 }
 
-/* bool, then on or ignoring, then group_left or group_right, then fill: each may be missing, the order is fixed. */
+/* bool, then on or ignoring, then group_left or group_right, then fill: each may be missing, the
+ * order is fixed. */
 static bool parse_modifiers(struct parser *p, struct binary *out) {
     out->return_bool = parser_accept(p, TOK_BOOL);
     out->card = CARD_ONE_TO_ONE;
@@ -385,8 +387,8 @@ static bool parse_aggregate_modifier(struct parser *p, struct aggregate *out) {
     return parse_grouping_labels(p, &out->grouping);
 }
 
-/* With no modifier the parser has read one token past the end, which may itself be a ')': then the end is the one
- * before it (prometheus/prometheus#16053). */
+/* With no modifier the parser has read one token past the end, which may itself be a ')': then the
+ * end is the one before it (prometheus/prometheus#16053). */
 static uint32_t aggregate_end(const struct parser *p) {
     struct sv text = p->lexer.input;
     uint32_t at = p->lexer.last_pos, fallback = p->last_closing;
@@ -419,10 +421,11 @@ static struct expr *aggregate_finish(struct parser *p, struct expr *e, struct ex
                         ? 2
                         : 1;
     if (count != wanted) {
-        parser_fail(p, e->pos_start,
-                    "wrong number of arguments for aggregate expression provided, expected %zu, got "
-                    "%zu",
-                    wanted, count);
+        parser_fail(
+            p, e->pos_start,
+            "wrong number of arguments for aggregate expression provided, expected %zu, got "
+            "%zu",
+            wanted, count);
         return NULL;
     }
     e->children_count = wanted;

@@ -234,6 +234,12 @@ enum binary_op token_binary_op(enum token_kind kind) {
     }
 }
 
+static bool token_starts_expr(enum token_kind kind) {
+    return kind == TOK_ADD || kind == TOK_SUB || kind == TOK_LEFT_PAREN || kind == TOK_LEFT_BRACE ||
+           kind == TOK_STRING || kind == TOK_NUMBER || kind == TOK_DURATION ||
+           token_is_metric_identifier(kind);
+}
+
 static bool parse_fill_value(struct parser *p, struct fill *out) {
     parser_take(p);
     if (!parser_expect(p, TOK_LEFT_PAREN)) return false;
@@ -262,8 +268,9 @@ static bool parse_modifiers(struct parser *p, struct binary *out) {
         if (kind == TOK_GROUP_LEFT || kind == TOK_GROUP_RIGHT) {
             parser_take(p);
             out->card = kind == TOK_GROUP_LEFT ? CARD_MANY_TO_ONE : CARD_ONE_TO_MANY;
-            if (parser_peek(p) == TOK_LEFT_PAREN && !parse_grouping_labels(p, &out->include))
-                return false;
+            kind = parser_peek(p);
+            bool labels = kind == TOK_LEFT_PAREN || !token_starts_expr(kind);
+            if (labels && !parse_grouping_labels(p, &out->include)) return false;
         }
     }
     kind = parser_peek(p);
@@ -325,10 +332,7 @@ static struct expr **parse_arguments(struct parser *p, size_t *out_count) {
         if (parser_peek(p) != TOK_COMMA) break;
         struct token comma = parser_take(p);
         enum token_kind kind = parser_peek(p);
-        bool starts = kind == TOK_ADD || kind == TOK_SUB || kind == TOK_LEFT_PAREN ||
-                      kind == TOK_LEFT_BRACE || kind == TOK_STRING || kind == TOK_NUMBER ||
-                      kind == TOK_DURATION || token_is_metric_identifier(kind);
-        if (!starts) {
+        if (!token_starts_expr(kind)) {
             parser_fail(p, comma.pos, "trailing commas not allowed in function call args");
             return NULL;
         }

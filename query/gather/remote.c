@@ -167,3 +167,7 @@ void gather_on_fragment(struct peer_request *req, struct sv payload, void *ctx) 
     req->user = f;
     req->gone = served_on_gone;
 }
+
+void gather_free_served(struct gather *g) {
+    while (!list_is_empty(&g->served)) served_free(container_of(g->served.next, struct served_fragment, node));
+}

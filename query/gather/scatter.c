@@ -138,14 +138,17 @@ enum status scatter_new(const struct scatter_options *options, struct scatter **
 
 void scatter_cancel(struct scatter *s) {
     __atomic_store_n(&s->o.control->canceled, true, __ATOMIC_RELAXED);
+    if (!timer_is_armed(&s->begin)) { /* hold it open: done comes from the timer, not from in here */
+        s->parts_open++;
+        timer_start(&s->begin, 0);
+    }
     for (size_t i = 0; i < s->parts_count; i++) {
         struct scatter_part *part = &s->parts[i];
         if (!part->open || part->call == NULL) continue;
         peer_call_cancel(part->call);
         part->call = NULL;
-        part->status = err_set(&part->err, ERR_CANCELED, 0, "query was canceled");
+        part->status = err_set(&part->err, ERR_CANCELED, 0, "query was canceled in query execution");
         scatter_part_done(part);
-        return; /* done may have run; the rest ends by the control flag or in a further call */
     }
 }
 

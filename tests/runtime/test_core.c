@@ -338,6 +338,30 @@ static void loop_lag_is_measured(void) {
     CHECK(over_100ms >= 1, "%g over 100 ms", over_100ms);
 }
 
+/* A handle that nobody closes does not hold the stop. */
+static void forgotten_fired(uv_timer_t *t) {
+    CHECK(t == NULL, "fired");
+}
+static void open_forgotten(struct core *here, void *ctx) {
+    uv_timer_t *forgotten = ctx;
+    uv_timer_init(core_uv_loop(here), forgotten);
+    int rc = uv_timer_start(forgotten, forgotten_fired, 3600000, 0);
+    CHECK(rc == 0, "%s", uv_strerror(rc));
+}
+
+static void stop_survives_a_forgotten_handle(void) {
+    struct runtime *rt = runtime_open(1, 1);
+    runtime_run(rt);
+    static uv_timer_t forgotten[2];
+    core_call(rt->cores[0], open_forgotten, &forgotten[0]);
+    core_call(rt->log_core, open_forgotten, &forgotten[1]);
+    uint64_t start = now_ns();
+    runtime_close(rt);
+    CHECK(now_ns() - start < UINT64_C(1000000000), "the stop took %" PRIu64 " ns",
+          now_ns() - start);
+    CHECK(uv_is_closing((uv_handle_t *)&forgotten[0]), "still open");
+}
+
 int main(int argc, char **argv) {
     uint64_t seed = argc > 1 ? strtoull(argv[1], NULL, 0) : now_ns();
     printf("seed %" PRIu64 "\n", seed);
@@ -349,5 +373,6 @@ int main(int argc, char **argv) {
     work_comes_home();
     threads_have_names();
     loop_lag_is_measured();
+    stop_survives_a_forgotten_handle();
     return 0;
 }

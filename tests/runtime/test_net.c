@@ -453,6 +453,12 @@ static void names_are_dialled(struct runtime *a, struct runtime *b) {
     end_fini(&out);
 }
 
+static void dial_close_run(struct core *here, void *ctx) {
+    struct dial_call *d = ctx;
+    dial_run(here, d);
+    close_run(here, d->end);
+}
+
 /* Closing in any state gives one closed, later. */
 static void close_is_idempotent(struct runtime *a, struct runtime *b) {
     struct end in, out;
@@ -469,8 +475,9 @@ static void close_is_idempotent(struct runtime *a, struct runtime *b) {
     static const char *const hosts[] = {"192.0.2.1:9", "no-such-host.invalid:9", "bad"};
     for (unsigned i = 0; i < ARRAY_LEN(hosts); i++) { /* connecting, looking up, failing */
         end_init(&out);
-        dial(a->cores[0], &out, hosts[i], 0);
-        core_call(a->cores[0], close_run, &out);
+        struct dial_call d = {.end = &out};
+        snprintf(d.addr, sizeof d.addr, "%s", hosts[i]);
+        core_call(a->cores[0], dial_close_run, &d);
         wait_for(&out.on_close);
         end_fini(&out);
     }

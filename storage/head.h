@@ -77,21 +77,27 @@ struct series_view { /* immutable; valid until its selection is released */
     uint32_t ref;
     uint32_t shard;
     /* private to the head */
-    const void *series;
-    const void *chunks;
-    uint32_t chunks_count;
-    uint32_t open_bytes_bits; /* published length of the open chunk */
-    const void *late;
+    char *const *symbols;   /* directory of pairs */
+    const uint32_t *pairs;  /* count, then pair ids by name */
+    const void *sealed;     /* newest sealed chunk, linked to older ones */
+    const void *late;       /* samples that came out of order */
+    uint32_t late_count;
+    int32_t open_delta_ms; /* the open chunk, see storage/chunk.h */
+    const void *open_first;
+    int64_t open_last_ms;
+    uint64_t open_last_bits;
+    uint16_t open_bits;
+    uint8_t open_count, open_run;
 };
 
 struct selection; /* pins the head */
 struct select_query {
     const struct matcher *matchers;
     size_t matchers_count;
-    const struct shard_set *shards; /* only series of these */
+    const struct shard_set *shards; /* only series of these; NULL: all */
     int64_t from_ms, to_ms;         /* series without a sample in (from, to] may be left out */
-    uint64_t series_max;            /* beyond: ERR_LIMIT */
-    uint64_t memory_bytes_max;
+    uint64_t series_max;            /* beyond: ERR_LIMIT; 0: none */
+    uint64_t memory_bytes_max;      /* of the selection; beyond: ERR_LIMIT; 0: none */
 };
 /* Selecting goes in slices: call select_step until it says done; each call works until core_mono_ns reaches until_ns (0: to
  * the end). Series created between slices may be missed or seen. Everything given must live until then. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* node/base/attr.h: compiler attributes and the few macros everything needs; the only file with attributes. */
+/* node/base/attr.h: compiler attributes and the few macros everything needs; the only file with
+ * attributes. */
 #pragma once
 
 #include <stddef.h>
@@ -20,7 +21,8 @@
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
 #endif
 
-/* assert() stays on in release; assert_slow() only where -DCAIRN_SLOW_ASSERTS is set (debug, sanitizers). */
+/* assert() stays on in release; assert_slow() only where -DCAIRN_SLOW_ASSERTS is set (debug,
+ * sanitizers). */
 #ifdef CAIRN_SLOW_ASSERTS
 #define assert_slow(x) assert(x)
 #else

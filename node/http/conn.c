@@ -2,11 +2,11 @@
 /* One connection. Owner: http_core.conns or .surplus until its socket is closed; freed when it is
  * closed and its last request has been answered, whichever comes later (conn_free_when_done).
  *
- *            +-----------------------------(keep-alive)---------+
- *            v                                                  |
- *   accept -> HEAD -> BODY -> HANDLE: the handler has it -> answered -(close)-> FLUSH -> LINGER ->
- * CLOSING |       |        ^ resumes in http_conn_changed                    ^
- *              +-------+--------+--- refused by the server itself (http_conn_refuse)
+ *            +------------------(keep-alive)------------+
+ *            v                                          |
+ *   accept -> HEAD -> BODY -> HANDLE -> answer finished -(close)-> FLUSH -> LINGER -> CLOSING
+ *              |       |        ^  resumes in http_conn_changed
+ *              +-------+--------+--- answered by the server itself (http_conn_refuse)
  *   any state -> CLOSING on a broken socket or a deadline
  *
  * Requests are taken one after the other; what a client pipelines waits in `in`. In FLUSH and

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The chunked transfer coding, RFC 9112 section 7.1, byte by byte except for chunk data.
  *
- *   SIZE_FIRST -> SIZE -> [EXTENSION] -> SIZE_LF -> DATA -> DATA_CR -> DATA_LF -> SIZE_FIRST
- *                                          | size 0
- *                                          v
- *                                       TRAILER_FIRST -> NAME -> VALUE -> TRAILER_LF ->
- * TRAILER_FIRST | CR
- *                                          v
- *                                       END_LF -> DONE
- */
+ *   SIZE_FIRST -> SIZE -> [;NAME[=VALUE or "QUOTED"]]... -> SIZE_LF
+ *     size 0: -> TRAILER_FIRST -> TRAILER_NAME -> TRAILER_VALUE -> TRAILER_LF -> TRAILER_FIRST
+ *                TRAILER_FIRST -> END_LF -> DONE
+ *     else:   -> DATA -> DATA_CR -> DATA_LF -> SIZE_FIRST
+ *
+ * Extensions and trailers are checked and dropped. Whitespace around the ';' of an extension and
+ * backslashes in a quoted string are refused: no sender writes them, and readers have disagreed
+ * about them. */
 #include "node/http/parse.h"
 
 #include <assert.h>
@@ -18,7 +18,12 @@
 enum chunked_state {
     CHUNKED_SIZE_FIRST, /* 0: a zeroed struct http_chunked is ready */
     CHUNKED_SIZE,
-    CHUNKED_EXTENSION,
+    CHUNKED_NAME_FIRST,
+    CHUNKED_NAME,
+    CHUNKED_VALUE_FIRST,
+    CHUNKED_VALUE,
+    CHUNKED_QUOTED,
+    CHUNKED_QUOTED_END,
     CHUNKED_SIZE_LF,
     CHUNKED_DATA,
     CHUNKED_DATA_CR,
@@ -57,9 +62,34 @@ static enum status size_byte(struct http_chunked *c, char byte, struct err *err)
     if (c->state == CHUNKED_SIZE && byte == '\r')
         c->state = CHUNKED_SIZE_LF;
     else if (c->state == CHUNKED_SIZE && byte == ';')
-        c->state = CHUNKED_EXTENSION;
+        c->state = CHUNKED_NAME_FIRST;
     else
         return err_set(err, ERR_PARSE, 0, "malformed chunk size");
+    return OK;
+}
+
+static enum status extension_byte(struct http_chunked *c, char byte, struct err *err) {
+    bool complete =
+        c->state == CHUNKED_NAME || c->state == CHUNKED_VALUE || c->state == CHUNKED_QUOTED_END;
+    if (complete && byte == '\r')
+        c->state = CHUNKED_SIZE_LF;
+    else if (complete && byte == ';')
+        c->state = CHUNKED_NAME_FIRST;
+    else if (c->state == CHUNKED_NAME && byte == '=')
+        c->state = CHUNKED_VALUE_FIRST;
+    else if (c->state == CHUNKED_VALUE_FIRST && byte == '"')
+        c->state = CHUNKED_QUOTED;
+    else if (c->state == CHUNKED_QUOTED && byte == '"')
+        c->state = CHUNKED_QUOTED_END;
+    else if (c->state == CHUNKED_QUOTED && is_field_byte(byte) && byte != '\\')
+        return OK;
+    else if (c->state == CHUNKED_QUOTED || c->state == CHUNKED_QUOTED_END ||
+             !http_is_token_char(byte))
+        return err_set(err, ERR_PARSE, 0, "malformed chunk extension");
+    else if (c->state == CHUNKED_NAME_FIRST)
+        c->state = CHUNKED_NAME;
+    else if (c->state == CHUNKED_VALUE_FIRST)
+        c->state = CHUNKED_VALUE;
     return OK;
 }
 
@@ -99,15 +129,15 @@ static enum status chunked_byte(struct http_chunked *c, char byte, struct err *e
     switch ((enum chunked_state)c->state) {
     case CHUNKED_SIZE_FIRST:
     case CHUNKED_SIZE:
-    case CHUNKED_EXTENSION:
+    case CHUNKED_NAME_FIRST:
+    case CHUNKED_NAME:
+    case CHUNKED_VALUE_FIRST:
+    case CHUNKED_VALUE:
+    case CHUNKED_QUOTED:
+    case CHUNKED_QUOTED_END:
         if (++c->line_bytes > SIZE_LINE_BYTES_MAX)
             return err_set(err, ERR_LIMIT, 0, "chunk size line is too long");
-        if (c->state != CHUNKED_EXTENSION) return size_byte(c, byte, err);
-        if (byte == '\r')
-            c->state = CHUNKED_SIZE_LF;
-        else if (!is_field_byte(byte))
-            return err_set(err, ERR_PARSE, 0, "malformed chunk extension");
-        return OK;
+        return c->state <= CHUNKED_SIZE ? size_byte(c, byte, err) : extension_byte(c, byte, err);
     case CHUNKED_DATA_CR:
         if (byte != '\r') return err_set(err, ERR_PARSE, 0, "chunk is longer than its size");
         c->state = CHUNKED_DATA_LF;

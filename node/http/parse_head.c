@@ -158,15 +158,24 @@ static void connection_options(struct sv value, struct framing *f) {
     }
 }
 
+/* A HTAB behind these values is optional whitespace to us and part of the value to others. */
+static bool has_tab_behind(const struct http_header *h) {
+    const char *p = h->value.ptr + h->value.len; /* the line ends in CR */
+    while (*p == ' ')
+        p++;
+    return *p == '\t';
+}
+
 static enum status header_apply(const struct http_header *h, struct http_head *out,
                                 struct framing *f, struct err *err) {
     if (sv_eq_nocase(h->name, SV("host"))) {
         if (f->hosts++ > 0) return err_set(err, ERR_PARSE, 0, "several Host headers");
         if (!all_are(h->value, IS_HOST)) return err_set(err, ERR_PARSE, 0, "malformed Host header");
     } else if (sv_eq_nocase(h->name, SV("content-length"))) {
+        if (has_tab_behind(h)) return err_set(err, ERR_PARSE, 0, "malformed Content-Length");
         return content_length(h->value, out, f, err);
     } else if (sv_eq_nocase(h->name, SV("transfer-encoding"))) {
-        if (f->codings++ > 0 || !sv_eq_nocase(h->value, SV("chunked")))
+        if (f->codings++ > 0 || !sv_eq_nocase(h->value, SV("chunked")) || has_tab_behind(h))
             return err_set(err, ERR_PARSE, 0, "unsupported transfer encoding");
         out->chunked = true;
     } else if (sv_eq_nocase(h->name, SV("connection"))) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* query/promql/functions.h: the functions of PromQL: names, argument types, arity. What they compute is the engine's.
- * The table is sorted by name and indexed by enum function_id. */
+/* query/promql/functions.h: the functions of PromQL: names, argument types, arity. What they
+ * compute is the engine's. The table is sorted by name and indexed by enum function_id. */
 #pragma once
 
 #include <stdbool.h>
@@ -109,9 +109,11 @@ struct function_def {
     const char *name;
     enum function_id id;
     enum value_type returns;
-    enum value_type args[FUNCTION_ARGS_MAX]; /* the last type also holds for further, variadic ones */
+    enum value_type
+        args[FUNCTION_ARGS_MAX]; /* the last type also holds for further, variadic ones */
     unsigned args_count;
-    /* 0: exactly args_count arguments. n > 0: args_count - 1 up to args_count - 1 + n. -1: at least args_count - 1. */
+    /* 0: exactly args_count arguments. n > 0: args_count - 1 up to args_count - 1 + n. -1: at least
+     * args_count - 1. */
     int variadic;
     bool experimental; /* needs promql-experimental-functions */
     bool at_unsafe;    /* depends on the evaluation time even when its arguments do not */

@@ -159,8 +159,10 @@ static struct quoted_rune quote(int32_t rune) {
     size_t len = utf8_encode(utf8, rune < 0 ? RUNE_ERROR : (uint32_t)rune);
     AUTO(buf_fini) struct buf b = {0};
     go_put_quoted(&b, sv_make(utf8, len));
-    if (b.failed || b.len < 2) len = 0;
-    else len = b.len - 2;
+    if (b.failed || b.len < 2)
+        len = 0;
+    else
+        len = b.len - 2;
     snprintf(q.text, sizeof(q.text), "'%.*s'", (int)len, len == 0 ? "" : b.ptr + 1);
     return q;
 }
@@ -172,13 +174,15 @@ static void fail_quoting(struct lexer *l, const char *what) {
 }
 
 static void skip_spaces(struct lexer *l) {
-    while (is_space(peek(l))) next(l);
+    while (is_space(peek(l)))
+        next(l);
     l->start = l->pos;
 }
 
 static void skip_comment(struct lexer *l) {
     int32_t r = next(l);
-    while (r != '\n' && r != '\r' && r != RUNE_EOF) r = next(l);
+    while (r != '\n' && r != '\r' && r != RUNE_EOF)
+        r = next(l);
     backup(l);
     l->start = l->pos;
 }
@@ -196,10 +200,14 @@ static int digit_value(int32_t r) {
 static void fail_rune(struct lexer *l, const char *before, int32_t rune, const char *after) {
     struct quoted_rune q = quote(rune);
     bool printable = q.text[1] != '\\' || rune == '\'' || rune == '\\';
-    if (!printable) fail(l, "%s U+%04X%s", before, (unsigned)rune, after);
-    else if (rune == '\'') fail(l, "%s U+0027 '''%s", before, after);
-    else if (rune == '\\') fail(l, "%s U+005C '\\'%s", before, after);
-    else fail(l, "%s U+%04X %s%s", before, (unsigned)rune, q.text, after);
+    if (!printable)
+        fail(l, "%s U+%04X%s", before, (unsigned)rune, after);
+    else if (rune == '\'')
+        fail(l, "%s U+0027 '''%s", before, after);
+    else if (rune == '\\')
+        fail(l, "%s U+005C '\\'%s", before, after);
+    else
+        fail(l, "%s U+%04X %s%s", before, (unsigned)rune, q.text, after);
 }
 
 static bool lex_escape(struct lexer *l, int32_t quote_rune) {
@@ -214,16 +222,20 @@ static bool lex_escape(struct lexer *l, int32_t quote_rune) {
         value_max = r == 'x' ? 255 : 0x10ffff;
         r = next(l);
     } else {
-        if (r == RUNE_EOF) fail(l, "escape sequence not terminated");
-        else fail_rune(l, "unknown escape sequence", r, "");
+        if (r == RUNE_EOF)
+            fail(l, "escape sequence not terminated");
+        else
+            fail_rune(l, "unknown escape sequence", r, "");
         return false;
     }
     uint64_t value = 0;
     for (; digits > 0; digits--) {
         unsigned d = (unsigned)digit_value(r);
         if (d >= base) {
-            if (r == RUNE_EOF) fail(l, "escape sequence not terminated");
-            else fail_rune(l, "illegal character", r, " in escape sequence");
+            if (r == RUNE_EOF)
+                fail(l, "escape sequence not terminated");
+            else
+                fail_rune(l, "illegal character", r, " in escape sequence");
             return false;
         }
         value = value * base + d;
@@ -299,7 +311,8 @@ static bool scan_number(struct lexer *l) {
         } else if (accept(l, "_")) {
             if (accept(l, "._eE") || peek(l) == RUNE_EOF) return false;
         } else {
-            while (accept(l, digits)) continue;
+            while (accept(l, digits))
+                continue;
         }
     }
     return l->pos != first && !is_alnum(peek(l));
@@ -310,7 +323,8 @@ static bool scan_duration_rest(struct lexer *l) {
     if (!accept(l, "smhdwy")) return false;
     accept(l, "s");
     while (accept(l, "0123456789")) {
-        while (accept(l, "0123456789")) continue;
+        while (accept(l, "0123456789"))
+            continue;
         if (!accept(l, "smhdw")) return false;
         accept(l, "s");
     }
@@ -320,9 +334,12 @@ static bool scan_duration_rest(struct lexer *l) {
 }
 
 static void lex_number(struct lexer *l) {
-    if (scan_number(l)) emit(l, TOK_NUMBER);
-    else if (scan_duration_rest(l)) emit(l, TOK_DURATION);
-    else fail_quoting(l, "bad number or duration syntax");
+    if (scan_number(l))
+        emit(l, TOK_NUMBER);
+    else if (scan_duration_rest(l))
+        emit(l, TOK_DURATION);
+    else
+        fail_quoting(l, "bad number or duration syntax");
 }
 
 /* -- words */
@@ -335,7 +352,8 @@ static bool left_paren_follows(const struct lexer *l) {
 
 static void lex_word(struct lexer *l) {
     int32_t r = next(l);
-    while (is_alnum(r) || r == ':') r = next(l);
+    while (is_alnum(r) || r == ':')
+        r = next(l);
     backup(l);
     struct sv word = pending(l);
     enum token_kind kind = keyword_find(word);
@@ -348,7 +366,8 @@ static void lex_word(struct lexer *l) {
 }
 
 static bool lex_range_word(struct lexer *l) {
-    while (is_alpha(next(l))) continue;
+    while (is_alpha(next(l)))
+        continue;
     backup(l);
     enum token_kind kind = keyword_find(pending(l));
     if (kind < TOK_STEP || kind > TOK_MIN_OF) return false;
@@ -361,7 +380,8 @@ static bool lex_range_word(struct lexer *l) {
 static void lex_braces(struct lexer *l) {
     int32_t r = next(l);
     if (is_alpha(r)) {
-        while (is_alnum(next(l))) continue;
+        while (is_alnum(next(l)))
+            continue;
         backup(l);
         emit(l, TOK_IDENTIFIER);
         return;
@@ -375,9 +395,12 @@ static void lex_braces(struct lexer *l) {
     case '=': emit(l, accept(l, "~") ? TOK_EQL_REGEX : TOK_EQL); return;
     case '!':
         r = next(l);
-        if (r == '~') emit(l, TOK_NEQ_REGEX);
-        else if (r == '=') emit(l, TOK_NEQ);
-        else fail(l, "unexpected character after '!' inside braces: %s", quote(r).text);
+        if (r == '~')
+            emit(l, TOK_NEQ_REGEX);
+        else if (r == '=')
+            emit(l, TOK_NEQ);
+        else
+            fail(l, "unexpected character after '!' inside braces: %s", quote(r).text);
         return;
     case '{': fail(l, "unexpected left brace %s", quote(r).text); return;
     case '}':
@@ -428,8 +451,10 @@ static void lex_range(struct lexer *l) {
         l->state = LEX_NORMAL;
     } else if (r == ':') {
         emit(l, TOK_COLON);
-        if (!l->got_duration) fail(l, "unexpected colon before duration in duration expression");
-        else if (l->got_colon) fail(l, "unexpected repeated colon in duration expression");
+        if (!l->got_duration)
+            fail(l, "unexpected colon before duration in duration expression");
+        else if (l->got_colon)
+            fail(l, "unexpected repeated colon in duration expression");
         l->got_colon = true;
     } else if (r == '(') {
         emit(l, TOK_LEFT_PAREN);
@@ -473,9 +498,12 @@ static void lex_left_bracket(struct lexer *l) {
 }
 
 static void lex_end(struct lexer *l) {
-    if (l->paren_depth != 0) fail(l, "unclosed left parenthesis");
-    else if (l->bracket_open) fail(l, "unclosed left bracket");
-    else emit(l, TOK_EOF);
+    if (l->paren_depth != 0)
+        fail(l, "unclosed left parenthesis");
+    else if (l->bracket_open)
+        fail(l, "unclosed left bracket");
+    else
+        emit(l, TOK_EOF);
     l->state = LEX_DONE;
 }
 
@@ -483,13 +511,17 @@ static void lex_punctuation(struct lexer *l, int32_t r) {
     switch (r) {
     case RUNE_EOF: lex_end(l); return;
     case '=':
-        if (peek(l) == '~') fail(l, "unexpected character after '=': %s", quote('~').text);
-        else emit(l, accept(l, "=") ? TOK_EQLC : TOK_EQL);
+        if (peek(l) == '~')
+            fail(l, "unexpected character after '=': %s", quote('~').text);
+        else
+            emit(l, accept(l, "=") ? TOK_EQLC : TOK_EQL);
         return;
     case '!':
         r = next(l);
-        if (r == '=') emit(l, TOK_NEQ);
-        else fail(l, "unexpected character after '!': %s", quote(r).text);
+        if (r == '=')
+            emit(l, TOK_NEQ);
+        else
+            fail(l, "unexpected character after '!': %s", quote(r).text);
         return;
     case '<': emit(l, accept(l, "=") ? TOK_LTE : accept(l, "/") ? TOK_TRIM_UPPER : TOK_LSS); return;
     case '>': emit(l, accept(l, "=") ? TOK_GTE : accept(l, "/") ? TOK_TRIM_LOWER : TOK_GTR); return;
@@ -541,13 +573,19 @@ struct token lex_next(struct lexer *l) {
     }
     for (;;) { /* comments do not exist in front of a range's first number */
         int32_t r = peek(l);
-        if (is_space(r)) skip_spaces(l);
-        else if (r == '#' && l->state == LEX_NORMAL) skip_comment(l);
-        else break;
+        if (is_space(r))
+            skip_spaces(l);
+        else if (r == '#' && l->state == LEX_NORMAL)
+            skip_comment(l);
+        else
+            break;
     }
-    if (l->brace_open) lex_braces(l);
-    else if (l->state == LEX_RANGE) lex_range(l);
-    else lex_normal(l);
+    if (l->brace_open)
+        lex_braces(l);
+    else if (l->state == LEX_RANGE)
+        lex_range(l);
+    else
+        lex_normal(l);
     l->last_pos = l->token.pos;
     return l->token;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* query/promql/lex.h: cuts PromQL text into tokens. Works lazily, as the parser asks: the first error in text order wins,
- * be it one of spelling or of grammar. Within [..] and {..} other rules hold, so the lexer tracks what is open. */
+/* query/promql/lex.h: cuts PromQL text into tokens. Works lazily, as the parser asks: the first
+ * error in text order wins, be it one of spelling or of grammar. Within [..] and {..} other rules
+ * hold, so the lexer tracks what is open. */
 #pragma once
 
 #include <stdbool.h>

@@ -29,7 +29,8 @@ bool parser_fail(struct parser *p, uint32_t pos, const char *fmt, ...) {
     expr_line_col(p->lexer.input, pos, &line, &col);
     if (p->lexer.input.len == 0)
         err_set(p->err, ERR_PARSE, 0, "unknown position: parse error: %s", text);
-    else err_set(p->err, ERR_PARSE, 0, "%u:%u: parse error: %s", line, col, text);
+    else
+        err_set(p->err, ERR_PARSE, 0, "%u:%u: parse error: %s", line, col, text);
     return false;
 }
 
@@ -233,6 +234,12 @@ enum binary_op token_binary_op(enum token_kind kind) {
     }
 }
 
+static bool token_starts_expr(enum token_kind kind) {
+    return kind == TOK_ADD || kind == TOK_SUB || kind == TOK_LEFT_PAREN || kind == TOK_LEFT_BRACE ||
+           kind == TOK_STRING || kind == TOK_NUMBER || kind == TOK_DURATION ||
+           token_is_metric_identifier(kind);
+}
+
 static bool parse_fill_value(struct parser *p, struct fill *out) {
     parser_take(p);
     if (!parser_expect(p, TOK_LEFT_PAREN)) return false;
@@ -246,7 +253,8 @@ static bool parse_fill_value(struct parser *p, struct fill *out) {
     return true;
 }
 
-/* bool, then on or ignoring, then group_left or group_right, then fill: each may be missing, the order is fixed. */
+/* bool, then on or ignoring, then group_left or group_right, then fill: each may be missing, the
+ * order is fixed. */
 static bool parse_modifiers(struct parser *p, struct binary *out) {
     out->return_bool = parser_accept(p, TOK_BOOL);
     out->card = CARD_ONE_TO_ONE;
@@ -260,8 +268,9 @@ static bool parse_modifiers(struct parser *p, struct binary *out) {
         if (kind == TOK_GROUP_LEFT || kind == TOK_GROUP_RIGHT) {
             parser_take(p);
             out->card = kind == TOK_GROUP_LEFT ? CARD_MANY_TO_ONE : CARD_ONE_TO_MANY;
-            if (parser_peek(p) == TOK_LEFT_PAREN && !parse_grouping_labels(p, &out->include))
-                return false;
+            kind = parser_peek(p);
+            bool labels = kind == TOK_LEFT_PAREN || !token_starts_expr(kind);
+            if (labels && !parse_grouping_labels(p, &out->include)) return false;
         }
     }
     kind = parser_peek(p);
@@ -323,10 +332,7 @@ static struct expr **parse_arguments(struct parser *p, size_t *out_count) {
         if (parser_peek(p) != TOK_COMMA) break;
         struct token comma = parser_take(p);
         enum token_kind kind = parser_peek(p);
-        bool starts = kind == TOK_ADD || kind == TOK_SUB || kind == TOK_LEFT_PAREN ||
-                      kind == TOK_LEFT_BRACE || kind == TOK_STRING || kind == TOK_NUMBER ||
-                      kind == TOK_DURATION || token_is_metric_identifier(kind);
-        if (!starts) {
+        if (!token_starts_expr(kind)) {
             parser_fail(p, comma.pos, "trailing commas not allowed in function call args");
             return NULL;
         }
@@ -385,8 +391,8 @@ static bool parse_aggregate_modifier(struct parser *p, struct aggregate *out) {
     return parse_grouping_labels(p, &out->grouping);
 }
 
-/* With no modifier the parser has read one token past the end, which may itself be a ')': then the end is the one
- * before it (prometheus/prometheus#16053). */
+/* With no modifier the parser has read one token past the end, which may itself be a ')': then the
+ * end is the one before it (prometheus/prometheus#16053). */
 static uint32_t aggregate_end(const struct parser *p) {
     struct sv text = p->lexer.input;
     uint32_t at = p->lexer.last_pos, fallback = p->last_closing;
@@ -419,10 +425,11 @@ static struct expr *aggregate_finish(struct parser *p, struct expr *e, struct ex
                         ? 2
                         : 1;
     if (count != wanted) {
-        parser_fail(p, e->pos_start,
-                    "wrong number of arguments for aggregate expression provided, expected %zu, got "
-                    "%zu",
-                    wanted, count);
+        parser_fail(
+            p, e->pos_start,
+            "wrong number of arguments for aggregate expression provided, expected %zu, got "
+            "%zu",
+            wanted, count);
         return NULL;
     }
     e->children_count = wanted;

@@ -22,9 +22,10 @@ struct unit {
     uint64_t ns;
 };
 #define MS_NS UINT64_C(1000000)
-static const struct unit units[] = { /* in the order in which they may follow each other */
-    {SV_INIT("y"), 365 * 86400 * 1000 * MS_NS},
-    {SV_INIT("w"), 7 * 86400 * 1000 * MS_NS},
+static const struct unit units[] = {
+    /* in the order in which they may follow each other */
+    {SV_INIT("y"), 365 * 86400 * UINT64_C(1000) * MS_NS},
+    {SV_INIT("w"), 7 * 86400 * UINT64_C(1000) * MS_NS},
     {SV_INIT("d"), 86400 * 1000 * MS_NS},
     {SV_INIT("h"), 3600 * 1000 * MS_NS},
     {SV_INIT("m"), 60 * 1000 * MS_NS},
@@ -42,14 +43,17 @@ static bool parse_duration_token(struct parser *p, struct token t, double *out_s
     size_t units_seen = 0; /* first of units[] that may still come */
     while (s.len > 0) {
         size_t digits = 0, letters = 0, u = 0;
-        while (digits < s.len && digit(s.ptr[digits])) digits++;
-        while (digits + letters < s.len && !digit(s.ptr[digits + letters])) letters++;
+        while (digits < s.len && digit(s.ptr[digits]))
+            digits++;
+        while (digits + letters < s.len && !digit(s.ptr[digits + letters]))
+            letters++;
         uint64_t count;
         struct sv unit = {s.ptr + digits, letters};
         if (digits == 0 || letters == 0 || !num_parse_u64(sv_take(s, digits), &count))
             return parser_fail(p, t.pos, "not a valid duration string: %s",
                                parser_quote(p, t.text));
-        while (u < ARRAY_LEN(units) && !sv_eq(units[u].text, unit)) u++;
+        while (u < ARRAY_LEN(units) && !sv_eq(units[u].text, unit))
+            u++;
         if (u == ARRAY_LEN(units))
             return parser_fail(p, t.pos, "unknown unit %s in duration %s", parser_quote(p, unit),
                                parser_quote(p, t.text));
@@ -148,8 +152,7 @@ static struct duration_expr *parse_duration_expr(struct parser *p, int precedenc
 
 static struct duration_expr *parse_duration_number(struct parser *p) {
     struct token t = p->token;
-    struct duration_expr *d =
-        duration_new(p, DUR_NUMBER, t.pos, t.pos + (uint32_t)t.text.len);
+    struct duration_expr *d = duration_new(p, DUR_NUMBER, t.pos, t.pos + (uint32_t)t.text.len);
     if (d == NULL || !parse_number_literal(p, &d->seconds, &d->literal_is_duration)) return NULL;
     return d;
 }
@@ -257,7 +260,7 @@ static bool token_is_arithmetic(enum token_kind kind) {
     return token_precedence(kind) >= PREC_ADD && kind != TOK_ATAN2;
 }
 
-/* `entered` counts the operators of this level, since each makes the tree one higher. */
+/* Each operator counts as a level, since it makes the tree one higher. */
 static struct duration_expr *duration_operators(struct parser *p, struct duration_expr *d,
                                                 int precedence_min) {
     unsigned depth = p->depth;
@@ -273,14 +276,13 @@ static struct duration_expr *duration_operators(struct parser *p, struct duratio
 
 static struct duration_expr *parse_duration_expr(struct parser *p, int precedence_min) {
     if (!parser_enter(p)) return NULL;
-    struct duration_expr *d =
-        duration_operators(p, parse_duration_primary(p), precedence_min);
+    struct duration_expr *d = duration_operators(p, parse_duration_primary(p), precedence_min);
     parser_leave(p);
     return d;
 }
 
-/* An offset ends early: `foo offset -2 ^ 2` is (foo offset -2) ^ 2. Only what begins with a parenthesis or with two
- * signs goes on over operators. */
+/* An offset ends early: `foo offset -2 ^ 2` is (foo offset -2) ^ 2. Only what begins with a
+ * parenthesis or with two signs goes on over operators. */
 static struct duration_expr *parse_offset_duration(struct parser *p) {
     enum token_kind kind = parser_peek(p);
     if (kind == TOK_NUMBER || kind == TOK_DURATION || (kind >= TOK_STEP && kind <= TOK_MIN_OF))
@@ -294,9 +296,9 @@ static struct duration_expr *parse_offset_duration(struct parser *p) {
     if (kind >= TOK_STEP && kind <= TOK_MIN_OF) {
         struct duration_expr *call = parse_duration_call(p);
         struct duration_expr *d =
-            call == NULL ? NULL
-                         : duration_new(p, op.kind == TOK_SUB ? DUR_NEG : DUR_POS, op.pos,
-                                        call->pos_end);
+            call == NULL
+                ? NULL
+                : duration_new(p, op.kind == TOK_SUB ? DUR_NEG : DUR_POS, op.pos, call->pos_end);
         if (d != NULL) d->rhs = call;
         return d;
     }
@@ -330,8 +332,10 @@ static bool parse_offset(struct parser *p, struct expr *e) {
                            "range vector selector or a subquery");
     if (shift->offset_ms != 0 || shift->offset_expr != NULL)
         return parser_fail(p, e->pos_start, "offset may not be set multiple times");
-    if (d->kind == DUR_NUMBER) shift->offset_ms = seconds_to_ms(d->seconds);
-    else shift->offset_expr = d;
+    if (d->kind == DUR_NUMBER)
+        shift->offset_ms = seconds_to_ms(d->seconds);
+    else
+        shift->offset_expr = d;
     e->pos_end = p->last_closing;
     return true;
 }
@@ -390,7 +394,10 @@ static bool parse_range_modifier(struct parser *p, struct expr *e) {
         return parser_fail(p, e->pos_start, "%s modifier is not supported for subqueries", name);
     struct selector *selector = selector_of(e);
     if (selector == NULL)
-        return parser_fail(p, e->pos_start, "%s modifier not implemented", name);
+        return parser_fail(p, e->pos_start,
+                           "%s modifier not "
+                           "implemented",
+                           name);
     enum range_modifier modifier = anchored ? RANGE_ANCHORED : RANGE_SMOOTHED;
     if (selector->modifier != RANGE_PLAIN && selector->modifier != modifier)
         return parser_fail(p, e->pos_start,
@@ -418,8 +425,10 @@ static bool matrix_of(struct parser *p, struct expr *e, uint32_t bracket_pos) {
 }
 
 static void duration_store(struct duration_expr *d, int64_t *out_ms, struct duration_expr **out) {
-    if (d->kind == DUR_NUMBER) *out_ms = seconds_to_ms(d->seconds);
-    else *out = d;
+    if (d->kind == DUR_NUMBER)
+        *out_ms = seconds_to_ms(d->seconds);
+    else
+        *out = d;
 }
 
 static struct expr *parse_range(struct parser *p, struct expr *inner) {

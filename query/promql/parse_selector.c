@@ -42,10 +42,9 @@ static bool matchers_add(struct parser *p, struct matcher_list *list, struct mat
                          uint32_t pos) {
     if (list->count == list->cap) {
         size_t cap = list->cap == 0 ? 4 : list->cap * 2;
-        list->items =
-            list->items == NULL
-                ? arena_alloc(p->arena, cap * sizeof(m))
-                : arena_grow(p->arena, list->items, list->cap * sizeof(m), cap * sizeof(m));
+        list->items = list->items == NULL ? arena_alloc(p->arena, cap * sizeof(m))
+                                          : arena_grow(p->arena, list->items, list->cap * sizeof(m),
+                                                       cap * sizeof(m));
         list->cap = cap;
         if (list->items == NULL) return parser_nomem(p);
     }
@@ -229,7 +228,8 @@ static void label_set_sort(struct label_set *set) {
     for (size_t i = 0; i < set->count; i++) {
         struct promql_label label = set->items[i];
         size_t at = kept;
-        while (at > 0 && sv_cmp(set->items[at - 1].name, label.name) > 0) at--;
+        while (at > 0 && sv_cmp(set->items[at - 1].name, label.name) > 0)
+            at--;
         if (at > 0 && sv_eq(set->items[at - 1].name, label.name)) {
             set->items[at - 1] = label;
             continue;

@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "storage/head.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "node/base/bytes.h"
+#include "storage/internal.h"
+
+enum {
+    SEAL_SAMPLES_MIN =
+        90, /* 120 in the middle, so that a node does not seal all its series at once */
+    SEAL_SAMPLES_SPREAD = CHUNK_SAMPLES_MAX - SEAL_SAMPLES_MIN + 1,
+};
+static const int64_t IN_ORDER_WINDOW_MS = 3600000; /* half of Prometheus' chunk range */
+
+enum status head_new(const struct head_options *options, struct head **out) {
+    assert(options->out_of_order_window_ms >= 0);
+    struct head *head = calloc(1, sizeof *head);
+    if (head == NULL) return ERR_NOMEM;
+    head->options = *options;
+    stable_init(&head->series, sizeof(struct series));
+    stable_init(&head->cold, sizeof(struct series_cold));
+    map_init(&head->by_id);
+    symbols_init(&head->symbols);
+    index_init(&head->index);
+    chunk_slab_init(&head->blocks);
+    head->min_time_ms = INT64_MAX;
+    head->max_time_ms = INT64_MIN;
+    *out = head;
+    return OK;
+}
+
+void head_free(struct head *head) {
+    if (head == NULL) return;
+    assert(head->newest == NULL);
+    for (uint32_t ref = 0; ref < head->series.count; ref++) {
+        struct series_cold *cold = head_cold(head, ref);
+        free(cold->late);
+        for (struct chunk *c = cold->sealed, *older; c != NULL; c = older) {
+            older = c->older;
+            free(c);
+        }
+    }
+    stable_fini(&head->series);
+    stable_fini(&head->cold);
+    map_fini(&head->by_id);
+    symbols_fini(&head->symbols);
+    index_fini(&head->index);
+    bump_fini(&head->pair_ids);
+    chunk_slab_fini(&head->blocks);
+    u32s_fini(&head->scratch_pairs);
+    free(head);
+}
+
+static bool series_is(const void *owner, uint32_t ref, const void *key) {
+    return series_id_eq(head_series(owner, ref)->id, *(const series_id *)key);
+}
+
+static uint64_t series_rehash(const void *owner, uint32_t ref) {
+    return head_series(owner, ref)->id.lo;
+}
+
+uint32_t head_find(const struct head *head, series_id id) {
+    return map_find(&head->by_id, id.lo, series_is, head, &id);
+}
+
+void head_prefetch(const struct head *head, series_id id) {
+    map_prefetch(&head->by_id, id.lo);
+}
+
+/* Interns the labels into scratch_pairs: the count, then one id a label. What is not canonical is
+ * refused: it would be one series under two ids. */
+static enum status series_intern(struct head *head, struct sv canonical, struct err *err) {
+    struct u32s *pairs = &head->scratch_pairs;
+    struct sv rest = canonical, last = {0};
+    struct label label;
+    bool bad = false;
+    pairs->count = 0;
+    TRY(u32s_put(pairs, 0));
+    for (struct sv at = rest; labels_next(&rest, &label, &bad); at = rest) {
+        struct sv bytes = {at.ptr, at.len - rest.len};
+        if (bytes.len != label_canonical_bytes(&label) || label.value.len == 0 ||
+            (pairs->count > 1 && sv_cmp(last, label.name) >= 0))
+            return err_set(err, ERR_CORRUPT, 0,
+                           "head: labels of a new series are not canonical at byte %zu",
+                           canonical.len - at.len);
+        uint32_t pair;
+        TRY(symbols_intern(&head->symbols, bytes, &label, &pair));
+        TRY(index_reserve(&head->index, pair));
+        TRY(u32s_put(pairs, pair));
+        last = label.name;
+    }
+    if (bad)
+        return err_set(err, ERR_CORRUPT, 0,
+                       "head: labels of a new series are malformed at byte %zu",
+                       canonical.len - rest.len);
+    pairs->at[0] = pairs->count - 1;
+    return OK;
+}
+
+static enum status series_make(struct head *head, series_id id, uint32_t shard) {
+    const struct u32s *pairs = &head->scratch_pairs;
+    uint32_t ref = head->series.count;
+    TRY(stable_reserve(&head->series));
+    TRY(stable_reserve(&head->cold));
+    uint32_t *ids = bump_alloc(&head->pair_ids, pairs->count * sizeof *ids, sizeof *ids);
+    if (ids == NULL) return ERR_NOMEM;
+    TRY(map_insert(&head->by_id, id.lo, ref, series_rehash, head));
+    memcpy(ids, pairs->at, pairs->count * sizeof *ids);
+    head->series.count++;
+    head->cold.count++;
+    *head_series(head, ref) = (struct series){
+        .id = id,
+        .open = {.full = (uint8_t)(SEAL_SAMPLES_MIN + id.lo % SEAL_SAMPLES_SPREAD)},
+    };
+    *head_cold(head, ref) = (struct series_cold){.pairs = ids, .shard = shard};
+    for (uint32_t i = 1; i < pairs->count; i++)
+        index_put(&head->index, pairs->at[i], ref);
+    return OK;
+}
+
+enum status head_series_new(struct head *head, series_id id, uint32_t shard, struct sv canonical,
+                            uint32_t *out_ref, struct err *err) {
+    assert_slow(head_find(head, id) == HEAD_NONE);
+    uint32_t ref = head->series.count;
+    if (head->options.series_max != 0 && ref >= head->options.series_max)
+        return err_set(err, ERR_LIMIT, 0, "head: limit of %llu series reached",
+                       (unsigned long long)head->options.series_max);
+    if (ref == HEAD_NONE) return err_set(err, ERR_LIMIT, 0, "head: no more series references");
+    enum status status = series_intern(head, canonical, err);
+    if (status == OK) status = series_make(head, id, shard);
+    if (status == ERR_NOMEM)
+        return err_set(err, ERR_NOMEM, 0, "head: out of memory for a new series");
+    if (status == OK) *out_ref = ref;
+    return status;
+}
+
+uint32_t head_series_number(const struct head *head, uint32_t ref) {
+    return head_series(head, ref)->open.owner;
+}
+
+void head_series_set_number(struct head *head, uint32_t ref, uint32_t number) {
+    head_series(head, ref)->open.owner = number;
+}
+
+uint32_t head_series_shard(const struct head *head, uint32_t ref) {
+    return head_cold(head, ref)->shard;
+}
+
+void head_series_labels(const struct head *head, uint32_t ref, struct buf *out) {
+    const uint32_t *pairs = head_cold(head, ref)->pairs;
+    for (uint32_t i = 1; i <= pairs[0]; i++) {
+        const struct pair *p = symbols_pair(head->symbols.pairs.dir, pairs[i]);
+        buf_put(out, p->bytes, p->len_bytes);
+    }
+}
+
+bool head_series_newest(const struct head *head, uint32_t ref, int64_t *out_time_ms,
+                        double *out_value) {
+    const struct chunk_open *open = &head_series(head, ref)->open;
+    if (!open->has_last) return false;
+    *out_time_ms = open->last_ms;
+    *out_value = f64_from_bits(open->last_bits);
+    return true;
+}
+
+static int64_t time_before(int64_t newest_ms, int64_t window_ms) {
+    int64_t floor_ms;
+    return __builtin_sub_overflow(newest_ms, window_ms, &floor_ms) ? INT64_MIN : floor_ms;
+}
+
+/* N the shard's newest, W the window, L the series' newest (Prometheus 3.14, tsdb/head_append.go,
+ * with the shard's newest time for the head's, so that a verdict is a function of the shard's log):
+ *
+ *   time                          | value           | verdict
+ *   ------------------------------+-----------------+----------------------------------------------
+ *   none before, or > L           | any             | t >= N - max(W, 1h): ACCEPT, else TOO_OLD
+ *   = L                           | same bits       | NOOP
+ *   = L                           | other bits      | t >= N - max(W, 1h): DUPLICATE, else TOO_OLD
+ *   < L, held                     | same bits       | NOOP
+ *   < L, held,     t >= N - W > 0 | other bits      | NOOP: the first value stays
+ *   < L, not held, t >= N - W > 0 | any             | ACCEPT, late
+ *   < L, t < N - W, W > 0         | new or other    | TOO_OLD
+ *   < L, t >= N - 1h, W = 0       | new or other    | OUT_OF_ORDER
+ *   < L, t < N - 1h,  W = 0       | new or other    | TOO_OLD
+ */
+enum verdict head_judge(const struct head *head, uint32_t ref, int64_t time_ms, double value,
+                        int64_t shard_newest_ms) {
+    const struct chunk_open *open = &head_series(head, ref)->open;
+    int64_t window_ms = head->options.out_of_order_window_ms;
+    int64_t in_order_ms = time_before(shard_newest_ms, MAX(window_ms, IN_ORDER_WINDOW_MS));
+    if (!open->has_last || time_ms > open->last_ms)
+        return time_ms >= in_order_ms ? VERDICT_ACCEPT : VERDICT_TOO_OLD;
+    uint64_t bits = f64_bits(value), held;
+    if (time_ms == open->last_ms) {
+        if (bits == open->last_bits) return VERDICT_NOOP;
+        return time_ms >= in_order_ms ? VERDICT_DUPLICATE : VERDICT_TOO_OLD;
+    }
+    bool is_held = head_holds(head, ref, time_ms, &held);
+    if (is_held && held == bits) return VERDICT_NOOP;
+    if (window_ms > 0) {
+        if (time_ms < time_before(shard_newest_ms, window_ms)) return VERDICT_TOO_OLD;
+        return is_held ? VERDICT_NOOP : VERDICT_ACCEPT;
+    }
+    return time_ms < in_order_ms ? VERDICT_TOO_OLD : VERDICT_OUT_OF_ORDER;
+}
+
+static enum status series_seal(struct head *head, struct series *s, uint32_t ref) {
+    uint8_t bytes[CHUNK_BYTES_MAX];
+    struct chunk_open *open = &s->open;
+    size_t len = chunk_encode(open, bytes), size = sizeof(struct chunk) + len;
+    struct chunk *c = malloc(size);
+    if (c == NULL) return ERR_NOMEM;
+    struct series_cold *cold = head_cold(head, ref);
+    struct chunk_snapshot snapshot = chunk_snapshot(open);
+    *c = (struct chunk){
+        .older = cold->sealed,
+        .min_ms = chunk_snapshot_first_ms(&snapshot),
+        .max_ms = open->last_ms,
+        .count = open->count,
+        .len_bytes = (uint16_t)len,
+    };
+    memcpy(c->bytes, bytes, len);
+    cold->sealed = c;
+    cold->chunks_count++;
+    head->sealed_bytes += size;
+    if (open->first != NULL) head_retire_blocks(head, open->first, open->tail);
+    chunk_reset(open);
+    return OK;
+}
+
+enum status head_append(struct head *head, uint32_t ref, int64_t time_ms, double value) {
+    struct series *s = head_series(head, ref);
+    uint64_t bits = f64_bits(value);
+    if (s->open.has_last && time_ms <= s->open.last_ms) {
+        uint64_t held;
+        if (time_ms == s->open.last_ms || head_holds(head, ref, time_ms, &held)) return OK;
+        TRY(head_late_insert(head, ref, time_ms, bits));
+    } else {
+        if (s->open.count == s->open.full) TRY(series_seal(head, s, ref));
+        TRY(chunk_append(&s->open, &head->blocks, time_ms, bits));
+        if (s->open.count == 1) head->chunks_count++;
+    }
+    head->samples_appended++;
+    if (time_ms < head->min_time_ms) head->min_time_ms = time_ms;
+    if (time_ms > head->max_time_ms) head->max_time_ms = time_ms;
+    return OK;
+}
+
+void head_stats(const struct head *head, struct head_stats *out) {
+    *out = (struct head_stats){
+        .series = head->series.count,
+        .label_pairs = head->symbols.pairs.count,
+        .chunks = head->chunks_count,
+        .samples_appended = head->samples_appended,
+        .memory_bytes = sizeof *head + head->series.memory_bytes + head->cold.memory_bytes +
+                        map_memory_bytes(&head->by_id) + symbols_memory_bytes(&head->symbols) +
+                        index_memory_bytes(&head->index) + head->pair_ids.memory_bytes +
+                        head->blocks.memory_bytes + u32s_memory_bytes(&head->scratch_pairs) +
+                        head->sealed_bytes + head->late_bytes,
+        .min_time_ms = head->min_time_ms,
+        .max_time_ms = head->max_time_ms,
+    };
+}
+
+void head_each_series(const struct head *head, bool (*fn)(void *ctx, uint32_t ref), void *ctx) {
+    for (uint32_t ref = 0; ref < head->series.count; ref++)
+        if (!fn(ctx, ref)) return;
+}

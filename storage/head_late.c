@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Samples that came out of order: one sorted array a series. A selection sees the first
+ * `late_count` rows of the array it found; so a row is put in place only when nobody looks or when
+ * it goes behind them all, else into a copy. */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "node/base/bytes.h"
+#include "storage/internal.h"
+
+uint32_t late_seek(const struct late_sample *at, uint32_t count, int64_t time_ms) {
+    uint32_t low = 0;
+    while (count > 0) {
+        uint32_t half = count / 2;
+        if (at[low + half].time_ms < time_ms) {
+            low += half + 1;
+            count -= half + 1;
+        } else {
+            count = half;
+        }
+    }
+    return low;
+}
+
+static bool rows_hold(const int64_t *times_ms, const double *values, size_t count, int64_t time_ms,
+                      uint64_t *out_bits) {
+    for (size_t i = 0; i < count; i++) {
+        if (times_ms[i] != time_ms) continue;
+        *out_bits = f64_bits(values[i]);
+        return true;
+    }
+    return false;
+}
+
+bool head_holds(const struct head *head, uint32_t ref, int64_t time_ms, uint64_t *out_bits) {
+    const struct series_cold *cold = head_cold(head, ref);
+    if (cold->late != NULL) {
+        const struct late *late = cold->late;
+        uint32_t i = late_seek(late->at, late->count, time_ms);
+        if (i < late->count && late->at[i].time_ms == time_ms) {
+            *out_bits = late->at[i].bits;
+            return true;
+        }
+    }
+    int64_t times_ms[CHUNK_SAMPLES_MAX];
+    double values[CHUNK_SAMPLES_MAX];
+    struct chunk_snapshot open = chunk_snapshot(&head_series(head, ref)->open);
+    if (open.count > 0 && time_ms >= chunk_snapshot_first_ms(&open)) {
+        enum status status = chunk_snapshot_read(&open, times_ms, values);
+        assert(status == OK);
+        return rows_hold(times_ms, values, open.count, time_ms, out_bits);
+    }
+    const struct chunk *c = cold->sealed;
+    while (c != NULL && time_ms < c->min_ms)
+        c = c->older;
+    if (c == NULL || time_ms > c->max_ms) return false;
+    enum status status =
+        chunk_decode(c->bytes, c->len_bytes, c->min_ms, c->count, times_ms, values);
+    assert(status == OK);
+    return rows_hold(times_ms, values, c->count, time_ms, out_bits);
+}
+
+static size_t late_bytes(uint32_t cap) {
+    return sizeof(struct late) + cap * sizeof(struct late_sample);
+}
+
+enum status head_late_insert(struct head *head, uint32_t ref, int64_t time_ms, uint64_t bits) {
+    struct series_cold *cold = head_cold(head, ref);
+    struct late *late = cold->late;
+    uint32_t count = late == NULL ? 0 : late->count;
+    uint32_t i = late == NULL ? 0 : late_seek(late->at, count, time_ms);
+    bool in_place = late != NULL && count < late->cap && (i == count || head->newest == NULL);
+    if (!in_place) {
+        uint32_t cap = count < 2 ? 2 : count + count / 2;
+        if (cap <= count) return ERR_NOMEM;
+        struct late *copy = malloc(late_bytes(cap));
+        if (copy == NULL) return ERR_NOMEM;
+        *copy = (struct late){.count = count, .cap = cap};
+        if (late != NULL) memcpy(copy->at, late->at, count * sizeof *late->at);
+        head->late_bytes += late_bytes(cap);
+        cold->late = copy;
+        if (late != NULL) head_retire_late(head, late);
+        late = copy;
+    }
+    memmove(&late->at[i + 1], &late->at[i], (count - i) * sizeof *late->at);
+    late->at[i] = (struct late_sample){time_ms, bits};
+    late->count++;
+    return OK;
+}

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "storage/select.h"
+
+#include <stdlib.h>
+
+static bool bit_get(const uint64_t *bits, uint32_t i) {
+    return bits[i / 64] >> (i % 64) & 1;
+}
+
+static void bit_set(uint64_t *bits, uint32_t i) {
+    bits[i / 64] |= 1ULL << (i % 64);
+}
+
+static size_t words_for(uint32_t bits) {
+    return ((size_t)bits + 63) / 64;
+}
+
+void select_set_fini(struct select_set *set) {
+    u32s_fini(&set->pairs);
+    free(set->members);
+    free(set->asked);
+}
+
+size_t select_set_memory_bytes(const struct select_set *set) {
+    size_t bitmaps = (size_t)(set->members != NULL) + (size_t)(set->asked != NULL);
+    return u32s_memory_bytes(&set->pairs) + bitmaps * words_for(set->values_count) * 8;
+}
+
+static enum status bits_new(uint32_t count, uint64_t **out) {
+    uint64_t *bits = calloc(words_for(count) + 1, sizeof *bits);
+    if (bits == NULL) return ERR_NOMEM;
+    *out = bits;
+    return OK;
+}
+
+/* No members are kept for an equality: one pair is compared by its id. */
+static enum status set_add(struct select_set *set, struct head *head, uint32_t pair) {
+    uint32_t value = symbols_pair(head->symbols.pairs.dir, pair)->value_index;
+    if (set->members != NULL) {
+        if (bit_get(set->members, value)) return OK;
+        bit_set(set->members, value);
+    }
+    set->postings += index_get(&head->index, pair).count;
+    return u32s_put(&set->pairs, pair);
+}
+
+/* All values have been asked: the cheapest form of the result. */
+static void set_close(struct select_set *set, bool negative) {
+    if (negative) {
+        set->kind = set->pairs.count == 0 ? SET_ALL : SET_NOT_IN;
+    } else if (set->pairs.count == 0) {
+        set->kind = SET_NOTHING;
+    } else if (set->pairs.count == 1) {
+        set->kind = SET_ONE;
+        set->pair = set->pairs.at[0];
+    } else {
+        set->kind = SET_IN;
+    }
+}
+
+static enum status set_add_value(struct select_set *set, struct head *head, struct sv value) {
+    uint32_t pair = symbols_find(&head->symbols, set->matcher->name, value);
+    return pair == MAP_NONE ? OK : set_add(set, head, pair);
+}
+
+enum status select_set_begin(struct select_set *set, struct head *head,
+                             const struct matcher *matcher) {
+    *set = (struct select_set){.matcher = matcher, .kind = SET_PENDING};
+    set->name = symbols_find_name(&head->symbols, matcher->name);
+    bool empty_matches = matcher_matches_empty(matcher);
+    if (set->name == MAP_NONE) {
+        set->kind = empty_matches ? SET_ALL : SET_NOTHING;
+        return OK;
+    }
+    set->values_count = head->symbols.names[set->name].pairs.count;
+    bool literals =
+        matcher->plan == PLAN_LITERALS && (matcher->kind == MATCH_RE || matcher->kind == MATCH_NRE);
+    bool equality = matcher->kind == MATCH_EQ || matcher->kind == MATCH_NEQ;
+    bool positive = matcher->kind == MATCH_EQ || matcher->kind == MATCH_RE;
+    if (!equality || positive == empty_matches) TRY(bits_new(set->values_count, &set->members));
+    /* A list of values decides without a walk: those that match when "" does not, those that do not
+     * when it does. */
+    if ((!equality && !literals) || positive == empty_matches) return OK;
+    if (equality) {
+        TRY(set_add_value(set, head, matcher->value));
+    } else {
+        for (size_t i = 0; i < matcher->literals_count; i++)
+            TRY(set_add_value(set, head, matcher->literals[i]));
+    }
+    set_close(set, empty_matches);
+    return OK;
+}
+
+enum status select_set_walk(struct select_set *set, struct head *head, uint32_t values) {
+    const struct u32s *pairs = &head->symbols.names[set->name].pairs;
+    bool empty_matches = matcher_matches_empty(set->matcher);
+    uint32_t end = set->values_done + MIN(values, set->values_count - set->values_done);
+    for (; set->values_done < end; set->values_done++) {
+        uint32_t pair = pairs->at[set->values_done];
+        struct sv value = pair_value(symbols_pair(head->symbols.pairs.dir, pair));
+        if (matcher_match(set->matcher, value) != empty_matches) TRY(set_add(set, head, pair));
+    }
+    if (set->values_done == set->values_count) set_close(set, empty_matches);
+    return OK;
+}
+
+enum status select_set_make_lazy(struct select_set *set) {
+    TRY(bits_new(set->values_count, &set->asked));
+    set->kind = SET_LAZY;
+    return OK;
+}
+
+static bool lazy_matches(struct select_set *set, const struct pair *p) {
+    if (!bit_get(set->asked, p->value_index)) {
+        bit_set(set->asked, p->value_index);
+        if (matcher_match(set->matcher, pair_value(p))) bit_set(set->members, p->value_index);
+    }
+    return bit_get(set->members, p->value_index);
+}
+
+static bool pairs_have(const uint32_t *pairs, uint32_t pair) {
+    for (uint32_t i = 1; i <= pairs[0]; i++)
+        if (pairs[i] == pair) return true;
+    return false;
+}
+
+bool select_set_has(struct select_set *set, const struct head *head, const uint32_t *pairs) {
+    if (set->kind == SET_ALL) return true;
+    if (set->kind == SET_ONE) return pairs_have(pairs, set->pair);
+    if (set->kind == SET_NOT_IN && set->pairs.count == 1)
+        return !pairs_have(pairs, set->pairs.at[0]);
+    for (uint32_t i = 1; i <= pairs[0]; i++) {
+        const struct pair *p = symbols_pair(head->symbols.pairs.dir, pairs[i]);
+        if (p->name != set->name) continue;
+        if (set->kind == SET_LAZY) return lazy_matches(set, p);
+        return bit_get(set->members, p->value_index) == (set->kind == SET_IN);
+    }
+    return set->kind == SET_LAZY ? matcher_matches_empty(set->matcher) : set->kind == SET_NOT_IN;
+}

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* storage/symbols.h: label pairs interned once per core. A pair is kept as its canonical bytes
+ * (storage/labels.h), so that looking one up is one hash and one compare, and writing the labels of
+ * a series is a copy. Thread: the core; symbols_pair_* with a directory taken on the core run on
+ * any thread: pairs never move or change. */
+#pragma once
+
+#include <assert.h>
+#include <stdint.h>
+
+#include "node/base/buf.h"
+#include "node/base/map.h"
+#include "node/base/status.h"
+#include "storage/labels.h"
+
+/* Bytes that live as long as the head. */
+struct bump {
+    char *cur, *end;
+    void *segments;
+    size_t memory_bytes;
+};
+void *bump_alloc(struct bump *b, size_t bytes, size_t align) MUST_USE;
+void bump_fini(struct bump *b);
+
+/* Items that never move, in segments of STABLE_ITEMS. Outgrown directories stay until fini (readers
+ * may hold them). */
+enum { STABLE_SHIFT = 10, STABLE_ITEMS = 1 << STABLE_SHIFT };
+struct stable {
+    char **dir;
+    uint32_t segments, dir_cap;
+    uint32_t count;
+    size_t item_bytes;
+    size_t memory_bytes;
+};
+void stable_init(struct stable *s, size_t item_bytes);
+void stable_fini(struct stable *s);
+/* Makes room for one more item; the caller counts it. */
+enum status stable_reserve(struct stable *s) MUST_USE;
+#define STABLE_AT(dir, type, index)                                                                \
+    ((type *)(void *)(dir)[(index) >> STABLE_SHIFT] + ((index) & (STABLE_ITEMS - 1)))
+
+/* u32s that grow by half; on the heap. */
+struct u32s {
+    uint32_t *at;
+    uint32_t count, cap;
+};
+enum status u32s_reserve(struct u32s *a, uint32_t more) MUST_USE;
+enum status u32s_put(struct u32s *a, uint32_t v) MUST_USE;
+void u32s_fini(struct u32s *a);
+static inline size_t u32s_memory_bytes(const struct u32s *a) {
+    return a->cap * sizeof *a->at;
+}
+
+struct pair {
+    const char *bytes; /* canonical bytes of the label */
+    uint32_t len_bytes, value_bytes;
+    uint32_t name;        /* index into names */
+    uint32_t value_index; /* among the values of the name */
+};
+static_assert(sizeof(struct pair) == 24, "part of the memory per series");
+
+struct name {
+    struct sv text;
+    struct u32s pairs; /* in the order they came */
+};
+
+struct symbols {
+    struct stable pairs;
+    struct map pair_map, name_map;
+    struct name *names;
+    uint32_t names_count, names_cap;
+    struct bump text;
+    struct buf scratch;
+    size_t values_bytes; /* of all name.pairs */
+};
+
+void symbols_init(struct symbols *sy);
+void symbols_fini(struct symbols *sy);
+size_t symbols_memory_bytes(const struct symbols *sy);
+
+/* canonical: the label's bytes. MAP_NONE: unknown. */
+uint32_t symbols_find_canonical(const struct symbols *sy, struct sv canonical);
+uint32_t symbols_find(struct symbols *sy, struct sv name, struct sv value);
+uint32_t symbols_find_name(const struct symbols *sy, struct sv name);
+enum status symbols_intern(struct symbols *sy, struct sv canonical, const struct label *label,
+                           uint32_t *out_pair) MUST_USE;
+
+/* dir: symbols.pairs.dir, at a time when the pair was there */
+static inline const struct pair *symbols_pair(char *const *dir, uint32_t pair) {
+    return STABLE_AT(dir, const struct pair, pair);
+}
+struct label pair_label(const struct pair *p);
+static inline struct sv pair_value(const struct pair *p) {
+    return (struct sv){p->bytes + p->len_bytes - p->value_bytes, p->value_bytes};
+}
+/* Canonical bytes of one label. */
+void label_put_canonical(struct buf *out, struct sv name, struct sv value);
+size_t label_canonical_bytes(const struct label *label);

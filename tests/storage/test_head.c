@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <criterion/criterion.h>
+#include <math.h>
+
+#include "tests/storage/head_util.h"
+
+enum { MINUTE = 60000, HOUR = 60 * MINUTE };
+#define T0 1600000000000LL
+
+static struct samples all_samples(struct head *head, uint32_t ref, int64_t from_ms, int64_t to_ms) {
+    struct select_query query = util_query(NULL, 0);
+    struct selection *sel = util_select(head, &query);
+    size_t count;
+    const struct series_view *views = selection_series(sel, &count);
+    struct samples out = {0};
+    for (size_t i = 0; i < count; i++)
+        if (views[i].ref == ref) cr_assert(series_view_read(&views[i], from_ms, to_ms, &out, NULL) == OK);
+    selection_release(sel);
+    return out;
+}
+
+struct verdict_case {
+    const char *what;
+    int64_t window_ms, time_ms;
+    uint64_t bits;
+    int64_t shard_newest_ms;
+    enum verdict want;
+};
+
+#define ONE 0x3ff0000000000000
+#define TWO 0x4000000000000000
+
+/* The series holds 1 at T0, T0 + 10 s .. T0 + 200 * 10 s (sealed and open), and late 1 at T0 + 5 s. Expected values from
+ * Prometheus' appendable() and DESIGN 5. */
+static const struct verdict_case verdict_cases[] = {
+    {"next", 30 * MINUTE, T0 + 2010000, TWO, T0 + 2000000, VERDICT_ACCEPT},
+    {"no shard newest", 30 * MINUTE, T0 + 2010000, TWO, INT64_MIN, VERDICT_ACCEPT},
+    {"next, 1 h behind the shard", 30 * MINUTE, T0 + 2010000, TWO, T0 + 2010000 + HOUR, VERDICT_ACCEPT},
+    {"next, over 1 h behind", 30 * MINUTE, T0 + 2010000, TWO, T0 + 2010001 + HOUR, VERDICT_TOO_OLD},
+    {"next, 2 h window", 2 * HOUR, T0 + 2010000, TWO, T0 + 2010000 + 2 * HOUR, VERDICT_ACCEPT},
+    {"next, over 2 h window", 2 * HOUR, T0 + 2010000, TWO, T0 + 2010001 + 2 * HOUR, VERDICT_TOO_OLD},
+    {"newest again", 30 * MINUTE, T0 + 2000000, ONE, T0 + 2000000, VERDICT_NOOP},
+    {"newest again, ages ago", 30 * MINUTE, T0 + 2000000, ONE, T0 + 100 * HOUR, VERDICT_NOOP},
+    {"newest, other value", 30 * MINUTE, T0 + 2000000, TWO, T0 + 2000000, VERDICT_DUPLICATE},
+    {"newest, stale marker", 30 * MINUTE, T0 + 2000000, STALE_NAN_BITS, T0 + 2000000, VERDICT_DUPLICATE},
+    {"newest, other value, 1 h old", 30 * MINUTE, T0 + 2000000, TWO, T0 + 2000000 + HOUR, VERDICT_DUPLICATE},
+    {"newest, other value, too old", 30 * MINUTE, T0 + 2000000, TWO, T0 + 2000001 + HOUR, VERDICT_TOO_OLD},
+    {"late", 30 * MINUTE, T0 + 1995000, TWO, T0 + 2000000, VERDICT_ACCEPT},
+    {"late at the window's edge", 30 * MINUTE, T0 + 1995000, TWO, T0 + 1995000 + 30 * MINUTE, VERDICT_ACCEPT},
+    {"late beyond the window", 30 * MINUTE, T0 + 1995000, TWO, T0 + 1995001 + 30 * MINUTE, VERDICT_TOO_OLD},
+    {"late before all", 30 * MINUTE, T0 - 1, TWO, T0, VERDICT_ACCEPT},
+    {"held open, same", 30 * MINUTE, T0 + 1990000, ONE, T0 + 2000000, VERDICT_NOOP},
+    {"held open, other", 30 * MINUTE, T0 + 1990000, TWO, T0 + 2000000, VERDICT_NOOP},
+    {"held sealed, same", 30 * MINUTE, T0 + 100000, ONE, T0 + 1000000, VERDICT_NOOP},
+    {"held sealed, other", 30 * MINUTE, T0 + 100000, TWO, T0 + 1000000, VERDICT_NOOP},
+    {"held sealed, same, ages ago", 30 * MINUTE, T0 + 100000, ONE, T0 + 100 * HOUR, VERDICT_NOOP},
+    {"held sealed, other, too old", 30 * MINUTE, T0 + 100000, TWO, T0 + 100001 + 30 * MINUTE, VERDICT_TOO_OLD},
+    {"held first", 30 * MINUTE, T0, ONE, T0 + 100 * HOUR, VERDICT_NOOP},
+    {"held late, same", 30 * MINUTE, T0 + 5000, ONE, T0 + 100 * HOUR, VERDICT_NOOP},
+    {"held late, other", 30 * MINUTE, T0 + 5000, TWO, T0 + 1000000, VERDICT_NOOP},
+    {"no window, next", 0, T0 + 2010000, TWO, T0 + 2000000, VERDICT_ACCEPT},
+    {"no window, next too old", 0, T0 + 2010000, TWO, T0 + 2010001 + HOUR, VERDICT_TOO_OLD},
+    {"no window, between", 0, T0 + 1995000, TWO, T0 + 2000000, VERDICT_OUT_OF_ORDER},
+    {"no window, 1 h old", 0, T0 + 1995000, TWO, T0 + 1995000 + HOUR, VERDICT_OUT_OF_ORDER},
+    {"no window, too old", 0, T0 + 1995000, TWO, T0 + 1995001 + HOUR, VERDICT_TOO_OLD},
+    {"no window, held other", 0, T0 + 1990000, TWO, T0 + 2000000, VERDICT_OUT_OF_ORDER},
+    {"no window, held same", 0, T0 + 1990000, ONE, T0 + 2000000, VERDICT_NOOP},
+    {"no window, held same, ages ago", 0, T0 + 10000, ONE, T0 + 100 * HOUR, VERDICT_NOOP},
+    {"no window, newest other", 0, T0 + 2000000, TWO, T0 + 2000000, VERDICT_DUPLICATE},
+    {"extreme newest", 30 * MINUTE, T0 + 2010000, TWO, INT64_MIN + 5, VERDICT_ACCEPT},
+    {"end of time", 30 * MINUTE, INT64_MAX, TWO, T0, VERDICT_ACCEPT},
+};
+
+Test(head, verdicts_follow_the_table) {
+    for (size_t i = 0; i < sizeof verdict_cases / sizeof *verdict_cases; i++) {
+        const struct verdict_case *c = &verdict_cases[i];
+        struct head *head = util_head(c->window_ms);
+        uint32_t ref = util_series(head, "__name__=up,job=a");
+        for (int k = 0; k <= 200; k++)
+            cr_assert(head_append(head, ref, T0 + k * 10000, 1) == OK);
+        cr_assert(head_append(head, ref, T0 + 5000, 1) == OK);
+        double value = f64_from_bits(c->bits);
+        struct head_stats before, after;
+        head_stats(head, &before);
+        enum verdict got = head_judge(head, ref, c->time_ms, value, c->shard_newest_ms);
+        cr_expect(got == c->want, "%s: %d, not %d", c->what, (int)got, (int)c->want);
+        head_stats(head, &after);
+        cr_expect(memcmp(&before, &after, sizeof before) == 0, "judging changes nothing");
+        head_free(head);
+    }
+}
+
+Test(head, first_sample_of_a_series_may_be_an_hour_old) {
+    struct head *head = util_head(30 * MINUTE);
+    uint32_t ref = util_series(head, "__name__=up");
+    cr_expect(head_judge(head, ref, T0, 1, T0 + HOUR) == VERDICT_ACCEPT);
+    cr_expect(head_judge(head, ref, T0 - 1, 1, T0 + HOUR) == VERDICT_TOO_OLD);
+    cr_expect(head_judge(head, ref, INT64_MIN, 1, INT64_MIN) == VERDICT_ACCEPT);
+    int64_t t;
+    double v;
+    cr_expect(!head_series_newest(head, ref, &t, &v));
+    head_free(head);
+}
+
+Test(head, nan_values_compare_by_bits) {
+    struct head *head = util_head(0);
+    uint32_t ref = util_series(head, "__name__=up");
+    cr_assert(head_append(head, ref, T0, value_stale()) == OK);
+    cr_expect(head_judge(head, ref, T0, value_stale(), T0) == VERDICT_NOOP);
+    cr_expect(head_judge(head, ref, T0, f64_from_bits(NORMAL_NAN_BITS), T0) == VERDICT_DUPLICATE);
+    cr_assert(head_append(head, ref, T0 + 1, 0.0) == OK);
+    cr_expect(head_judge(head, ref, T0 + 1, -0.0, T0) == VERDICT_DUPLICATE);
+    int64_t t;
+    double v;
+    cr_expect(head_series_newest(head, ref, &t, &v) && t == T0 + 1 && v == 0.0);
+    head_free(head);
+}
+
+Test(head, applying_again_changes_nothing) {
+    struct head *head = util_head(30 * MINUTE);
+    uint32_t ref = util_series(head, "__name__=up");
+    struct head_stats once, twice;
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < 300; i++)
+            cr_assert(head_append(head, ref, T0 + i * 1000, i) == OK);
+        for (int i = 0; i < 300; i += 7)
+            cr_assert(head_append(head, ref, T0 + i * 1000 + 500, -i) == OK);
+        head_stats(head, round == 0 ? &once : &twice);
+    }
+    cr_expect(memcmp(&once, &twice, sizeof once) == 0);
+    cr_expect(once.samples_appended == 300 + 43, "%lu", (unsigned long)once.samples_appended);
+    cr_expect(once.min_time_ms == T0 && once.max_time_ms == T0 + 299000);
+    struct samples s = all_samples(head, ref, INT64_MIN, INT64_MAX);
+    cr_expect(s.count == 343);
+    for (size_t i = 1; i < s.count; i++)
+        cr_expect(s.times_ms[i - 1] < s.times_ms[i]);
+    samples_fini(&s);
+    head_free(head);
+}
+
+Test(head, ranges_are_open_at_the_start_and_closed_at_the_end) {
+    struct head *head = util_head(30 * MINUTE);
+    uint32_t ref = util_series(head, "__name__=up");
+    for (int i = 0; i < 500; i += 2)
+        cr_assert(head_append(head, ref, T0 + i, i) == OK);
+    for (int i = 1; i < 500; i += 6)
+        cr_assert(head_append(head, ref, T0 + i, i) == OK);
+    for (int from = -3; from < 505; from += 11) {
+        for (int to = from - 2; to < 505; to += 13) {
+            struct samples s = all_samples(head, ref, T0 + from, T0 + to);
+            size_t k = 0;
+            for (int i = from + 1; i <= to; i++) {
+                if (i < 0 || i >= 500 || (i % 2 != 0 && i % 6 != 1)) continue;
+                cr_assert(k < s.count && s.times_ms[k] == T0 + i && s.values[k] == i, "(%d, %d] at %d", from, to, i);
+                k++;
+            }
+            cr_assert(k == s.count, "(%d, %d]", from, to);
+            samples_fini(&s);
+        }
+    }
+    head_free(head);
+}
+
+Test(head, reading_appends_behind_what_is_there) {
+    struct head *head = util_head(0);
+    uint32_t ref = util_series(head, "__name__=up");
+    cr_assert(head_append(head, ref, T0, 1) == OK);
+    struct select_query query = util_query(NULL, 0);
+    struct selection *sel = util_select(head, &query);
+    size_t count;
+    const struct series_view *v = selection_series(sel, &count);
+    struct samples s = {0};
+    cr_assert(series_view_read(v, INT64_MIN, INT64_MAX, &s, NULL) == OK);
+    cr_assert(series_view_read(v, INT64_MIN, INT64_MAX, &s, NULL) == OK);
+    cr_expect(s.count == 2 && s.times_ms[0] == T0 && s.times_ms[1] == T0);
+    samples_fini(&s);
+    selection_release(sel);
+    head_free(head);
+}
+
+Test(head, labels_come_back_as_they_went_in) {
+    struct head *head = util_head(0);
+    struct buf want = {0}, got = {0};
+    util_canonical("__name__=up,job=node,instance=h:9100,zone=\xc3\xa9", &want);
+    uint32_t ref = util_series_of(head, buf_sv(&want));
+    head_series_labels(head, ref, &got);
+    cr_expect(sv_eq(buf_sv(&want), buf_sv(&got)));
+    uint32_t empty = util_series_of(head, SV(""));
+    buf_clear(&got);
+    head_series_labels(head, empty, &got);
+    cr_expect(got.len == 0 && head_find(head, series_id_of(UTIL_SECRET, 0, SV(""))) == empty);
+    head_series_set_number(head, ref, 4711);
+    cr_expect(head_series_number(head, ref) == 4711 && head_series_number(head, empty) == 0);
+    series_id id = series_id_of(UTIL_SECRET, 0, buf_sv(&want));
+    cr_expect(head_series_shard(head, ref) == series_shard(id, UTIL_SHARDS));
+    buf_fini(&want);
+    buf_fini(&got);
+    head_free(head);
+}
+
+struct bad_labels {
+    const char *what;
+    struct sv bytes;
+};
+
+Test(head, labels_that_are_not_canonical_are_refused) {
+    static const struct bad_labels cases[] = {
+        {"cut off", SV_INIT("\x0a\x06\x0a\x01"
+                            "a\x12\x02"
+                            "b")},
+        {"empty value", SV_INIT("\x0a\x05\x0a\x01"
+                                "a\x12\x00")},
+        {"value missing", SV_INIT("\x0a\x03\x0a\x01"
+                                  "a")},
+        {"long varint", SV_INIT("\x0a\x86\x00\x0a\x01"
+                                "a\x12\x01"
+                                "b")},
+        {"value first", SV_INIT("\x0a\x06\x12\x01"
+                                "b\x0a\x81\x00"
+                                "a")},
+        {"unsorted", SV_INIT("\x0a\x06\x0a\x01"
+                             "b\x12\x01"
+                             "b\x0a\x06\x0a\x01"
+                             "a\x12\x01"
+                             "b")},
+        {"twice", SV_INIT("\x0a\x06\x0a\x01"
+                          "a\x12\x01"
+                          "b\x0a\x06\x0a\x01"
+                          "a\x12\x01"
+                          "b")},
+    };
+    struct head *head = util_head(0);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        uint32_t ref = 99;
+        struct err err = {0};
+        series_id id = {1, i};
+        cr_expect(head_series_new(head, id, 0, cases[i].bytes, &ref, &err) == ERR_CORRUPT, "%s", cases[i].what);
+        cr_expect(ref == 99 && err.code == ERR_CORRUPT && head_find(head, id) == HEAD_NONE);
+    }
+    head_free(head);
+}
+
+Test(head, more_series_than_allowed_are_refused) {
+    struct head_options options = {.series_max = 2};
+    struct head *head;
+    cr_assert(head_new(&options, &head) == OK);
+    (void)util_series(head, "a=1");
+    (void)util_series(head, "a=2");
+    uint32_t ref = 99;
+    struct err err = {0};
+    struct buf canonical = {0};
+    util_canonical("a=3", &canonical);
+    cr_expect(head_series_new(head, (series_id){1, 1}, 0, buf_sv(&canonical), &ref, &err) == ERR_LIMIT && ref == 99);
+    cr_expect(strcmp(err.msg, "head: limit of 2 series reached") == 0, "%s", err.msg);
+    buf_fini(&canonical);
+    head_free(head);
+}
+
+/* Ids that share their low half are told apart. */
+Test(head, ids_are_compared_whole) {
+    struct head *head = util_head(0);
+    struct buf canonical = {0};
+    uint32_t refs[40];
+    for (uint64_t i = 0; i < 40; i++) {
+        char spec[16];
+        snprintf(spec, sizeof spec, "a=%d", (int)i);
+        util_canonical(spec, &canonical);
+        cr_assert(head_series_new(head, (series_id){i, 5}, 0, buf_sv(&canonical), &refs[i], NULL) == OK);
+    }
+    for (uint64_t i = 0; i < 40; i++)
+        cr_expect(head_find(head, (series_id){i, 5}) == refs[i]);
+    cr_expect(head_find(head, (series_id){40, 5}) == HEAD_NONE);
+    head_prefetch(head, (series_id){40, 5});
+    buf_fini(&canonical);
+    head_free(head);
+}
+
+static bool visit(void *ctx, uint32_t ref) {
+    uint32_t *next = ctx;
+    cr_assert(ref == *next);
+    return ++*next < 5;
+}
+
+Test(head, each_series_stops_when_told) {
+    struct head *head = util_head(0);
+    for (int i = 0; i < 10; i++) {
+        char spec[16];
+        snprintf(spec, sizeof spec, "a=%d", i);
+        (void)util_series(head, spec);
+    }
+    uint32_t next = 0;
+    head_each_series(head, visit, &next);
+    cr_expect(next == 5);
+    head_free(head);
+}

@@ -225,7 +225,7 @@ static enum status log_sync(struct log *log, struct err *err) {
 
 static enum status log_rotate(struct log *log, struct err *err) {
     if (log->dirty) TRY(log_sync(log, err));
-    return log_file_start(log, err);
+    return log_file_start(log, log->frame_number, SV(""), err);
 }
 
 static enum status log_write_frame(struct log *log, struct err *err) {

@@ -72,8 +72,10 @@ MUST_USE enum status log_file_header_get(const uint8_t bytes[LOG_HEADER_BYTES],
 /* First frames of the files there are, ascending; *out is heap memory. No directory: made. */
 MUST_USE enum status log_file_list(struct log *log, uint64_t **out, size_t *out_count,
                                    struct err *err);
-/* Starts the file of the next frame: durable when it returns. Leaves log->file alone on failure, else closes it. */
-MUST_USE enum status log_file_start(struct log *log, struct err *err);
+/* Starts the file of that first frame: durable when it returns. frame: its first, sealed, or empty. Leaves log->file alone on
+ * failure, else closes it. */
+MUST_USE enum status log_file_start(struct log *log, uint64_t first_frame, struct sv frame,
+                                    struct err *err);
 
 /* Frame header in front of the payload, which is frame->ptr + LOG_FRAME_HEADER_BYTES. */
 void log_frame_seal(struct buf *frame, uint64_t number);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a series costs, and what appending to a known one does. 100 targets of 1,000 series each with 12 labels as a
- * Kubernetes scrape has them; 30 samples at 15 s, 70 % of the series constant, as in real captures (the rest counters
- * and gauges). The head's own count is compared with malloc's. Times are printed, not judged: machines differ. */
+/* What a series costs, and what appending to a known one does. 100 targets of 1,000 series each
+ * with 12 labels as a Kubernetes scrape has them; 30 samples at 15 s, 70 % of the series constant,
+ * as in real captures (the rest counters and gauges). The head's own count is compared with
+ * malloc's. Times are printed, not judged: machines differ. */
 #include <malloc.h>
 #include <time.h>
 
@@ -20,11 +21,13 @@ static uint64_t now_ns(void) {
 
 static void series_spec(int target, int metric, char *out, size_t max) {
     int n = snprintf(out, max,
-                     "__name__=container_metric_%d_total,job=kubelet,instance=10.2.%d.%d:10250,cluster=prod-eu-1,"
-                     "namespace=team-%d,pod=service-%d-7d9f8b6c5d-x%dz,container=main-%d,node=ip-10-2-%d-%d.internal,"
+                     "__name__=container_metric_%d_total,job=kubelet,instance=10.2.%d.%d:10250,"
+                     "cluster=prod-eu-1,"
+                     "namespace=team-%d,pod=service-%d-7d9f8b6c5d-x%dz,container=main-%d,node=ip-"
+                     "10-2-%d-%d.internal,"
                      "service=svc-%d,endpoint=https-metrics,mode=mode-%d,device=disk%d",
-                     metric / 8, target / 250, target % 250, target % 20, target % 37, target, target % 37, target / 250,
-                     target % 250, target % 37, metric % 8, metric % 4);
+                     metric / 8, target / 250, target % 250, target % 20, target % 37, target,
+                     target % 37, target / 250, target % 250, target % 37, metric % 8, metric % 4);
     MUST(n > 0 && (size_t)n < max);
 }
 
@@ -71,10 +74,12 @@ int main(void) {
     append_ns = now_ns() - append_ns;
     struct head_stats stats;
     head_stats(head, &stats);
-    size_t malloc_bytes = (size_t)mallinfo2().uordblks + (size_t)mallinfo2().hblkhd - malloc_before - canonical.cap;
+    size_t malloc_bytes =
+        (size_t)mallinfo2().uordblks + (size_t)mallinfo2().hblkhd - malloc_before - canonical.cap;
     double per_series = (double)stats.memory_bytes / SERIES;
-    printf("%d series, 12 labels, %d samples: %.1f bytes a series (malloc says %.1f), %llu pairs\n", SERIES, SAMPLES,
-           per_series, (double)malloc_bytes / SERIES, (unsigned long long)stats.label_pairs);
+    printf("%d series, 12 labels, %d samples: %.1f bytes a series (malloc says %.1f), %llu pairs\n",
+           SERIES, SAMPLES, per_series, (double)malloc_bytes / SERIES,
+           (unsigned long long)stats.label_pairs);
     printf("new series: %.0f ns with making its labels; find, judge and append: %.1f ns a sample\n",
            (double)create_ns / SERIES, (double)append_ns / SERIES / SAMPLES);
     MUST(stats.series == SERIES && stats.samples_appended == (uint64_t)SERIES * SAMPLES);

@@ -19,16 +19,18 @@ static struct expr *parse(struct sv text, uint32_t features, struct arena *arena
     return rc == OK ? e : NULL;
 }
 
-/* Text in the limits of height may print to text beyond them: nothing else may be wrong with it. */
-static void check_print(const struct expr *e, struct sv once, struct arena *arena) {
+/* Durations below a millisecond print as 0s, as in Prometheus, and so do not parse again. */
+static bool has_tiny_duration(struct sv s) {
+    size_t at;
+    return sv_find(s, SV("[0s"), &at) || sv_find(s, SV(":0s]"), &at);
+}
+
+static void check_print(struct sv once, struct arena *arena) {
     struct err err = {0};
     struct buf again = {0};
     struct expr *second = parse(once, UINT32_MAX, arena, &err);
-    (void)e;
-    if (second == NULL) {
-        assert(err.code != ERR_PARSE);
-        return;
-    }
+    assert(second != NULL || err.code == ERR_NOMEM || has_tiny_duration(once));
+    if (second == NULL) return;
     promql_print(second, &again);
     assert(sv_eq(once, buf_sv(&again)));
     promql_free(second);
@@ -46,7 +48,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         struct buf once = {0}, other = {0};
         struct prepared prepared;
         promql_print(e, &once);
-        check_print(e, buf_sv(&once), &arena);
+        check_print(buf_sv(&once), &arena);
         promql_pretty(e, &other);
         promql_put_json(e, &other);
         status_ignore(promql_prepare(e, &params, &arena, &prepared, &err));

@@ -410,6 +410,5 @@ static const struct error_case error_cases[] = {
      "foo @ \"5\"",
      "1:7: parse error: unexpected string \"\\\"5\\\"\" in @, expected timestamp"},
     {ALL, "foo @ start", "1:12: parse error: unexpected end of input in @, expected timestamp"},
-    {ALL, "foo @ start(1)", "1:13: parse error: unexpected number \"1\" in @, expected timestamp"},
 };
 /* clang-format on */

@@ -172,7 +172,6 @@ static const struct print_case print_cases[] = {
     {"round(a, 5)", "round(a, 5)"},
     {"info(a)", "info(a)"},
     {"info(a, {b=~\".+\"})", "info(a, {b=~\".+\"})"},
-    {"info(a, {})", "info(a, )"},
     {"histogram_quantiles(a, \"q\", 0.1, 0.9)", "histogram_quantiles(a, \"q\", 0.1, 0.9)"},
     {"start() + end() + step() + range()", "start() + end() + step() + range()"},
     {"max_of(1, min_of(2, 3))", "max_of(1, min_of(2, 3))"},

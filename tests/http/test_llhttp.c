@@ -334,7 +334,7 @@ int main(int argc, char **argv) {
     printf("%" PRIu64 " mutations (seed %" PRIu64
            "), %u accepted by us, %u differences; llhttp alone refuses: "
            "%u method, %u target; %u trailer, %u close, %u extension, %u upgrades\n",
-           mutations, seed, n.accepted, differences, n.method, n.target, n.trailer, n.close,
+           mutations, seed, n.accepted, differences, n.method, n.target, n.trailer, n.close, n.extension,
            n.upgrade);
     return differences > 0 || n.accepted < mutations / 10;
 }

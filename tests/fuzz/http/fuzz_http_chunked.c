@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Chunked bodies: the first byte chooses the pieces; verdict, body and end must not depend on them. */
+/* Chunked bodies: the first byte chooses the pieces; verdict, body and end must not depend on them.
+ */
 #include <assert.h>
 
 #include "node/http/parse.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Request heads: no part of an accepted head is accepted, views stay inside of it, and the target splits. */
+/* Request heads: no part of an accepted head is accepted, views stay inside of it, and the target
+ * splits. */
 #include <assert.h>
 #include <stdlib.h>
 
@@ -35,7 +36,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         assert(part_used == 0);
     } else if (rc == OK && size > 0) {
         /* what waits for more must not have been refused earlier */
-        assert(http_head_parse(sv_take(input, size / 2), &arena, &head, &used, &err) == OK && used == 0);
+        assert(http_head_parse(sv_take(input, size / 2), &arena, &head, &used, &err) == OK &&
+               used == 0);
     }
     arena_fini(&arena);
     return 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Percent-encoding and forms: what decodes encodes back to something that decodes to the same; a body and a query string
- * read the same. Input: a form. */
+/* Percent-encoding and forms: what decodes encodes back to something that decodes to the same; a
+ * body and a query string read the same. Input: a form. */
 #include <assert.h>
 
 #include "node/http/internal.h"
@@ -16,13 +16,16 @@ static void round_trip(struct sv text, bool form, struct arena *arena) {
     }
     assert(plain.len <= text.len);
     struct buf encoded = {0};
-    for (size_t i = 0; i < plain.len; i++) buf_printf(&encoded, "%%%02x", (unsigned char)plain.ptr[i]);
+    for (size_t i = 0; i < plain.len; i++)
+        buf_printf(&encoded, "%%%02x", (unsigned char)plain.ptr[i]);
     assert(url_decode(buf_sv(&encoded), !form, arena, &again, &err) == OK && sv_eq(plain, again));
     buf_fini(&encoded);
 }
 
-static size_t form_count(struct arena *arena, struct sv query, struct sv body, struct sv name, enum status *out) {
-    static struct http_header type = {SV_INIT("content-type"), SV_INIT("application/x-www-form-urlencoded")};
+static size_t form_count(struct arena *arena, struct sv query, struct sv body, struct sv name,
+                         enum status *out) {
+    static struct http_header type = {SV_INIT("content-type"),
+                                      SV_INIT("application/x-www-form-urlencoded")};
     struct http_exchange x = {.req = {.method = HTTP_POST,
                                       .headers = &type,
                                       .headers_count = 1,

@@ -37,8 +37,9 @@ struct matcher {
     bool matches_empty;
 };
 
-/* Fills plan, literals (from the arena) and regex. ERR_PARSE with RE2's text. Strings are borrowed.
- */
+/* Fills plan, literals (from the arena) and regex. ERR_PARSE with Go's text, ERR_NOMEM. Strings are
+ * borrowed. A list of words of any length up to 4096 becomes PLAN_LITERALS. Equality is
+ * PLAN_LITERALS too, with its value as the only one. */
 enum status matcher_compile(struct matcher *m, struct arena *arena, struct err *err) MUST_USE;
 void matcher_fini(struct matcher *m); /* frees the regex */
 bool matcher_match(const struct matcher *m, struct sv value);

@@ -170,8 +170,8 @@ struct expr {
     enum expr_kind kind;
     enum value_type type;
     uint32_t number; /* preorder index in the prepared tree */
-    uint32_t pos_start,
-        pos_end; /* byte offsets in the query text, end exclusive; annotations name pos_start */
+    /* byte offsets in the query text, end exclusive; annotations name pos_start */
+    uint32_t pos_start, pos_end;
     struct expr **children;
     size_t children_count;
     union {

@@ -122,9 +122,13 @@ static void join(char *out, size_t size, const char *const *parts, size_t count,
 Test(matcher, plans_answer_like_the_regular_expression) {
     uint64_t state = 20240601;
     unsigned plans[PLAN_NOT_EMPTY + 1] = {0}, matches = 0, patterns = 0;
-    for (unsigned round = 0; round < 20000; round++) {
+    for (unsigned round = 0; round < 10000; round++) {
         char pattern[128], value[128];
-        join(pattern, sizeof(pattern), pattern_parts, ARRAY_LEN(pattern_parts), &state);
+        char middle[100];
+        join(middle, sizeof(middle), pattern_parts, ARRAY_LEN(pattern_parts), &state);
+        uint32_t around = next_random(&state) % 8;
+        snprintf(pattern, sizeof(pattern), "%s%s%s", around < 2 ? ".*" : "", middle,
+                 around == 1 || around == 2 ? ".*" : "");
         struct regex *regex = NULL;
         struct matcher m = {.kind = MATCH_RE, .name = SV("a"), .value = sv_from(pattern)};
         enum status rc = matcher_compile(&m, &arena, &err);
@@ -147,9 +151,9 @@ Test(matcher, plans_answer_like_the_regular_expression) {
         matcher_fini(&m);
         regex_free(regex);
     }
-    cr_assert(patterns > 10000 && matches > 30000, "%u patterns, %u matches", patterns, matches);
+    cr_assert(patterns > 5000 && matches > 15000, "%u patterns, %u matches", patterns, matches);
     for (size_t i = 0; i < ARRAY_LEN(plans); i++)
-        cr_assert(plans[i] > 5, "plan %zu was made %u times", i, plans[i]);
+        cr_assert(plans[i] > 20, "plan %zu was made %u times", i, plans[i]);
 }
 
 Test(matcher, kinds_and_the_empty_value) {

@@ -43,7 +43,8 @@ static bool is_date_function(enum function_id fn) {
 
 static bool describe_call(const struct expr *e, struct stage *s, const struct expr **child) {
     s->fn = e->u.function->id;
-    if (window_function(s->fn) != NULL) return s->fn != FN_ABSENT_OVER_TIME && describe_window(e, s, child);
+    if (window_function(s->fn) != NULL)
+        return s->fn != FN_ABSENT_OVER_TIME && describe_window(e, s, child);
     if (e->children_count == 0) return false;
     s->changes_labels = true;
     const struct expr *arg = expr_unwrap(e->children[0]);
@@ -62,7 +63,8 @@ static bool describe_call(const struct expr *e, struct stage *s, const struct ex
     case FN_CLAMP_MAX:
     case FN_ROUND:
         s->kind = STAGE_MAP;
-        for (size_t i = 1; i < e->children_count; i++) stage_arg(s, e->children[i]);
+        for (size_t i = 1; i < e->children_count; i++)
+            stage_arg(s, e->children[i]);
         return true;
     case FN_HISTOGRAM_COUNT:
     case FN_HISTOGRAM_SUM:
@@ -111,7 +113,8 @@ bool stage_describe(const struct expr *e, struct stage *out, const struct expr *
 
 /* absent_over_time() is not per series, but asks of each series what present_over_time() asks. */
 static bool describe_top(const struct expr *e, struct stage *s, const struct expr **child) {
-    if (e->kind != EXPR_CALL || e->u.function->id != FN_ABSENT_OVER_TIME) return stage_describe(e, s, child);
+    if (e->kind != EXPR_CALL || e->u.function->id != FN_ABSENT_OVER_TIME)
+        return stage_describe(e, s, child);
     *s = (struct stage){.expr = e, .fn = FN_ABSENT_OVER_TIME};
     *child = NULL;
     return describe_window(e, s, child);
@@ -133,7 +136,8 @@ bool chain_is(const struct expr *e) {
 
 static bool selector_pins_name(const struct selector *sel) {
     for (size_t i = 0; i < sel->matchers_count; i++)
-        if (sel->matchers[i].kind == MATCH_EQ && sv_eq(sel->matchers[i].name, SV("__name__"))) return true;
+        if (sel->matchers[i].kind == MATCH_EQ && sv_eq(sel->matchers[i].name, SV("__name__")))
+            return true;
     return false;
 }
 
@@ -152,7 +156,8 @@ bool chain_may_repeat(const struct expr *e, bool delayed_names) {
 }
 
 /* Stages are found from the top, and evaluated from the leaf. */
-static enum status chain_collect(struct eval *ev, struct chain *c, const struct expr *e, const struct grid *grid) {
+static enum status chain_collect(struct eval *ev, struct chain *c, const struct expr *e,
+                                 const struct grid *grid) {
     struct grid g = *grid;
     for (;;) {
         e = expr_unwrap(e);
@@ -160,7 +165,9 @@ static enum status chain_collect(struct eval *ev, struct chain *c, const struct 
         const struct expr *child = NULL;
         bool ok = c->count < CHAIN_STAGES_MAX &&
                   (c->count == 0 ? describe_top(e, s, &child) : stage_describe(e, s, &child));
-        if (!ok) return err_set(ev->err, ERR_CORRUPT, 0, "tree node %u is not evaluated per series", e->number);
+        if (!ok)
+            return err_set(ev->err, ERR_CORRUPT, 0, "tree node %u is not evaluated per series",
+                           e->number);
         s->out = s->in = g;
         c->changes_labels = c->changes_labels || s->changes_labels;
         c->count++;
@@ -198,7 +205,8 @@ static enum status chain_prepare(struct eval *ev, struct chain *c) {
     return OK;
 }
 
-enum status chain_new(struct eval *ev, const struct expr *e, const struct grid *grid, struct chain **out) {
+enum status chain_new(struct eval *ev, const struct expr *e, const struct grid *grid,
+                      struct chain **out) {
     struct chain *c = calloc(1, sizeof *c);
     if (c == NULL) return eval_nomem(ev);
     arena_init(&c->arena, (size_t)query_params(ev->q)->memory_bytes_max);
@@ -214,7 +222,8 @@ enum status chain_new(struct eval *ev, const struct expr *e, const struct grid *
 
 void chain_free(struct chain *c) {
     if (c == NULL) return;
-    for (size_t i = 0; i < c->count; i++) stage_run_fini(&c->runs[i]);
+    for (size_t i = 0; i < c->count; i++)
+        stage_run_fini(&c->runs[i]);
     free(c->cols[0].histograms);
     arena_fini(&c->arena);
     free(c);

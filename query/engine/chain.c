@@ -12,7 +12,7 @@ static void stage_arg(struct stage *s, const struct expr *arg) {
 
 static bool describe_window(const struct expr *e, struct stage *s, const struct expr **child) {
     size_t matrix = e->u.function->id == FN_QUANTILE_OVER_TIME ? 1 : 0;
-    const struct expr *m = expr_unwrap(e->children[matrix]);
+    const struct expr *m = node_unwrap(e->children[matrix]);
     if (m->kind != EXPR_MATRIX && m->kind != EXPR_SUBQUERY) return false;
     s->kind = STAGE_WINDOW;
     s->matrix = m;
@@ -21,7 +21,7 @@ static bool describe_window(const struct expr *e, struct stage *s, const struct 
     for (size_t i = 0; i < e->children_count; i++)
         if (i != matrix) stage_arg(s, e->children[i]);
     if (m->kind == EXPR_MATRIX)
-        s->selector = &expr_unwrap(m->children[0])->u.selector;
+        s->selector = &node_unwrap(m->children[0])->u.selector;
     else
         *child = m->children[0];
     return true;
@@ -47,7 +47,7 @@ static bool describe_call(const struct expr *e, struct stage *s, const struct ex
         return s->fn != FN_ABSENT_OVER_TIME && describe_window(e, s, child);
     if (e->children_count == 0) return false;
     s->changes_labels = true;
-    const struct expr *arg = expr_unwrap(e->children[0]);
+    const struct expr *arg = node_unwrap(e->children[0]);
     *child = e->children[0];
     switch ((int)s->fn) {
     case FN_TIMESTAMP:
@@ -125,7 +125,7 @@ bool chain_is(const struct expr *e) {
     for (size_t depth = 0; depth < CHAIN_STAGES_MAX; depth++) {
         struct stage s;
         const struct expr *child = NULL;
-        e = expr_unwrap(e);
+        e = node_unwrap(e);
         if (!(top ? describe_top(e, &s, &child) : stage_describe(e, &s, &child))) return false;
         if (child == NULL) return true;
         top = false;
@@ -146,7 +146,7 @@ bool chain_may_repeat(const struct expr *e, bool delayed_names) {
     while (!delayed_names) {
         struct stage s;
         const struct expr *child = NULL;
-        e = expr_unwrap(e);
+        e = node_unwrap(e);
         if (!describe_top(e, &s, &child)) return false;
         changes = changes || s.changes_labels;
         if (child == NULL) return changes && !selector_pins_name(s.selector);
@@ -160,7 +160,7 @@ static enum status chain_collect(struct eval *ev, struct chain *c, const struct 
                                  const struct grid *grid) {
     struct grid g = *grid;
     for (;;) {
-        e = expr_unwrap(e);
+        e = node_unwrap(e);
         struct stage *s = &c->stages[c->count];
         const struct expr *child = NULL;
         bool ok = c->count < CHAIN_STAGES_MAX &&

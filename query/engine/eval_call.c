@@ -91,7 +91,7 @@ static enum status absent_present(struct eval *ev, const struct expr *e, const s
     if (e->u.function->id == FN_ABSENT) return eval_vector(ev, e->children[0], grid, out);
     /* absent_over_time of a subquery over vectors: a step is present when its range has any point
      */
-    const struct expr *sub = expr_unwrap(e->children[0]);
+    const struct expr *sub = node_unwrap(e->children[0]);
     struct grid inner;
     TRY(grid_of_child(ev->q, sub, grid, &inner, ev->err));
     struct vectors *in = NULL;

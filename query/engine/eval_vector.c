@@ -62,7 +62,7 @@ enum status vectors_of_partial(struct eval *ev, struct partial *p, struct vector
         struct stage s;
         const struct expr *child;
         bool whole =
-            stage_describe(expr_unwrap(query_expr(ev->q, p->number)), &s, &child) && s.whole_unique;
+            stage_describe(node_unwrap(query_expr(ev->q, p->number)), &s, &child) && s.whole_unique;
         if (!eval_delayed_names(ev)) st = vectors_join(ev, v, whole);
     } else {
         assert(p->kind == FRAGMENT_PARTIAL);
@@ -135,7 +135,7 @@ static enum status eval_stage(struct eval *ev, struct stage *s, const struct exp
 enum status eval_vector(struct eval *ev, const struct expr *e, const struct grid *grid,
                         struct vectors **out) {
     TRY(eval_poll(ev));
-    e = expr_unwrap(e);
+    e = node_unwrap(e);
     if (grid->steps == 0) {
         *out = eval_vectors_new(ev, grid);
         return *out == NULL ? eval_nomem(ev) : OK;

@@ -134,7 +134,7 @@ struct ask {
     struct eval *ev;
     const struct expr *arg; /* the vector argument, for annotations */
     const double *q;        /* quantile of each step; NULL: a fraction */
-    const double *lower = NULL, *upper = NULL;
+    const double *lower, *upper;
 };
 
 static double ask_step(const struct ask *a, const struct classic *c, size_t k, int64_t t,

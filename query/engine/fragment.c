@@ -64,7 +64,7 @@ const struct expr *fragment_chain(const struct query *q, const struct fragment *
 static bool fragment_is_valid(const struct query *q, const struct fragment *f) {
     const struct expr *e = fragment_chain(q, f);
     if (e == NULL) return false;
-    if (f->kind == FRAGMENT_SAMPLES) return expr_unwrap(e)->kind == EXPR_MATRIX;
+    if (f->kind == FRAGMENT_SAMPLES) return node_unwrap(e)->kind == EXPR_MATRIX;
     return chain_is(e);
 }
 
@@ -231,10 +231,10 @@ static enum status run_prepare(struct run *r, const struct fragment *f) {
     TRY(partial_new(&r->ev, f, &r->p));
     r->ev.notes = &r->p->notes;
     if (f->kind == FRAGMENT_SAMPLES) {
-        const struct expr *m = expr_unwrap(e);
+        const struct expr *m = node_unwrap(e);
         r->leaf =
             (struct stage){.kind = STAGE_WINDOW, .matrix = m, .fn = FN_COUNT, .out = r->p->grid};
-        r->leaf.selector = &expr_unwrap(m->children[0])->u.selector;
+        r->leaf.selector = &node_unwrap(m->children[0])->u.selector;
     } else {
         TRY(chain_new(&r->ev, e, &r->p->grid, &r->chain));
         r->leaf = r->chain->stages[0];

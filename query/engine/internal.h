@@ -149,9 +149,9 @@ void eval_note_counted(struct eval *ev, const struct expr *at, const struct note
                        const char *text);
 
 /* -- scalars */
-const struct expr *expr_unwrap(const struct expr *e); /* without parentheses */
+const struct expr *node_unwrap(const struct expr *e); /* without parentheses */
 const struct expr *
-expr_unwrap_invariant(const struct expr *e); /* without parentheses and step-invariant wraps */
+node_unwrap_invariant(const struct expr *e); /* without parentheses and step-invariant wraps */
 bool expr_reads_data(const struct expr *e);
 enum status scalar_eval(struct eval *ev, const struct expr *e, const struct grid *grid,
                         double *out) MUST_USE;

@@ -53,9 +53,9 @@ static enum status bind_chain(struct plan *p, struct plan_fragment *pf, const st
     for (bool top = true;; top = false) {
         struct stage s;
         const struct expr *child = NULL;
-        e = expr_unwrap(e);
+        e = node_unwrap(e);
         if (top && e->kind == EXPR_CALL && e->u.function->id == FN_ABSENT_OVER_TIME) {
-            e = expr_unwrap(e->children[0]);
+            e = node_unwrap(e->children[0]);
             if (e->kind == EXPR_MATRIX) return OK;
             TRY(grid_of_child(p->q, e, &g, &g, err));
             e = e->children[0];
@@ -75,16 +75,16 @@ static const struct expr *chain_next(const struct expr *e, struct stage *s) {
     const struct expr *child = NULL;
     if (e->kind == EXPR_CALL && e->u.function->id == FN_ABSENT_OVER_TIME) {
         *s = (struct stage){.expr = e};
-        const struct expr *m = expr_unwrap(e->children[0]);
-        return m->kind == EXPR_MATRIX ? NULL : expr_unwrap(m->children[0]);
+        const struct expr *m = node_unwrap(e->children[0]);
+        return m->kind == EXPR_MATRIX ? NULL : node_unwrap(m->children[0]);
     }
     if (!stage_describe(e, s, &child) || child == NULL) return NULL;
-    return expr_unwrap(child);
+    return node_unwrap(child);
 }
 
 const struct expr *chain_lowest_drop(const struct expr *e, bool *leaf) {
     const struct expr *lowest = NULL;
-    for (e = expr_unwrap(e); e != NULL;) {
+    for (e = node_unwrap(e); e != NULL;) {
         struct stage s;
         const struct expr *next = chain_next(e, &s);
         if (s.changes_labels) {
@@ -98,7 +98,7 @@ const struct expr *chain_lowest_drop(const struct expr *e, bool *leaf) {
 
 static bool chain_is_pushed(const struct plan *p, const struct expr *e) {
     if (!chain_is(e)) return false;
-    for (e = expr_unwrap(e); e != NULL;) {
+    for (e = node_unwrap(e); e != NULL;) {
         if (p->blocked[e->number]) return false;
         struct stage s;
         e = chain_next(e, &s);
@@ -137,7 +137,7 @@ static enum status collect_children(struct plan *p, const struct expr *e, const 
 
 enum status plan_collect(struct plan *p, const struct expr *e, const struct grid *grid,
                          unsigned *rounds, struct err *err) {
-    e = expr_unwrap(e);
+    e = node_unwrap(e);
     if (!expr_reads_data(e)) return OK;
     enum fragment_kind kind;
     if (e->kind == EXPR_MATRIX)

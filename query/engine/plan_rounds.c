@@ -42,7 +42,7 @@ static bool must_refetch(const struct plan_fragment *pf, const struct query *q) 
     struct partial *partial = pf->partial;
     if (pf->f.kind == FRAGMENT_PARTIAL) return partial->duplicate || !partial_order_free(partial);
     if (pf->f.kind == FRAGMENT_SAMPLES || !vectors_repeat(partial->vec)) return false;
-    const struct expr *e = expr_unwrap(query_expr(q, pf->f.number));
+    const struct expr *e = node_unwrap(query_expr(q, pf->f.number));
     bool leaf;
     const struct expr *lowest = chain_lowest_drop(e, &leaf);
     return lowest != NULL && lowest != e;
@@ -69,7 +69,7 @@ static void refetch_block(struct plan *p, struct plan_fragment *pf) {
     p->blocked[e->number] = true;
     if (!duplicate) return;
     bool leaf = false;
-    const struct expr *at = expr_unwrap(fragment_chain(p->q, &pf->f));
+    const struct expr *at = node_unwrap(fragment_chain(p->q, &pf->f));
     const struct expr *lowest = chain_lowest_drop(at, &leaf);
     while (at != NULL && at != lowest) {
         p->blocked[at->number] = true;
@@ -77,7 +77,7 @@ static void refetch_block(struct plan *p, struct plan_fragment *pf) {
         struct stage s;
         if (at->kind == EXPR_CALL && at->u.function->id == FN_ABSENT_OVER_TIME) return;
         if (!stage_describe(at, &s, &child) || child == NULL) return;
-        at = expr_unwrap(child);
+        at = node_unwrap(child);
     }
     if (lowest != NULL && !leaf) p->blocked[lowest->number] = true;
 }

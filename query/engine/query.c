@@ -32,7 +32,7 @@ static enum status leaves_find(struct query *q, const struct expr *e, const stru
     if (e->kind == EXPR_MATRIX) {
         leaf.kind = STAGE_WINDOW;
         leaf.matrix = e;
-        sel = expr_unwrap(e->children[0]);
+        sel = node_unwrap(e->children[0]);
     }
     if (sel->kind == EXPR_SELECTOR) {
         struct query_leaf *out = &q->leaves[sel->u.selector.leaf];

@@ -92,7 +92,7 @@ static enum status raw_out(struct plan *p, struct partial *partial, struct resul
 
 static enum status matrix_out(struct plan *p, const struct expr *e, const struct grid *grid,
                               struct result *out) {
-    e = expr_unwrap_invariant(e);
+    e = node_unwrap_invariant(e);
     if (e->kind == EXPR_MATRIX) {
         struct partial *partial = plan_partial(p, e->number);
         return partial == NULL ? OK : raw_out(p, partial, out);

@@ -8,13 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-const struct expr *expr_unwrap(const struct expr *e) {
+const struct expr *node_unwrap(const struct expr *e) {
     while (e->kind == EXPR_PAREN || (e->kind == EXPR_UNARY && !e->u.unary_minus))
         e = e->children[0];
     return e;
 }
 
-const struct expr *expr_unwrap_invariant(const struct expr *e) {
+const struct expr *node_unwrap_invariant(const struct expr *e) {
     while (e->kind == EXPR_PAREN || e->kind == EXPR_STEP_INVARIANT)
         e = e->children[0];
     return e;
@@ -28,7 +28,7 @@ bool expr_reads_data(const struct expr *e) {
 }
 
 struct sv label_string(const struct expr *e) {
-    e = expr_unwrap_invariant(e);
+    e = node_unwrap_invariant(e);
     return e->kind == EXPR_STRING ? e->u.string : SV("");
 }
 

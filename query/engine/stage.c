@@ -51,7 +51,7 @@ struct sv stage_metric_name(const struct stage_run *r) {
 
 const struct expr *stage_note_at(const struct stage_run *r) {
     const struct expr *first = r->stage->expr->children[0];
-    return expr_unwrap(first)->kind == EXPR_SUBQUERY ? NULL : first;
+    return node_unwrap(first)->kind == EXPR_SUBQUERY ? NULL : first;
 }
 
 static enum status column_histogram(struct stage_run *r, struct column *out, size_t k,

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <inttypes.h>
 #include <stddef.h>
+#include <stdlib.h>
 
 #include "ingest/wire.h"
 #include "node/base/bytes.h"
@@ -233,12 +234,11 @@ void write_frame_reply_put(const struct write_frame_reply *reply, struct buf *ou
         out, reply->first_refused == WRITE_FRAME_NO_ROW ? 0 : (uint64_t)reply->first_refused + 1);
     buf_put_lenstr(out, sv_make(reply->text, strnlen(reply->text, sizeof reply->text - 1)));
     buf_put_varint(out, reply->unknown_count);
-    for (size_t i = 0; i < reply->unknown_count; i++)
-        buf_put_u32(out, reply->unknown[i]);
+    buf_put(out, reply->unknown, reply->unknown_count * sizeof *reply->unknown);
 }
 
-static enum status get_reply_head(struct reader *r, size_t rows_count,
-                                  struct write_frame_reply *out, struct err *err) {
+static enum status get_reply_head(struct reader *r, struct write_frame_reply *out,
+                                  struct err *err) {
     uint8_t version = read_u8(r);
     if (!r->failed && version != WRITE_FRAME_VERSION)
         return err_set(err, ERR_UNSUPPORTED, 0, "write reply: version %u, this program speaks %d",
@@ -248,16 +248,16 @@ static enum status get_reply_head(struct reader *r, size_t rows_count,
     if (r->failed || outcome > WRITE_UNAVAILABLE || verdicts != VERDICT_COUNT)
         return err_set(err, ERR_CORRUPT, 0, "write reply: malformed outcome");
     out->outcome = (enum write_outcome)outcome;
+    uint64_t large = 0;
     for (unsigned v = 0; v < VERDICT_COUNT; v++) {
         uint64_t count = read_varint(r);
-        if (count > rows_count)
-            return err_set(err, ERR_CORRUPT, 0, "write reply: counts more rows than were sent");
+        large |= count >> 32;
         out->counts[v] = (uint32_t)count;
     }
     uint64_t first = read_varint(r);
-    if (first > rows_count)
-        return err_set(err, ERR_CORRUPT, 0, "write reply: names a row that was not sent");
     out->first_refused = first == 0 ? WRITE_FRAME_NO_ROW : (uint32_t)(first - 1);
+    if (r->failed || large != 0 || first > UINT32_MAX)
+        return err_set(err, ERR_CORRUPT, 0, "write reply: malformed counts");
     struct sv text = read_lenstr(r);
     if (r->failed || text.len >= sizeof out->text ||
         (text.len > 0 && memchr(text.ptr, 0, text.len) != NULL))
@@ -266,23 +266,19 @@ static enum status get_reply_head(struct reader *r, size_t rows_count,
     return OK;
 }
 
-enum status write_frame_reply_get(struct sv payload, size_t rows_count, struct arena *arena,
-                                  struct write_frame_reply *out, struct err *err) {
+enum status write_frame_reply_get(struct sv payload, struct write_frame_reply *out,
+                                  struct err *err) {
     struct reader r = reader_init(payload.ptr, payload.len);
     struct write_frame_reply reply = {0};
-    TRY(get_reply_head(&r, rows_count, &reply, err));
+    TRY(get_reply_head(&r, &reply, err));
     uint64_t unknown = read_varint(&r);
-    if (r.failed || unknown > rows_count || unknown * sizeof(uint32_t) != reader_left(&r))
+    if (r.failed || unknown > reader_left(&r) || unknown * sizeof(uint32_t) != reader_left(&r))
         return err_set(err, ERR_CORRUPT, 0, "write reply: malformed list of unknown rows");
     if (unknown > 0) {
-        reply.unknown = arena_array(arena, (size_t)unknown, sizeof *reply.unknown);
+        reply.unknown = malloc((size_t)unknown * sizeof *reply.unknown);
         if (reply.unknown == NULL) return err_set(err, ERR_NOMEM, 0, "write reply: out of memory");
-    }
-    for (; reply.unknown_count < unknown; reply.unknown_count++) {
-        uint32_t row = read_u32(&r);
-        if (row >= rows_count)
-            return err_set(err, ERR_CORRUPT, 0, "write reply: names a row that was not sent");
-        reply.unknown[reply.unknown_count] = row;
+        reply.unknown_count = (size_t)unknown;
+        memcpy(reply.unknown, r.cur, reply.unknown_count * sizeof *reply.unknown);
     }
     *out = reply;
     return OK;

@@ -45,12 +45,11 @@ struct write_frame_reply {
     uint32_t counts[VERDICT_COUNT];
     uint32_t first_refused; /* row of the request, or WRITE_FRAME_NO_ROW */
     char text[480];
-    uint32_t *unknown; /* rows of the request whose labels are needed; then nothing was done */
+    uint32_t *unknown; /* rows of the request whose labels are needed; then nothing was done. From
+                          get: heap, the caller's */
     size_t unknown_count;
 };
 void write_frame_reply_put(const struct write_frame_reply *reply, struct buf *out);
-/* rows_count: of the request; row numbers beyond it are ERR_CORRUPT. unknown is from the arena
- * (NULL when there is none). */
-MUST_USE enum status write_frame_reply_get(struct sv payload, size_t rows_count,
-                                           struct arena *arena, struct write_frame_reply *out,
+/* Row numbers are the sender's word: the caller checks them against what it asked. */
+MUST_USE enum status write_frame_reply_get(struct sv payload, struct write_frame_reply *out,
                                            struct err *err);

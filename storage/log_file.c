@@ -40,9 +40,10 @@ enum status log_file_header_get(const uint8_t bytes[LOG_HEADER_BYTES], struct lo
         return err_set(err, ERR_CORRUPT, 0, "bad file header");
     }
     if (get_u16le(bytes + 10) > LOG_FORMAT_VERSION) {
-        return err_set(err, ERR_UNSUPPORTED, 0,
-                       "written in format %u, which asks for a reader of format %u; this build has %u",
-                       get_u16le(bytes + 8), get_u16le(bytes + 10), LOG_FORMAT_VERSION);
+        return err_set(
+            err, ERR_UNSUPPORTED, 0,
+            "written in format %u, which asks for a reader of format %u; this build has %u",
+            get_u16le(bytes + 8), get_u16le(bytes + 10), LOG_FORMAT_VERSION);
     }
     *out = (struct log_file_header){get_u32le(bytes + 12), get_u64le(bytes + 16)};
     return OK;

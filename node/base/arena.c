@@ -22,7 +22,8 @@ struct arena_chunk {
     struct arena_chunk *next;
     size_t size_bytes; /* with this header */
 };
-static_assert(sizeof(struct arena_chunk) == ARENA_ALIGN, "the first allocation of a chunk is aligned");
+static_assert(sizeof(struct arena_chunk) == ARENA_ALIGN,
+              "the first allocation of a chunk is aligned");
 
 void arena_init(struct arena *arena, size_t limit_bytes) {
     *arena = (struct arena){.limit_bytes = limit_bytes};
@@ -64,7 +65,8 @@ static bool chunk_add(struct arena *arena, size_t need) {
     if (size > ARENA_CHUNK_MAX) size = ARENA_CHUNK_MAX;
     if (__builtin_add_overflow(need, sizeof(struct arena_chunk), &need)) return false;
     if (size < need) size = need;
-    if (arena->limit_bytes != 0 && size > arena->limit_bytes - MIN(arena->used_bytes, arena->limit_bytes)) {
+    if (arena->limit_bytes != 0 &&
+        size > arena->limit_bytes - MIN(arena->used_bytes, arena->limit_bytes)) {
         size = need;
         if (size > arena->limit_bytes - MIN(arena->used_bytes, arena->limit_bytes)) return false;
     }
@@ -142,4 +144,6 @@ char *arena_printf(struct arena *arena, const char *fmt, ...) {
     return p;
 }
 
-size_t arena_used_bytes(const struct arena *arena) { return arena->used_bytes; }
+size_t arena_used_bytes(const struct arena *arena) {
+    return arena->used_bytes;
+}

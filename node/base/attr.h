@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* node/base/attr.h: compiler attributes and the few macros everything needs; the only file with attributes. */
+/* node/base/attr.h: compiler attributes and the few macros everything needs; the only file with
+ * attributes. */
 #pragma once
 
 #include <stddef.h>
@@ -11,6 +12,10 @@
 #define UNUSED __attribute__((unused))
 
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
+/* the member of a const object; the result is const too */
+#define container_of_const(ptr, type, member)                                                      \
+    ((const type *)(const void *)((const char *)(1 ? (ptr) : &((const type *)0)->member) -         \
+                                  offsetof(type, member)))
 #define container_of(ptr, type, member)                                                            \
     ((type *)(void *)((char *)(1 ? (ptr) : &((type *)0)->member) - offsetof(type, member)))
 
@@ -20,7 +25,8 @@
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
 #endif
 
-/* assert() stays on in release; assert_slow() only where -DCAIRN_SLOW_ASSERTS is set (debug, sanitizers). */
+/* assert() stays on in release; assert_slow() only where -DCAIRN_SLOW_ASSERTS is set (debug,
+ * sanitizers). */
 #ifdef CAIRN_SLOW_ASSERTS
 #define assert_slow(x) assert(x)
 #else

@@ -14,7 +14,8 @@ bool buf_reserve(struct buf *b, size_t n) {
     if (b->failed) return false;
     if (b->cap - b->len >= n) return true;
     size_t need;
-    if (__builtin_add_overflow(b->len, n, &need) || (b->limit_bytes != 0 && need > b->limit_bytes)) {
+    if (__builtin_add_overflow(b->len, n, &need) ||
+        (b->limit_bytes != 0 && need > b->limit_bytes)) {
         b->failed = true;
         return false;
     }

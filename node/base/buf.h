@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* node/base/buf.h: a growable byte buffer on the heap. Growth doubles.
- * Running out of memory sets `failed`, makes later appends no-ops, and is checked once at the end by the
- * caller: writers stay readable and nothing is silently truncated. Zero-initialised is empty and valid. */
+ * Running out of memory sets `failed`, makes later appends no-ops, and is checked once at the end
+ * by the caller: writers stay readable and nothing is silently truncated. Zero-initialised is empty
+ * and valid. */
 #pragma once
 
 #include <stdbool.h>
@@ -21,7 +22,10 @@ struct buf {
 };
 
 void buf_fini(struct buf *b);
-static inline void buf_clear(struct buf *b) { b->len = 0; b->failed = false; }
+static inline void buf_clear(struct buf *b) {
+    b->len = 0;
+    b->failed = false;
+}
 /* Makes room for n more bytes; false (and failed) when there is none. */
 bool buf_reserve(struct buf *b, size_t n);
 /* n bytes to fill in, counted into len; NULL on failure. */
@@ -36,6 +40,12 @@ static inline void buf_put(struct buf *b, const void *p, size_t n) {
     memcpy(b->ptr + b->len, p, n);
     b->len += n;
 }
-static inline void buf_put_sv(struct buf *b, struct sv s) { buf_put(b, s.ptr, s.len); }
-static inline void buf_put_char(struct buf *b, char c) { buf_put(b, &c, 1); }
-static inline struct sv buf_sv(const struct buf *b) { return (struct sv){b->ptr, b->len}; }
+static inline void buf_put_sv(struct buf *b, struct sv s) {
+    buf_put(b, s.ptr, s.len);
+}
+static inline void buf_put_char(struct buf *b, char c) {
+    buf_put(b, &c, 1);
+}
+static inline struct sv buf_sv(const struct buf *b) {
+    return (struct sv){b->ptr, b->len};
+}

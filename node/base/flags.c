@@ -245,9 +245,15 @@ static void put_flag_head(struct buf *out, const struct flag_def *def) {
     if (def->kind == FLAG_LIST) buf_put_sv(out, SV(" ..."));
 }
 
-/* The help text, broken at spaces to lines of 80 columns that start at column 31. */
-static void put_wrapped(struct buf *out, struct sv text) {
+/* The help text in a second column, broken at spaces to lines of 80 columns. It starts beside a
+ * short head, else on a line of its own. */
+static void put_help_column(struct buf *out, size_t head_len, struct sv text) {
     enum { INDENT = 31, WIDTH = 80 - INDENT };
+    size_t column = head_len;
+    if (head_len >= INDENT - 1) {
+        buf_put_char(out, '\n');
+        column = 0;
+    }
     while (text.len > 0) {
         size_t n = text.len;
         if (n > WIDTH) {
@@ -257,8 +263,9 @@ static void put_wrapped(struct buf *out, struct sv text) {
                 for (n = WIDTH; n < text.len && text.ptr[n] != ' '; n++) {
                 }
         }
-        buf_printf(out, "%*s%.*s\n", INDENT, "", (int)n, text.ptr);
+        buf_printf(out, "%*s%.*s\n", (int)(INDENT - column), "", (int)n, text.ptr);
         text = sv_skip(text, n + 1);
+        column = 0;
     }
 }
 
@@ -267,9 +274,9 @@ void flags_put_help(const struct flag_def *defs, size_t defs_count, const char *
     buf_printf(out, "usage: %s [<flags>]\n\n%s\n\n\nFlags:\n", program, summary);
     for (size_t i = 0; i < defs_count; i++) {
         if (defs[i].hidden) continue;
+        size_t start = out->len;
         put_flag_head(out, &defs[i]);
-        buf_put_char(out, '\n');
-        put_wrapped(out, sv_from(defs[i].help));
+        put_help_column(out, out->len - start, sv_from(defs[i].help));
     }
 }
 

@@ -9,15 +9,21 @@ struct list_node {
     struct list_node *prev, *next;
 };
 
-static inline void list_init(struct list_node *n) { n->prev = n->next = n; }
-static inline bool list_is_empty(const struct list_node *head) { return head->next == head; }
+static inline void list_init(struct list_node *n) {
+    n->prev = n->next = n;
+}
+static inline bool list_is_empty(const struct list_node *head) {
+    return head->next == head;
+}
 static inline void list_push_back(struct list_node *head, struct list_node *n) {
     n->prev = head->prev;
     n->next = head;
     head->prev->next = n;
     head->prev = n;
 }
-static inline void list_push_front(struct list_node *head, struct list_node *n) { list_push_back(head->next, n); }
+static inline void list_push_front(struct list_node *head, struct list_node *n) {
+    list_push_back(head->next, n);
+}
 static inline void list_remove(struct list_node *n) {
     n->prev->next = n->next;
     n->next->prev = n->prev;
@@ -31,4 +37,5 @@ static inline struct list_node *list_pop_front(struct list_node *head) {
 }
 #define LIST_FOREACH(n, head) for (struct list_node *n = (head)->next; n != (head); n = n->next)
 #define LIST_FOREACH_SAFE(n, head)                                                                 \
-    for (struct list_node *n = (head)->next, *n##_next = n->next; n != (head); n = n##_next, n##_next = n->next)
+    for (struct list_node *n = (head)->next, *n##_next = n->next; n != (head);                     \
+         n = n##_next, n##_next = n->next)

@@ -17,12 +17,14 @@ void log_setup(enum log_level level, enum log_format format, int fd);
 bool log_enabled(enum log_level level);
 bool log_level_parse(struct sv s, enum log_level *out); /* debug info warn error */
 
-/* kv: alternating const char * key and const char * value, ended by NULL. Values are quoted where needed; a NULL value
- * is written as "" and ends the list. */
-void log_write(enum log_level level, const char *file, int line, const char *msg, ...) __attribute__((sentinel));
-/* One formatted value (cut at 511 bytes) beside the message: log_warnf("slow fsync", "took_ms", "%d", took_ms). */
-void log_writef(enum log_level level, const char *file, int line, const char *msg, const char *key, const char *fmt,
-                ...) PRINTF_LIKE(6, 7);
+/* kv: alternating const char * key and const char * value, ended by NULL. Values are quoted where
+ * needed; a NULL value is written as "" and ends the list. */
+void log_write(enum log_level level, const char *file, int line, const char *msg, ...)
+    __attribute__((sentinel));
+/* One formatted value (cut at 511 bytes) beside the message: log_warnf("slow fsync", "took_ms",
+ * "%d", took_ms). */
+void log_writef(enum log_level level, const char *file, int line, const char *msg, const char *key,
+                const char *fmt, ...) PRINTF_LIKE(6, 7);
 
 /* log_info("node started", "node", id_text, "listen", addr) */
 #define log_debug(...) log_write(LOG_DEBUG, __FILE__, __LINE__, __VA_ARGS__, (const char *)NULL)

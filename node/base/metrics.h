@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* node/base/metrics.h: the process's own metrics. A metric is defined by one static metric_def (a row of a module's
- * table); its values are kept per thread slot, so that an increment is one relaxed store to the caller's cache line.
- * Thread: metric_add/set/observe from a thread that called metrics_thread_init(slot); reading sums the slots. */
+/* node/base/metrics.h: the process's own metrics. A metric is defined by one static metric_def (a
+ * row of a module's table); its values are kept per thread slot, so that an increment is one
+ * relaxed store to the caller's cache line. Thread: metric_add/set/observe from a thread that
+ * called metrics_thread_init(slot); reading sums the slots. */
 #pragma once
 
 #include <stddef.h>
@@ -24,24 +25,31 @@ struct metric_def {
 struct metric; /* one (def, label values) */
 
 enum { METRIC_SLOTS_MAX = 130 };
-void metrics_thread_init(unsigned slot); /* slot < METRIC_SLOTS_MAX, one per thread; threads without one share slot 0 atomically */
+void metrics_thread_init(unsigned slot); /* slot < METRIC_SLOTS_MAX, one per thread; threads without
+                                            one share slot 0 atomically */
 
-/* Finds or makes the child. labels: canonical text such as `code="200",handler="/x"` or NULL. Any thread; takes a lock, so
- * keep the pointer. Never NULL: running out of memory aborts at start-up, where children are made. */
+/* Finds or makes the child. labels: canonical text such as `code="200",handler="/x"` or NULL,
+ * values escaped by the caller. Any thread; takes a lock, so keep the pointer. Never NULL: running
+ * out of memory aborts at start-up, where children are made. Children live as long as the process.
+ */
 struct metric *metric_get(const struct metric_def *def, const char *labels);
 void metric_add(struct metric *m, double delta);
-void metric_set(struct metric *m, double value); /* gauges with one writer */
+void metric_set(struct metric *m, double value); /* gauges; one writer at a time */
 void metric_observe(struct metric *m, double value);
-double metric_value(const struct metric *m);     /* counters and gauges: the sum over slots */
-uint64_t metric_count(const struct metric *m);   /* histograms */
+double metric_value(const struct metric *m);   /* counters and gauges: the sum over slots */
+uint64_t metric_count(const struct metric *m); /* histograms */
 
-/* A metric computed when it is read (head series, resident memory). fn must be callable from any thread. */
-void metric_collect(const struct metric_def *def, const char *labels, double (*fn)(void *ctx), void *ctx);
+/* A metric computed when it is read (head series, resident memory). fn must be callable from any
+ * thread, with no lock of the registry held. Once per def and labels, before they are read. */
+void metric_collect(const struct metric_def *def, const char *labels, double (*fn)(void *ctx),
+                    void *ctx);
 
 /* Text exposition 0.0.4, families sorted by name. */
 void metrics_put_text(struct buf *out);
-/* Every sample (histograms as _bucket, _sum, _count): name, labels in text form, value. For the node scraping itself. */
+/* Every sample (histograms as _bucket, _sum, _count): name, labels in text form, value. For the
+ * node scraping itself. */
 typedef void (*metrics_sample_cb)(void *ctx, struct sv name, struct sv labels_text, double value);
 void metrics_each_sample(metrics_sample_cb cb, void *ctx);
-/* process_* metrics (cpu, rss, fds, start time, max fds) and cairn_build_info are registered here. */
+/* process_* metrics (cpu, rss, fds, start time, max fds) and cairn_build_info are registered here.
+ */
 void metrics_register_process(void);

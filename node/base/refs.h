@@ -6,8 +6,11 @@
 #include <stdbool.h>
 
 /* relaxed: whoever takes a reference already holds one, so the object cannot go meanwhile */
-static inline void refs_inc(unsigned *refs) { __atomic_fetch_add(refs, 1, __ATOMIC_RELAXED); }
-/* true for the last one; release so that all uses come before, acquire so that the freeing comes after them */
+static inline void refs_inc(unsigned *refs) {
+    __atomic_fetch_add(refs, 1, __ATOMIC_RELAXED);
+}
+/* true for the last one; release so that all uses come before, acquire so that the freeing comes
+ * after them */
 static inline bool refs_dec(unsigned *refs) {
     unsigned before = __atomic_fetch_sub(refs, 1, __ATOMIC_ACQ_REL);
     assert(before > 0);

@@ -16,9 +16,12 @@ static inline uint64_t rng_splitmix(uint64_t *x) {
     return z ^ (z >> 31);
 }
 static inline void rng_init(struct rng *r, uint64_t seed) {
-    for (int i = 0; i < 4; i++) r->s[i] = rng_splitmix(&seed);
+    for (int i = 0; i < 4; i++)
+        r->s[i] = rng_splitmix(&seed);
 }
-static inline uint64_t rng_rotl(uint64_t x, int k) { return (x << k) | (x >> (64 - k)); }
+static inline uint64_t rng_rotl(uint64_t x, int k) {
+    return (x << k) | (x >> (64 - k));
+}
 static inline uint64_t rng_u64(struct rng *r) {
     uint64_t *s = r->s, result = rng_rotl(s[1] * 5, 7) * 9, t = s[1] << 17;
     s[2] ^= s[0];
@@ -33,5 +36,9 @@ static inline uint64_t rng_below(struct rng *r, uint64_t n) { /* uniform in [0, 
     __extension__ unsigned __int128 wide = rng_u64(r);
     return (uint64_t)((wide * n) >> 64);
 }
-static inline double rng_unit(struct rng *r) { return (double)(rng_u64(r) >> 11) * 0x1.0p-53; }
-static inline int rng_chance(struct rng *r, double p) { return rng_unit(r) < p; }
+static inline double rng_unit(struct rng *r) {
+    return (double)(rng_u64(r) >> 11) * 0x1.0p-53;
+}
+static inline int rng_chance(struct rng *r, double p) {
+    return rng_unit(r) < p;
+}

@@ -32,7 +32,7 @@ RE2::Options regex_options() {
     return options;
 }
 
-/* Go's parser refuses higher trees (regexp/syntax.maxHeight); a capture is one level. */
+/* Go's parser refuses higher trees (regexp/syntax.maxHeight); a group is one level here. */
 constexpr size_t DEPTH_MAX = 1000;
 
 struct scan {
@@ -96,7 +96,7 @@ scan scan_pattern(const std::string &p) {
     size_t i = 0, depth = 0;
     while (i < p.size()) {
         if (p[i] == '{') scan_repeat(p, i, &out);
-        if (p[i] == '(' && p.compare(i, 3, "(?:") != 0) out.too_deep |= ++depth >= DEPTH_MAX;
+        if (p[i] == '(') out.too_deep |= ++depth >= DEPTH_MAX;
         if (p[i] == ')' && depth > 0) depth--;
         if (p[i] == '[') {
             i = scan_class(p, i, &out);
@@ -183,9 +183,7 @@ enum status compile(struct sv text, bool anchored, struct regex **out, struct er
     if (scanned.any_byte) return fail(err, "invalid escape sequence", "\\C");
     if (!scanned.big_repeat.empty()) return fail(err, "invalid repeat count", scanned.big_repeat);
     if (scanned.too_deep) return fail(err, "expression nests too deeply", original);
-    RE2::Options options = regex_options();
-    options.set_dot_nl(anchored);
-    regex *re = new (std::nothrow) regex(scanned.pattern, options, false);
+    regex *re = new (std::nothrow) regex(scanned.pattern, regex_options(), false);
     if (re == nullptr) return err_set(err, ERR_NOMEM, 0, "regexp: out of memory");
     if (!re->re.ok()) {
         enum status status = fail_re2(err, re->re, original, scanned.rewritten);

@@ -6,8 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const names[] = {"ok",      "nomem",    "io",       "corrupt",     "parse", "limit",
-                                    "timeout", "canceled", "conflict", "unavailable", "exec",  "unsupported"};
+static const char *const names[] = {"ok",       "nomem",       "io",      "corrupt",
+                                    "parse",    "limit",       "timeout", "canceled",
+                                    "conflict", "unavailable", "exec",    "unsupported"};
 static_assert(ARRAY_LEN(names) == STATUS_COUNT, "one name per status");
 
 const char *status_name(enum status code) {

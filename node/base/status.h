@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* node/base/status.h: how functions fail: a code for the machine, one sentence for the human.
- * Every fallible function returns enum status. A wrong caller is an assert, a wrong world is a status. */
+ * Every fallible function returns enum status. A wrong caller is an assert, a wrong world is a
+ * status. */
 #pragma once
 
 #include <stdbool.h>
@@ -34,9 +35,10 @@ struct err {
 extern "C" { /* the shim reports errors too */
 #endif
 
-/* Fills *err (may be NULL) and returns code, so that `return err_set(...)` is one line. os is an errno or 0;
- * when not 0 its text is appended. */
-enum status err_set(struct err *err, enum status code, int os, const char *fmt, ...) PRINTF_LIKE(4, 5);
+/* Fills *err (may be NULL) and returns code, so that `return err_set(...)` is one line. os is an
+ * errno or 0; when not 0 its text is appended. */
+enum status err_set(struct err *err, enum status code, int os, const char *fmt, ...)
+    PRINTF_LIKE(4, 5);
 /* Puts "prefix: " before err->msg: context is added once per layer. Returns err->code. */
 enum status err_prefix(struct err *err, const char *fmt, ...) PRINTF_LIKE(2, 3);
 const char *status_name(enum status code);
@@ -46,7 +48,9 @@ const char *status_name(enum status code);
 #endif
 
 /* For a MUST_USE result that is ignored on purpose. */
-static inline void status_ignore(enum status code) { (void)code; }
+static inline void status_ignore(enum status code) {
+    (void)code;
+}
 
 #define TRY(expr)                                                                                  \
     do {                                                                                           \

@@ -13,15 +13,21 @@ struct sv sv_cut(struct sv s, char c, struct sv *head) {
     return sv_skip(s, i + 1);
 }
 
-static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
+static bool is_space(char c) {
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
 
 struct sv sv_trim(struct sv s) {
-    while (s.len > 0 && is_space(s.ptr[0])) s = sv_skip(s, 1);
-    while (s.len > 0 && is_space(s.ptr[s.len - 1])) s.len--;
+    while (s.len > 0 && is_space(s.ptr[0]))
+        s = sv_skip(s, 1);
+    while (s.len > 0 && is_space(s.ptr[s.len - 1]))
+        s.len--;
     return s;
 }
 
-static unsigned char lower(char c) { return (unsigned char)(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c); }
+static unsigned char lower(char c) {
+    return (unsigned char)(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
+}
 
 bool sv_eq_nocase(struct sv a, struct sv b) {
     if (a.len != b.len) return false;

@@ -18,7 +18,9 @@ size_t utf8_decode(struct sv s, uint32_t *out_rune);
 size_t utf8_encode(char out[4], uint32_t rune);
 size_t utf8_rune_count(struct sv s); /* like Go: each invalid byte counts one */
 
-enum { UTF8_INVALID = 0xfffd }; /* what an invalid byte decodes to, and what no code point encodes to */
+enum {
+    UTF8_INVALID = 0xfffd
+}; /* what an invalid byte decodes to, and what no code point encodes to */
 
 /* Go's unicode.IsLetter, IsDigit (Nd) and IsPrint (ASCII space is the only space). */
 bool utf8_is_letter(uint32_t rune);

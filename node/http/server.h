@@ -82,6 +82,7 @@ struct http_server_options {
     const struct http_route *routes;
     size_t routes_count;
     unsigned connections_max;     /* over the process; beyond it 503 and close, routes with always_admit excepted */
+    int64_t write_timeout_ms;     /* without progress while an answer waits; 0: 30 s */
     int64_t read_timeout_ms;      /* for a whole request head and body, and idle keep-alive (5 min) */
     const char *cors_origin_regex; /* NULL or ".*": '*' */
 };

@@ -153,6 +153,11 @@ const struct runtime_ops loop_ops = {
 
 /* ---- loop lag ---- */
 
+static void loop_start_heartbeat(struct loop_core *lc) {
+    lc->heartbeat_due_ns = uv_hrtime() + HEARTBEAT_MS * UINT64_C(1000000);
+    timer_start(&lc->heartbeat, HEARTBEAT_MS);
+}
+
 /* A stall hides the heartbeats it covers, so each missed one counts with the lateness it would have
  * had: the histogram then holds what an event at any moment would have met ("coordinated omission",
  * Tene). */
@@ -161,17 +166,16 @@ void loop_on_heartbeat(struct timer *t) {
     const uint64_t period_ns = HEARTBEAT_MS * UINT64_C(1000000);
     uint64_t now_ns = uv_hrtime();
     uint64_t lag_ns = now_ns > lc->heartbeat_due_ns ? now_ns - lc->heartbeat_due_ns : 0;
-    for (unsigned missed = 0; missed < 1000;
-         missed++) { /* beyond 10 s it is the clock, not the loop */
+    /* 1000: beyond 10 s it is the machine that stood still, not the loop */
+    for (unsigned missed = 0; missed < 1000; missed++) {
         metric_observe(lc->lag_seconds, (double)lag_ns * 1e-9);
         if (lag_ns < period_ns) break;
         lag_ns -= period_ns;
     }
-    lc->heartbeat_due_ns = now_ns + period_ns;
-    timer_start(&lc->heartbeat, HEARTBEAT_MS);
+    loop_start_heartbeat(lc);
 }
 
-static void loop_start_heartbeat(struct core *here, void *ctx) {
+static void loop_measure_lag(struct core *here, void *ctx) {
     (void)ctx;
     static const double bounds[] = {0.0005, 0.001, 0.002, 0.005, 0.01, 0.025,
                                     0.05,   0.1,   0.25,  0.5,   1};
@@ -187,13 +191,12 @@ static void loop_start_heartbeat(struct core *here, void *ctx) {
     char labels[32];
     snprintf(labels, sizeof labels, "core=\"%u\"", here->index);
     lc->lag_seconds = metric_get(&lag_def, labels);
-    lc->heartbeat_due_ns = uv_hrtime() + HEARTBEAT_MS * UINT64_C(1000000);
-    timer_start(&lc->heartbeat, HEARTBEAT_MS);
+    loop_start_heartbeat(lc);
 }
 
 void loop_register_metrics(struct runtime *rt) {
     for (unsigned i = 0; i < rt->cores_count; i++)
-        core_call(rt->cores[i], loop_start_heartbeat, NULL);
+        core_call(rt->cores[i], loop_measure_lag, NULL);
 }
 
 /* ---- threads ---- */
@@ -233,7 +236,8 @@ void *loop_main(void *arg) {
         snprintf(name, sizeof name, "core-%u", lc->core.index);
     unsigned slot = loop_thread_enter(name);
     core_set_current(&lc->core);
-    uv_run(&lc->loop, UV_RUN_DEFAULT); /* until uv_stop */
+    if (lc->lag_seconds != NULL) loop_start_heartbeat(lc); /* the time of starting up is no lag */
+    uv_run(&lc->loop, UV_RUN_DEFAULT);                     /* until uv_stop */
     core_set_current(NULL);
     loop_thread_leave(slot);
     return NULL;

@@ -2,13 +2,14 @@
 /* node/runtime/loop_life.c: making, starting and stopping the cores.
  *
  * Stop, each step after the one before has ended on every core:
- *   1. net closes its listeners and connections; work under way comes home   (cores still run
- * everything)
- *   2. the loops stop, the threads are joined                                (no handle is closed
- * yet: a thread that posts may still be about to wake a core whose loop has stopped)
- *   3. messages left in mailboxes run on the stopping thread, the pool ends
- *   4. the loops' handles are closed; what the layers above forgot is logged and closed without its
- * callback */
+ *
+ *   1. net closes its listeners and connections; work under way comes home. The cores still run
+ *      everything.
+ *   2. The loops stop, the threads are joined. No handle is closed yet: a thread that posts may
+ *      still be about to wake a core whose loop has stopped.
+ *   3. Messages left in mailboxes run on the stopping thread; the pool ends.
+ *   4. The loops' handles are closed; one that the layers above forgot is logged and closed without
+ *      its callback. */
 #include "node/runtime/loop.h"
 
 #include <assert.h>
@@ -61,18 +62,20 @@ static enum status loop_core_new(struct loop_runtime *lr, unsigned index, struct
     lc->works.pool = lr->pool;
     lc->stop_msg.run = core_on_stop;
     lc->halt_msg.run = core_on_halt;
+    enum status status;
     int rc = uv_loop_init(&lc->loop);
     if (rc < 0) {
-        err_set(err, ERR_IO, -rc, "runtime: make the event loop of core %u", index);
+        status = err_set(err, ERR_IO, -rc, "runtime: make the event loop of core %u", index);
         goto fail_loop;
     }
     uv_timer_init(&lc->loop, &lc->timer); /* cannot fail */
     rc = uv_async_init(&lc->loop, &lc->wake, loop_on_wake);
     if (rc < 0) {
-        err_set(err, ERR_IO, -rc, "runtime: make the mailbox of core %u", index);
+        status = err_set(err, ERR_IO, -rc, "runtime: make the mailbox of core %u", index);
         goto fail_async;
     }
-    if (net_core_new(lc, err) != OK) goto fail_net;
+    status = net_core_new(lc, err);
+    if (status != OK) goto fail_net;
     lr->all[lr->all_count++] = lc;
     return OK;
 
@@ -86,7 +89,7 @@ fail_async:
 fail_loop:
     core_fini(&lc->core);
     free(lc);
-    return ERR_IO;
+    return status;
 }
 
 enum status loop_runtime_new(const struct loop_options *options, struct runtime **out,

@@ -4,64 +4,40 @@
  *   dial: RESOLVE -> CONNECT -> OPEN -> CLOSING          accept: OPEN -> CLOSING
  *                    ^     v
  *                    RETRY          (the failed socket is closed, the name's next address is tried)
+ *
  *   any state -> CLOSING on an error, the deadline, conn_close or a stop of the core; the first
- * reason wins.
+ *   reason wins.
  *
  * Reading goes straight into one scratch buffer per core; frames that are whole in it are handed up
  * in place, and only the begin of a frame that is not is copied to the connection, where the rest
  * is read behind it. That buffer grows as bytes come, not as the length says, so a peer cannot make
- * us allocate by a header alone. Writing: frames sent during one turn of the loop leave together,
- * by one uv_write just before it polls; while a write is under way the next ones gather behind it.
- */
+ * us allocate by a header alone.
+ *
+ * Writing: frames sent during one turn of the loop leave together, by one uv_write just before it
+ * polls; while a write is under way the next ones gather behind it. */
+#include "node/runtime/net_tcp.h"
+
 #include <assert.h>
+#include <errno.h>
 #include <inttypes.h>
+#include <netinet/tcp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "node/base/bytes.h"
-#include "node/base/list.h"
-#include "node/runtime/internal.h"
-#include "node/runtime/loop.h"
 #include "node/runtime/resolve.h"
 
 enum {
     NET_DIAL_TIMEOUT_MS = 5000,
-    NET_BACKLOG = 1024,
-    NET_CONNS_PER_CORE_MAX = 4096,
-    NET_SCRATCH_BYTES = 128 << 10,
+    NET_KEEPALIVE_S = 15,
+    NET_DEAD_PEER_MS = 30000,
     NET_GROW_BYTES_MIN = 64 << 10,
     NET_KEEP_BYTES_MAX = 256 << 10, /* a larger receive buffer is given back after its frame */
     NET_BATCH_FRAMES_MAX = 64,      /* of one uv_write */
     NET_BATCH_BYTES_MAX = 4 << 20,
     NET_HEADER_BYTES = 4,
-};
-
-struct net_tcp {
-    struct net net; /* at offset 0 */
-    atomic_uint listeners_count;
-};
-
-struct net_core {
-    struct loop_core *lc;
-    struct list_node conns; /* every tcp_conn of the core until its closed has run */
-    struct list_node dirty; /* those with frames that wait for the flush */
-    unsigned conns_count;
-    unsigned handles_open; /* listeners, flush and refused sockets */
-    struct listener *listener;
-    uv_prepare_t flush; /* active while dirty is not empty */
-    char *scratch;
-    bool stopping;
-};
-
-struct listener {
-    uv_tcp_t tcp;
-    struct net_core *nc;
-    net_accept_cb accept;
-    void *ctx;
-    unsigned port;
 };
 
 struct tcp_frame {
@@ -122,12 +98,6 @@ static void tcp_move(struct tcp_conn *c, enum tcp_state next) {
 }
 
 /* ---- close ---- */
-
-static void net_check_stopped(struct net_core *nc) {
-    if (!nc->stopping || nc->conns_count > 0 || nc->handles_open > 0) return;
-    nc->lc->net_stopped = true;
-    loop_check_quiet(nc->lc);
-}
 
 static void frames_free(struct tcp_frame *f) {
     while (f != NULL) {
@@ -235,7 +205,7 @@ static void tcp_mark_dirty(struct tcp_conn *c) {
     list_push_back(&c->nc->dirty, &c->dirty);
 }
 
-static void tcp_send(struct conn *conn, struct buf *frame) {
+void tcp_send(struct conn *conn, struct buf *frame) {
     struct tcp_conn *c = container_of(conn, struct tcp_conn, conn);
     struct tcp_frame *f = NULL;
     if (c->state == CONN_CLOSING) goto drop;
@@ -274,7 +244,7 @@ drop:
 
 /* What was just sent is offered to the socket once, so that "send a refusal, close" usually
  * arrives. */
-static void tcp_close(struct conn *conn) {
+void tcp_close(struct conn *conn) {
     struct tcp_conn *c = container_of(conn, struct tcp_conn, conn);
     if (c->state == CONN_OPEN && c->flight == NULL && c->wait_first != NULL) {
         uv_buf_t bufs[2 * NET_BATCH_FRAMES_MAX];
@@ -361,10 +331,9 @@ static void tcp_on_read(uv_stream_t *stream, ssize_t got, const uv_buf_t *buf) {
 
 static void tcp_on_deadline(struct timer *t);
 
-/* NULL without memory. */
 static struct tcp_conn *tcp_new(struct net_core *nc, enum tcp_state state) {
     struct tcp_conn *c = calloc(1, sizeof *c);
-    if (c == NULL) return NULL;
+    if (c == NULL) abort(); /* a small object, counted by the limits on connections */
     struct core *core = &nc->lc->core;
     c->conn.net = core->rt->net;
     c->conn.core = core;
@@ -379,8 +348,16 @@ static struct tcp_conn *tcp_new(struct net_core *nc, enum tcp_state state) {
     return c;
 }
 
+/* A peer that lost its power says nothing: what we sent, or a probe when we are silent, must be
+ * answered within NET_DEAD_PEER_MS. */
 static int tcp_start_reading(struct tcp_conn *c) {
-    int rc = uv_tcp_nodelay(&c->tcp, 1);
+    uv_os_fd_t fd;
+    int rc = uv_fileno((uv_handle_t *)&c->tcp, &fd);
+    if (rc >= 0) rc = uv_tcp_nodelay(&c->tcp, 1);
+    if (rc >= 0) rc = uv_tcp_keepalive(&c->tcp, 1, NET_KEEPALIVE_S);
+    const unsigned dead_ms = NET_DEAD_PEER_MS;
+    if (rc >= 0 && setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &dead_ms, sizeof dead_ms) != 0)
+        rc = -errno;
     return rc < 0 ? rc : uv_read_start((uv_stream_t *)&c->tcp, tcp_on_alloc, tcp_on_read);
 }
 
@@ -453,12 +430,11 @@ static void tcp_on_resolved(struct core *here, struct resolve *r) {
     resolve_free(r);
 }
 
-static struct conn *tcp_dial(struct net *net, struct core *core, struct sv addr,
-                             const struct conn_events *ev, void *ctx) {
+struct conn *tcp_dial(struct net *net, struct core *core, struct sv addr,
+                      const struct conn_events *ev, void *ctx) {
     (void)net;
     struct net_core *nc = loop_core_of(core)->net;
     struct tcp_conn *c = tcp_new(nc, CONN_RESOLVE);
-    if (c == NULL) abort(); /* a fixed small object that the caller may count on */
     c->conn.events = ev;
     c->conn.ctx = ctx;
     snprintf(c->peer, sizeof c->peer, "%.*s", (int)MIN(addr.len, sizeof c->peer), addr.ptr);
@@ -483,25 +459,7 @@ static struct conn *tcp_dial(struct net *net, struct core *core, struct sv addr,
     return &c->conn;
 }
 
-/* ---- accept ---- */
-
-static void net_on_refused_closed(uv_handle_t *handle) {
-    struct net_core *nc = handle->data;
-    free(handle);
-    nc->handles_open--;
-    net_check_stopped(nc);
-}
-
-/* A connection above the limit: it must be accepted to get out of the kernel's queue. */
-static void net_refuse(struct net_core *nc, uv_stream_t *server) {
-    uv_tcp_t *tcp = calloc(1, sizeof *tcp);
-    if (tcp == NULL) return;
-    uv_tcp_init(&nc->lc->loop, tcp);
-    tcp->data = nc;
-    nc->handles_open++;
-    uv_accept(server, (uv_stream_t *)tcp);
-    uv_close((uv_handle_t *)tcp, net_on_refused_closed);
-}
+/* ---- accept and stop ---- */
 
 static void tcp_name_peer(struct tcp_conn *c) {
     union address a = {0};
@@ -512,145 +470,18 @@ static void tcp_name_peer(struct tcp_conn *c) {
     snprintf(c->peer, sizeof c->peer, strchr(host, ':') != NULL ? "[%s]:%u" : "%s:%u", host, port);
 }
 
-static void net_on_connection(uv_stream_t *server, int rc) {
-    if (rc < 0) return; /* gone again, or no descriptor left: libuv has closed it then */
-    struct listener *l = server->data;
-    struct net_core *nc = l->nc;
-    struct tcp_conn *c = nc->conns_count < NET_CONNS_PER_CORE_MAX ? tcp_new(nc, CONN_OPEN) : NULL;
-    if (c == NULL) {
-        net_refuse(nc, server);
-        return;
-    }
-    rc = uv_accept(server, (uv_stream_t *)&c->tcp);
+struct conn *tcp_accept(struct net_core *nc, uv_stream_t *server) {
+    struct tcp_conn *c = tcp_new(nc, CONN_OPEN);
+    int rc = uv_accept(server, (uv_stream_t *)&c->tcp);
     tcp_name_peer(c);
     if (rc >= 0) rc = tcp_start_reading(c);
-    if (rc < 0) {
-        tcp_fail(c, "accept %s: %s", c->peer, uv_strerror(rc));
-        return;
-    }
-    l->accept(&nc->lc->core, &c->conn, l->ctx);
-    assert(c->conn.events != NULL);
+    if (rc >= 0) return &c->conn;
+    tcp_fail(c, "accept %s: %s", c->peer, uv_strerror(rc));
+    return NULL;
 }
 
-static enum status tcp_listen(struct net *net, struct core *core, struct sv addr,
-                              net_accept_cb accept, void *ctx, struct err *err) {
-    struct net_tcp *nt = container_of(net, struct net_tcp, net);
-    struct net_core *nc = loop_core_of(core)->net;
-    if (nc->listener != NULL || nc->stopping)
-        return err_set(err, ERR_CONFLICT, 0, "listen on %.*s: core %u %s", SV_ARG(addr),
-                       core->index, nc->stopping ? "stops" : "already listens");
-    struct listener *l = calloc(1, sizeof *l);
-    if (l == NULL) return err_set(err, ERR_NOMEM, 0, "listen on %.*s: no memory", SV_ARG(addr));
-    int fd;
-    /* relaxed: listeners are opened at start-up, one after the other */
-    bool first = atomic_load_explicit(&nt->listeners_count, memory_order_relaxed) == 0;
-    enum status status = loop_tcp_bind(addr, first, &fd, &l->port, err);
-    if (status != OK) {
-        free(l);
-        return status;
-    }
-    l->nc = nc;
-    l->accept = accept;
-    l->ctx = ctx;
-    uv_tcp_init(&nc->lc->loop, &l->tcp);
-    l->tcp.data = l;
-    nc->handles_open++;
-    nc->listener = l;
-    atomic_fetch_add_explicit(&nt->listeners_count, 1, memory_order_relaxed);
-    int rc = uv_tcp_open(&l->tcp, fd);
-    if (rc < 0)
-        close(fd);
-    else
-        rc = uv_listen((uv_stream_t *)&l->tcp, NET_BACKLOG, net_on_connection);
-    if (rc >= 0) return OK;
-    net->ops->unlisten(net, core);
-    return err_set(err, rc == UV_EADDRINUSE ? ERR_CONFLICT : ERR_IO, -rc, "listen on %.*s",
-                   SV_ARG(addr));
-}
-
-static void net_on_listener_closed(uv_handle_t *handle) {
-    struct listener *l = handle->data;
-    struct net_core *nc = l->nc;
-    free(l);
-    nc->handles_open--;
-    net_check_stopped(nc);
-}
-
-static void tcp_unlisten(struct net *net, struct core *core) {
-    struct net_core *nc = loop_core_of(core)->net;
-    if (nc->listener == NULL) return;
-    atomic_fetch_sub_explicit(&container_of(net, struct net_tcp, net)->listeners_count, 1,
-                              memory_order_relaxed);
-    uv_close((uv_handle_t *)&nc->listener->tcp, net_on_listener_closed);
-    nc->listener = NULL;
-}
-
-unsigned loop_net_port(struct core *core) {
-    assert(core_is_current(core));
-    const struct listener *l = loop_core_of(core)->net->listener;
-    return l == NULL ? 0 : l->port;
-}
-
-/* ---- life ---- */
-
-enum status net_tcp_new(struct net **out, struct err *err) {
-    static const struct net_ops ops = {
-        .listen = tcp_listen,
-        .unlisten = tcp_unlisten,
-        .dial = tcp_dial,
-        .send = tcp_send,
-        .close = tcp_close,
-    };
-    struct net_tcp *nt = calloc(1, sizeof *nt);
-    if (nt == NULL) return err_set(err, ERR_NOMEM, 0, "runtime: no memory for the network");
-    nt->net.ops = &ops;
-    atomic_init(&nt->listeners_count, 0);
-    *out = &nt->net;
-    return OK;
-}
-
-void net_tcp_free(struct net *net) {
-    if (net != NULL) free(container_of(net, struct net_tcp, net));
-}
-
-enum status net_core_new(struct loop_core *lc, struct err *err) {
-    struct net_core *nc = calloc(1, sizeof *nc);
-    char *scratch = malloc(NET_SCRATCH_BYTES);
-    if (nc == NULL || scratch == NULL) {
-        free(nc);
-        free(scratch);
-        return err_set(err, ERR_NOMEM, 0, "runtime: no memory for the network of core %u",
-                       lc->core.index);
-    }
-    nc->lc = lc;
-    nc->scratch = scratch;
-    list_init(&nc->conns);
-    list_init(&nc->dirty);
-    uv_prepare_init(&lc->loop, &nc->flush); /* cannot fail */
-    nc->flush.data = nc;
-    nc->handles_open = 1;
-    lc->net = nc;
-    return OK;
-}
-
-static void net_on_flush_closed(uv_handle_t *handle) {
-    struct net_core *nc = handle->data;
-    nc->handles_open--;
-    net_check_stopped(nc);
-}
-
-void net_core_stop(struct net_core *nc) {
-    assert(core_is_current(&nc->lc->core) && !nc->stopping);
-    nc->stopping = true;
-    tcp_unlisten(nc->lc->core.rt->net, &nc->lc->core);
-    /* tcp_fail calls nobody: closed comes from the loop, so the list stays as it is */
-    LIST_FOREACH(n, &nc->conns) tcp_fail(container_of(n, struct tcp_conn, link), "the node stops");
-    uv_close((uv_handle_t *)&nc->flush, net_on_flush_closed);
-}
-
-void net_core_free(struct net_core *nc) {
-    if (nc == NULL) return;
-    assert(list_is_empty(&nc->conns) && nc->handles_open == 0);
-    free(nc->scratch);
-    free(nc);
+void tcp_stop_all(struct net_core *nc) {
+    /* tcp_fail calls nobody, so the list stays as it is */
+    LIST_FOREACH(n, &nc->conns)
+    tcp_fail(container_of(n, struct tcp_conn, link), "the node stops");
 }

@@ -34,14 +34,16 @@ enum status address_split(struct sv addr, char host[RESOLVE_HOST_BYTES_MAX + 1],
     uint16_t port = 0;
     if (colon == 0 || !port_parse(sv_skip(addr, colon), &port))
         return err_set(err, ERR_PARSE, 0, "address \"%.*s\": want host:port",
-                       (int)MIN(addr.len, 300U), addr.ptr);
+                       (int)MIN(addr.len, 100U), addr.ptr);
     struct sv h = sv_take(addr, colon - 1);
     bool brackets = h.len >= 2 && h.ptr[0] == '[' && h.ptr[h.len - 1] == ']';
     if (brackets) h = sv_make(h.ptr + 1, h.len - 2);
+    bool bad = h.len > RESOLVE_HOST_BYTES_MAX;
     size_t at;
-    if (h.len > RESOLVE_HOST_BYTES_MAX || sv_find_char(h, '\0', &at) ||
-        (!brackets && sv_find_char(h, ':', &at)))
-        return err_set(err, ERR_PARSE, 0, "address \"%.*s\": bad host", (int)MIN(addr.len, 300U),
+    for (const char *c = brackets ? "[]" : "[]:"; *c != '\0'; c++)
+        bad = bad || sv_find_char(h, *c, &at);
+    if (bad || sv_find_char(h, '\0', &at))
+        return err_set(err, ERR_PARSE, 0, "address \"%.*s\": bad host", (int)MIN(addr.len, 100U),
                        addr.ptr);
     if (h.len > 0) memcpy(host, h.ptr, h.len);
     host[h.len] = '\0';

@@ -21,7 +21,8 @@ Test(arena, limit_is_kept) {
     struct arena a;
     arena_init(&a, 64 << 10);
     size_t got = 0;
-    while (arena_alloc(&a, 1000) != NULL) got += 1000;
+    while (arena_alloc(&a, 1000) != NULL)
+        got += 1000;
     cr_assert(got >= 32 << 10 && got <= 64 << 10, "got %zu", got);
     arena_reset(&a);
     cr_assert(arena_alloc(&a, 1000) != NULL);

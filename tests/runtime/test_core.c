@@ -179,7 +179,7 @@ struct timers_test {
     uint64_t start_ns;
     sem_t done;
 };
-static const unsigned timers_delay_ms[6] = {40, 5, 20, 5, 60, 1};
+static const unsigned timers_delay_ms[6] = {400, 5, 20, 5, 450, 1};
 
 static void timers_fire(struct timer *t) {
     struct timers_test *tt = t->core->locals[CORE_NODE];
@@ -207,7 +207,7 @@ static void timers_begin(struct core *here, void *ctx) {
     timer_stop(&tt->timers[2]);
     timer_stop(&tt->timers[2]);
     timer_start(&tt->timers[0], 1); /* re-armed twice: the last one counts */
-    timer_start(&tt->timers[0], 40);
+    timer_start(&tt->timers[0], 400);
 }
 
 static void timers_fire_in_order(void) {
@@ -219,7 +219,7 @@ static void timers_fire_in_order(void) {
     while (sem_wait(&tt.done) != 0) {
     }
     runtime_close(rt);
-    /* 1 ms: 5; 5 ms: 1, which stops 3; 31 ms: 5; 40 ms: 0; 60 ms: 4 */
+    /* 1 ms: 5; 5 ms: 1, which stops 3; 31 ms: 5; 400 ms: 0; 450 ms: 4 */
     CHECK(strcmp(tt.order, "51504") == 0, "fired in the order %s", tt.order);
     sem_destroy(&tt.done);
 }
@@ -338,6 +338,30 @@ static void loop_lag_is_measured(void) {
     CHECK(over_100ms >= 1, "%g over 100 ms", over_100ms);
 }
 
+/* A handle that nobody closes does not hold the stop. */
+static void forgotten_fired(uv_timer_t *t) {
+    CHECK(t == NULL, "fired");
+}
+static void open_forgotten(struct core *here, void *ctx) {
+    uv_timer_t *forgotten = ctx;
+    uv_timer_init(core_uv_loop(here), forgotten);
+    int rc = uv_timer_start(forgotten, forgotten_fired, 3600000, 0);
+    CHECK(rc == 0, "%s", uv_strerror(rc));
+}
+
+static void stop_survives_a_forgotten_handle(void) {
+    struct runtime *rt = runtime_open(1, 1);
+    runtime_run(rt);
+    static uv_timer_t forgotten[2];
+    core_call(rt->cores[0], open_forgotten, &forgotten[0]);
+    core_call(rt->log_core, open_forgotten, &forgotten[1]);
+    uint64_t start = now_ns();
+    runtime_close(rt);
+    CHECK(now_ns() - start < UINT64_C(1900000000), "the stop took %" PRIu64 " ns",
+          now_ns() - start);
+    CHECK(uv_is_closing((uv_handle_t *)&forgotten[0]), "still open");
+}
+
 int main(int argc, char **argv) {
     uint64_t seed = argc > 1 ? strtoull(argv[1], NULL, 0) : now_ns();
     printf("seed %" PRIu64 "\n", seed);
@@ -349,5 +373,6 @@ int main(int argc, char **argv) {
     work_comes_home();
     threads_have_names();
     loop_lag_is_measured();
+    stop_survives_a_forgotten_handle();
     return 0;
 }

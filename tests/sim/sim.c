@@ -130,6 +130,7 @@ void sim_after(struct sim *sim, uint64_t delay_ms, void (*fn)(void *ctx), void *
 
 static void sim_timers_run(struct sim_core *core) {
     core->timer_is_due = false;
+    sim_slot_set(core->rt->sim, &core->timers, false);
     core_timers_run(&core->core, core->rt->sim->now_ns + core->rt->mono_base_ns);
     sim_timers_changed(&core->core);
 }

@@ -109,7 +109,8 @@ static enum status sim_rename(struct disk *disk, const char *from, const char *t
     struct sim_inode *from_dir = sim_path_parent(d, from, &from_name);
     struct sim_inode *inode = from_dir == NULL ? NULL : sim_names_find(&from_dir->names, from_name);
     struct sim_inode *to_dir = sim_path_parent(d, to, &to_name);
-    if (inode == NULL || to_dir == NULL) return err_set(err, ERR_UNAVAILABLE, ENOENT, "%s to %s", from, to);
+    if (inode == NULL || to_dir == NULL)
+        return err_set(err, ERR_UNAVAILABLE, ENOENT, "%s to %s", from, to);
     struct sim_inode *old = sim_names_find(&to_dir->names, to_name);
     if (old == inode) return OK;
     if (old != NULL && old->is_dir != inode->is_dir)

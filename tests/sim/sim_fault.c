@@ -139,8 +139,11 @@ static bool disk_called(void *ctx, enum sim_disk_call call, size_t len) {
     struct sim *sim = n->sim;
     struct sim_runtime *rt = n->rt;
     if (rt == NULL || rt->power_lost) return false;
-    if (sim->running != NULL && sim->running->rt == rt)
+    if (sim->running != NULL && sim->running->rt == rt) {
+        /* node/runtime/disk.h: never from a data core's handler. */
+        assert(&sim->running->core == rt->rt.log_core);
         sim->running->blocked_ns += disk_call_ns(sim, call, len);
+    }
     sim_fold(sim, (uint64_t)call | n->index << 8 | (uint64_t)len << 16);
     if (n->cut_call == 0 || sim_disk_calls(n->disk) < n->cut_call) return false;
     n->cut_call = 0;

@@ -30,6 +30,8 @@ struct sim_conn {
     size_t queued_bytes;
     uint64_t newest_due_ns; /* of what travels to this end, in order */
     uint64_t held_back_ns;  /* due time of a reordered frame that none has overtaken yet */
+    struct buf *early;      /* sent while it is dialled: leaves when it is opened */
+    size_t early_count, early_cap;
 };
 
 enum packet_kind { PACKET_DIAL, PACKET_OPENED, PACKET_FRAME, PACKET_CLOSED };
@@ -77,8 +79,17 @@ static struct sim_packet *packet_new(struct sim *sim, enum packet_kind kind, str
     return p;
 }
 
+static void conn_early_drop(struct sim_conn *c) {
+    for (size_t i = 0; i < c->early_count; i++)
+        buf_fini(&c->early[i]);
+    free(c->early);
+    c->early = NULL;
+    c->early_count = c->early_cap = 0;
+}
+
 static void conn_free(struct sim_conn *c) {
     list_remove(&c->link);
+    conn_early_drop(c);
     free(c);
 }
 
@@ -253,56 +264,6 @@ void sim_net_arrive(struct sim *sim, struct sim_packet *p) {
     sim_core_refresh(core);
 }
 
-static void dial_accept(struct sim_core *core, struct sim_conn *from) {
-    struct sim *sim = core->rt->sim;
-    if (from->state != CONN_DIALLING || from->closed_here || from->cut) return;
-    if (core->accept == NULL) {
-        conn_tell_closed(from, "connection refused", sim->now_ns + latency_ns(sim));
-        return;
-    }
-    struct sim_conn *c = conn_new(core, CONN_OPEN);
-    c->peer = from;
-    c->peer_node = from->rt->node->index;
-    from->peer = c;
-    from->peer_node = core->rt->node->index;
-    packet_send_behind(sim, packet_new(sim, PACKET_OPENED, from), sim->now_ns + latency_ns(sim));
-    core->accept(&core->core, &c->conn, core->accept_ctx);
-    assert(c->conn.events != NULL); /* accept must set them at once */
-}
-
-static void conn_end(struct sim_conn *c, const char *why) {
-    c->state = CONN_DEAD;
-    if (c->peer != NULL) c->peer->peer = NULL;
-    c->peer = NULL;
-    c->conn.events->closed(&c->conn, c->conn.ctx, why);
-}
-
-void sim_net_run(struct sim_core *core) {
-    struct sim *sim = core->rt->sim;
-    struct sim_packet *p = core->packet_first;
-    core->packet_first = p->next;
-    if (core->packet_first == NULL) sim_slot_set(sim, &core->packets, false);
-    struct sim_conn *c = p->to;
-    bool is_lost = c->state == CONN_DEAD || c->cut || c->closed_here;
-    sim_fold(sim, (uint64_t)p->kind | p->frame.len << 8);
-    switch (p->kind) {
-    case PACKET_DIAL: dial_accept(core, c); break;
-    case PACKET_OPENED:
-        if (is_lost) break;
-        c->state = CONN_OPEN;
-        c->conn.events->opened(&c->conn, c->conn.ctx);
-        break;
-    case PACKET_FRAME:
-        sim_fold(sim, hash64(p->frame.ptr, p->frame.len, 0));
-        if (!is_lost) c->conn.events->frame(&c->conn, c->conn.ctx, buf_sv(&p->frame));
-        break;
-    case PACKET_CLOSED:
-        if (c->state != CONN_DEAD) conn_end(c, p->why);
-        break;
-    }
-    packet_free(sim, p);
-}
-
 /* Lets a fault strike the packet. false: it is gone. */
 static bool frame_faults(struct sim *sim, struct sim_conn *from, struct sim_packet *p,
                          uint64_t *due_ns) {
@@ -342,31 +303,8 @@ static void frame_send(struct sim_conn *from, struct sim_conn *to, struct sim_pa
         if (due_ns < to->held_back_ns) sim->totals[SIM_FRAME_REORDERED]++;
         to->held_back_ns = 0;
     }
-    packet_send_behind(sim, p, due_ns);
-}
-
-static void net_sim_close(struct conn *conn);
-
-static void net_sim_send(struct conn *conn, struct buf *frame) {
-    struct sim_conn *from = conn_of(conn), *to = from->peer;
-    struct buf bytes = buf_move(frame);
-    size_t len = bytes.len;
-    assert(from->state != CONN_DIALLING || from->rt->dead || from->closed_here);
-    bool is_bad = len == 0 || len > NET_FRAME_BYTES_MAX || bytes.failed;
-    if (is_bad) net_sim_close(conn);
-    if (is_bad || to == NULL || from->closed_here || !sim_runtime_is_live(from->rt)) {
-        buf_fini(&bytes);
-        return;
-    }
-    if (to->queued_bytes + len > NET_QUEUE_BYTES_MAX) {
-        buf_fini(&bytes);
-        net_sim_close(conn);
-        return;
-    }
-    struct sim_packet *p = packet_new(from->rt->sim, PACKET_FRAME, to);
-    p->frame = bytes;
-    to->queued_bytes += len;
-    frame_send(from, to, p);
+    to->newest_due_ns = due_ns;
+    packet_send(sim, p, due_ns);
 }
 
 static void net_sim_close(struct conn *conn) {
@@ -382,6 +320,96 @@ static void net_sim_close(struct conn *conn) {
     bool is_reset = sim->faults_on && rng_chance(&sim->fault, 0.125);
     if (!is_reset) due_ns = MAX(due_ns, c->peer->newest_due_ns);
     conn_tell_closed(c->peer, "closed by peer", due_ns);
+}
+
+static void conn_transmit(struct sim_conn *from, struct buf *frame) {
+    struct sim_conn *to = from->peer;
+    if (to == NULL) { /* into the void: `closed` is on its way */
+        buf_fini(frame);
+        return;
+    }
+    struct sim_packet *p = packet_new(from->rt->sim, PACKET_FRAME, to);
+    p->frame = buf_move(frame);
+    to->queued_bytes += p->frame.len;
+    frame_send(from, to, p);
+}
+
+static bool conn_takes(const struct sim_conn *from, const struct buf *frame) {
+    if (frame->len == 0 || frame->len > NET_FRAME_BYTES_MAX || frame->failed) return false;
+    uint64_t queued = from->peer == NULL ? 0 : from->peer->queued_bytes;
+    for (size_t i = 0; i < from->early_count; i++)
+        queued += from->early[i].len;
+    return queued + frame->len <= NET_QUEUE_BYTES_MAX;
+}
+
+static void net_sim_send(struct conn *conn, struct buf *frame) {
+    struct sim_conn *from = conn_of(conn);
+    struct buf bytes = buf_move(frame);
+    bool takes = conn_takes(from, &bytes);
+    if (!takes) net_sim_close(conn);
+    if (!takes || from->closed_here || !sim_runtime_is_live(from->rt)) {
+        buf_fini(&bytes);
+        return;
+    }
+    if (from->state == CONN_DIALLING) {
+        from->early = sim_grow(from->early, &from->early_cap, from->early_count, sizeof bytes);
+        from->early[from->early_count++] = bytes;
+        return;
+    }
+    conn_transmit(from, &bytes);
+}
+
+static void dial_accept(struct sim_core *core, struct sim_conn *from) {
+    struct sim *sim = core->rt->sim;
+    if (from->state != CONN_DIALLING || from->closed_here || from->cut) return;
+    if (core->accept == NULL) {
+        conn_tell_closed(from, "connection refused", sim->now_ns + latency_ns(sim));
+        return;
+    }
+    struct sim_conn *c = conn_new(core, CONN_OPEN);
+    c->peer = from;
+    c->peer_node = from->rt->node->index;
+    from->peer = c;
+    from->peer_node = core->rt->node->index;
+    packet_send_behind(sim, packet_new(sim, PACKET_OPENED, from), sim->now_ns + latency_ns(sim));
+    core->accept(&core->core, &c->conn, core->accept_ctx);
+    assert(c->conn.events != NULL); /* accept must set them at once */
+}
+
+static void conn_end(struct sim_conn *c, const char *why) {
+    c->state = CONN_DEAD;
+    if (c->peer != NULL) c->peer->peer = NULL;
+    c->peer = NULL;
+    c->conn.events->closed(&c->conn, c->conn.ctx, why);
+}
+
+void sim_net_run(struct sim_core *core) {
+    struct sim *sim = core->rt->sim;
+    struct sim_packet *p = core->packet_first;
+    core->packet_first = p->next;
+    if (core->packet_first == NULL) sim_slot_set(sim, &core->packets, false);
+    struct sim_conn *c = p->to;
+    bool is_lost = c->state == CONN_DEAD || c->cut || c->closed_here;
+    sim_fold(sim, (uint64_t)p->kind | p->frame.len << 8);
+    switch (p->kind) {
+    case PACKET_DIAL: dial_accept(core, c); break;
+    case PACKET_OPENED:
+        if (is_lost) break;
+        c->state = CONN_OPEN;
+        for (size_t i = 0; i < c->early_count; i++)
+            conn_transmit(c, &c->early[i]);
+        conn_early_drop(c);
+        c->conn.events->opened(&c->conn, c->conn.ctx);
+        break;
+    case PACKET_FRAME:
+        sim_fold(sim, hash64(p->frame.ptr, p->frame.len, 0));
+        if (!is_lost) c->conn.events->frame(&c->conn, c->conn.ctx, buf_sv(&p->frame));
+        break;
+    case PACKET_CLOSED:
+        if (c->state != CONN_DEAD) conn_end(c, p->why);
+        break;
+    }
+    packet_free(sim, p);
 }
 
 /* Dials that wait for an accept of the dying node come to nothing. */
@@ -408,8 +436,7 @@ void sim_net_kill(struct sim_runtime *rt) {
 }
 
 void sim_conns_free(struct sim_runtime *rt) {
-    LIST_FOREACH_SAFE(n, &rt->conns) free(container_of(n, struct sim_conn, link));
-    list_init(&rt->conns);
+    LIST_FOREACH_SAFE(n, &rt->conns) conn_free(container_of(n, struct sim_conn, link));
 }
 
 /* Frees every packet, on the agenda or in a queue; the rest of the agenda stays. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The disk alone: what a power cut may and may not do. */
+#include <assert.h>
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <string.h>
@@ -27,7 +28,8 @@ static void must_write(struct file *f, const void *p, size_t len, uint64_t offse
     cr_assert(file_pwrite(f, p, len, offset, NULL) == OK);
 }
 
-/* A model beside the disk: the bytes at the last sync, and which of them an unsynced write touched since. */
+/* A model beside the disk: the bytes at the last sync, and which of them an unsynced write touched
+ * since. */
 enum { MODEL_BYTES = 8192 };
 struct model {
     uint8_t now[MODEL_BYTES], synced[MODEL_BYTES];
@@ -55,7 +57,8 @@ static void model_step(struct model *m, struct file *f, struct rng *rng) {
         static uint8_t bytes[3000];
         size_t len = 1 + (size_t)rng_below(rng, sizeof bytes);
         size_t at = (size_t)rng_below(rng, MODEL_BYTES - len);
-        for (size_t i = 0; i < len; i++) bytes[i] = (uint8_t)rng_u64(rng);
+        for (size_t i = 0; i < len; i++)
+            bytes[i] = (uint8_t)rng_u64(rng);
         must_write(f, bytes, len, at);
         memcpy(m->now + at, bytes, len);
         memset(m->touched + at, true, len);
@@ -111,18 +114,26 @@ Test(sim_disk, an_unsynced_write_is_kept_torn_or_dropped) {
         sim_disk_restart(sd);
         f = must_open(d, "a");
         size_t len = read_some(f, got, sizeof got), xs = 0, zeros = 0;
-        for (size_t i = 0; i < len; i++) xs += got[i] == 'x', zeros += got[i] == 0;
+        for (size_t i = 0; i < len; i++)
+            xs += got[i] == 'x', zeros += got[i] == 0;
         cr_assert(len <= sizeof bytes);
-        if (len == sizeof bytes && xs == len) kept++;
-        else if (len == 0) gone++;
-        else if (zeros == len) grown++;
-        else if (is_all(got, len, 'x')) prefix++;
-        else if (xs + zeros == len && zeros % 512 == 0) hole++;
-        else noise++;
+        if (len == sizeof bytes && xs == len)
+            kept++;
+        else if (len == 0)
+            gone++;
+        else if (zeros == len)
+            grown++;
+        else if (is_all(got, len, 'x'))
+            prefix++;
+        else if (xs + zeros == len && zeros % 512 == 0)
+            hole++;
+        else
+            noise++;
         file_close(f);
         sim_disk_free(sd);
     }
-    cr_log_info("kept %u gone %u grown %u prefix %u hole %u noise %u", kept, gone, grown, prefix, hole, noise);
+    cr_log_info("kept %u gone %u grown %u prefix %u hole %u noise %u", kept, gone, grown, prefix,
+                hole, noise);
     cr_assert(kept > 50 && gone > 50 && grown > 5 && prefix > 20 && hole > 2 && noise > 10);
     cr_assert(kept + gone + grown + prefix + hole + noise == 400);
 }
@@ -203,7 +214,8 @@ Test(sim_disk, unsynced_names_may_vanish_or_come_back) {
     cr_assert(removed > 50 && removed < 150);
 }
 
-/* What builds on a lost change is lost with it; a sync of the directory takes along what it builds on. */
+/* What builds on a lost change is lost with it; a sync of the directory takes along what it builds
+ * on. */
 Test(sim_disk, chains_of_names_stay_whole) {
     for (uint64_t seed = 1; seed <= 200; seed++) {
         struct sim_disk *sd = sim_disk_new(seed);
@@ -218,7 +230,7 @@ Test(sim_disk, chains_of_names_stay_whole) {
         bool synced = seed % 2 == 0;
         if (synced) cr_assert(disk_sync_dir(d, "to", NULL) == OK);
         sim_disk_restart(sd);
-        unsigned count = disk_exists(d, "from/a") + disk_exists(d, "from/b") + disk_exists(d, "to/c");
+        int count = disk_exists(d, "from/a") + disk_exists(d, "from/b") + disk_exists(d, "to/c");
         cr_assert(count <= 1, "seed %lu", seed);
         cr_assert(!synced || content_is(d, "to/c", "abc"), "seed %lu", seed);
         sim_disk_free(sd);
@@ -337,7 +349,8 @@ static void toy_cut_everywhere(bool with_sync, unsigned *out_less, unsigned *out
             struct sim_disk *sd = sim_disk_new(seed * 100 + n);
             sim_disk_cut_at(sd, n);
             unsigned acked = toy_append(sim_disk_as_disk(sd), with_sync);
-            cr_assert(!with_sync || n > 42 || acked == (n < 3 ? 0 : (n - 3) / 2), "n %lu: %u", n, acked);
+            cr_assert(!with_sync || n > 42 || acked == (n < 3 ? 0 : (n - 3) / 2), "n %lu: %u", n,
+                      acked);
             sim_disk_restart(sd);
             unsigned back = toy_recover(sim_disk_as_disk(sd));
             cr_assert(!with_sync || back <= acked + 1);
@@ -368,7 +381,8 @@ Test(sim_disk, same_seed_same_outcome) {
         struct disk *d = sim_disk_as_disk(sd);
         struct file *f = must_open(d, "a");
         cr_assert(disk_sync_dir(d, "", NULL) == OK);
-        for (uint32_t i = 0; i < 100; i++) must_write(f, &i, sizeof i, i * 37 % 4000);
+        for (uint32_t i = 0; i < 100; i++)
+            must_write(f, &i, sizeof i, i * 37 % 4000);
         file_close(f);
         sim_disk_restart(sd);
         f = must_open(d, "a");

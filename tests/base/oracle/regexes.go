@@ -11,7 +11,7 @@ import (
 )
 
 var patterns = []string{"", "a", "5..", ".*", ".+", ".*-prod-.*", "a|b|c|d", "(?i:foo.*)", "(?i)FOO", "app-[0-9]+-(prod|staging)-[0-9a-f]+-.*", ".*[0-9a-f]{5}$",
-	"(a+)+", "^a", "a$", "^a$", "^", "$", "a|", "|a", "(|a)b", "a?b*c+", "a??b*?", "(a)(b)?(c)", "(?P<x>a)(?P<y>b)?", "(?<x>a+)", "[(?<x>]+", `\(?<x>`, `\Q(?<x>\E.`, `a\Qb.c`, `\Qa\E+`,
+	"(a+)+", "^a", "a$", "^a$", "^", "$", "a|", "|a", "(|a)b", "a?b*c+", "a??b*?", "(a)(b)?(c)", "(?P<x>a)(?P<y>b)?", "(?<x>a+)", "[(?<x>]+", "[](?<x>]+", "[^](?<x>]+", "[[:alpha:](?<]+", `[\](?<x>]+`, "(?<x>[)]|a)", `\(?<x>`, `\Q(?<x>\E.`, `a\Qb.c`, `\Qa\E+`,
 	"(?s).", "(?-s).", "(?-s:.)", "(?m)^a$", "(?U)a+", "(?i)straße", "(?i)ſ", `\d+`, `\w+\s\W`, `\bfoo\b`, `\Bo`, `\pL+`, `\p{Greek}+`, `\PN`, `[[:alpha:]]+`, `[[:^digit:]]`, `[]a]+`, `[^]a]`,
 	`[a\]b]+`, `\x41`, `\x{1F600}`, `\a\f\t\n\r\v`, `\012`, `.`, "é+", "[é-ü]", `a{2}`, `a{2,}`, `a{2,3}`, `a{,3}`, `a{0}`, `a{1000}`, `(a{10}){10}`, `x*`, `(?:a|ab)(?:c|bcd)(d*)`, "(a|ab)(c|bcd)(d*)",
 	"a.c", "a\nb", "foo|bar|baz", "(foo|bar)-(.*)", "(.*):(.*)", "([^:]+)(:[0-9]+)?", "__meta_(.+)_(.*)", `(\d+)\.(\d+)`, `a\z`, `\Aa`, "a**b?", "日本.*", "[[:word:]]",
@@ -23,7 +23,7 @@ var patterns = []string{"", "a", "5..", ".*", ".+", ".*-prod-.*", "a|b|c|d", "(?
 }
 
 var texts = []string{"", "a", "b", "ab", "aa", "aaa", "ac", "abc", "abcd", "FOO", "foo", "foobar", "bar-x-y", "500", "404", "app-12-prod-ab1f-x", "x-prod-y", "host:9090", "host", "a:b:c", "a\nb", "\n", "a)(b", "(?<x>", "b.c", "ab.c", "C",
-	`\C`, "STRASSE", "straße", "s", "foo bar", "1.25", "é", "日本語", "αβγ", "]", "A", "😀", "__meta_x_y_z", "a b", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!", "12345", "z", "-", "a{,3}", "deadbeef", "\t", "Ω9"}
+	`\C`, "STRASSE", "straße", "s", "foo bar", "1.25", "é", "日本語", "αβγ", "]", "A", "😀", "__meta_x_y_z", "a b", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!", "12345", "z", "-", "a{,3}", "deadbeef", "\t", "Ω9", "P", "[P", "<P>"}
 
 var templates = []string{"$1", "${1}", "$0x", "${1}x", "$x-$y", "${x}", "$$1", "$", "$$", "${", "${1", "$1_", "${nope}", "$9", "$01", "$é", "a$-b", "<$0>", "${1}${2}:${3}"}
 
@@ -40,7 +40,8 @@ func groups(m []string, index []int) string {
 }
 
 // pattern <hex> <anchored> <ok> <hex error>, followed for a good pattern by its texts:
-// text <hex> <match> <groups>, replace <hex template> <hex result>, expand <hex template> <hex result>
+// text <hex> <match> <groups>, replace <hex template> <hex result>,
+// expand <hex template> <hex result>
 func regexCases(w *bufio.Writer) {
 	_, err := regexp.Compile("(?<x>a)")
 	named := err == nil // Go 1.22

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cairn: start-up and shut-down of one node. */
+#include <inttypes.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "node/base/log.h"
+#include "node/base/metrics.h"
+#include "node/base/num.h"
+#include "node/daemon/config.h"
+#include "node/daemon/limits.h"
+#include "node/daemon/node.h"
+#include "node/daemon/options.h"
+#include "node/daemon/selfscrape.h"
+#include "node/daemon/serve.h"
+#include "node/runtime/loop.h"
+
+enum { SINGLE_NODE_GRACE_MS = 1000 };
+
+/* jemalloc reads it: memory freed by a burst of queries goes back to the system soon, from a thread of its own */
+extern const char *malloc_conf;
+__attribute__((visibility("default"))) const char *malloc_conf =
+    "background_thread:true,dirty_decay_ms:2000,muzzy_decay_ms:0";
+
+struct daemon {
+    struct options options;
+    struct config config;
+    struct runtime *rt;
+    struct node *node;
+    struct serve *serve;
+    struct selfscrape *self;
+    char instance[300];
+};
+
+static int fail(const struct err *err) {
+    fprintf(stderr, "cairn: error: %s\n", err->msg);
+    return 1;
+}
+
+static void setup_logging(const struct options *o) {
+    enum log_level level = LOG_INFO;
+    if (!log_level_parse(sv_from(o->log_level.string), &level)) level = LOG_INFO;
+    log_setup(level, strcmp(o->log_format.string, "json") == 0 ? LOG_JSON : LOG_LOGFMT, STDERR_FILENO);
+}
+
+static enum status open_node(struct daemon *d, struct err *err) {
+    const struct options *o = &d->options;
+    unsigned cpus = limits_cpus();
+    struct loop_options lo = {
+        .cores_count = o->cores.integer > 0 ? (unsigned)o->cores.integer : cpus,
+        .workers_count = o->workers.integer > 0 ? (unsigned)o->workers.integer : cpus,
+    };
+    TRY(loop_runtime_new(&lo, &d->rt, err));
+    loop_register_metrics(d->rt);
+    uint64_t memory = o->memory_limit.bytes > 0 ? o->memory_limit.bytes : limits_memory_bytes() / 100 * 85;
+    struct node_options no = {
+        .data_dir = o->tsdb_path.string,
+        .cluster_name = o->ring_cluster_name.string,
+        .discovery = o->ring_discovery.string,
+        .listen_addr = o->ring_listen.string,
+        .advertise_addr = o->ring_advertise.string,
+        .shards_count = (uint32_t)o->ring_shards.integer,
+        .replication_factor = o->ring_discovery.string[0] == '\0' ? 1 : (uint32_t)o->ring_replication_factor.integer,
+        .out_of_order_window_ms = o->out_of_order_window.duration_ms,
+        .memory_bytes_max = memory / 4 * 3, /* the rest is for queries and requests */
+        .log_file_bytes_max = o->wal_segment_size.bytes,
+        .wal_sync_always = strcmp(o->wal_sync.string, "always") == 0,
+        .query_timeout_ms = (uint64_t)o->query_timeout.duration_ms,
+        .query_concurrency = (unsigned)o->max_concurrency.integer,
+    };
+    return node_open(d->rt, &no, &d->node, err);
+}
+
+static enum status start_all(struct daemon *d, struct err *err) {
+    if (config_load(d->options.config_file.string, &d->config, err) != OK) return err->code;
+    metrics_register_process();
+    TRY(open_node(d, err));
+    enum status st = serve_new(d->rt, d->node, &d->options, &d->config, &d->serve, err);
+    if (st == ERR_CONFLICT) err_prefix(err, "--web.listen-address");
+    if (st != OK) return st;
+    st = node_start(d->node, err);
+    if (st == ERR_CONFLICT) err_prefix(err, "--ring.listen-address");
+    if (st != OK) return st;
+    if (d->config.scrapes_itself) {
+        snprintf(d->instance, sizeof d->instance, "localhost:%u", serve_port(d->serve));
+        core_set_current(d->rt->cores[0]);
+        st = selfscrape_start(d->rt->cores[0], d->config.scrape_interval_ms, d->instance, &d->self, err);
+        core_set_current(NULL);
+        if (st != OK) return st;
+    }
+    return loop_runtime_start(d->rt, err);
+}
+
+/* -- shut-down, in the order: no new requests, running ones end, parts of each core close, loops end */
+
+static void post_semaphore(void *ctx) { sem_post(ctx); }
+
+struct core_stop {
+    struct daemon *d;
+    sem_t done;
+};
+
+static void stop_core(struct core *here, void *ctx) {
+    struct core_stop *stop = ctx;
+    if (here->index == 0) selfscrape_stop(stop->d->self);
+    node_stop_core(stop->d->node, here, post_semaphore, &stop->done);
+}
+
+static void stop_all(struct daemon *d) {
+    struct core_stop stop = {.d = d};
+    sem_init(&stop.done, 0, 0);
+    uint64_t grace = (uint64_t)d->options.drain_timeout.duration_ms;
+    if (node_map(d->node)->nodes_count == 1) grace = MIN(grace, SINGLE_NODE_GRACE_MS);
+    serve_stop(d->serve, grace, post_semaphore, &stop.done);
+    while (sem_wait(&stop.done) != 0) continue;
+    for (unsigned i = 0; i < d->rt->cores_count; i++) {
+        core_call(d->rt->cores[i], stop_core, &stop);
+        while (sem_wait(&stop.done) != 0) continue;
+    }
+    loop_runtime_stop(d->rt);
+    sem_destroy(&stop.done);
+}
+
+static void free_all(struct daemon *d) {
+    serve_free(d->serve);
+    selfscrape_free(d->self);
+    node_free(d->node);
+    if (d->rt != NULL) loop_runtime_free(d->rt);
+    config_fini(&d->config);
+}
+
+static int run(struct daemon *d) {
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGHUP);
+    /* before any thread exists, so that all inherit the mask and only sigwait sees them */
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    struct err err = {0};
+    if (start_all(d, &err) != OK) {
+        fail(&err);
+        _exit(1); /* nothing is half-written: files are only opened, threads hold no data yet */
+    }
+    char port[16];
+    snprintf(port, sizeof port, "%u", serve_port(d->serve));
+    log_info("Server is ready to receive web requests.", "address", d->options.listen_address.string, "port", port);
+    options_log_later();
+    for (int sig = 0; sig != SIGINT && sig != SIGTERM;) {
+        if (sigwait(&signals, &sig) != 0) continue;
+        if (sig == SIGHUP) log_warn("SIGHUP: this version takes a changed configuration only at a start");
+        else log_info("Received an OS signal, exiting gracefully...", "signal", strsignal(sig));
+    }
+    stop_all(d);
+    free_all(d);
+    log_info("See you next time!");
+    return 0;
+}
+
+int main(int argc, char **argv) {
+    static struct daemon d;
+    struct err err = {0};
+    if (options_parse(argc, argv, &d.options, &err) != OK) {
+        fprintf(stderr, "Error parsing command line arguments: %s\nTry cairn --help.\n", err.msg);
+        return 2;
+    }
+    if (d.options.help.boolean) {
+        struct buf b = {0};
+        flags_put_help(option_defs, option_defs_count, "cairn", "The Cairn monitoring server", &b);
+        fwrite(b.ptr, 1, b.len, stdout);
+        buf_fini(&b);
+        return 0;
+    }
+    if (d.options.version.boolean) {
+        printf("cairn, version %s\n", CAIRN_VERSION);
+        return 0;
+    }
+    setup_logging(&d.options);
+    return run(&d);
+}

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node/daemon/serve.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ingest/remote_write.h"
+#include "node/base/metrics.h"
+#include "node/base/num.h"
+#include "query/api/api.h"
+#include "query/ui/page.h"
+
+enum { ROUTES_MAX = 96 };
+
+struct serve {
+    struct runtime *rt;
+    struct node *node;
+    const struct options *options;
+    const struct config *config;
+    struct api_options api;
+    struct http_route routes[ROUTES_MAX];
+    size_t routes_count;
+    struct http_server *server;
+};
+
+static void on_healthy(struct http_request *req) { http_answer_text(req, 200, "Cairn is Healthy."); }
+
+static void on_ready(struct http_request *req) {
+    struct serve *s = req->route_ctx;
+    if (node_is_ready(s->node))
+        http_answer_text(req, 200, "Cairn is Ready.");
+    else
+        http_answer_text(req, 503, "Service Unavailable: a shard of this node is damaged or its log has failed.");
+}
+
+static void on_metrics(struct http_request *req) {
+    struct buf b = {0};
+    metrics_put_text(&b);
+    http_answer_take(req, 200, SV("text/plain; version=0.0.4; charset=utf-8"), &b);
+}
+
+static void on_page(struct http_request *req) {
+    http_answer(req, 200, SV("text/html; charset=utf-8"), sv_make(ui_page, ui_page_len));
+}
+
+static void on_to_page(struct http_request *req) {
+    http_answer_header(req, SV("Location"), SV("/"));
+    http_answer(req, 302, SV("text/plain"), SV(""));
+}
+
+static void on_quit(struct http_request *req) {
+    struct serve *s = req->route_ctx;
+    if (!s->options->enable_lifecycle.boolean) {
+        http_answer_text(req, 403, "Lifecycle API is not enabled.");
+        return;
+    }
+    http_answer_text(req, 200, "Requesting termination... Goodbye!");
+    kill(getpid(), SIGTERM);
+}
+
+static void on_reload(struct http_request *req) {
+    struct serve *s = req->route_ctx;
+    if (!s->options->enable_lifecycle.boolean) {
+        http_answer_text(req, 403, "Lifecycle API is not enabled.");
+        return;
+    }
+    /* read again, so that a mistake is told; what it steers is fixed for the life of the process in this version */
+    struct config c;
+    struct err err;
+    if (config_load(s->options->config_file.string, &c, &err) != OK) {
+        http_answer_text(req, 500, "failed to reload config: %s", err.msg);
+        return;
+    }
+    bool same = sv_eq(buf_sv(&c.yaml), buf_sv(&s->config->yaml));
+    config_fini(&c);
+    if (same)
+        http_answer(req, 200, SV("text/plain; charset=utf-8"), SV(""));
+    else
+        http_answer_text(req, 500, "failed to reload config: this version takes a changed configuration only at a start");
+}
+
+static void put_config(void *ctx, struct buf *out) {
+    struct serve *s = ctx;
+    buf_put_sv(out, buf_sv(&s->config->yaml));
+}
+
+static void put_flags(void *ctx, struct buf *out) {
+    struct serve *s = ctx;
+    options_put_json(s->options, out);
+}
+
+static bool is_ready(void *ctx) { return node_is_ready(((struct serve *)ctx)->node); }
+
+static const struct http_route own_routes[] = {
+    {HTTP_GET | HTTP_HEAD, "/-/healthy", on_healthy, .always_admit = true},
+    {HTTP_GET | HTTP_HEAD, "/-/ready", on_ready, .always_admit = true},
+    {HTTP_POST | HTTP_PUT, "/-/quit", on_quit},
+    {HTTP_POST | HTTP_PUT, "/-/reload", on_reload},
+    {HTTP_GET | HTTP_HEAD, "/metrics", on_metrics},
+    {HTTP_POST, "/api/v1/write", remote_write_handle, .body_bytes_max = REMOTE_WRITE_BODY_MAX, .raw_body = true},
+    {HTTP_GET | HTTP_HEAD, "/", on_page},
+    {HTTP_GET | HTTP_HEAD, "/query", on_page},
+    {HTTP_GET | HTTP_HEAD, "/graph", on_to_page},
+};
+
+static const struct feature_def {
+    const char *name;
+    uint32_t bit;
+} features[] = {
+    {"promql-experimental-functions", FEATURE_EXPERIMENTAL_FUNCTIONS},
+    {"promql-binop-fill-modifiers", FEATURE_FILL},
+    {"promql-extended-range-selectors", FEATURE_EXTENDED_RANGES},
+    {"promql-delayed-name-removal", FEATURE_DELAYED_NAME_REMOVAL},
+    {"use-start-timestamps", FEATURE_START_TIMESTAMPS},
+    {"type-and-unit-labels", FEATURE_TYPE_AND_UNIT},
+    {"promql-per-step-stats", FEATURE_PER_STEP_STATS},
+};
+
+static uint32_t feature_bits(const struct flag_list *list) {
+    uint32_t bits = 0;
+    for (size_t i = 0; i < list->count; i++) {
+        struct sv rest = sv_from(list->items[i]);
+        while (rest.len > 0) {
+            struct sv name;
+            rest = sv_cut(rest, ',', &name);
+            for (size_t k = 0; k < ARRAY_LEN(features); k++)
+                if (sv_eq(sv_trim(name), sv_from(features[k].name))) bits |= features[k].bit;
+        }
+    }
+    return bits;
+}
+
+static void serve_add_routes(struct serve *s) {
+    for (size_t i = 0; i < ARRAY_LEN(own_routes); i++) {
+        s->routes[s->routes_count] = own_routes[i];
+        s->routes[s->routes_count++].ctx = s;
+    }
+    s->routes_count += api_routes(&s->api, s->routes + s->routes_count, ROUTES_MAX - s->routes_count);
+}
+
+enum status serve_new(struct runtime *rt, struct node *node, const struct options *o, const struct config *config,
+                      struct serve **out, struct err *err) {
+    struct serve *s = calloc(1, sizeof *s);
+    if (s == NULL) return err_set(err, ERR_NOMEM, 0, "out of memory");
+    *s = (struct serve){.rt = rt, .node = node, .options = o, .config = config};
+    s->api = (struct api_options){
+        .lookback_ms = o->lookback_delta.duration_ms,
+        .query_timeout_ms = o->query_timeout.duration_ms,
+        .default_step_ms = config->evaluation_interval_ms,
+        .samples_max = (uint64_t)o->max_samples.integer,
+        .memory_bytes_max = o->query_memory.bytes,
+        .features = feature_bits(&o->enable_feature.list),
+        .version = CAIRN_VERSION,
+        .revision = "",
+        .external_url = o->external_url.string,
+        .start_time_ms = core_wall_ms(rt->cores[0]),
+        .storage_retention = o->retention_time.string,
+        .put_config = put_config,
+        .put_flags_json = put_flags,
+        .is_ready = is_ready,
+        .ctx = s,
+    };
+    serve_add_routes(s);
+    remote_write_register_metrics();
+    struct http_server_options ho = {
+        .listen_addr = o->listen_address.string,
+        .routes = s->routes,
+        .routes_count = s->routes_count,
+        .connections_max = (unsigned)o->max_connections.integer,
+        .read_timeout_ms = o->read_timeout.duration_ms,
+        .cors_origin_regex = o->cors_origin.string,
+    };
+    enum status st = http_server_new(rt, &ho, &s->server, err);
+    if (st != OK) {
+        free(s);
+        return st;
+    }
+    *out = s;
+    return OK;
+}
+
+unsigned serve_port(const struct serve *serve) { return http_server_port(serve->server); }
+
+void serve_stop(struct serve *serve, uint64_t grace_ms, void (*stopped)(void *ctx), void *ctx) {
+    http_server_stop(serve->server, grace_ms, stopped, ctx);
+}
+
+void serve_free(struct serve *serve) {
+    if (serve == NULL) return;
+    http_server_free(serve->server);
+    free(serve);
+}

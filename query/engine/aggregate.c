@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Aggregations with partial states: sum, avg, count, min, max, group (topk, bottomk, limitk in
+ * topk.c). A state is columns of doubles a group: sum (value, compensation), avg (and count),
+ * count, min and max (value). */
+#include "query/engine/internal.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const uint8_t columns_of_op[AGG_OP_COUNT] = {
+    [AGG_SUM] = 2, [AGG_AVG] = 3, [AGG_COUNT] = 1, [AGG_MIN] = 1, [AGG_MAX] = 1,
+};
+
+size_t agg_columns(enum aggregate_op op) {
+    return columns_of_op[op];
+}
+
+bool agg_is_topk(enum aggregate_op op) {
+    return op == AGG_TOPK || op == AGG_BOTTOMK || op == AGG_LIMITK;
+}
+
+bool agg_pushable(enum aggregate_op op) {
+    return columns_of_op[op] > 0 || op == AGG_GROUP || agg_is_topk(op);
+}
+
+void agg_init(struct agg *a, struct arena *arena, const struct expr *e, size_t steps) {
+    static const struct label_list none;
+    *a = (struct agg){
+        .op = AGG_GROUP, .expr = e, .grouping = &none, .steps = steps, .order_free = true};
+    if (e->kind == EXPR_AGGREGATE) {
+        a->op = e->u.aggregate.op;
+        a->grouping = &e->u.aggregate.grouping;
+        a->without = e->u.aggregate.without;
+    }
+    a->groups.arena = arena;
+    map_init(&a->groups.map);
+}
+
+void agg_fini(struct agg *a) {
+    map_fini(&a->groups.map);
+    free(a->groups.items);
+    free(a->series_labels);
+    free(a->series_drop_name);
+    free(a->scratch.labels);
+}
+
+static bool group_eq(const void *owner, uint32_t ref, const void *key) {
+    const struct groups *g = owner;
+    return labelset_cmp(&g->items[ref].labels, key) == 0;
+}
+static uint64_t group_hash(const void *owner, uint32_t ref) {
+    const struct groups *g = owner;
+    return g->items[ref].hash;
+}
+
+static bool group_columns(struct agg *a, struct group *g) {
+    size_t steps = a->steps == 0 ? 1 : a->steps;
+    g->seen = arena_array(a->groups.arena, steps, 1);
+    if (g->seen == NULL) return false;
+    if (agg_is_topk(a->op)) {
+        g->heaps = arena_array(a->groups.arena, steps, sizeof *g->heaps);
+        return g->heaps != NULL;
+    }
+    for (size_t i = 0; i < agg_columns(a->op); i++) {
+        g->cols[i] = arena_array(a->groups.arena, steps, sizeof(double));
+        if (g->cols[i] == NULL) return false;
+    }
+    return true;
+}
+
+static enum status group_intern(struct agg *a, const struct labelset *key, uint32_t *out) {
+    struct groups *gs = &a->groups;
+    uint64_t hash = labelset_hash(key);
+    uint32_t found = map_find(&gs->map, hash, group_eq, gs, key);
+    if (found != MAP_NONE) {
+        *out = found;
+        return OK;
+    }
+    if (gs->count == gs->cap) {
+        uint32_t cap = gs->cap == 0 ? 16 : gs->cap * 2;
+        struct group *grown = reallocarray(gs->items, cap, sizeof *grown);
+        if (grown == NULL) return ERR_NOMEM;
+        gs->items = grown;
+        gs->cap = cap;
+    }
+    struct group g = {.hash = hash};
+    if (!labelset_copy(gs->arena, key, 0, &g.labels) || !group_columns(a, &g)) return ERR_NOMEM;
+    gs->items[gs->count] = g;
+    TRY(map_insert(&gs->map, hash, gs->count, group_hash, gs));
+    *out = gs->count++;
+    return OK;
+}
+
+enum status agg_group(struct agg *a, const struct labelset *labels, bool drop_name, uint32_t *out) {
+    if (a->scratch_cap < labels->count + 1) {
+        struct label *grown = reallocarray(a->scratch.labels, labels->count + 1, sizeof *grown);
+        if (grown == NULL) return ERR_NOMEM;
+        a->scratch.labels = grown;
+        a->scratch_cap = labels->count + 1;
+    }
+    if (a->without)
+        labelset_remove(labels, a->grouping, true, &a->scratch);
+    else
+        labelset_keep(labels, a->grouping, &a->scratch);
+    TRY(group_intern(a, &a->scratch, out));
+    struct group *g = &a->groups.items[*out];
+    g->drop_name = g->drop_name || drop_name;
+    return OK;
+}
+
+/* A sum beyond 1e300 may overflow in one order and not in another. */
+static bool sum_is_safe(double before, double v, double after) {
+    return fabs(after) < 1e300 || !isfinite(before) || !isfinite(v);
+}
+
+static void fold_sum(struct agg *a, struct group *g, const struct column *col) {
+    double *sum = g->cols[0], *c = g->cols[1], *count = g->cols[2];
+    for (size_t k = 0; k < a->steps; k++) {
+        if (col->kinds[k] != POINT_FLOAT) continue;
+        double v = col->values[k];
+        if (count != NULL) count[k]++;
+        if (g->seen[k] == 0) {
+            g->seen[k] = SEEN_FLOAT;
+            sum[k] = v;
+            if (!sum_is_safe(0, v, v)) a->order_free = false;
+            continue;
+        }
+        struct kahan s = {sum[k], c[k]};
+        kahan_add(&s, v);
+        if (!sum_is_safe(sum[k], v, s.sum)) a->order_free = false;
+        sum[k] = s.sum;
+        c[k] = s.c;
+    }
+}
+
+static void fold_extreme(struct agg *a, struct group *g, const struct column *col) {
+    double *best = g->cols[0];
+    for (size_t k = 0; k < a->steps; k++) {
+        if (col->kinds[k] != POINT_FLOAT) continue;
+        double v = col->values[k];
+        bool better = a->op == AGG_MAX ? best[k] < v : best[k] > v;
+        if (g->seen[k] == 0 || better || isnan(best[k])) best[k] = v;
+        g->seen[k] = SEEN_FLOAT;
+    }
+}
+
+static void fold_count(struct agg *a, struct group *g, const struct column *col) {
+    for (size_t k = 0; k < a->steps; k++) {
+        if (col->kinds[k] == POINT_NONE) continue;
+        g->seen[k] = SEEN_FLOAT;
+        if (a->op == AGG_COUNT) g->cols[0][k]++;
+    }
+}
+
+static enum status fold_topk(struct agg *a, struct group *g, const struct labelset *labels,
+                             bool drop_name, const struct column *col) {
+    uint32_t series = UINT32_MAX;
+    for (size_t k = 0; k < a->steps; k++) {
+        if (col->kinds[k] != POINT_FLOAT || a->param[k] < 1) continue;
+        if (series == UINT32_MAX) {
+            if (a->series_count == a->series_cap) {
+                uint32_t cap = a->series_cap == 0 ? 32 : a->series_cap * 2;
+                struct labelset *ls = reallocarray(a->series_labels, cap, sizeof *ls);
+                if (ls != NULL) a->series_labels = ls;
+                bool *dn = reallocarray(a->series_drop_name, cap, sizeof *dn);
+                if (dn != NULL) a->series_drop_name = dn;
+                if (ls == NULL || dn == NULL) return ERR_NOMEM;
+                a->series_cap = cap;
+            }
+            series = a->series_count;
+            if (!labelset_copy(a->groups.arena, labels, 0, &a->series_labels[series]))
+                return ERR_NOMEM;
+            a->series_drop_name[series] = drop_name;
+            a->series_count++;
+        }
+        g->seen[k] = SEEN_FLOAT;
+        size_t limit = a->param[k] >= (double)UINT32_MAX ? UINT32_MAX : (size_t)a->param[k];
+        TRY(topk_push(a, &g->heaps[k], (struct topk_entry){col->values[k], series}, limit));
+    }
+    return OK;
+}
+
+/* Histograms count in count and group; others ignore them with an info, and sums of them are not
+ * evaluated. */
+static enum status fold_histograms(struct eval *ev, const struct agg *a, const struct column *col) {
+    if (col->histograms == NULL || memchr(col->kinds, POINT_HISTOGRAM, a->steps) == NULL) return OK;
+    if (a->op == AGG_COUNT || a->op == AGG_GROUP) return OK;
+    if (a->op == AGG_SUM || a->op == AGG_AVG || a->op == AGG_LIMITK)
+        return eval_unsupported(ev, aggregate_op_text(a->op));
+    const struct expr *at = agg_is_topk(a->op) ? a->expr : a->expr->children[0];
+    eval_note(ev, false, at, "ignored histogram in %s aggregation", aggregate_op_text(a->op));
+    return OK;
+}
+
+enum status agg_fold(struct eval *ev, struct agg *a, const struct labelset *labels, bool drop_name,
+                     const struct column *col) {
+    if (a->steps == 0) return OK;
+    if (memchr(col->kinds, POINT_FLOAT, a->steps) == NULL && col->histograms == NULL) return OK;
+    TRY(fold_histograms(ev, a, col));
+    uint32_t i;
+    if (agg_group(a, labels, drop_name, &i) != OK) return eval_nomem(ev);
+    struct group *g = &a->groups.items[i];
+    switch ((int)a->op) {
+    case AGG_SUM:
+    case AGG_AVG: fold_sum(a, g, col); return OK;
+    case AGG_MIN:
+    case AGG_MAX: fold_extreme(a, g, col); return OK;
+    case AGG_COUNT:
+    case AGG_GROUP: fold_count(a, g, col); return OK;
+    default: return fold_topk(a, g, labels, drop_name, col) == OK ? OK : eval_nomem(ev);
+    }
+}
+
+static void merge_sum(struct agg *a, struct group *into, const struct group *from, size_t k) {
+    double *sum = into->cols[0], *c = into->cols[1];
+    struct kahan s = {sum[k], c[k]};
+    double v = from->cols[0][k];
+    kahan_add(&s, v);
+    if (!sum_is_safe(sum[k], v, s.sum)) a->order_free = false;
+    sum[k] = s.sum;
+    c[k] = s.c + from->cols[1][k];
+    if (into->cols[2] != NULL) into->cols[2][k] += from->cols[2][k];
+}
+
+static enum status merge_group(struct agg *a, struct group *into, const struct group *from,
+                               const uint32_t *remap) {
+    into->drop_name = into->drop_name || from->drop_name;
+    for (size_t k = 0; k < a->steps; k++) {
+        if (from->seen[k] == 0) continue;
+        bool fresh = into->seen[k] == 0;
+        into->seen[k] |= from->seen[k];
+        if (agg_is_topk(a->op)) {
+            size_t limit = a->param[k] >= (double)UINT32_MAX ? UINT32_MAX : (size_t)a->param[k];
+            for (uint32_t i = 0; i < from->heaps[k].count; i++) {
+                struct topk_entry e = from->heaps[k].entries[i];
+                e.series = remap[e.series];
+                TRY(topk_push(a, &into->heaps[k], e, limit));
+            }
+        } else if (fresh) {
+            for (size_t i = 0; i < agg_columns(a->op); i++)
+                into->cols[i][k] = from->cols[i][k];
+        } else if (a->op == AGG_SUM || a->op == AGG_AVG) {
+            merge_sum(a, into, from, k);
+        } else if (a->op == AGG_COUNT) {
+            into->cols[0][k] += from->cols[0][k];
+        } else if (a->op == AGG_MIN || a->op == AGG_MAX) {
+            double v = from->cols[0][k], *best = &into->cols[0][k];
+            if ((a->op == AGG_MAX ? *best < v : *best > v) || isnan(*best)) *best = v;
+        }
+    }
+    return OK;
+}
+
+static enum status merge_series(struct agg *into, struct agg *from, uint32_t *remap) {
+    size_t need = (size_t)into->series_count + from->series_count;
+    if (need > into->series_cap) {
+        struct labelset *ls = reallocarray(into->series_labels, need, sizeof *ls);
+        if (ls != NULL) into->series_labels = ls;
+        bool *dn = reallocarray(into->series_drop_name, need, sizeof *dn);
+        if (dn != NULL) into->series_drop_name = dn;
+        if (ls == NULL || dn == NULL) return ERR_NOMEM;
+        into->series_cap = (uint32_t)need;
+    }
+    for (uint32_t i = 0; i < from->series_count; i++) {
+        remap[i] = into->series_count;
+        if (!labelset_copy(into->groups.arena, &from->series_labels[i], 0,
+                           &into->series_labels[remap[i]]))
+            return ERR_NOMEM;
+        into->series_drop_name[remap[i]] = from->series_drop_name[i];
+        into->series_count++;
+    }
+    return OK;
+}
+
+enum status agg_merge(struct agg *into, struct agg *from) {
+    uint32_t *remap = calloc((size_t)from->series_count + 1, sizeof *remap);
+    if (remap == NULL) return ERR_NOMEM;
+    into->order_free = into->order_free && from->order_free;
+    enum status st = merge_series(into, from, remap);
+    for (uint32_t i = 0; st == OK && i < from->groups.count; i++) {
+        uint32_t at;
+        st = group_intern(into, &from->groups.items[i].labels, &at);
+        if (st == OK)
+            st = merge_group(into, &into->groups.items[at], &from->groups.items[i], remap);
+    }
+    free(remap);
+    return st;
+}

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Chains: what happens to one series between its selector and the aggregation (or vector) above. */
+#include "query/engine/internal.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+static void stage_arg(struct stage *s, const struct expr *arg) {
+    assert(s->args_count < STAGE_ARGS_MAX);
+    s->arg_exprs[s->args_count++] = arg;
+}
+
+static bool describe_window(const struct expr *e, struct stage *s, const struct expr **child) {
+    size_t matrix = e->u.function->id == FN_QUANTILE_OVER_TIME ? 1 : 0;
+    const struct expr *m = node_unwrap(e->children[matrix]);
+    if (m->kind != EXPR_MATRIX && m->kind != EXPR_SUBQUERY) return false;
+    s->kind = STAGE_WINDOW;
+    s->matrix = m;
+    s->whole_unique = true;
+    s->changes_labels = s->fn != FN_LAST_OVER_TIME && s->fn != FN_FIRST_OVER_TIME;
+    for (size_t i = 0; i < e->children_count; i++)
+        if (i != matrix) stage_arg(s, e->children[i]);
+    if (m->kind == EXPR_MATRIX)
+        s->selector = &node_unwrap(m->children[0])->u.selector;
+    else
+        *child = m->children[0];
+    return true;
+}
+
+static bool is_date_function(enum function_id fn) {
+    switch ((int)fn) {
+    case FN_DAY_OF_MONTH:
+    case FN_DAY_OF_WEEK:
+    case FN_DAY_OF_YEAR:
+    case FN_DAYS_IN_MONTH:
+    case FN_HOUR:
+    case FN_MINUTE:
+    case FN_MONTH:
+    case FN_YEAR: return true;
+    default: return false;
+    }
+}
+
+static bool describe_call(const struct expr *e, struct stage *s, const struct expr **child) {
+    s->fn = e->u.function->id;
+    if (window_function(s->fn) != NULL)
+        return s->fn != FN_ABSENT_OVER_TIME && describe_window(e, s, child);
+    if (e->children_count == 0) return false;
+    s->changes_labels = true;
+    const struct expr *arg = node_unwrap(e->children[0]);
+    *child = e->children[0];
+    switch ((int)s->fn) {
+    case FN_TIMESTAMP:
+    case FN_START_TIMESTAMP:
+        s->kind = s->fn == FN_TIMESTAMP ? STAGE_MAP : STAGE_NATIVE;
+        if (arg->kind != EXPR_SELECTOR) return true;
+        s->kind = STAGE_TIMESTAMP;
+        s->selector = &arg->u.selector;
+        *child = NULL;
+        return true;
+    case FN_CLAMP:
+    case FN_CLAMP_MIN:
+    case FN_CLAMP_MAX:
+    case FN_ROUND:
+        s->kind = STAGE_MAP;
+        for (size_t i = 1; i < e->children_count; i++)
+            stage_arg(s, e->children[i]);
+        return true;
+    case FN_HISTOGRAM_COUNT:
+    case FN_HISTOGRAM_SUM:
+    case FN_HISTOGRAM_AVG:
+    case FN_HISTOGRAM_STDDEV:
+    case FN_HISTOGRAM_STDVAR: s->kind = STAGE_NATIVE; return true;
+    default: s->kind = STAGE_MAP; return map_function(s->fn) != NULL || is_date_function(s->fn);
+    }
+}
+
+static bool describe_binary(const struct expr *e, struct stage *s, const struct expr **child) {
+    bool left = e->children[0]->type == VALUE_SCALAR, right = e->children[1]->type == VALUE_SCALAR;
+    if (left == right) return false;
+    s->kind = STAGE_SCALAR_OP;
+    s->swapped = left;
+    s->changes_labels = binary_changes_schema(e->u.binary.op) || e->u.binary.return_bool;
+    stage_arg(s, e->children[left ? 0 : 1]);
+    *child = e->children[left ? 1 : 0];
+    return true;
+}
+
+bool stage_describe(const struct expr *e, struct stage *out, const struct expr **child) {
+    *out = (struct stage){.expr = e, .fn = FN_COUNT};
+    *child = NULL;
+    switch ((int)e->kind) {
+    case EXPR_SELECTOR:
+        out->kind = STAGE_SELECT;
+        out->selector = &e->u.selector;
+        return true;
+    case EXPR_UNARY:
+        if (e->type != VALUE_VECTOR) return false;
+        out->kind = STAGE_NEGATE;
+        out->changes_labels = true;
+        *child = e->children[0];
+        return true;
+    case EXPR_STEP_INVARIANT:
+        if (e->type != VALUE_VECTOR) return false;
+        out->kind = STAGE_BROADCAST;
+        *child = e->children[0];
+        return true;
+    case EXPR_CALL: return describe_call(e, out, child);
+    case EXPR_BINARY: return describe_binary(e, out, child);
+    default: return false;
+    }
+}
+
+/* absent_over_time() is not per series, but asks of each series what present_over_time() asks. */
+static bool describe_top(const struct expr *e, struct stage *s, const struct expr **child) {
+    if (e->kind != EXPR_CALL || e->u.function->id != FN_ABSENT_OVER_TIME)
+        return stage_describe(e, s, child);
+    *s = (struct stage){.expr = e, .fn = FN_ABSENT_OVER_TIME};
+    *child = NULL;
+    return describe_window(e, s, child);
+}
+
+bool chain_is(const struct expr *e) {
+    bool top = true;
+    for (size_t depth = 0; depth < CHAIN_STAGES_MAX; depth++) {
+        struct stage s;
+        const struct expr *child = NULL;
+        e = node_unwrap(e);
+        if (!(top ? describe_top(e, &s, &child) : stage_describe(e, &s, &child))) return false;
+        if (child == NULL) return true;
+        top = false;
+        e = child;
+    }
+    return false;
+}
+
+static bool selector_pins_name(const struct selector *sel) {
+    for (size_t i = 0; i < sel->matchers_count; i++)
+        if (sel->matchers[i].kind == MATCH_EQ && sv_eq(sel->matchers[i].name, SV("__name__")))
+            return true;
+    return false;
+}
+
+bool chain_may_repeat(const struct expr *e, bool delayed_names) {
+    bool changes = false;
+    while (!delayed_names) {
+        struct stage s;
+        const struct expr *child = NULL;
+        e = node_unwrap(e);
+        if (!describe_top(e, &s, &child)) return false;
+        changes = changes || s.changes_labels;
+        if (child == NULL) return changes && !selector_pins_name(s.selector);
+        e = child;
+    }
+    return false;
+}
+
+/* Stages are found from the top, and evaluated from the leaf. */
+static enum status chain_collect(struct eval *ev, struct chain *c, const struct expr *e,
+                                 const struct grid *grid) {
+    struct grid g = *grid;
+    for (;;) {
+        e = node_unwrap(e);
+        struct stage *s = &c->stages[c->count];
+        const struct expr *child = NULL;
+        bool ok = c->count < CHAIN_STAGES_MAX &&
+                  (c->count == 0 ? describe_top(e, s, &child) : stage_describe(e, s, &child));
+        if (!ok)
+            return err_set(ev->err, ERR_CORRUPT, 0, "tree node %u is not evaluated per series",
+                           e->number);
+        s->out = s->in = g;
+        c->changes_labels = c->changes_labels || s->changes_labels;
+        c->count++;
+        if (child == NULL) break;
+        const struct expr *over = s->kind == STAGE_WINDOW ? s->matrix : e;
+        TRY(grid_of_child(ev->q, over, &s->out, &s->in, ev->err));
+        g = s->in;
+        e = child;
+    }
+    for (size_t i = 0, j = c->count - 1; i < j; i++, j--) {
+        struct stage swap = c->stages[i];
+        c->stages[i] = c->stages[j];
+        c->stages[j] = swap;
+    }
+    return OK;
+}
+
+static enum status chain_prepare(struct eval *ev, struct chain *c) {
+    bool dropped = false;
+    for (size_t i = 0; i < c->count; i++) {
+        struct stage *s = &c->stages[i];
+        c->runs[i] = (struct stage_run){.ev = ev, .stage = s, .name_dropped = dropped};
+        dropped = dropped || (s->changes_labels && !eval_delayed_names(ev));
+        for (size_t a = 0; a < s->args_count; a++) {
+            s->args[a] = arena_array(&c->arena, s->out.steps + 1, sizeof(double));
+            if (s->args[a] == NULL) return eval_nomem(ev);
+            TRY(scalar_eval(ev, s->arg_exprs[a], &s->out, s->args[a]));
+        }
+        bool in_place = i > 0 && grid_eq(&s->in, &s->out) && s->kind != STAGE_WINDOW;
+        if (in_place)
+            c->cols[i] = c->cols[i - 1];
+        else if (!column_alloc(&c->arena, s->out.steps, &c->cols[i]))
+            return eval_nomem(ev);
+    }
+    return OK;
+}
+
+enum status chain_new(struct eval *ev, const struct expr *e, const struct grid *grid,
+                      struct chain **out) {
+    struct chain *c = calloc(1, sizeof *c);
+    if (c == NULL) return eval_nomem(ev);
+    arena_init(&c->arena, (size_t)query_params(ev->q)->memory_bytes_max);
+    enum status st = chain_collect(ev, c, e, grid);
+    if (st == OK) st = chain_prepare(ev, c);
+    if (st != OK) {
+        chain_free(c);
+        return st;
+    }
+    *out = c;
+    return OK;
+}
+
+void chain_free(struct chain *c) {
+    if (c == NULL) return;
+    for (size_t i = 0; i < c->count; i++)
+        stage_run_fini(&c->runs[i]);
+    free(c->cols[0].histograms);
+    arena_fini(&c->arena);
+    free(c);
+}
+
+enum status chain_run(struct chain *c, const struct samples *samples, const struct labelset *labels,
+                      struct column **out) {
+    for (size_t i = 0; i < c->count; i++) {
+        c->runs[i].labels = labels;
+        if (i == 0)
+            TRY(stage_read(&c->runs[0], samples, &c->cols[0]));
+        else
+            TRY(stage_apply(&c->runs[i], &c->cols[i - 1], &c->cols[i]));
+    }
+    *out = &c->cols[c->count - 1];
+    return OK;
+}

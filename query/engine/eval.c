@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What every evaluation carries: stop conditions, limits, errors. */
+#include "query/engine/internal.h"
+
+enum status eval_poll(struct eval *ev) {
+    if (ev->note_status != OK) return eval_nomem(ev);
+    struct query_control *c = ev->control;
+    if (c == NULL) return OK;
+    if (__atomic_load_n(&c->canceled, __ATOMIC_RELAXED))
+        return err_set(ev->err, ERR_CANCELED, 0, "query was canceled in expression evaluation");
+    if (c->deadline_ns != 0 && c->mono_ns != NULL && (ev->polls++ & 15) == 0 &&
+        c->mono_ns(c->ctx) >= c->deadline_ns)
+        return err_set(ev->err, ERR_TIMEOUT, 0, "query timed out in expression evaluation");
+    return OK;
+}
+
+enum status eval_nomem(struct eval *ev) {
+    uint64_t max = query_params(ev->q)->memory_bytes_max;
+    if (max == 0) return err_set(ev->err, ERR_NOMEM, 0, "query evaluation is out of memory");
+    return err_set(ev->err, ERR_LIMIT, 0,
+                   "query evaluation would use more than %llu bytes of memory",
+                   (unsigned long long)max);
+}
+
+enum status eval_hold(struct eval *ev, uint64_t samples) {
+    ev->held += samples;
+    if (ev->held > ev->peak) ev->peak = ev->held;
+    uint64_t max = query_params(ev->q)->samples_max;
+    if (max != 0 && ev->held > max)
+        return err_set(
+            ev->err, ERR_LIMIT, 0,
+            "query processing would load too many samples into memory in query execution");
+    return OK;
+}
+
+void eval_release(struct eval *ev, uint64_t samples) {
+    ev->held -= MIN(ev->held, samples);
+}
+
+enum status eval_unsupported(struct eval *ev, const char *what) {
+    return err_set(ev->err, ERR_UNSUPPORTED, 0, "%s: native histograms are not evaluated", what);
+}
+
+bool eval_delayed_names(const struct eval *ev) {
+    return (query_params(ev->q)->features & FEATURE_DELAYED_NAME_REMOVAL) != 0;
+}
+
+enum status fail_duplicate(struct eval *ev) {
+    return err_set(ev->err, ERR_EXEC, 0, "vector cannot contain metrics with the same labelset");
+}
+
+struct vectors *eval_vectors_new(struct eval *ev, const struct grid *grid) {
+    return vectors_new(grid, query_params(ev->q)->memory_bytes_max);
+}

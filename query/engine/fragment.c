@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Fragments: their bytes, and their evaluation over one source, series by series. */
+#include "query/engine/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "node/base/bytes.h"
+
+enum { FRAGMENT_VERSION = 1, BOUNDS_MAX = 1024 };
+
+/* u8 version, u8 kind, varint number, zigzag start, end, step, bound inputs: length, then varint
+ * count and for each varint number, varint steps, f64... */
+void fragment_put(const struct fragment *f, struct buf *out) {
+    buf_put_u8(out, FRAGMENT_VERSION);
+    buf_put_u8(out, (uint8_t)f->kind);
+    buf_put_varint(out, f->number);
+    buf_put_zigzag(out, f->start_ms);
+    buf_put_zigzag(out, f->end_ms);
+    buf_put_zigzag(out, f->step_ms);
+    buf_put_lenstr(out, buf_sv(&f->bound));
+}
+
+enum status fragment_get(struct sv bytes, struct fragment *out, struct err *err) {
+    struct reader r = reader_init(bytes.ptr, bytes.len);
+    uint8_t version = read_u8(&r), kind = read_u8(&r);
+    struct fragment f = {0};
+    uint64_t number = read_varint(&r);
+    f.start_ms = read_zigzag(&r);
+    f.end_ms = read_zigzag(&r);
+    f.step_ms = read_zigzag(&r);
+    struct sv bound = read_lenstr(&r);
+    if (r.failed || reader_left(&r) != 0 || version != FRAGMENT_VERSION ||
+        kind > FRAGMENT_SAMPLES || number > UINT32_MAX || f.step_ms < 1)
+        return err_set(err, ERR_CORRUPT, 0, "fragment is malformed");
+    f.kind = (enum fragment_kind)kind;
+    f.number = (uint32_t)number;
+    buf_put_sv(&f.bound, bound);
+    if (f.bound.failed) return err_set(err, ERR_NOMEM, 0, "fragment: out of memory");
+    *out = f;
+    return OK;
+}
+
+void fragment_fini(struct fragment *f) {
+    buf_fini(&f->bound);
+}
+
+void bound_put(struct buf *out, uint32_t number, const double *values, size_t steps) {
+    buf_put_varint(out, number);
+    buf_put_varint(out, steps);
+    buf_put(out, values, steps * sizeof *values);
+}
+
+const struct expr *fragment_chain(const struct query *q, const struct fragment *f) {
+    const struct expr *e = query_expr(q, f->number);
+    if (e == NULL || f->kind != FRAGMENT_PARTIAL) return e;
+    if (e->kind == EXPR_AGGREGATE && agg_pushable(e->u.aggregate.op)) return e->children[0];
+    if (e->kind != EXPR_CALL) return NULL;
+    if (e->u.function->id == FN_ABSENT) return e->children[0];
+    return e->u.function->id == FN_ABSENT_OVER_TIME ? e : NULL;
+}
+
+/* What a fragment names must be something that is pushed down: it may come from another node. */
+static bool fragment_is_valid(const struct query *q, const struct fragment *f) {
+    const struct expr *e = fragment_chain(q, f);
+    if (e == NULL) return false;
+    if (f->kind == FRAGMENT_SAMPLES) return node_unwrap(e)->kind == EXPR_MATRIX;
+    return chain_is(e);
+}
+
+enum status fragment_grid(const struct query *q, const struct fragment *f, struct grid *out,
+                          struct err *err) {
+    if (!fragment_is_valid(q, f))
+        return err_set(err, ERR_CORRUPT, 0,
+                       "fragment names tree node %u, which is not evaluated per series", f->number);
+    *out = (struct grid){.start_ms = f->start_ms, .step_ms = f->step_ms};
+    if (f->end_ms < f->start_ms) return OK;
+    uint64_t steps = ((uint64_t)f->end_ms - (uint64_t)f->start_ms) / (uint64_t)f->step_ms + 1;
+    if (f->step_ms < 1 || steps > STEPS_MAX)
+        return err_set(err, ERR_LIMIT, 0, "fragment has too many steps");
+    out->steps = (size_t)steps;
+    return OK;
+}
+
+enum status eval_of_fragment(const struct query *q, const struct fragment *f, struct eval *out,
+                             struct err *err) {
+    *out = (struct eval){.q = q, .err = err};
+    struct reader r = reader_init(f->bound.ptr, f->bound.len);
+    uint64_t count = f->bound.len == 0 ? 0 : read_varint(&r);
+    if (count > BOUNDS_MAX)
+        return err_set(err, ERR_CORRUPT, 0, "fragment has too many bound inputs");
+    out->bounds = calloc((size_t)count + 1, sizeof *out->bounds);
+    if (out->bounds == NULL) return eval_nomem(out);
+    for (; out->bounds_count < count; out->bounds_count++) {
+        struct bound *b = &out->bounds[out->bounds_count];
+        uint64_t number = read_varint(&r), steps = read_varint(&r);
+        const uint8_t *bytes =
+            steps > reader_left(&r) / 8 ? NULL : read_bytes(&r, (size_t)steps * 8);
+        if (r.failed || bytes == NULL) {
+            eval_fini(out);
+            return err_set(err, ERR_CORRUPT, 0, "bound inputs of the fragment are malformed");
+        }
+        b->number = (uint32_t)number;
+        b->steps = (size_t)steps;
+        b->values = malloc((b->steps + 1) * sizeof *b->values);
+        if (b->values == NULL) {
+            eval_fini(out);
+            return eval_nomem(out);
+        }
+        memcpy(b->values, bytes, b->steps * sizeof *b->values);
+    }
+    return OK;
+}
+
+void eval_fini(struct eval *ev) {
+    for (size_t i = 0; i < ev->bounds_count; i++)
+        free(ev->bounds[i].values);
+    free(ev->bounds);
+    ev->bounds = NULL;
+    ev->bounds_count = 0;
+}
+
+static const struct selector *leaf_of(const struct expr *e) {
+    if (e->kind == EXPR_SELECTOR) return &e->u.selector;
+    /* the vector or matrix argument is the only child that leads to the leaf; scalars are bound */
+    for (size_t i = 0; i < e->children_count; i++) {
+        enum value_type t = e->children[i]->type;
+        if (t != VALUE_VECTOR && t != VALUE_MATRIX) continue;
+        const struct selector *s = leaf_of(e->children[i]);
+        if (s != NULL) return s;
+    }
+    return NULL;
+}
+
+size_t fragment_leaves(const struct query *q, const struct fragment *f, uint32_t *out_leaves,
+                       size_t max) {
+    const struct expr *e = fragment_is_valid(q, f) ? fragment_chain(q, f) : NULL;
+    const struct selector *s = e == NULL ? NULL : leaf_of(e);
+    if (s == NULL) return 0;
+    if (max > 0) out_leaves[0] = s->leaf;
+    return 1;
+}
+
+struct run { /* one fragment_run */
+    struct eval ev;
+    struct partial *p;
+    struct chain *chain;
+    const struct source *src;
+    struct stage leaf;
+    int64_t from_ms, to_ms;
+    struct labelset labels, out_labels; /* of the series; as they leave the chain */
+    size_t labels_cap;
+    struct samples samples;
+    bool may_repeat, drops;
+};
+
+static enum status run_labels(struct run *r, size_t index) {
+    uint32_t leaf = r->leaf.selector->leaf;
+    size_t n = r->src->ops->labels(r->src, leaf, index, r->labels.labels, r->labels_cap);
+    if (n > r->labels_cap) {
+        struct label *a = reallocarray(r->labels.labels, n, sizeof *a);
+        if (a != NULL) r->labels.labels = a;
+        struct label *b = reallocarray(r->out_labels.labels, n, sizeof *b);
+        if (b != NULL) r->out_labels.labels = b;
+        if (a == NULL || b == NULL) return eval_nomem(&r->ev);
+        r->labels_cap = n;
+        n = r->src->ops->labels(r->src, leaf, index, r->labels.labels, r->labels_cap);
+    }
+    r->labels.count = r->out_labels.count = n;
+    if (n > 0) memcpy(r->out_labels.labels, r->labels.labels, n * sizeof *r->labels.labels);
+    if (r->drops) labelset_drop_metadata(&r->out_labels);
+    return OK;
+}
+
+/* Dropping names may give two series the same labels. */
+static enum status run_repeats(struct run *r) {
+    if (!r->drops || r->p->kind != FRAGMENT_PARTIAL) return OK;
+    if (r->may_repeat) {
+        enum status st = id_set_add(&r->p->ids, labelset_id(&r->out_labels), &r->p->duplicate);
+        return st == OK ? OK : eval_nomem(&r->ev);
+    }
+    if (r->labels.count - r->out_labels.count > 1)
+        r->p->agg.order_free = false; /* __type__, __unit__ */
+    return OK;
+}
+
+static enum status run_column(struct run *r, const struct column *col) {
+    struct partial *p = r->p;
+    size_t points = column_points(col, p->grid.steps);
+    if (points == 0) return OK;
+    bool drop_name = r->chain->changes_labels && !r->drops;
+    TRY(run_repeats(r));
+    if (p->kind == FRAGMENT_PARTIAL) {
+        uint32_t groups = p->agg.groups.count;
+        TRY(agg_fold(&r->ev, &p->agg, &r->out_labels, drop_name, col));
+        return eval_hold(&r->ev, (uint64_t)(p->agg.groups.count - groups) * p->grid.steps);
+    }
+    if (col->histograms != NULL) return eval_unsupported(&r->ev, "vectors between nodes");
+    TRY(eval_hold(&r->ev, points));
+    struct series *s = vectors_add(p->vec, &r->out_labels, 0);
+    if (s == NULL) return eval_nomem(&r->ev);
+    s->drop_name = drop_name;
+    memcpy(s->col.values, col->values, p->grid.steps * sizeof *col->values);
+    memcpy(s->col.kinds, col->kinds, p->grid.steps);
+    return OK;
+}
+
+static enum status run_series(struct run *r, size_t index) {
+    TRY(eval_poll(&r->ev));
+    TRY(run_labels(r, index));
+    samples_clear(&r->samples);
+    uint32_t leaf = r->leaf.selector->leaf;
+    TRY(r->src->ops->read(r->src, leaf, index, r->from_ms, r->to_ms, &r->samples, r->ev.err));
+    uint64_t held = r->samples.count;
+    if (held == 0) return OK;
+    TRY(eval_hold(&r->ev, held));
+    if (r->p->kind == FRAGMENT_SAMPLES) {
+        TRY(fragment_samples(&r->ev, r->p, &r->leaf, &r->samples, &r->labels));
+    } else {
+        struct column *col;
+        TRY(chain_run(r->chain, &r->samples, &r->labels, &col));
+        TRY(run_column(r, col));
+    }
+    eval_release(&r->ev, held);
+    return OK;
+}
+
+static enum status run_prepare(struct run *r, const struct fragment *f) {
+    const struct query *q = r->ev.q;
+    const struct expr *e = fragment_chain(q, f);
+    TRY(partial_new(&r->ev, f, &r->p));
+    r->ev.notes = &r->p->notes;
+    if (f->kind == FRAGMENT_SAMPLES) {
+        const struct expr *m = node_unwrap(e);
+        r->leaf =
+            (struct stage){.kind = STAGE_WINDOW, .matrix = m, .fn = FN_COUNT, .out = r->p->grid};
+        r->leaf.selector = &node_unwrap(m->children[0])->u.selector;
+    } else {
+        TRY(chain_new(&r->ev, e, &r->p->grid, &r->chain));
+        r->leaf = r->chain->stages[0];
+        r->drops = r->chain->changes_labels && !eval_delayed_names(&r->ev);
+        r->may_repeat = chain_may_repeat(e, eval_delayed_names(&r->ev));
+    }
+    stage_range(&r->leaf, query_params(q)->lookback_ms, &r->from_ms, &r->to_ms);
+    return OK;
+}
+
+static enum status run_all(struct run *r, const struct fragment *f) {
+    TRY(run_prepare(r, f));
+    if (r->leaf.out.steps == 0 || r->p->grid.steps == 0) return OK;
+    size_t count = r->src->ops->series_count(r->src, r->leaf.selector->leaf);
+    for (size_t i = 0; i < count; i++)
+        TRY(run_series(r, i));
+    return eval_poll(&r->ev);
+}
+
+enum status fragment_run(const struct query *q, const struct fragment *f, const struct source *src,
+                         struct query_control *control, struct partial **out, struct err *err) {
+    struct run r = {.src = src};
+    TRY(eval_of_fragment(q, f, &r.ev, err));
+    r.ev.control = control;
+    enum status st = run_all(&r, f);
+    chain_free(r.chain);
+    free(r.labels.labels);
+    free(r.out_labels.labels);
+    samples_fini(&r.samples);
+    eval_fini(&r.ev);
+    if (st != OK) {
+        partial_free(r.p);
+        return st;
+    }
+    r.p->read = r.ev.read;
+    r.p->peak = r.ev.peak;
+    *out = r.p;
+    return OK;
+}

@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Leaves (samples to a column of steps) and the stages that map a column to a column. */
+#include "query/engine/internal.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+void stage_run_fini(struct stage_run *r) {
+    samples_fini(&r->samples);
+    free(r->windows.lo);
+    free(r->windows.hi);
+    free(r->scratch);
+}
+
+static const struct time_shift *stage_shift(const struct stage *s) {
+    if (s->kind == STAGE_WINDOW && s->matrix->kind == EXPR_SUBQUERY)
+        return &s->matrix->u.range.shift;
+    return &s->selector->shift;
+}
+
+int64_t stage_ref(const struct stage *s, size_t k) {
+    const struct time_shift *shift = stage_shift(s);
+    int64_t t = shift->at != AT_NONE ? shift->at_ms : grid_time(&s->out, k);
+    return t - shift->offset_ms;
+}
+
+int64_t stage_window_ms(const struct stage *s) {
+    return s->matrix->u.range.range_ms;
+}
+
+static enum range_modifier stage_modifier(const struct stage *s) {
+    return s->selector == NULL ? RANGE_PLAIN : s->selector->modifier;
+}
+
+void stage_range(const struct stage *leaf, int64_t lookback_ms, int64_t *out_from_ms,
+                 int64_t *out_to_ms) {
+    int64_t first = stage_ref(leaf, 0),
+            last = stage_ref(leaf, leaf->out.steps == 0 ? 0 : leaf->out.steps - 1);
+    enum range_modifier m = stage_modifier(leaf);
+    int64_t before = leaf->kind == STAGE_WINDOW ? stage_window_ms(leaf) : 0;
+    if (leaf->kind != STAGE_WINDOW || m != RANGE_PLAIN) before += lookback_ms;
+    *out_from_ms = first - before;
+    *out_to_ms = last + (m == RANGE_SMOOTHED ? lookback_ms : 0);
+}
+
+struct sv stage_metric_name(const struct stage_run *r) {
+    return r->name_dropped ? SV("") : labelset_get(r->labels, SV("__name__"));
+}
+
+const struct expr *stage_note_at(const struct stage_run *r) {
+    const struct expr *first = r->stage->expr->children[0];
+    return node_unwrap(first)->kind == EXPR_SUBQUERY ? NULL : first;
+}
+
+static enum status column_histogram(struct stage_run *r, struct column *out, size_t k,
+                                    struct histogram *h) {
+    if (out->histograms == NULL) {
+        out->histograms = calloc(r->stage->out.steps + 1, sizeof(struct histogram *));
+        if (out->histograms == NULL) return eval_nomem(r->ev);
+    }
+    out->kinds[k] = POINT_HISTOGRAM;
+    out->histograms[k] = h;
+    return OK;
+}
+
+/* The newest sample with ref - lookback < t <= ref; a stale marker hides the series. */
+static enum status read_instant(struct stage_run *r, const struct samples *in, struct column *out) {
+    const struct stage *s = r->stage;
+    int64_t lookback = query_params(r->ev->q)->lookback_ms;
+    size_t next = 0; /* samples before it are <= ref */
+    for (size_t k = 0; k < s->out.steps; k++) {
+        int64_t ref = stage_ref(s, k);
+        while (next < in->count && in->times_ms[next] <= ref)
+            next++;
+        out->kinds[k] = POINT_NONE;
+        if (next == 0) continue;
+        size_t i = next - 1;
+        if (in->times_ms[i] <= ref - lookback) continue;
+        struct histogram *h = in->histograms == NULL ? NULL : in->histograms[i];
+        if (h == NULL && value_is_stale(in->values[i])) continue;
+        r->ev->read++;
+        if (s->kind == STAGE_SELECT && h != NULL) {
+            TRY(column_histogram(r, out, k, h));
+            continue;
+        }
+        if (s->fn == FN_START_TIMESTAMP) {
+            if ((query_params(r->ev->q)->features & FEATURE_START_TIMESTAMPS) == 0) continue;
+            out->values[k] = in->starts_ms == NULL ? 0 : (double)in->starts_ms[i] / 1000;
+        } else {
+            out->values[k] =
+                s->kind == STAGE_TIMESTAMP ? (double)in->times_ms[i] / 1000 : in->values[i];
+        }
+        out->kinds[k] = POINT_FLOAT;
+    }
+    return OK;
+}
+
+/* smoothed: between two neighbours the value is interpolated, after the last one it is carried on.
+ */
+static enum status read_smoothed(struct stage_run *r, const struct samples *in,
+                                 struct column *out) {
+    const struct stage *s = r->stage;
+    int64_t lookback = query_params(r->ev->q)->lookback_ms;
+    const int64_t *t = in->times_ms;
+    for (size_t k = 0; k < s->out.steps; k++) {
+        int64_t ref = stage_ref(s, k);
+        size_t lo = 0, hi = in->count;
+        while (lo < hi) { /* first sample at or after ref */
+            size_t mid = lo + (hi - lo) / 2;
+            if (t[mid] < ref)
+                lo = mid + 1;
+            else
+                hi = mid;
+        }
+        bool next = lo < in->count && t[lo] <= ref + lookback,
+             prev = lo > 0 && t[lo - 1] > ref - lookback;
+        out->kinds[k] = POINT_FLOAT;
+        if (next && t[lo] == ref) {
+            out->values[k] = in->values[lo];
+        } else if (next && prev) {
+            double y1 = in->values[lo - 1], y2 = in->values[lo];
+            out->values[k] =
+                y1 + (y2 - y1) * (double)(ref - t[lo - 1]) / (double)(t[lo] - t[lo - 1]);
+        } else if (prev) {
+            out->values[k] = in->values[lo - 1];
+        } else {
+            out->kinds[k] = POINT_NONE;
+        }
+    }
+    return OK;
+}
+
+/* Copies what a range function sees: no stale markers; histograms only where the function counts
+ * samples. */
+static enum status window_input(struct stage_run *r, const struct samples *in) {
+    enum function_id fn = r->stage->fn;
+    bool counts =
+        fn == FN_COUNT_OVER_TIME || fn == FN_PRESENT_OVER_TIME || fn == FN_ABSENT_OVER_TIME;
+    struct samples *to = &r->samples;
+    samples_clear(to);
+    if (in->starts_ms != NULL && to->starts_ms == NULL) {
+        samples_fini(to);
+        to->starts_ms =
+            malloc(sizeof *to->starts_ms); /* makes samples_reserve() grow this column too */
+        if (to->starts_ms == NULL) return eval_nomem(r->ev);
+    }
+    if (samples_reserve(to, in->count) != OK) return eval_nomem(r->ev);
+    size_t n = 0;
+    for (size_t i = 0; i < in->count; i++) {
+        bool histogram = in->histograms != NULL && in->histograms[i] != NULL;
+        if (histogram && !counts) return eval_unsupported(r->ev, r->stage->expr->u.function->name);
+        if (!histogram && value_is_stale(in->values[i])) continue;
+        to->times_ms[n] = in->times_ms[i];
+        to->values[n] = histogram ? 0 : in->values[i];
+        if (to->starts_ms != NULL) to->starts_ms[n] = in->starts_ms == NULL ? 0 : in->starts_ms[i];
+        n++;
+    }
+    to->count = n;
+    return OK;
+}
+
+static enum status window_bounds(struct stage_run *r) {
+    struct stage *s = r->stage;
+    size_t steps = s->out.steps;
+    struct windows *w = &r->windows;
+    if (w->cap < steps) {
+        uint32_t *lo = reallocarray(w->lo, steps, sizeof *lo);
+        if (lo != NULL) w->lo = lo;
+        uint32_t *hi = lo == NULL ? NULL : reallocarray(w->hi, steps, sizeof *hi);
+        if (hi != NULL) w->hi = hi;
+        if (lo == NULL || hi == NULL) return eval_nomem(r->ev);
+        w->cap = steps;
+    }
+    int64_t lookback = query_params(r->ev->q)->lookback_ms, range = stage_window_ms(s);
+    enum range_modifier m = stage_modifier(s);
+    int64_t before = range + (m == RANGE_PLAIN ? 0 : lookback),
+            after = m == RANGE_SMOOTHED ? lookback : 0;
+    const int64_t *t = r->samples.times_ms;
+    size_t n = r->samples.count, lo = 0, hi = 0;
+    if (n > UINT32_MAX) return eval_nomem(r->ev);
+    bool leaf = s->matrix->kind == EXPR_MATRIX;
+    for (size_t k = 0; k < steps; k++) {
+        int64_t ref = stage_ref(s, k);
+        while (hi < n && t[hi] <= ref + after)
+            hi++;
+        while (lo < hi && t[lo] <= ref - before)
+            lo++;
+        w->lo[k] = (uint32_t)lo;
+        w->hi[k] = (uint32_t)hi;
+        if (leaf) r->ev->read += hi - lo;
+    }
+    return OK;
+}
+
+enum status window_needs(struct stage_run *r, size_t count) {
+    if (count <= r->scratch_cap) return OK;
+    double *grown = reallocarray(r->scratch, count, sizeof *grown);
+    if (grown == NULL) return eval_nomem(r->ev);
+    r->scratch = grown;
+    r->scratch_cap = count;
+    return OK;
+}
+
+static enum status window_stage(struct stage_run *r, const struct samples *in, struct column *out) {
+    TRY(window_input(r, in));
+    TRY(window_bounds(r));
+    memset(out->kinds, POINT_NONE, r->stage->out.steps);
+    if (r->samples.count == 0) return OK;
+    return window_function(r->stage->fn)(r, out);
+}
+
+enum status stage_read(struct stage_run *r, const struct samples *in, struct column *out) {
+    if (r->stage->kind == STAGE_WINDOW) return window_stage(r, in, out);
+    if (r->stage->kind != STAGE_SELECT || stage_modifier(r->stage) != RANGE_SMOOTHED)
+        return read_instant(r, in, out);
+    TRY(window_input(r, in));
+    return read_smoothed(r, &r->samples, out);
+}
+
+/* The column of a subquery as samples: its steps are the times. */
+static enum status subquery_stage(struct stage_run *r, const struct column *in,
+                                  struct column *out) {
+    const struct grid *g = &r->stage->in;
+    struct samples from = {0};
+    enum status st = samples_reserve(&from, g->steps);
+    for (size_t k = 0; st == OK && k < g->steps; k++) {
+        if (in->kinds[k] == POINT_NONE) continue;
+        if (in->kinds[k] == POINT_HISTOGRAM) {
+            st = eval_unsupported(r->ev, r->stage->expr->u.function->name);
+            break;
+        }
+        from.times_ms[from.count] = grid_time(g, k);
+        from.values[from.count++] = in->values[k];
+    }
+    if (st == ERR_NOMEM) st = eval_nomem(r->ev);
+    if (st == OK) st = window_stage(r, &from, out);
+    samples_fini(&from);
+    return st;
+}
+
+static enum status scalar_op_stage(struct stage_run *r, const struct column *in,
+                                   struct column *out) {
+    const struct stage *s = r->stage;
+    enum binary_op op = s->expr->u.binary.op;
+    bool compares = binary_op_is_comparison(op), as_bool = s->expr->u.binary.return_bool;
+    if (op == OP_TRIM_UPPER || op == OP_TRIM_LOWER)
+        return eval_unsupported(r->ev, binary_op_text(op));
+    for (size_t k = 0; k < s->out.steps; k++) {
+        uint8_t kind = in->kinds[k];
+        if (kind == POINT_HISTOGRAM) return eval_unsupported(r->ev, binary_op_text(op));
+        if (kind == POINT_FLOAT) {
+            double v = in->values[k], x = s->args[0][k];
+            double a = s->swapped ? x : v, b = s->swapped ? v : x;
+            if (!compares) {
+                out->values[k] = binary_float(op, a, b);
+            } else {
+                bool keep = binary_keeps(op, a, b);
+                out->values[k] = as_bool ? (keep ? 1 : 0) : v;
+                if (!keep && !as_bool) kind = POINT_NONE;
+            }
+        }
+        out->kinds[k] = kind;
+    }
+    return OK;
+}
+
+static enum status broadcast_stage(struct stage_run *r, const struct column *in,
+                                   struct column *out) {
+    size_t steps = r->stage->out.steps;
+    if (steps == 0) return OK;
+    if (in->kinds[0] == POINT_HISTOGRAM) return eval_unsupported(r->ev, "@");
+    double v = in->values[0];
+    memset(out->kinds, in->kinds[0], steps);
+    for (size_t k = 0; k < steps; k++)
+        out->values[k] = v;
+    return OK;
+}
+
+enum status stage_apply(struct stage_run *r, const struct column *in, struct column *out) {
+    size_t steps = r->stage->out.steps;
+    switch (r->stage->kind) {
+    case STAGE_WINDOW: return subquery_stage(r, in, out);
+    case STAGE_MAP: return map_stage(r, in, out);
+    case STAGE_SCALAR_OP: return scalar_op_stage(r, in, out);
+    case STAGE_BROADCAST: return broadcast_stage(r, in, out);
+    case STAGE_NEGATE:
+        for (size_t k = 0; k < steps; k++) {
+            if (in->kinds[k] == POINT_HISTOGRAM) return eval_unsupported(r->ev, "unary minus");
+            out->values[k] = -in->values[k];
+            out->kinds[k] = in->kinds[k];
+        }
+        return OK;
+    case STAGE_NATIVE:
+        for (size_t k = 0; k < steps; k++) {
+            if (in->kinds[k] == POINT_HISTOGRAM && r->stage->fn != FN_START_TIMESTAMP)
+                return eval_unsupported(r->ev, r->stage->expr->u.function->name);
+            out->kinds[k] = POINT_NONE;
+        }
+        return OK;
+    case STAGE_SELECT:
+    case STAGE_TIMESTAMP: break;
+    }
+    assert(!"a leaf has no input column");
+    return ERR_EXEC;
+}

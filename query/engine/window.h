@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* query/engine/window.h: range functions. Each computes all steps of one series: r->samples are its
+ * float samples, r->windows the samples of each step; out->kinds is all absent on entry. */
+#pragma once
+
+#include <stdio.h>
+
+#include "query/engine/internal.h"
+
+enum status window_rate(struct stage_run *r, struct column *out) MUST_USE;
+enum status window_instant(struct stage_run *r, struct column *out) MUST_USE;
+enum status window_changes(struct stage_run *r, struct column *out) MUST_USE;
+void window_extended_rate(struct stage_run *r, struct column *out);
+enum status window_sum(struct stage_run *r, struct column *out) MUST_USE;
+enum status window_extreme(struct stage_run *r, struct column *out) MUST_USE;
+enum status window_edge(struct stage_run *r, struct column *out) MUST_USE;
+enum status window_count(struct stage_run *r, struct column *out) MUST_USE;
+enum status window_variance(struct stage_run *r, struct column *out) MUST_USE;
+enum status window_quantile(struct stage_run *r, struct column *out) MUST_USE;
+enum status window_regression(struct stage_run *r, struct column *out) MUST_USE;
+enum status window_smoothing(struct stage_run *r, struct column *out) MUST_USE;

@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "storage/log.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "node/base/log.h"
+#include "storage/log_internal.h"
+
+enum { FRAME_BYTES_KEPT_MAX = 4 << 20, DIR_BYTES_MAX = LOG_PATH_MAX - 32 };
+
+static const double fsync_bounds[] = {0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05,
+                                      0.1,    0.2,   0.5,   1,     2,    5,    10};
+static const struct metric_def log_metrics[] = {
+    {"prometheus_tsdb_wal_fsync_duration_seconds", "Duration of write log fsync.", METRIC_HISTOGRAM,
+     fsync_bounds, ARRAY_LEN(fsync_bounds)},
+    {"prometheus_tsdb_wal_storage_size_bytes", "Size of the write log directory.", METRIC_GAUGE,
+     NULL, 0},
+    {"prometheus_tsdb_wal_writes_failed_total", "Total number of write log writes that failed.",
+     METRIC_COUNTER, NULL, 0},
+    {"prometheus_tsdb_wal_corruptions_total", "Total number of write log corruptions.",
+     METRIC_COUNTER, NULL, 0},
+    {"cairn_log_frames_total", "Frames (group commits) written to the log.", METRIC_COUNTER, NULL,
+     0},
+    {"cairn_log_appends_total", "Appends that came to the log.", METRIC_COUNTER, NULL, 0},
+    {"cairn_log_written_bytes_total", "Bytes of frames written to the log.", METRIC_COUNTER, NULL,
+     0},
+};
+
+static void log_on_append(struct core *here, struct msg *m);
+static void log_on_step(struct core *here, struct msg *m);
+static void log_on_sync_timer(struct timer *t);
+static void log_on_done(struct core *here, struct msg *m);
+
+static void log_metrics_init(struct log *log) {
+    log->metrics.fsync_seconds = metric_get(&log_metrics[0], NULL);
+    log->metrics.size_bytes = metric_get(&log_metrics[1], NULL);
+    log->metrics.writes_failed = metric_get(&log_metrics[2], NULL);
+    log->metrics.corruptions = metric_get(&log_metrics[3], NULL);
+    log->metrics.frames = metric_get(&log_metrics[4], NULL);
+    log->metrics.appends = metric_get(&log_metrics[5], NULL);
+    log->metrics.written_bytes = metric_get(&log_metrics[6], NULL);
+}
+
+enum status log_open(struct runtime *rt, const struct log_options *options, log_apply apply,
+                     void *ctx, struct log **out, bool *out_damaged, struct err *err) {
+    assert(options->file_bytes_max > 0 && options->frame_bytes_max > 0);
+    assert(options->frame_bytes_max <= UINT32_MAX);
+    assert(options->sync_every_frame || options->sync_interval_ms > 0);
+    if (strlen(options->dir) > DIR_BYTES_MAX) {
+        return err_set(err, ERR_LIMIT, 0, "log: the directory's name is longer than %d bytes",
+                       DIR_BYTES_MAX);
+    }
+    struct err unwanted;
+    if (err == NULL) err = &unwanted;
+    struct log *log = calloc(1, sizeof *log);
+    if (log == NULL) return err_set(err, ERR_NOMEM, 0, "log: not enough memory");
+    log->rt = rt;
+    log->options = *options;
+    log->dir = strdup(options->dir);
+    log->options.dir = log->dir;
+    log->step.run = log_on_step;
+    atomic_init(&log->failed, false);
+    log_metrics_init(log);
+    timer_init(&log->sync_timer, rt->log_core, log_on_sync_timer);
+    enum status status = log->dir == NULL ? err_set(err, ERR_NOMEM, 0, "not enough memory") : OK;
+    if (status == OK) status = log_recover(log, apply, ctx, out_damaged, err);
+    if (status != OK) {
+        log_free(log);
+        return err_prefix(err, "log");
+    }
+    metric_set(log->metrics.size_bytes, (double)log->total_bytes);
+    *out = log;
+    return OK;
+}
+
+void log_free(struct log *log) {
+    if (log == NULL) return;
+    file_close(log->file);
+    buf_fini(&log->frame);
+    free(log->dir);
+    free(log);
+}
+
+bool log_failure(const struct log *log, struct err *out) {
+    if (!atomic_load_explicit(&log->failed, memory_order_acquire)) return false;
+    if (out != NULL) *out = log->failure;
+    return true;
+}
+
+static void queue_push(struct log_queue *q, struct log_append *req) {
+    req->next = NULL;
+    if (q->head == NULL)
+        q->head = req;
+    else
+        q->tail->next = req;
+    q->tail = req;
+}
+
+static struct log_append *queue_pop(struct log_queue *q) {
+    struct log_append *req = q->head;
+    if (req != NULL) q->head = req->next;
+    return req;
+}
+
+/* -- on a data core */
+
+void log_append(struct log *log, struct core *from, struct log_append *req) {
+    assert(core_is_current(from));
+    assert(req->entries.len > 0 && !req->entries.failed && req->done != NULL);
+    req->log = log;
+    req->home = from;
+    req->taken_bytes = 0;
+    req->failure = NULL;
+    req->msg.run = log_on_append;
+    core_post(log->rt->log_core, &req->msg);
+}
+
+static void log_on_done(struct core *here, struct msg *m) {
+    struct log_append *req = container_of(m, struct log_append, msg);
+    buf_clear(&req->entries);
+    const struct err *failure = req->failure;
+    req->done(here, req, failure == NULL ? OK : failure->code, failure);
+}
+
+/* -- on the log core */
+
+static void log_reply(struct log_append *req, const struct err *failure) {
+    req->failure = failure;
+    req->msg.run = log_on_done;
+    core_post(req->home, &req->msg);
+}
+
+static void log_reply_group(struct log *log) {
+    for (struct log_append *req; (req = queue_pop(&log->group)) != NULL;)
+        log_reply(req, NULL);
+}
+
+static void log_go(struct log *log, enum log_state state) {
+    assert(log->state != LOG_FAILED);
+    log->state = state;
+    if (state == LOG_FLUSH || state == LOG_SYNC) core_post(log->rt->log_core, &log->step);
+}
+
+/* The kernel may have dropped what it could not write, and a later sync would not say so again: so
+ * the log is closed and nothing that was not acknowledged ever is. */
+static void log_fail(struct log *log, const struct err *err) {
+    log->failure = *err;
+    err_prefix(&log->failure, "log: closed for writing until the next start");
+    log->state = LOG_FAILED;
+    atomic_store_explicit(&log->failed, true, memory_order_release);
+    log_errorf("the log cannot be written; nothing is taken any more", "err", "%s",
+               log->failure.msg);
+    metric_add(log->metrics.writes_failed, 1);
+    if (timer_is_armed(&log->sync_timer)) timer_stop(&log->sync_timer);
+    file_close(log->file);
+    log->file = NULL;
+    for (struct log_append *req; (req = queue_pop(&log->group)) != NULL;)
+        log_reply(req, &log->failure);
+    for (struct log_append *req; (req = queue_pop(&log->pending)) != NULL;)
+        log_reply(req, &log->failure);
+}
+
+static void log_on_append(struct core *here, struct msg *m) {
+    struct log_append *req = container_of(m, struct log_append, msg);
+    struct log *log = req->log;
+    assert(here == log->rt->log_core);
+    metric_add(log->metrics.appends, 1);
+    if (log->state == LOG_FAILED) {
+        log_reply(req, &log->failure);
+        return;
+    }
+    queue_push(&log->pending, req);
+    if (log->state == LOG_IDLE) log_go(log, LOG_FLUSH);
+}
+
+/* How many bytes of whole entries fit into room, at least one entry when the frame is empty. */
+static size_t entries_prefix(struct sv entries, size_t room, bool frame_empty) {
+    size_t taken = 0;
+    struct sv rest = entries;
+    while (rest.len > 0) {
+        struct entry e;
+        struct err err;
+        enum status status = entry_next(&rest, &e, &err);
+        assert(status == OK); /* the caller's promise: whole entries */
+        size_t end = entries.len - rest.len;
+        if (end > room && !(frame_empty && taken == 0)) break;
+        taken = end;
+    }
+    return taken;
+}
+
+/* Moves pending entries into one frame; requests that are wholly in it to the group. */
+static enum status log_build_frame(struct log *log, struct err *err) {
+    struct buf *frame = &log->frame;
+    buf_clear(frame);
+    char *header = buf_extend(frame, LOG_FRAME_HEADER_BYTES);
+    if (header == NULL) return err_set(err, ERR_NOMEM, 0, "not enough memory for a frame");
+    const size_t payload_max = (size_t)log->options.frame_bytes_max;
+    for (struct log_append *req; (req = log->pending.head) != NULL;) {
+        size_t room = payload_max - MIN(payload_max, frame->len - LOG_FRAME_HEADER_BYTES);
+        bool frame_empty = frame->len == LOG_FRAME_HEADER_BYTES;
+        struct sv entries = sv_skip(buf_sv(&req->entries), req->taken_bytes);
+        size_t take = entries.len <= room ? entries.len : 0;
+        if (take == 0 && frame_empty) take = entries_prefix(entries, room, frame_empty);
+        if (take > UINT32_MAX) return err_set(err, ERR_LIMIT, 0, "an entry of %zu bytes", take);
+        if (take == 0) break;
+        buf_put(frame, entries.ptr, take);
+        if (frame->failed) return err_set(err, ERR_NOMEM, 0, "not enough memory for a frame");
+        req->taken_bytes += take;
+        if (take < entries.len) break;
+        queue_push(&log->group, queue_pop(&log->pending));
+    }
+    log_frame_seal(frame, log->frame_number);
+    return OK;
+}
+
+static enum status log_sync(struct log *log, struct err *err) {
+    uint64_t start_ns = core_mono_ns(log->rt->log_core);
+    TRY(file_sync(log->file, err));
+    log->dirty = false;
+    metric_observe(log->metrics.fsync_seconds,
+                   (double)(core_mono_ns(log->rt->log_core) - start_ns) / 1e9);
+    return OK;
+}
+
+static enum status log_rotate(struct log *log, struct err *err) {
+    if (log->dirty) TRY(log_sync(log, err));
+    return log_file_start(log, log->frame_number, SV(""), err);
+}
+
+static enum status log_write_frame(struct log *log, struct err *err) {
+    if (log->file_bytes > log->options.file_bytes_max) TRY(log_rotate(log, err));
+    TRY(log_build_frame(log, err));
+    TRY(file_pwrite(log->file, log->frame.ptr, log->frame.len, log->file_bytes, err));
+    log->file_bytes += log->frame.len;
+    log->total_bytes += log->frame.len;
+    log->frame_number++;
+    metric_add(log->metrics.frames, 1);
+    metric_add(log->metrics.written_bytes, (double)log->frame.len);
+    metric_set(log->metrics.size_bytes, (double)log->total_bytes);
+    if (log->frame.cap > FRAME_BYTES_KEPT_MAX) buf_fini(&log->frame);
+    return OK;
+}
+
+/* After a frame: on with what came meanwhile, else wait for it. */
+static void log_next(struct log *log) {
+    log_reply_group(log);
+    log_go(log, log->pending.head != NULL ? LOG_FLUSH : LOG_IDLE);
+}
+
+static void log_flush_step(struct log *log) {
+    struct err err;
+    if (log_write_frame(log, &err) != OK) {
+        log_fail(log, &err);
+        return;
+    }
+#ifdef PLANT_ACK_BEFORE_SYNC
+    log_reply_group(log);
+#endif
+    if (log->options.sync_every_frame) {
+        log_go(log, LOG_SYNC);
+        return;
+    }
+    log->dirty = true;
+    if (!timer_is_armed(&log->sync_timer))
+        timer_start(&log->sync_timer, log->options.sync_interval_ms);
+    log_next(log);
+}
+
+static void log_sync_step(struct log *log) {
+    struct err err;
+    if (log_sync(log, &err) != OK)
+        log_fail(log, &err);
+    else
+        log_next(log);
+}
+
+static void log_on_step(struct core *here, struct msg *m) {
+    struct log *log = container_of(m, struct log, step);
+    assert(here == log->rt->log_core);
+    switch (log->state) {
+    case LOG_FLUSH: log_flush_step(log); break;
+    case LOG_SYNC: log_sync_step(log); break;
+    case LOG_IDLE: assert(!"a step while idle"); break;
+    case LOG_FAILED: break; /* the timer's sync failed while FLUSH was posted */
+    }
+}
+
+static void log_on_sync_timer(struct timer *t) {
+    struct log *log = container_of(t, struct log, sync_timer);
+    struct err err;
+    if (log->state == LOG_FAILED || !log->dirty) return;
+    if (log_sync(log, &err) != OK) log_fail(log, &err);
+}
+
+enum status log_stop(struct log *log, struct err *err) {
+    assert(core_is_current(log->rt->log_core));
+    if (timer_is_armed(&log->sync_timer)) timer_stop(&log->sync_timer);
+    if (log_failure(log, err)) return log->failure.code;
+    assert(log->state == LOG_IDLE);
+    if (!log->dirty) return OK;
+    struct err cause;
+    if (log_sync(log, &cause) == OK) return OK;
+    log_fail(log, &cause);
+    if (err != NULL) *err = log->failure;
+    return log->failure.code;
+}

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* storage/log_internal.h: what log.c, log_file.c and log_recover.c share. Only these include it. */
+#pragma once
+
+#include <stdatomic.h>
+
+#include "node/base/metrics.h"
+#include "storage/log.h"
+
+enum {
+    LOG_HEADER_BYTES = 32,
+    LOG_FRAME_HEADER_BYTES = 24,
+    LOG_FORMAT_VERSION = 1,
+    LOG_FRAME_MAGIC = 0x4d415246, /* "FRAM" */
+    LOG_PATH_MAX = 4096,
+    LOG_NAME_LEN = 20, /* log-%016x */
+};
+#define LOG_FILE_MAGIC "CAIRNLOG"
+
+enum log_file_flags { LOG_FILE_LAZY = 1 };
+
+/* The log core's state; before the loops run, that of the thread in log_open.
+ *
+ *   IDLE -> FLUSH -> SYNC -> IDLE or FLUSH; any -> FAILED, for good
+ * FLUSH and SYNC are messages of the log core to itself: what has come into its mailbox before
+ * FLUSH runs is in the group, and a crash may strike between the two. */
+enum log_state { LOG_IDLE, LOG_FLUSH, LOG_SYNC, LOG_FAILED };
+
+struct log_queue {
+    struct log_append *head, *tail;
+};
+
+struct log {
+    struct runtime *rt;
+    struct log_options options;
+    char *dir; /* owned; options.dir points to it */
+    enum log_state state;
+    struct msg step; /* posted while FLUSH or SYNC */
+    struct timer sync_timer;
+    bool dirty; /* sync_every_frame off: written and not synced */
+
+    struct file *file;
+    uint64_t file_bytes;   /* where the next frame goes */
+    uint64_t total_bytes;  /* of all files */
+    uint64_t frame_number; /* of the next frame */
+
+    struct log_queue pending; /* not or not wholly in a frame */
+    struct log_queue group;   /* wholly in frames up to the current one */
+    struct buf frame;
+
+    struct err failure; /* set once, before failed */
+    /* Written by the log core with release order after `failure`, read by any thread with acquire:
+     * who sees true sees the text. */
+    atomic_bool failed;
+    struct {
+        struct metric *fsync_seconds, *size_bytes, *writes_failed, *corruptions, *frames, *appends,
+            *written_bytes;
+    } metrics;
+};
+
+/* -- log_file.c */
+struct log_file_header {
+    uint32_t flags;
+    uint64_t first_frame;
+};
+void log_file_path(const struct log *log, uint64_t first_frame, char out[LOG_PATH_MAX]);
+bool log_file_name_parse(const char *name, uint64_t *out_first_frame);
+void log_file_header_put(const struct log_file_header *h, uint8_t out[LOG_HEADER_BYTES]);
+/* ERR_CORRUPT, or ERR_UNSUPPORTED for a newer format. */
+MUST_USE enum status log_file_header_get(const uint8_t bytes[LOG_HEADER_BYTES],
+                                         struct log_file_header *out, struct err *err);
+/* First frames of the files there are, ascending; *out is heap memory. No directory: made. */
+MUST_USE enum status log_file_list(struct log *log, uint64_t **out, size_t *out_count,
+                                   struct err *err);
+/* Starts the file of that first frame: durable when it returns. frame: its first, sealed, or empty.
+ * Leaves log->file alone on failure, else closes it. */
+MUST_USE enum status log_file_start(struct log *log, uint64_t first_frame, struct sv frame,
+                                    struct err *err);
+
+/* Frame header in front of the payload, which is frame->ptr + LOG_FRAME_HEADER_BYTES. */
+void log_frame_seal(struct buf *frame, uint64_t number);
+/* The frame at p (len bytes are there) is whole, and good. */
+bool log_frame_is_good(const uint8_t *p, uint64_t len);
+
+/* -- log_recover.c */
+MUST_USE enum status log_recover(struct log *log, log_apply apply, void *ctx, bool *out_damaged,
+                                 struct err *err);

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Recovery of the log: one pass over all files through a window of memory.
+ *
+ *   for each file, ascending: header -> frames in order of their numbers -> end
+ *   A file ends ahead of the frame with which the next one begins; what is behind that is no
+ * matter. bad bytes ahead of it: the next good frame behind them that can belong here is looked
+ * for, byte by byte one is found       damage: named, and reading goes on there none, last file the
+ * torn last frame: left out none, other file   damage: the next file was started after this one's
+ * last sync The last file, if its frames are synced at intervals, ends at the first bad byte,
+ * whatever follows: its writer promised no more. */
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "node/base/bytes.h"
+#include "node/base/log.h"
+#include "storage/log_internal.h"
+
+enum { WINDOW_BYTES = 1 << 20, DAMAGE_LINES_MAX = 20 };
+
+struct log_window {
+    struct file *file;
+    uint64_t file_bytes;
+    uint8_t *ptr; /* bytes [start, start + len) of the file */
+    size_t len, cap;
+    uint64_t start;
+};
+
+struct log_scan {
+    struct log *log;
+    log_apply apply;
+    void *ctx;
+    struct log_window window;
+    uint64_t first_frame; /* of the file at hand, by its name */
+    uint64_t end_frame;   /* the one with which the next file begins; UINT64_MAX: it is the last */
+    uint64_t flags;
+    uint64_t expected; /* number of the next frame */
+    bool header_bad;
+    uint64_t last_offset, last_len; /* of the last good frame in the file at hand; 0: it has none */
+    unsigned damages;
+    struct err first_damage;
+};
+
+/* Gives len bytes at the offset, which are in the file. */
+static enum status window_need(struct log_window *w, uint64_t offset, size_t len,
+                               const uint8_t **out, struct err *err) {
+    assert(len <= w->file_bytes && offset <= w->file_bytes - len);
+    if (offset < w->start || offset + len > w->start + w->len) {
+        size_t want = (size_t)MIN(MAX((uint64_t)len, WINDOW_BYTES), w->file_bytes - offset);
+        if (want > w->cap) {
+            uint8_t *p = realloc(w->ptr, want);
+            if (p == NULL) return err_set(err, ERR_NOMEM, 0, "not enough memory to read a frame");
+            w->ptr = p;
+            w->cap = want;
+        }
+        size_t got = 0;
+        w->len = 0;
+        TRY(file_pread(w->file, w->ptr, want, offset, &got, err));
+        if (got != want)
+            return err_set(err, ERR_IO, 0, "the file became shorter while it was read");
+        w->start = offset;
+        w->len = want;
+    }
+    *out = w->ptr + (offset - w->start);
+    return OK;
+}
+
+/* Frames from `from` on and before `to` are gone. */
+static void scan_damage(struct log_scan *s, uint64_t offset, const char *what, uint64_t from,
+                        uint64_t to) {
+    struct err damage;
+    char frames[80] = "";
+    if (to == from + 1)
+        snprintf(frames, sizeof frames, "; frame %" PRIu64 " is lost", from);
+    else if (from < to)
+        snprintf(frames, sizeof frames, "; frames %" PRIu64 " to %" PRIu64 " are lost", from,
+                 to - 1);
+    err_set(&damage, ERR_CORRUPT, 0, "log: %s/log-%016" PRIx64 ": offset %" PRIu64 ": %s%s",
+            s->log->dir, s->first_frame, offset, what, frames);
+    if (s->damages == 0) s->first_damage = damage;
+    if (s->damages < DAMAGE_LINES_MAX) log_errorf("the log is damaged", "err", "%s", damage.msg);
+    s->damages++;
+    metric_add(s->log->metrics.corruptions, 1);
+}
+
+/* Sets *out_len to the length of the good frame at the offset, 0 when there is none. */
+static enum status frame_at(struct log_scan *s, uint64_t offset, uint64_t *out_len,
+                            uint64_t *out_number, struct err *err) {
+    struct log_window *w = &s->window;
+    uint64_t left = w->file_bytes - offset;
+    const uint8_t *p;
+    *out_len = 0;
+    if (left <= LOG_FRAME_HEADER_BYTES) return OK;
+    TRY(window_need(w, offset, LOG_FRAME_HEADER_BYTES, &p, err));
+    if (get_u32le(p) != LOG_FRAME_MAGIC) return OK;
+    uint64_t number = get_u64le(p + 8);
+    /* Numbers have no gaps and every frame has bytes: a frame that is further ahead than bytes
+     * could have been lost is none. This also keeps the search from computing checksums at chance
+     * hits. */
+    if (number < s->expected || number >= s->end_frame || number - s->expected > offset) return OK;
+    uint64_t len = LOG_FRAME_HEADER_BYTES + (uint64_t)get_u32le(p + 4);
+    if (len > left) return OK;
+    TRY(window_need(w, offset, (size_t)len, &p, err));
+    if (!log_frame_is_good(p, len)) return OK;
+    *out_len = len;
+    *out_number = number;
+    return OK;
+}
+
+static enum status frame_apply(struct log_scan *s, uint64_t offset, uint64_t len, struct err *err) {
+    const uint8_t *p;
+    TRY(window_need(&s->window, offset, (size_t)len, &p, err));
+    struct sv payload = sv_make(p + LOG_FRAME_HEADER_BYTES, (size_t)len - LOG_FRAME_HEADER_BYTES);
+    struct sv rest = payload;
+    while (rest.len > 0) {
+        uint64_t at = offset + LOG_FRAME_HEADER_BYTES + (payload.len - rest.len);
+        struct entry e;
+        enum status status = entry_next(&rest, &e, err);
+        if (status == OK) status = s->apply(s->ctx, &e, err);
+        if (status != OK) return err_prefix(err, "offset %" PRIu64, at);
+    }
+    return OK;
+}
+
+/* The first good frame from the offset on that can belong here; *out_offset is the file's end when
+ * there is none. */
+static enum status frame_search(struct log_scan *s, uint64_t offset, uint64_t *out_offset,
+                                uint64_t *out_number, struct err *err) {
+    struct log_window *w = &s->window;
+    while (w->file_bytes - offset > LOG_FRAME_HEADER_BYTES) {
+        size_t len = (size_t)MIN(w->file_bytes - offset, WINDOW_BYTES);
+        const uint8_t *p, *hit;
+        TRY(window_need(w, offset, len, &p, err));
+        static const uint8_t magic[4] = {'F', 'R', 'A', 'M'};
+        hit = memmem(p, len, magic, sizeof magic);
+        if (hit == NULL) {
+            offset += len - (sizeof magic - 1); /* the magic may lie across */
+            continue;
+        }
+        offset += (uint64_t)(hit - p);
+        uint64_t frame_len;
+        TRY(frame_at(s, offset, &frame_len, out_number, err));
+        if (frame_len > 0) {
+            *out_offset = offset;
+            return OK;
+        }
+        offset++;
+    }
+    *out_offset = w->file_bytes;
+    return OK;
+}
+
+static enum status scan_frames(struct log_scan *s, struct err *err) {
+    const uint64_t file_bytes = s->window.file_bytes;
+    const bool last = s->end_frame == UINT64_MAX;
+    uint64_t offset = MIN(LOG_HEADER_BYTES, file_bytes);
+    while (s->expected < s->end_frame && offset < file_bytes) {
+        uint64_t len, number = 0;
+        TRY(frame_at(s, offset, &len, &number, err));
+        if (len == 0 || number != s->expected) {
+            uint64_t next = file_bytes;
+            bool lazy_end = last && (s->flags & LOG_FILE_LAZY) != 0;
+            if (!lazy_end) TRY(frame_search(s, offset, &next, &number, err));
+            if (next == file_bytes && last) {
+                log_warn("the log has a torn end", "file", s->window.file->path);
+                return OK;
+            }
+            if (next == file_bytes) number = s->end_frame;
+            scan_damage(s, offset, "bad frame", s->expected, number);
+            offset = next;
+            s->expected = number;
+            continue;
+        }
+        TRY(frame_apply(s, offset, len, err));
+        s->last_offset = offset;
+        s->last_len = len;
+        offset += len;
+        s->expected++;
+    }
+    return OK;
+}
+
+static enum status scan_header(struct log_scan *s, struct err *err) {
+    struct log_window *w = &s->window;
+    s->flags = 0;
+    s->header_bad = true;
+    if (w->file_bytes < LOG_HEADER_BYTES) return OK;
+    const uint8_t *p;
+    struct log_file_header header;
+    TRY(window_need(w, 0, LOG_HEADER_BYTES, &p, err));
+    enum status status = log_file_header_get(p, &header, err);
+    if (status == ERR_UNSUPPORTED) return status;
+    s->header_bad = status != OK || header.first_frame != s->first_frame;
+    if (!s->header_bad) s->flags = header.flags;
+    return OK;
+}
+
+static enum status scan_file(struct log_scan *s, bool first, struct err *err) {
+    TRY(file_size(s->window.file, &s->window.file_bytes, err));
+    s->window.len = 0;
+    s->last_offset = s->last_len = 0;
+    if (!first && s->first_frame != s->expected) {
+        scan_damage(s, 0, "the file does not follow the one before it", s->expected,
+                    s->first_frame);
+    }
+    s->expected = s->first_frame;
+    TRY(scan_header(s, err));
+    if (s->header_bad) scan_damage(s, 0, "bad file header", 0, 0);
+    TRY(scan_frames(s, err));
+    /* A file gets its name after its header is durable, so something was lost. The hole that this
+     * leaves in the numbers tells of it at every start from now on. */
+    if (s->header_bad && s->last_len == 0) s->expected = MAX(s->expected, s->first_frame + 1);
+    s->log->total_bytes += s->window.file_bytes;
+    return OK;
+}
+
+/* The new file, with the last frame of the one at hand once more (see log.h). A last file without a
+ * frame is replaced: it was started after the frame before it had been synced. */
+static enum status log_continue(struct log_scan *s, struct err *err) {
+    struct log *log = s->log;
+    struct sv frame = SV("");
+    if (s->last_len > 0) {
+        const uint8_t *p;
+        TRY(window_need(&s->window, s->last_offset, (size_t)s->last_len, &p, err));
+        frame = sv_make(p, (size_t)s->last_len);
+    }
+    log->frame_number = s->expected;
+    uint64_t first = s->last_len > 0 ? s->expected - 1 : s->expected;
+    if (first == s->first_frame) log->total_bytes -= s->window.file_bytes;
+    return log_file_start(log, first, frame, err);
+}
+
+static enum status scan_open(struct log_scan *s, const uint64_t *firsts, size_t i, size_t count,
+                             struct err *err) {
+    struct log *log = s->log;
+    const bool last = i + 1 == count;
+    char path[LOG_PATH_MAX];
+    s->first_frame = firsts[i];
+    s->end_frame = last ? UINT64_MAX : firsts[i + 1];
+    log_file_path(log, firsts[i], path);
+    TRY(disk_open(log->rt->disk, path, DISK_READ, &s->window.file, err));
+    enum status status = scan_file(s, i == 0, err);
+    if (status != OK) err_prefix(err, "%s", path);
+    if (status == OK && last) status = log_continue(s, err);
+    file_close(s->window.file);
+    s->window.file = NULL;
+    return status;
+}
+
+enum status log_recover(struct log *log, log_apply apply, void *ctx, bool *out_damaged,
+                        struct err *err) {
+    struct log_scan s = {.log = log, .apply = apply, .ctx = ctx, .expected = 1};
+    uint64_t *firsts = NULL;
+    size_t count = 0;
+    TRY(log_file_list(log, &firsts, &count, err));
+    log->frame_number = 1;
+    enum status status = count == 0 ? log_file_start(log, 1, SV(""), err) : OK;
+    for (size_t i = 0; i < count && status == OK; i++)
+        status = scan_open(&s, firsts, i, count, err);
+    free(firsts);
+    free(s.window.ptr);
+    if (status != OK) return status;
+    *out_damaged = s.damages > 0;
+    if (s.damages > 0) *err = s.first_damage;
+    return OK;
+}

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The scheduler, the clock, the network and the faults, seen through a small application
+ * (pingpong.h). */
+#include <assert.h>
+#include <criterion/criterion.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "tests/sim/pingpong.h"
+
+static const struct sim_options all_faults = {
+    .fault_rate = {[SIM_FRAME_LOST] = 0.002,
+                   [SIM_FRAME_DELAYED] = 0.005,
+                   [SIM_FRAME_REORDERED] = 0.02,
+                   [SIM_CONN_CUT] = 0.002,
+                   [SIM_PARTITION] = 0.001,
+                   [SIM_CRASH] = 0.0005,
+                   [SIM_WRITE_TORN] = 0.3,
+                   [SIM_WRITE_DROPPED] = 0.3,
+                   [SIM_NAME_DROPPED] = 0.5,
+                   [SIM_STALL] = 0.001},
+};
+
+Test(sim, without_faults_everything_arrives_in_order) {
+    static struct world w;
+    uint64_t hash, totals[SIM_FAULT_COUNT];
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        struct sim_options o = {.seed = seed};
+        cr_assert(world_run(&o, 3000, &w, &hash, totals), "seed %" PRIu64, seed);
+        cr_assert(w.overtaken == 0, "seed %" PRIu64, seed);
+        cr_assert(w.boots == WORLD_NODES && w.opened >= WORLD_NODES && w.works > 0);
+        cr_assert(w.echoed > 3 * 300 && w.sent >= w.delivered);
+        cr_assert(w.events < 3 * w.sent, "%" PRIu64 " events, most of them idle", w.events);
+        for (unsigned i = 0; i < SIM_FAULT_COUNT; i++)
+            cr_assert(totals[i] == 0, "%s", sim_fault_names[i]);
+    }
+}
+
+Test(sim, same_seed_same_run_and_another_seed_another_run) {
+    static struct world a, b;
+    uint64_t hash_before = 0, hash_a, hash_b, totals_a[SIM_FAULT_COUNT], totals_b[SIM_FAULT_COUNT];
+    for (uint64_t seed = 1; seed <= 30; seed++) {
+        struct sim_options o = all_faults;
+        o.seed = seed;
+        cr_assert(world_run(&o, 2000, &a, &hash_a, totals_a) ==
+                  world_run(&o, 2000, &b, &hash_b, totals_b));
+        cr_assert(hash_a == hash_b, "seed %" PRIu64, seed);
+        cr_assert(memcmp(totals_a, totals_b, sizeof totals_a) == 0, "seed %" PRIu64, seed);
+        cr_assert(a.sent == b.sent && a.delivered == b.delivered && a.boots == b.boots);
+        cr_assert(hash_a != hash_before, "seed %" PRIu64, seed);
+        hash_before = hash_a;
+    }
+}
+
+Test(sim, every_fault_strikes_and_the_cluster_recovers) {
+    static struct world w;
+    uint64_t hash, totals[SIM_FAULT_COUNT], sums[SIM_FAULT_COUNT] = {0};
+    uint64_t overtaken = 0, refused = 0, boots_failed = 0, delivered = 0, sent = 0;
+    for (uint64_t seed = 1; seed <= 200; seed++) {
+        struct sim_options o = all_faults;
+        o.seed = seed;
+        cr_assert(world_run(&o, 5000, &w, &hash, totals), "no recovery with seed %" PRIu64, seed);
+        for (unsigned i = 0; i < SIM_FAULT_COUNT; i++)
+            sums[i] += totals[i];
+        cr_assert(w.boots == WORLD_NODES + totals[SIM_CRASH], "seed %" PRIu64, seed);
+        overtaken += w.overtaken;
+        refused += w.refused;
+        boots_failed += w.boots_failed;
+        delivered += w.delivered;
+        sent += w.sent;
+    }
+    for (unsigned i = 0; i < SIM_FAULT_COUNT; i++) {
+        cr_log_info("%s: %" PRIu64, sim_fault_names[i], sums[i]);
+        cr_assert(sums[i] > 0, "%s struck %" PRIu64 " times", sim_fault_names[i], sums[i]);
+    }
+    cr_log_info("sent %" PRIu64 " delivered %" PRIu64 " overtaken %" PRIu64 " refused %" PRIu64
+                " failed boots %" PRIu64,
+                sent, delivered, overtaken, refused, boots_failed);
+    cr_assert(overtaken > 100 && refused > 100 && boots_failed > 0);
+    cr_assert(delivered < sent && delivered > sent / 2);
+}
+
+/* Each fault alone leaves its own trace and no other. */
+Test(sim, a_fault_alone_is_counted_alone) {
+    static const enum sim_fault alone[] = {SIM_FRAME_LOST, SIM_FRAME_DELAYED, SIM_FRAME_REORDERED,
+                                           SIM_CONN_CUT,   SIM_PARTITION,     SIM_CRASH,
+                                           SIM_STALL};
+    static struct world w;
+    uint64_t hash, totals[SIM_FAULT_COUNT];
+    for (size_t k = 0; k < ARRAY_LEN(alone); k++) {
+        uint64_t sum = 0;
+        for (uint64_t seed = 1; seed <= 10; seed++) {
+            struct sim_options o = {.seed = seed};
+            o.fault_rate[alone[k]] = all_faults.fault_rate[alone[k]] * 2;
+            cr_assert(world_run(&o, 3000, &w, &hash, totals), "%s seed %" PRIu64,
+                      sim_fault_names[alone[k]], seed);
+            sum += totals[alone[k]];
+            for (unsigned i = 0; i < SIM_FAULT_COUNT; i++)
+                cr_assert(i == alone[k] || totals[i] == 0, "%s", sim_fault_names[i]);
+            cr_assert(alone[k] == SIM_FRAME_REORDERED || w.overtaken == 0);
+        }
+        cr_assert(sum > 0, "%s", sim_fault_names[alone[k]]);
+    }
+}
+
+/* ---- single promises ---- */
+
+struct ticker {
+    struct timer timer;
+    struct sim *sim;
+    uint64_t fired, at_ms;
+};
+
+static void ticker_fire(struct timer *t) {
+    struct ticker *k = container_of(t, struct ticker, timer);
+    k->fired++;
+    k->at_ms = sim_now_ms(k->sim);
+}
+
+Test(sim, time_jumps_to_the_next_timer_and_a_crash_disarms) {
+    struct sim *sim =
+        sim_new(&(struct sim_options){.seed = 5, .nodes_count = 1, .cores_per_node = 1});
+    struct runtime *rt = sim_start(sim, 0);
+    struct ticker soon = {.sim = sim}, late = {.sim = sim}, stopped = {.sim = sim};
+    uint64_t start_ms = sim_now_ms(sim);
+    core_set_current(rt->cores[0]);
+    timer_init(&soon.timer, rt->cores[0], ticker_fire);
+    timer_init(&late.timer, rt->cores[0], ticker_fire);
+    timer_init(&stopped.timer, rt->cores[0], ticker_fire);
+    timer_start(&soon.timer, 1000);
+    timer_start(&late.timer, 3600 * 1000);
+    timer_start(&stopped.timer, 500);
+    timer_stop(&stopped.timer);
+    cr_assert(sim_step(sim) && soon.fired == 1 && late.fired == 0 && stopped.fired == 0);
+    cr_assert(soon.at_ms == start_ms + 1000);
+    sim_crash(sim, 0);
+    cr_assert(!timer_is_armed(&late.timer));
+    core_set_current(rt->cores[0]);
+    timer_stop(&late.timer);
+    core_set_current(NULL);
+    cr_assert(!sim_is_up(sim, 0) && !sim_step(sim) && late.fired == 0);
+    sim_free(sim);
+}
+
+static void call_note(void *ctx) {
+    *(uint64_t *)ctx += 1;
+}
+static bool call_seen(void *ctx) {
+    return *(uint64_t *)ctx > 0;
+}
+
+Test(sim, run_stops_at_its_limit_and_calls_come_in_time) {
+    struct sim *sim =
+        sim_new(&(struct sim_options){.seed = 5, .nodes_count = 1, .cores_per_node = 1});
+    uint64_t calls = 0, start_ms = sim_now_ms(sim);
+    sim_after(sim, 2000, call_note, &calls);
+    cr_assert(!sim_run(sim, call_seen, &calls, start_ms + 1500));
+    cr_assert(sim_now_ms(sim) == start_ms + 1500 && calls == 0);
+    cr_assert(sim_run(sim, call_seen, &calls, start_ms + 9000));
+    cr_assert(sim_now_ms(sim) == start_ms + 2000 && calls == 1);
+    cr_assert(!sim_step(sim));
+    sim_free(sim);
+}
+
+/* A message posted after a sync is not seen before the sync is over, and the clock in between
+ * agrees. */
+struct sync_probe {
+    struct msg to_log, to_home;
+    struct runtime *rt;
+    uint64_t before_ns, after_ns, seen_ns;
+};
+
+static void probe_home(struct core *here, struct msg *m) {
+    struct sync_probe *p = container_of(m, struct sync_probe, to_home);
+    p->seen_ns = core_mono_ns(here);
+}
+
+static void probe_log(struct core *here, struct msg *m) {
+    struct sync_probe *p = container_of(m, struct sync_probe, to_log);
+    struct file *f = NULL;
+    p->before_ns = core_mono_ns(here);
+    cr_assert(disk_open(here->rt->disk, "a", DISK_WRITE | DISK_CREATE, &f, NULL) == OK);
+    cr_assert(file_pwrite(f, "a", 1, 0, NULL) == OK && file_sync(f, NULL) == OK);
+    file_close(f);
+    p->after_ns = core_mono_ns(here);
+    core_post(here->rt->cores[0], &p->to_home);
+}
+
+Test(sim, a_sync_blocks_its_core_and_what_it_posts_then) {
+    struct sim *sim =
+        sim_new(&(struct sim_options){.seed = 5, .nodes_count = 1, .cores_per_node = 1});
+    struct runtime *rt = sim_start(sim, 0);
+    struct sync_probe p = {.to_log.run = probe_log, .to_home.run = probe_home};
+    core_post(rt->log_core, &p.to_log);
+    while (sim_step(sim)) {
+    }
+    cr_assert(p.after_ns >= p.before_ns + 100000 && p.seen_ns >= p.after_ns);
+    sim_free(sim);
+}
+
+Test(sim, a_killed_process_loses_nothing_on_disk_but_its_lock) {
+    struct sim *sim = sim_new(
+        &(struct sim_options){.seed = 5,
+                              .nodes_count = 1,
+                              .cores_per_node = 1,
+                              .fault_rate = {[SIM_WRITE_DROPPED] = 1, [SIM_NAME_DROPPED] = 1}});
+    struct file *f = NULL, *lock = NULL;
+    sim_start(sim, 0);
+    cr_assert(disk_lock(sim_disk(sim, 0), "lock", &lock, NULL) == OK);
+    cr_assert(disk_open(sim_disk(sim, 0), "a", DISK_WRITE | DISK_CREATE, &f, NULL) == OK);
+    cr_assert(file_pwrite(f, "a", 1, 0, NULL) == OK);
+    sim_kill(sim, 0);
+    sim_start(sim, 0);
+    cr_assert(disk_exists(sim_disk(sim, 0), "a"));
+    cr_assert(disk_lock(sim_disk(sim, 0), "lock", &lock, NULL) == OK);
+    sim_crash(sim, 0);
+    sim_start(sim, 0);
+    cr_assert(!disk_exists(sim_disk(sim, 0), "a") && sim_fault_total(sim, SIM_NAME_DROPPED) == 2);
+    sim_free(sim);
+}

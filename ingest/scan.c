@@ -20,7 +20,8 @@ struct scanner {
 };
 
 static enum status bad(const struct scanner *s, const uint8_t *at, const char *what) {
-    return err_set(s->err, ERR_PARSE, 0, "remote write: %s at byte %zu", what, (size_t)(at - s->begin));
+    return err_set(s->err, ERR_PARSE, 0, "remote write: %s at byte %zu", what,
+                   (size_t)(at - s->begin));
 }
 
 /* -- labels */
@@ -31,20 +32,22 @@ struct series_labels {
     bool contiguous;            /* they are one run */
     bool canonical;             /* that run is canonical bytes as it stands */
     bool has_name;
-    bool invalid;               /* empty name, bad UTF-8 */
+    bool invalid; /* empty name, bad UTF-8 */
     uint32_t count;
     struct sv last_name;
 };
 
 static inline bool ascii(const uint8_t *p, const uint8_t *end) {
     uint64_t high = 0;
-    for (; end - p >= 8; p += 8) high |= get_u64le(p);
-    for (; p < end; p++) high |= (uint64_t)*p;
+    for (; end - p >= 8; p += 8)
+        high |= get_u64le(p);
+    for (; p < end; p++)
+        high |= (uint64_t)*p;
     return (high & 0x8080808080808080ULL) == 0;
 }
 
-static enum status scan_label(struct scanner *s, struct wire w, struct sv *out_name, struct sv *out_value,
-                              bool *out_plain) {
+static enum status scan_label(struct scanner *s, struct wire w, struct sv *out_name,
+                              struct sv *out_value, bool *out_plain) {
     struct sv name = {"", 0}, value = {"", 0};
     unsigned seen = 0;
     *out_plain = true; /* exactly name, then value */
@@ -56,8 +59,10 @@ static enum status scan_label(struct scanner *s, struct wire w, struct sv *out_n
         if (!wire_tag(&w, &field, &type)) return bad(s, at, "malformed label");
         if (field == 1 || field == 2) {
             if (type != WIRE_BYTES || !wire_bytes(&w, &inner)) return bad(s, at, "malformed label");
-            if (field == 1) name = wire_sv(inner);
-            else value = wire_sv(inner);
+            if (field == 1)
+                name = wire_sv(inner);
+            else
+                value = wire_sv(inner);
             if (field != ++seen) *out_plain = false;
         } else {
             *out_plain = false;
@@ -66,7 +71,8 @@ static enum status scan_label(struct scanner *s, struct wire w, struct sv *out_n
     }
     if (seen != 2) *out_plain = false;
     if (name.len + value.len > s->o->label_bytes_max)
-        return err_set(s->err, ERR_LIMIT, 0, "remote write: label of %zu bytes, at most %u, at byte %zu",
+        return err_set(s->err, ERR_LIMIT, 0,
+                       "remote write: label of %zu bytes, at most %u, at byte %zu",
                        name.len + value.len, s->o->label_bytes_max,
                        (size_t)((const uint8_t *)name.ptr - s->begin));
     *out_name = name;
@@ -74,37 +80,49 @@ static enum status scan_label(struct scanner *s, struct wire w, struct sv *out_n
     return OK;
 }
 
-/* Varint lengths under 128 are minimal in one byte; longer ones are when their last byte is not 0. */
+/* Varint lengths under 128 are minimal in one byte; longer ones are when their last byte is not 0.
+ */
 static inline bool minimal(uint64_t value, size_t bytes) {
-    return bytes == (value < 0x80 ? 1U : value < 0x4000 ? 2U : value < 0x200000 ? 3U : value < 0x10000000 ? 4U : 5U);
+    return bytes == (value < 0x80         ? 1U
+                     : value < 0x4000     ? 2U
+                     : value < 0x200000   ? 3U
+                     : value < 0x10000000 ? 4U
+                                          : 5U);
 }
 
-static enum status scan_series_label(struct scanner *s, const uint8_t *tag_at, const uint8_t *len_at, struct wire label,
+static enum status scan_series_label(struct scanner *s, const uint8_t *tag_at,
+                                     const uint8_t *len_at, struct wire label,
                                      struct series_labels *ls) {
     struct sv name, value;
     bool plain;
     TRY(scan_label(s, label, &name, &value, &plain));
-    if (ls->count == 0) ls->first = tag_at;
-    else if (ls->end != tag_at) ls->contiguous = false;
+    if (ls->count == 0)
+        ls->first = tag_at;
+    else if (ls->end != tag_at)
+        ls->contiguous = false;
     ls->end = label.end;
     size_t inner = (size_t)(label.end - label.cur);
     /* name and value with minimal lengths take exactly these bytes */
     size_t name_len_bytes = (size_t)((const uint8_t *)name.ptr - label.cur) - 1;
-    if (!plain || value.len == 0 || !minimal(inner, (size_t)(label.cur - len_at)) || label.cur[0] != 0x0a ||
-        !minimal(name.len, name_len_bytes) || ((const uint8_t *)name.ptr)[name.len] != 0x12 ||
+    if (!plain || value.len == 0 || !minimal(inner, (size_t)(label.cur - len_at)) ||
+        label.cur[0] != 0x0a || !minimal(name.len, name_len_bytes) ||
+        ((const uint8_t *)name.ptr)[name.len] != 0x12 ||
         !minimal(value.len, (size_t)(value.ptr - name.ptr) - name.len - 1))
         ls->canonical = false;
     if (ls->count > 0 && sv_cmp(ls->last_name, name) >= 0) ls->canonical = false;
     if (name.len == 0) ls->invalid = true;
-    if (!ascii(label.cur, label.end) && (!utf8_valid(name) || !utf8_valid(value))) ls->invalid = true;
+    if (!ascii(label.cur, label.end) && (!utf8_valid(name) || !utf8_valid(value)))
+        ls->invalid = true;
     if (name.len == 8 && value.len > 0 && memcmp(name.ptr, "__name__", 8) == 0) ls->has_name = true;
     ls->last_name = name;
     ls->count++;
     return OK;
 }
 
-/* The slow path: collects the labels again, sorts, drops empty ones, rewrites. Sets ls->invalid on a repeated name. */
-static enum status rewrite_labels(struct scanner *s, struct wire series, struct series_labels *ls, struct sv *out) {
+/* The slow path: collects the labels again, sorts, drops empty ones, rewrites. Sets ls->invalid on
+ * a repeated name. */
+static enum status rewrite_labels(struct scanner *s, struct wire series, struct series_labels *ls,
+                                  struct sv *out) {
     struct label stack[LABELS_STACK], *labels = stack;
     if (ls->count > LABELS_STACK) labels = arena_array(s->arena, ls->count, sizeof *labels);
     if (labels == NULL) return err_set(s->err, ERR_NOMEM, 0, "remote write: out of memory");
@@ -125,7 +143,8 @@ static enum status rewrite_labels(struct scanner *s, struct wire series, struct 
     }
     struct buf b = {0};
     enum status st = labels_encode(labels, n, &b, s->err);
-    if (st == ERR_CONFLICT) ls->invalid = true;
+    if (st == ERR_CONFLICT)
+        ls->invalid = true;
     else if (st != OK || b.failed) {
         buf_fini(&b);
         return err_set(s->err, ERR_NOMEM, 0, "remote write: out of memory");
@@ -133,7 +152,9 @@ static enum status rewrite_labels(struct scanner *s, struct wire series, struct 
         *out = arena_sv(s->arena, buf_sv(&b));
     }
     buf_fini(&b);
-    return ls->invalid || out->ptr != NULL ? OK : err_set(s->err, ERR_NOMEM, 0, "remote write: out of memory");
+    return ls->invalid || out->ptr != NULL
+               ? OK
+               : err_set(s->err, ERR_NOMEM, 0, "remote write: out of memory");
 }
 
 /* -- samples */
@@ -148,7 +169,8 @@ static enum status scan_sample(struct scanner *s, struct wire w, size_t row) {
         uint64_t v;
         if (!wire_tag(&w, &field, &type)) return bad(s, at, "malformed sample");
         if (field == 1) {
-            if (type != WIRE_FIXED64 || !wire_fixed64(&w, &v)) return bad(s, at, "malformed sample");
+            if (type != WIRE_FIXED64 || !wire_fixed64(&w, &v))
+                return bad(s, at, "malformed sample");
             value = f64_from_bits(v);
         } else if (field == 2) {
             if (type != WIRE_VARINT || !wire_varint(&w, &v)) return bad(s, at, "malformed sample");
@@ -165,8 +187,9 @@ static enum status scan_sample(struct scanner *s, struct wire w, size_t row) {
 static enum status scan_exemplar(struct scanner *s, struct wire w, const uint8_t *at, size_t row) {
     if (s->out->exemplars_count == s->exemplars_cap) {
         size_t cap = s->exemplars_cap == 0 ? 64 : s->exemplars_cap * 2;
-        void *p = arena_grow(s->arena, s->out->exemplars, s->exemplars_cap * sizeof *s->out->exemplars,
-                             cap * sizeof *s->out->exemplars);
+        void *p =
+            arena_grow(s->arena, s->out->exemplars, s->exemplars_cap * sizeof *s->out->exemplars,
+                       cap * sizeof *s->out->exemplars);
         if (p == NULL) return err_set(s->err, ERR_LIMIT, 0, "remote write: too many exemplars");
         s->out->exemplars = p;
         s->exemplars_cap = cap;
@@ -198,8 +221,10 @@ static enum status scan_exemplar(struct scanner *s, struct wire w, const uint8_t
 
 static enum status check_room(struct scanner *s, size_t count) {
     if (count > s->o->samples_max)
-        return err_set(s->err, ERR_LIMIT, 0, "remote write: more than %u samples in one request", s->o->samples_max);
-    if (write_rows_reserve(s->out->rows, count) != OK) return err_set(s->err, ERR_NOMEM, 0, "remote write: out of memory");
+        return err_set(s->err, ERR_LIMIT, 0, "remote write: more than %u samples in one request",
+                       s->o->samples_max);
+    if (write_rows_reserve(s->out->rows, count) != OK)
+        return err_set(s->err, ERR_NOMEM, 0, "remote write: out of memory");
     return OK;
 }
 
@@ -220,7 +245,8 @@ static enum status scan_series_fields(struct scanner *s, struct wire w, struct s
         if (field == 1) {
             TRY(scan_series_label(s, at, len_at, inner, ls));
         } else if (field == 2) {
-            if (rows->count == rows->cap || rows->count >= s->o->samples_max) TRY(check_room(s, rows->count + 1));
+            if (rows->count == rows->cap || rows->count >= s->o->samples_max)
+                TRY(check_room(s, rows->count + 1));
             TRY(scan_sample(s, inner, rows->count));
             rows->count++;
         } else if (field == 3) {
@@ -235,15 +261,18 @@ static enum status scan_series_fields(struct scanner *s, struct wire w, struct s
 static enum status scan_series(struct scanner *s, struct wire w) {
     struct write_rows *rows = s->out->rows;
     if (++s->series_count > s->o->series_max)
-        return err_set(s->err, ERR_LIMIT, 0, "remote write: more than %u series in one request", s->o->series_max);
+        return err_set(s->err, ERR_LIMIT, 0, "remote write: more than %u series in one request",
+                       s->o->series_max);
     struct series_labels ls = {.contiguous = true, .canonical = true};
     size_t first = rows->count, first_exemplar = s->out->exemplars_count;
     TRY(scan_series_fields(s, w, &ls));
     struct sv labels = {0};
     if (!ls.has_name) ls.invalid = true;
     if (!ls.invalid) {
-        if (ls.canonical && ls.contiguous) labels = sv_make(ls.first, (size_t)(ls.end - ls.first));
-        else TRY(rewrite_labels(s, w, &ls, &labels));
+        if (ls.canonical && ls.contiguous)
+            labels = sv_make(ls.first, (size_t)(ls.end - ls.first));
+        else
+            TRY(rewrite_labels(s, w, &ls, &labels));
     }
     if (ls.invalid) {
         s->out->skipped_series_samples += rows->count - first;
@@ -282,8 +311,10 @@ static enum status scan_metadata(struct scanner *s, struct wire w, const uint8_t
         uint64_t v;
         struct wire inner;
         if (!wire_tag(&w, &field, &type)) return bad(s, at, "malformed metadata");
-        if (field == 1 && type == WIRE_VARINT && wire_varint(&w, &v)) m.type = (uint32_t)v;
-        else if ((field == 2 || field == 4 || field == 5) && type == WIRE_BYTES && wire_bytes(&w, &inner)) {
+        if (field == 1 && type == WIRE_VARINT && wire_varint(&w, &v))
+            m.type = (uint32_t)v;
+        else if ((field == 2 || field == 4 || field == 5) && type == WIRE_BYTES &&
+                 wire_bytes(&w, &inner)) {
             struct sv *to = field == 2 ? &m.family : field == 4 ? &m.help : &m.unit;
             *to = wire_sv(inner);
         } else if (field == 1 || field == 2 || field == 4 || field == 5 || !wire_skip(&w, type)) {
@@ -294,12 +325,13 @@ static enum status scan_metadata(struct scanner *s, struct wire w, const uint8_t
     return OK;
 }
 
-enum status scan_write_request(struct sv body, const struct scan_options *options, struct arena *arena,
-                               struct scan_result *out, struct err *err) {
+enum status scan_write_request(struct sv body, const struct scan_options *options,
+                               struct arena *arena, struct scan_result *out, struct err *err) {
     struct write_rows *rows = out->rows;
     *out = (struct scan_result){.rows = rows};
     write_rows_clear(rows);
-    struct scanner s = {.o = options, .arena = arena, .out = out, .err = err, .begin = (const uint8_t *)body.ptr};
+    struct scanner s = {
+        .o = options, .arena = arena, .out = out, .err = err, .begin = (const uint8_t *)body.ptr};
     struct wire w = {s.begin, s.begin + body.len};
     while (w.cur < w.end) {
         const uint8_t *at = w.cur;
@@ -308,7 +340,8 @@ enum status scan_write_request(struct sv body, const struct scan_options *option
         struct wire inner;
         if (!wire_tag(&w, &field, &type)) return bad(&s, at, "malformed request");
         if (field == 1 || field == 3) {
-            if (type != WIRE_BYTES || !wire_bytes(&w, &inner)) return bad(&s, at, "malformed request");
+            if (type != WIRE_BYTES || !wire_bytes(&w, &inner))
+                return bad(&s, at, "malformed request");
             TRY(field == 1 ? scan_series(&s, inner) : scan_metadata(&s, inner, at));
         } else if (!wire_skip(&w, type)) {
             return bad(&s, at, "malformed request");

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ingest/wire.h: reading protobuf's wire format (https://protobuf.dev/programming-guides/encoding) as Go's generated code does:
- * varints of at most 10 bytes, field number 0 refused, groups refused, unknown fields skipped. Positions for errors are
- * offsets from the start of the whole message. */
+/* ingest/wire.h: reading protobuf's wire format (https://protobuf.dev/programming-guides/encoding)
+ * as Go's generated code does: varints of at most 10 bytes, field number 0 refused, groups refused,
+ * unknown fields skipped. Positions for errors are offsets from the start of the whole message. */
 #pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "node/base/bytes.h"
+#include "node/base/sv.h"
 
 enum wire_type { WIRE_VARINT = 0, WIRE_FIXED64 = 1, WIRE_BYTES = 2, WIRE_FIXED32 = 5 };
 
@@ -45,6 +46,16 @@ static inline bool wire_bytes(struct wire *w, struct wire *out) {
     w->cur += len;
     return true;
 }
+/* As wire_bytes, but refuses a length that has a shorter encoding. */
+static inline bool wire_bytes_minimal(struct wire *w, struct wire *out) {
+    const uint8_t *at = w->cur;
+    uint64_t len;
+    if (!wire_varint(w, &len) || len > (uint64_t)(w->end - w->cur)) return false;
+    if (w->cur - at > 1 && w->cur[-1] == 0) return false;
+    *out = (struct wire){w->cur, w->cur + len};
+    w->cur += len;
+    return true;
+}
 static inline bool wire_fixed64(struct wire *w, uint64_t *out) {
     if (w->end - w->cur < 8) return false;
     *out = get_u64le(w->cur);
@@ -65,4 +76,6 @@ static inline bool wire_skip(struct wire *w, unsigned type) {
     default: return false; /* groups, and types that do not exist */
     }
 }
-static inline struct sv wire_sv(struct wire w) { return sv_make(w.cur, (size_t)(w.end - w.cur)); }
+static inline struct sv wire_sv(struct wire w) {
+    return sv_make(w.cur, (size_t)(w.end - w.cur));
+}

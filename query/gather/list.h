@@ -7,6 +7,7 @@
  *   remote part (list_remote.c, list_codec.c) the same asked of another node */
 #pragma once
 
+#include "node/base/map.h"
 #include "query/gather/internal.h"
 
 enum { LIST_PART_BYTES_MAX = 256 << 20 };

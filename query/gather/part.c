@@ -39,20 +39,20 @@ static size_t leaf_index(const struct local_part *lp, uint32_t leaf) {
     return 0;
 }
 static size_t source_count(const struct source *src, uint32_t leaf) {
-    const struct local_part *lp = container_of(src, struct local_part, source);
+    const struct local_part *lp = container_of_const(src, struct local_part, source);
     return lp->selected[leaf_index(lp, leaf)].views_count;
 }
 static size_t source_labels(const struct source *src, uint32_t leaf, size_t index, struct label *out, size_t max) {
-    const struct local_part *lp = container_of(src, struct local_part, source);
+    const struct local_part *lp = container_of_const(src, struct local_part, source);
     return series_view_labels(&lp->selected[leaf_index(lp, leaf)].views[index], out, max);
 }
 static series_id source_id(const struct source *src, uint32_t leaf, size_t index) {
-    const struct local_part *lp = container_of(src, struct local_part, source);
+    const struct local_part *lp = container_of_const(src, struct local_part, source);
     return lp->selected[leaf_index(lp, leaf)].views[index].id;
 }
 static enum status source_read(const struct source *src, uint32_t leaf, size_t index, int64_t from_ms, int64_t to_ms,
                                struct samples *out, struct err *err) {
-    const struct local_part *lp = container_of(src, struct local_part, source);
+    const struct local_part *lp = container_of_const(src, struct local_part, source);
     return series_view_read(&lp->selected[leaf_index(lp, leaf)].views[index], from_ms, to_ms, out, err);
 }
 static const struct source_ops source_ops = {source_count, source_labels, source_id, source_read};

@@ -60,7 +60,8 @@ static void part_take_reply(struct write_part *part, struct write_frame_reply *r
     memcpy(part->result.counts, reply->counts, sizeof part->result.counts);
     part->result.refused = reply->outcome == WRITE_REFUSED;
     part->result.first_index = MIN((size_t)reply->first_refused, part->count - 1);
-    snprintf(part->result.first_text, sizeof part->result.first_text, "%s", reply->text);
+    snprintf(part->result.first_text, sizeof part->result.first_text, "%.*s",
+             (int)sizeof part->result.first_text - 1, reply->text);
     part_end(part);
 }
 

@@ -245,6 +245,65 @@ Test(log, the_next_good_frame_is_found_across_read_windows) {
     rig_fini(&rig);
 }
 
+static void put_frame(struct buf *file, uint64_t number, size_t len) {
+    /* header, then one entry: type, shard, incarnation, epoch, seq, body length in 3 bytes, body */
+    size_t at = file->len, body_len = len - FRAME_HEADER - 8;
+    char *p = buf_extend(file, len);
+    cr_assert(p != NULL && body_len >= 1 << 14 && body_len < 1 << 21);
+    memset(p, 0, len);
+    memcpy(p + FRAME_HEADER, "\x01\x00\x01\x01\x01", 5);
+    put_varint((uint8_t *)p + FRAME_HEADER + 5, body_len);
+    memcpy(p, "FRAM", 4);
+    put_u32le(p + 4, (uint32_t)len - FRAME_HEADER);
+    put_u64le(p + 8, number);
+    put_u64le(p + 16, hash64(p + FRAME_HEADER, len - FRAME_HEADER, hash64(p, 16, 0)));
+    cr_assert(file->len == at + len);
+}
+
+static enum status count_entry(void *ctx, const struct entry *e, struct err *err) {
+    (void)e, (void)err;
+    ++*(unsigned *)ctx;
+    return OK;
+}
+
+Test(log, a_magic_across_two_read_windows_is_found) {
+    for (size_t delta = 0; delta < 6; delta++) {
+        make_log(1, 1 << 20);
+        struct buf file = only_file();
+        file.len = HEADER;
+        put_frame(&file, 1, (1 << 20) - delta); /* the search reads 1 MiB from its start */
+        put_frame(&file, 2, 1 << 15);
+        file.ptr[HEADER] = 0;
+        only_this(1, buf_sv(&file));
+        rig.rt = sim_start(rig.sim, 0);
+        rig.rt->disk = sim_disk_as_disk(rig.sd);
+        unsigned count = 0;
+        bool damaged;
+        struct err err;
+        cr_assert(log_open(rig.rt, &rig.options, count_entry, &count, &rig.log, &damaged, &err) ==
+                  OK);
+        cr_assert(damaged && count == 1, "delta %zu: %u entries", delta, count);
+        buf_fini(&file);
+        rig_fini(&rig);
+    }
+}
+
+Test(log, a_missing_frame_is_named) {
+    make_log(8, 1 << 20);
+    rig.allow_gaps = true;
+    struct buf file = only_file(), out = {0};
+    uint64_t offsets[16];
+    cr_assert(frames_of(file, offsets, 16) == 8);
+    buf_put(&out, file.ptr, (size_t)offsets[3]);
+    buf_put(&out, file.ptr + offsets[4], file.len - (size_t)offsets[4]);
+    only_this(1, buf_sv(&out));
+    cr_assert(rig_start(&rig) == OK && rig.damaged && rig.recovered_count == 14);
+    cr_assert(strstr(rig.damage.msg, "bad frame; frame 4 is lost") != NULL, "%s", rig.damage.msg);
+    buf_fini(&file);
+    buf_fini(&out);
+    rig_fini(&rig);
+}
+
 Test(log, files_follow_each_other) {
     make_log(60, 300);
     uint64_t firsts[64];
@@ -293,7 +352,11 @@ Test(log, damage_of_whole_files_is_named) {
     make_log(60, 300);
     rig.allow_gaps = true;
     rig_file_write(&rig, firsts[2], sv_take(buf_sv(&file), file.len - 1));
-    snprintf(text, sizeof text, "log-%016" PRIx64 ": offset ", firsts[2]);
+    uint64_t offsets[64];
+    size_t frames = frames_of(file, offsets, 64);
+    snprintf(text, sizeof text,
+             "log-%016" PRIx64 ": offset %" PRIu64 ": bad frame; frame %" PRIu64 " is lost",
+             firsts[2], offsets[frames - 1], firsts[3] - 1);
     expect_damage(text, 118);
 
     make_log(60, 300);

@@ -11,8 +11,13 @@
  *     An older format's reader refuses a file whose oldest reader is newer than itself.
  *   frame: 00-03 magic 0x4d415246 "FRAM", 04-07 payload length, 08-15 frame number (no gaps over all files),
  *     16-23 XXH3-64 of the payload, seeded with XXH3-64 of bytes 00-15, 24- payload: entries (storage/entry.h)
- * A new file starts when the current one has grown past file_bytes_max; its header and its name are durable (sync, sync_dir)
- * before its first frame is written. An entry is never split: one larger than frame_bytes_max is a frame of its own.
+ * A new file starts when the current one has grown past file_bytes_max, and at each start of the process. It is made under
+ * another name, synced, renamed and its name synced before a frame counts on it, so that a file of the log always has
+ * its header. An entry is never split: one larger than frame_bytes_max is a frame of its own.
+ * At a start the last good frame is written once more, as the first of the new file, which so takes its number and ends the
+ * file before it just ahead of it, torn bytes included. For a sync that failed leaves a page cache that has what the
+ * disk has not, and no later sync would tell (https://lwn.net/Articles/752063/); nor can writing in place be trusted
+ * with what was acknowledged.
  *
  * Thread: log_append from a data core; log_open, log_recover at start-up. After a write or sync error the log is closed: it
  * is never synced again, and this and every later append gets the error. */
@@ -36,8 +41,8 @@ struct log_options {
 };
 
 struct log;
-/* Reads what is there, front to back: each entry of each good frame goes to `apply`, in order. A torn last frame is cut off
- * (logged). A bad frame before a good one, or a missing frame number: recovery goes on behind it and *out_damaged is true
+/* Reads what is there, front to back: each entry of each good frame goes to `apply`, in order. A torn last frame is left
+ * out (logged). A bad frame before a good one, or a missing frame number: recovery goes on behind it and *out_damaged is true
  * with err naming file and offset of the first; the shards with a seq gap are found by apply (storage/store.h). After it the
  * log is open for appending, and everything it gave to apply is durable. Start-up only: blocks. apply returning an error
  * stops recovery with it, and so does a good frame with an entry that cannot be read. */

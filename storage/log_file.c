@@ -40,9 +40,10 @@ enum status log_file_header_get(const uint8_t bytes[LOG_HEADER_BYTES], struct lo
         return err_set(err, ERR_CORRUPT, 0, "bad file header");
     }
     if (get_u16le(bytes + 10) > LOG_FORMAT_VERSION) {
-        return err_set(err, ERR_UNSUPPORTED, 0,
-                       "written in format %u, which asks for a reader of format %u; this build has %u",
-                       get_u16le(bytes + 8), get_u16le(bytes + 10), LOG_FORMAT_VERSION);
+        return err_set(
+            err, ERR_UNSUPPORTED, 0,
+            "written in format %u, which asks for a reader of format %u; this build has %u",
+            get_u16le(bytes + 8), get_u16le(bytes + 10), LOG_FORMAT_VERSION);
     }
     *out = (struct log_file_header){get_u32le(bytes + 12), get_u64le(bytes + 16)};
     return OK;
@@ -88,27 +89,38 @@ enum status log_file_list(struct log *log, uint64_t **out, size_t *out_count, st
     return OK;
 }
 
-enum status log_file_start(struct log *log, struct err *err) {
-    char path[LOG_PATH_MAX];
-    log_file_path(log, log->frame_number, path);
+static enum status file_fill(struct log *log, uint64_t first_frame, struct sv frame,
+                             struct file *file, struct err *err) {
     struct log_file_header header = {.flags = log->options.sync_every_frame ? 0 : LOG_FILE_LAZY,
-                                     .first_frame = log->frame_number};
+                                     .first_frame = first_frame};
     uint8_t bytes[LOG_HEADER_BYTES];
     log_file_header_put(&header, bytes);
+    TRY(file_truncate(file, 0, err)); /* a start that was cut short may have left it */
+    TRY(file_pwrite(file, bytes, sizeof bytes, 0, err));
+    if (frame.len > 0) TRY(file_pwrite(file, frame.ptr, frame.len, sizeof bytes, err));
+    return file_sync(file, err);
+}
+
+enum status log_file_start(struct log *log, uint64_t first_frame, struct sv frame,
+                           struct err *err) {
+    char path[LOG_PATH_MAX], path_new[LOG_PATH_MAX];
+    log_file_path(log, first_frame, path);
+    int n = snprintf(path_new, sizeof path_new, "%s/log.new", log->dir);
+    assert(n > 0 && n < LOG_PATH_MAX);
+    struct disk *disk = log->rt->disk;
     struct file *file;
-    TRY(disk_open(log->rt->disk, path, DISK_READ | DISK_WRITE | DISK_CREATE | DISK_EXCLUSIVE, &file,
-                  err));
-    enum status status = file_pwrite(file, bytes, sizeof bytes, 0, err);
-    if (status == OK) status = file_sync(file, err);
-    if (status == OK) status = disk_sync_dir(log->rt->disk, log->dir, err);
+    TRY(disk_open(disk, path_new, DISK_READ | DISK_WRITE | DISK_CREATE, &file, err));
+    enum status status = file_fill(log, first_frame, frame, file, err);
+    if (status == OK) status = disk_rename(disk, path_new, path, err);
+    if (status == OK) status = disk_sync_dir(disk, log->dir, err);
     if (status != OK) {
         file_close(file);
         return status;
     }
     file_close(log->file);
     log->file = file;
-    log->file_bytes = sizeof bytes;
-    log->total_bytes += sizeof bytes;
+    log->file_bytes = LOG_HEADER_BYTES + frame.len;
+    log->total_bytes += log->file_bytes;
     return OK;
 }
 

@@ -2,11 +2,12 @@
 /* Recovery of the log: one pass over all files through a window of memory.
  *
  *   for each file, ascending: header -> frames in order of their numbers -> end
- *   bad bytes: the next good frame behind them that can belong here is looked for, byte by byte
- *     one is found       damage: named, and reading goes on there
- *     none, last file    the torn tail of the last frame: cut off
- *     none, other file   damage: the next file was started after this one's last sync
- * A file whose frames are synced at intervals ends at the first bad byte, whatever follows: its writer promised no more. */
+ *   A file ends ahead of the frame with which the next one begins; what is behind that is no
+ * matter. bad bytes ahead of it: the next good frame behind them that can belong here is looked
+ * for, byte by byte one is found       damage: named, and reading goes on there none, last file the
+ * torn last frame: left out none, other file   damage: the next file was started after this one's
+ * last sync The last file, if its frames are synced at intervals, ends at the first bad byte,
+ * whatever follows: its writer promised no more. */
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -32,13 +33,11 @@ struct log_scan {
     void *ctx;
     struct log_window window;
     uint64_t first_frame; /* of the file at hand, by its name */
+    uint64_t end_frame;   /* the one with which the next file begins; UINT64_MAX: it is the last */
     uint64_t flags;
-    uint64_t expected;    /* number of the next frame */
-    bool expected_known;  /* false before the first file's header or first frame */
-    uint64_t end;         /* behind the last good frame of the file at hand */
+    uint64_t expected; /* number of the next frame */
     bool header_bad;
-    bool unborn;          /* the file at hand has no frames and no good header yet */
-    bool frames_found;    /* in the file at hand */
+    uint64_t last_offset, last_len; /* of the last good frame in the file at hand; 0: it has none */
     unsigned damages;
     struct err first_damage;
 };
@@ -58,7 +57,8 @@ static enum status window_need(struct log_window *w, uint64_t offset, size_t len
         size_t got = 0;
         w->len = 0;
         TRY(file_pread(w->file, w->ptr, want, offset, &got, err));
-        if (got != want) return err_set(err, ERR_IO, 0, "the file became shorter while it was read");
+        if (got != want)
+            return err_set(err, ERR_IO, 0, "the file became shorter while it was read");
         w->start = offset;
         w->len = want;
     }
@@ -66,14 +66,16 @@ static enum status window_need(struct log_window *w, uint64_t offset, size_t len
     return OK;
 }
 
+/* Frames from `from` on and before `to` are gone. */
 static void scan_damage(struct log_scan *s, uint64_t offset, const char *what, uint64_t from,
                         uint64_t to) {
     struct err damage;
     char frames[80] = "";
-    if (from < to) {
+    if (to == from + 1)
+        snprintf(frames, sizeof frames, "; frame %" PRIu64 " is lost", from);
+    else if (from < to)
         snprintf(frames, sizeof frames, "; frames %" PRIu64 " to %" PRIu64 " are lost", from,
                  to - 1);
-    }
     err_set(&damage, ERR_CORRUPT, 0, "log: %s/log-%016" PRIx64 ": offset %" PRIu64 ": %s%s",
             s->log->dir, s->first_frame, offset, what, frames);
     if (s->damages == 0) s->first_damage = damage;
@@ -93,9 +95,10 @@ static enum status frame_at(struct log_scan *s, uint64_t offset, uint64_t *out_l
     TRY(window_need(w, offset, LOG_FRAME_HEADER_BYTES, &p, err));
     if (get_u32le(p) != LOG_FRAME_MAGIC) return OK;
     uint64_t number = get_u64le(p + 8);
-    /* Numbers have no gaps and every frame has bytes: a frame that is further ahead than bytes could have been lost is
-     * none. This also keeps the search from computing checksums at chance hits. */
-    if (s->expected_known && (number < s->expected || number - s->expected > offset)) return OK;
+    /* Numbers have no gaps and every frame has bytes: a frame that is further ahead than bytes
+     * could have been lost is none. This also keeps the search from computing checksums at chance
+     * hits. */
+    if (number < s->expected || number >= s->end_frame || number - s->expected > offset) return OK;
     uint64_t len = LOG_FRAME_HEADER_BYTES + (uint64_t)get_u32le(p + 4);
     if (len > left) return OK;
     TRY(window_need(w, offset, (size_t)len, &p, err));
@@ -105,8 +108,7 @@ static enum status frame_at(struct log_scan *s, uint64_t offset, uint64_t *out_l
     return OK;
 }
 
-static enum status frame_apply(struct log_scan *s, uint64_t offset, uint64_t len,
-                               struct err *err) {
+static enum status frame_apply(struct log_scan *s, uint64_t offset, uint64_t len, struct err *err) {
     const uint8_t *p;
     TRY(window_need(&s->window, offset, (size_t)len, &p, err));
     struct sv payload = sv_make(p + LOG_FRAME_HEADER_BYTES, (size_t)len - LOG_FRAME_HEADER_BYTES);
@@ -121,7 +123,8 @@ static enum status frame_apply(struct log_scan *s, uint64_t offset, uint64_t len
     return OK;
 }
 
-/* The first good frame from the offset on that can belong here; *out_offset is the file's end when there is none. */
+/* The first good frame from the offset on that can belong here; *out_offset is the file's end when
+ * there is none. */
 static enum status frame_search(struct log_scan *s, uint64_t offset, uint64_t *out_offset,
                                 uint64_t *out_number, struct err *err) {
     struct log_window *w = &s->window;
@@ -148,32 +151,32 @@ static enum status frame_search(struct log_scan *s, uint64_t offset, uint64_t *o
     return OK;
 }
 
-static enum status scan_frames(struct log_scan *s, uint64_t offset, bool last, struct err *err) {
+static enum status scan_frames(struct log_scan *s, struct err *err) {
     const uint64_t file_bytes = s->window.file_bytes;
-    s->end = offset;
-    while (offset < file_bytes) {
+    const bool last = s->end_frame == UINT64_MAX;
+    uint64_t offset = MIN(LOG_HEADER_BYTES, file_bytes);
+    while (s->expected < s->end_frame && offset < file_bytes) {
         uint64_t len, number = 0;
         TRY(frame_at(s, offset, &len, &number, err));
-        if (len > 0 && s->expected_known && number != s->expected) len = 0;
-        if (len == 0) {
+        if (len == 0 || number != s->expected) {
             uint64_t next = file_bytes;
             bool lazy_end = last && (s->flags & LOG_FILE_LAZY) != 0;
             if (!lazy_end) TRY(frame_search(s, offset, &next, &number, err));
-            if (next == file_bytes) {
-                if (!last) scan_damage(s, offset, "bad frame, the file's last", 0, 0);
+            if (next == file_bytes && last) {
+                log_warn("the log has a torn end", "file", s->window.file->path);
                 return OK;
             }
-            scan_damage(s, offset, "bad frame", s->expected, s->expected_known ? number : 0);
+            if (next == file_bytes) number = s->end_frame;
+            scan_damage(s, offset, "bad frame", s->expected, number);
             offset = next;
             s->expected = number;
-            s->expected_known = true;
             continue;
         }
         TRY(frame_apply(s, offset, len, err));
+        s->last_offset = offset;
+        s->last_len = len;
         offset += len;
-        s->end = offset;
-        s->expected = number + 1;
-        s->expected_known = s->frames_found = true;
+        s->expected++;
     }
     return OK;
 }
@@ -193,64 +196,56 @@ static enum status scan_header(struct log_scan *s, struct err *err) {
     return OK;
 }
 
-static enum status scan_file(struct log_scan *s, bool last, struct err *err) {
+static enum status scan_file(struct log_scan *s, bool first, struct err *err) {
     TRY(file_size(s->window.file, &s->window.file_bytes, err));
     s->window.len = 0;
-    s->frames_found = false;
-    TRY(scan_header(s, err));
-    /* Frames are written behind a header that was synced. So a last file without them was being started. */
-    s->unborn = last && s->header_bad && s->window.file_bytes <= LOG_HEADER_BYTES;
-    if (s->header_bad && !s->unborn) scan_damage(s, 0, "bad file header", 0, 0);
-    if (s->expected_known && s->first_frame != s->expected) {
+    s->last_offset = s->last_len = 0;
+    if (!first && s->first_frame != s->expected) {
         scan_damage(s, 0, "the file does not follow the one before it", s->expected,
                     s->first_frame);
     }
-    if (!s->expected_known || s->first_frame > s->expected) s->expected = s->first_frame;
-    s->expected_known = true;
-    if (s->unborn) return OK;
-    TRY(scan_frames(s, MIN(LOG_HEADER_BYTES, s->window.file_bytes), last, err));
-    /* There was at least one. The hole in the numbers tells of it at every start from now on. */
-    if (s->header_bad && !s->frames_found) s->expected = MAX(s->expected, s->first_frame + 1);
+    s->expected = s->first_frame;
+    TRY(scan_header(s, err));
+    if (s->header_bad) scan_damage(s, 0, "bad file header", 0, 0);
+    TRY(scan_frames(s, err));
+    /* A file gets its name after its header is durable, so something was lost. The hole that this
+     * leaves in the numbers tells of it at every start from now on. */
+    if (s->header_bad && s->last_len == 0) s->expected = MAX(s->expected, s->first_frame + 1);
+    s->log->total_bytes += s->window.file_bytes;
     return OK;
 }
 
-/* Makes the file at hand, the last, ready for the next frame. What was read from it is made durable before anything is
- * written behind it: its last frame may be whole and yet unsynced, and then it would not be the last any more. */
-static enum status log_reopen(struct log_scan *s, struct err *err) {
+/* The new file, with the last frame of the one at hand once more (see log.h). A last file without a
+ * frame is replaced: it was started after the frame before it had been synced. */
+static enum status log_continue(struct log_scan *s, struct err *err) {
     struct log *log = s->log;
-    struct file *file = s->window.file;
-    if (s->end < s->window.file_bytes) {
-        log_warn("cutting off the torn end of the log", "file", file->path);
-        TRY(file_truncate(file, s->end, err));
+    struct sv frame = SV("");
+    if (s->last_len > 0) {
+        const uint8_t *p;
+        TRY(window_need(&s->window, s->last_offset, (size_t)s->last_len, &p, err));
+        frame = sv_make(p, (size_t)s->last_len);
     }
-    TRY(file_sync(file, err));
-    TRY(disk_sync_dir(log->rt->disk, log->dir, err));
-    log->file = file;
-    log->file_bytes = s->end;
-    s->window.file = NULL;
-    return OK;
+    log->frame_number = s->expected;
+    uint64_t first = s->last_len > 0 ? s->expected - 1 : s->expected;
+    if (first == s->first_frame) log->total_bytes -= s->window.file_bytes;
+    return log_file_start(log, first, frame, err);
 }
 
-static enum status scan_open(struct log_scan *s, uint64_t first_frame, bool last,
+static enum status scan_open(struct log_scan *s, const uint64_t *firsts, size_t i, size_t count,
                              struct err *err) {
     struct log *log = s->log;
+    const bool last = i + 1 == count;
     char path[LOG_PATH_MAX];
-    s->first_frame = first_frame;
-    log_file_path(log, first_frame, path);
-    TRY(disk_open(log->rt->disk, path, DISK_READ | (last ? DISK_WRITE : 0), &s->window.file, err));
-    enum status status = scan_file(s, last, err);
-    if (status == OK && s->unborn) {
-        log_warn("removing a log file that was being started", "file", path);
-        status = disk_unlink(log->rt->disk, path, err);
-    } else if (status == OK && last) {
-        status = log_reopen(s, err);
-        log->total_bytes += s->end;
-    } else if (status == OK) {
-        log->total_bytes += s->window.file_bytes;
-    }
+    s->first_frame = firsts[i];
+    s->end_frame = last ? UINT64_MAX : firsts[i + 1];
+    log_file_path(log, firsts[i], path);
+    TRY(disk_open(log->rt->disk, path, DISK_READ, &s->window.file, err));
+    enum status status = scan_file(s, i == 0, err);
+    if (status != OK) err_prefix(err, "%s", path);
+    if (status == OK && last) status = log_continue(s, err);
     file_close(s->window.file);
     s->window.file = NULL;
-    return status == OK ? OK : err_prefix(err, "%s", path);
+    return status;
 }
 
 enum status log_recover(struct log *log, log_apply apply, void *ctx, bool *out_damaged,
@@ -259,18 +254,14 @@ enum status log_recover(struct log *log, log_apply apply, void *ctx, bool *out_d
     uint64_t *firsts = NULL;
     size_t count = 0;
     TRY(log_file_list(log, &firsts, &count, err));
-    enum status status = OK;
+    log->frame_number = 1;
+    enum status status = count == 0 ? log_file_start(log, 1, SV(""), err) : OK;
     for (size_t i = 0; i < count && status == OK; i++)
-        status = scan_open(&s, firsts[i], i + 1 == count, err);
+        status = scan_open(&s, firsts, i, count, err);
     free(firsts);
     free(s.window.ptr);
     if (status != OK) return status;
-    log->frame_number = s.expected;
-    bool lazy = !log->options.sync_every_frame;
-    if (log->file == NULL || s.header_bad || lazy != ((s.flags & LOG_FILE_LAZY) != 0)) {
-        TRY(log_file_start(log, err));
-    }
     *out_damaged = s.damages > 0;
-    if (s.damages > 0 && err != NULL) *err = s.first_damage;
+    if (s.damages > 0) *err = s.first_damage;
     return OK;
 }

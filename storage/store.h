@@ -31,12 +31,18 @@ MUST_USE enum status store_shard_open(struct store *store, uint32_t shard, uint3
                                       struct err *err);
 bool store_has_shard(const struct store *store, uint32_t shard);
 
-/* One entry of the recovered log. Entries of a shard must follow each other without a gap in seq within an epoch; the
- * first gap makes the shard damaged: *its later entries are not applied, ERR_CORRUPT is kept and named by store_damage. */
+/* One entry of the recovered log, or of a primary's. Entries of a shard must follow each other: seq by seq within an epoch, and
+ * from epoch to epoch by an EPOCH entry that names the end of the one before; the incarnation never falls. An
+ * entry that was applied before is passed over. The first gap (or entry that contradicts the shard's) makes the shard
+ * damaged: that one and its later entries are not applied, the reason is kept for store_damage, and OK is returned.
+ * ERR_NOMEM, ERR_UNSUPPORTED: the entry was not, or not wholly, applied; recovery must stop. */
 MUST_USE enum status store_recover(struct store *store, const struct entry *e, struct err *err);
 /* Shards whose log has a gap; they must not be served. Returns the count, fills up to max. */
 size_t store_damaged_shards(const struct store *store, uint32_t *out, size_t max);
+/* False when the shard is not damaged. */
+bool store_damage(const struct store *store, uint32_t shard, struct err *out);
 
+/* Before the first store_write. */
 void store_set_log(struct store *store, struct log *log,
                    void (*durable)(struct store *store, uint64_t position, enum status status, const struct err *err,
                                    void *ctx),
@@ -59,10 +65,16 @@ struct write_result {
     enum verdict first_verdict;
     size_t first_index;
     char first_text[400];
+    size_t first_plain_len; /* remote write 1.0 answers with that much of it; 2.0 with all: " for series {...}" */
     uint64_t position; /* wait for `durable` up to here: the log's end as of now, even if nothing was kept */
 };
 /* Nothing is done when labels are missing for an unknown id: returns ERR_UNAVAILABLE with their indexes in *out_unknown (from
- * the arena). ERR_CONFLICT: a shard is not this core's (epoch checks are the caller's, against the map).
+ * the arena). A sample without labels right behind one of the same id that has them is not missing any. ERR_CONFLICT: a
+ * shard is not this core's or the id not of that shard (epoch checks are the caller's, against the map). ERR_CORRUPT: the
+ * shard is damaged, or labels are not canonical or not those of the id. ERR_IO: the log is closed, nothing is done.
+ * ERR_NOMEM or ERR_CORRUPT may come in the middle: what was judged before is kept and in the log; a resend is harmless.
+ * Verdicts count the window from the shard's newest time before the batch, so that a batch does not make its own samples
+ * too old; within a series each sample is judged after those before it.
  * cluster_now_ms: for the 10-minute future cap. */
 MUST_USE enum status store_write(struct store *store, const struct write_columns *columns, int64_t cluster_now_ms,
                                  struct arena *scratch, struct write_result *out, uint32_t **out_unknown,
@@ -74,4 +86,7 @@ struct shard_place {
     int64_t newest_ms;
     uint32_t series_count;
 };
+/* The end of the shard's log here; false: not this core's. */
 bool store_shard_place(const struct store *store, uint32_t shard, struct shard_place *out);
+/* Metrics: prometheus_tsdb_head_samples_appended_total, prometheus_tsdb_out_of_order_samples_total,
+ * prometheus_tsdb_too_old_samples_total, prometheus_tsdb_out_of_bound_samples_total. */

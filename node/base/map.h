@@ -20,7 +20,7 @@ struct map {
     size_t count, left;
 };
 
-enum { MAP_NONE = UINT32_MAX };
+#define MAP_NONE UINT32_MAX /* no ref; an enumerator would not fit an int */
 
 /* true when the entry at ref has the key */
 typedef bool (*map_eq)(const void *owner, uint32_t ref, const void *key);

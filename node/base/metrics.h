@@ -28,18 +28,19 @@ enum { METRIC_SLOTS_MAX = 130 };
 void metrics_thread_init(unsigned slot); /* slot < METRIC_SLOTS_MAX, one per thread; threads without
                                             one share slot 0 atomically */
 
-/* Finds or makes the child. labels: canonical text such as `code="200",handler="/x"` or NULL. Any
- * thread; takes a lock, so keep the pointer. Never NULL: running out of memory aborts at start-up,
- * where children are made. */
+/* Finds or makes the child. labels: canonical text such as `code="200",handler="/x"` or NULL,
+ * values escaped by the caller. Any thread; takes a lock, so keep the pointer. Never NULL: running
+ * out of memory aborts at start-up, where children are made. Children live as long as the process.
+ */
 struct metric *metric_get(const struct metric_def *def, const char *labels);
 void metric_add(struct metric *m, double delta);
-void metric_set(struct metric *m, double value); /* gauges with one writer */
+void metric_set(struct metric *m, double value); /* gauges; one writer at a time */
 void metric_observe(struct metric *m, double value);
 double metric_value(const struct metric *m);   /* counters and gauges: the sum over slots */
 uint64_t metric_count(const struct metric *m); /* histograms */
 
 /* A metric computed when it is read (head series, resident memory). fn must be callable from any
- * thread. */
+ * thread, with no lock of the registry held. Once per def and labels, before they are read. */
 void metric_collect(const struct metric_def *def, const char *labels, double (*fn)(void *ctx),
                     void *ctx);
 

@@ -97,4 +97,6 @@ bool timer_is_armed(const struct timer *t);
  * ns, 0 for none. */
 uint64_t core_timers_run(struct core *core, uint64_t now_ns);
 
-void work_submit(struct core *home, struct work *w); /* run and done must be set */
+/* run and done must be set; works of one core start in the order they were submitted. Never
+ * refused: the caller's own limit on requests bounds how many wait. */
+void work_submit(struct core *home, struct work *w);

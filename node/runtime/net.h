@@ -53,7 +53,7 @@ void net_unlisten(struct core *core);
 /* Never fails at once: `closed` comes later when it cannot connect (after at most 5 s). */
 struct conn *net_dial(struct core *core, struct sv addr, const struct conn_events *ev, void *ctx);
 void conn_set_events(struct conn *c, const struct conn_events *ev, void *ctx);
-/* Takes the bytes (the buf is empty after). A queue beyond NET_QUEUE_BYTES_MAX closes the
- * connection. */
+/* Takes the bytes (the buf is empty after); from net_dial on, what is sent before `opened` waits. A
+ * queue beyond NET_QUEUE_BYTES_MAX closes the connection. */
 void conn_send(struct conn *c, struct buf *frame);
 void conn_close(struct conn *c); /* `closed` still comes, later; idempotent */

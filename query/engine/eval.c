@@ -17,7 +17,8 @@ enum status eval_poll(struct eval *ev) {
 enum status eval_nomem(struct eval *ev) {
     uint64_t max = query_params(ev->q)->memory_bytes_max;
     if (max == 0) return err_set(ev->err, ERR_NOMEM, 0, "query evaluation is out of memory");
-    return err_set(ev->err, ERR_LIMIT, 0, "query evaluation would use more than %llu bytes of memory",
+    return err_set(ev->err, ERR_LIMIT, 0,
+                   "query evaluation would use more than %llu bytes of memory",
                    (unsigned long long)max);
 }
 
@@ -26,8 +27,9 @@ enum status eval_hold(struct eval *ev, uint64_t samples) {
     if (ev->held > ev->peak) ev->peak = ev->held;
     uint64_t max = query_params(ev->q)->samples_max;
     if (max != 0 && ev->held > max)
-        return err_set(ev->err, ERR_LIMIT, 0,
-                       "query processing would load too many samples into memory in query execution");
+        return err_set(
+            ev->err, ERR_LIMIT, 0,
+            "query processing would load too many samples into memory in query execution");
     return OK;
 }
 

@@ -179,7 +179,7 @@ struct timers_test {
     uint64_t start_ns;
     sem_t done;
 };
-static const unsigned timers_delay_ms[6] = {40, 5, 20, 5, 60, 1};
+static const unsigned timers_delay_ms[6] = {400, 5, 20, 5, 450, 1};
 
 static void timers_fire(struct timer *t) {
     struct timers_test *tt = t->core->locals[CORE_NODE];
@@ -207,7 +207,7 @@ static void timers_begin(struct core *here, void *ctx) {
     timer_stop(&tt->timers[2]);
     timer_stop(&tt->timers[2]);
     timer_start(&tt->timers[0], 1); /* re-armed twice: the last one counts */
-    timer_start(&tt->timers[0], 40);
+    timer_start(&tt->timers[0], 400);
 }
 
 static void timers_fire_in_order(void) {
@@ -219,7 +219,7 @@ static void timers_fire_in_order(void) {
     while (sem_wait(&tt.done) != 0) {
     }
     runtime_close(rt);
-    /* 1 ms: 5; 5 ms: 1, which stops 3; 31 ms: 5; 40 ms: 0; 60 ms: 4 */
+    /* 1 ms: 5; 5 ms: 1, which stops 3; 31 ms: 5; 400 ms: 0; 450 ms: 4 */
     CHECK(strcmp(tt.order, "51504") == 0, "fired in the order %s", tt.order);
     sem_destroy(&tt.done);
 }
@@ -357,7 +357,7 @@ static void stop_survives_a_forgotten_handle(void) {
     core_call(rt->log_core, open_forgotten, &forgotten[1]);
     uint64_t start = now_ns();
     runtime_close(rt);
-    CHECK(now_ns() - start < UINT64_C(1000000000), "the stop took %" PRIu64 " ns",
+    CHECK(now_ns() - start < UINT64_C(1900000000), "the stop took %" PRIu64 " ns",
           now_ns() - start);
     CHECK(uv_is_closing((uv_handle_t *)&forgotten[0]), "still open");
 }

@@ -388,7 +388,7 @@ static void dial_fails(struct runtime *rt, const char *addr, unsigned port, cons
     uint64_t ms = now_ms() - start_ms;
     CHECK(e.opened == 0, "%s opened", addr);
     CHECK(strstr(e.why, why) != NULL, "%s: %s", addr, e.why);
-    CHECK(ms < 5500, "%s: closed after %" PRIu64 " ms", addr, ms);
+    CHECK(ms < 7000, "%s: closed after %" PRIu64 " ms", addr, ms);
     printf("dial %s: %s (%" PRIu64 " ms)\n", addr, e.why, ms);
     end_fini(&e);
 }
@@ -569,7 +569,7 @@ static void stop_closes_connections(void) {
     uint64_t start_ms = now_ms();
     runtime_close(a);
     uint64_t ms = now_ms() - start_ms;
-    CHECK(ms < 1000, "%" PRIu64 " ms", ms);
+    CHECK(ms < 3000, "%" PRIu64 " ms", ms);
     CHECK(out.closed == 1 && connecting.closed == 1 && resolving.closed == 1, "closed is missing");
     CHECK(strstr(out.why, "the node stops") != NULL, "%s", out.why);
     wait_for(&in.on_close);

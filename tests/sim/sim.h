@@ -6,7 +6,11 @@
  * One event at a time: a message, a due timer, a work item, a frame, a close. The next event is
  * drawn by seed among those that may happen; each event is folded into the trace hash (kind, node,
  * core, virtual time), so that the same seed gives the same hash. Faults strike by probability per
- * event and are counted; a run that expects a fault to strike asserts its count. */
+ * event and are counted; a run that expects a fault to strike asserts its count.
+ *
+ * Blocking: a counted call of the disk (see below) takes virtual time. The log core runs nothing
+ * else meanwhile, sees the later clock, and what it posts or sends then leaves it when it wakes. An
+ * event of a data core that writes to the disk is an assertion failure (node/runtime/disk.h). */
 #pragma once
 
 #include <stdbool.h>
@@ -50,8 +54,9 @@ struct sim;
 struct sim_node; /* its disk survives crashes, its runtime does not */
 
 struct sim *sim_new(const struct sim_options *options);
-void sim_free(struct sim *sim); /* touches no memory of the shipped objects: free them before or
-                                   after a sim_crash, then this */
+/* Touches no memory of the shipped objects. To end a run: sim_kill each node, free its objects,
+ * then this; or leave the nodes up, and free the objects without closing anything. */
+void sim_free(struct sim *sim);
 struct rng *sim_rng(struct sim *sim); /* for the workload: same seed, same run */
 
 /* Address of a node as net_dial takes it: "n0:1". */

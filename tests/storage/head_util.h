@@ -69,5 +69,6 @@ static inline struct selection *util_select(struct head *head, const struct sele
 }
 
 static inline struct select_query util_query(const struct matcher *matchers, size_t count) {
-    return (struct select_query){.matchers = matchers, .matchers_count = count, .from_ms = INT64_MIN, .to_ms = INT64_MAX};
+    return (struct select_query){
+        .matchers = matchers, .matchers_count = count, .from_ms = INT64_MIN, .to_ms = INT64_MAX};
 }

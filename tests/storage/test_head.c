@@ -14,7 +14,8 @@ static struct samples all_samples(struct head *head, uint32_t ref, int64_t from_
     const struct series_view *views = selection_series(sel, &count);
     struct samples out = {0};
     for (size_t i = 0; i < count; i++)
-        if (views[i].ref == ref) cr_assert(series_view_read(&views[i], from_ms, to_ms, &out, NULL) == OK);
+        if (views[i].ref == ref)
+            cr_assert(series_view_read(&views[i], from_ms, to_ms, &out, NULL) == OK);
     selection_release(sel);
     return out;
 }
@@ -30,31 +31,39 @@ struct verdict_case {
 #define ONE 0x3ff0000000000000
 #define TWO 0x4000000000000000
 
-/* The series holds 1 at T0, T0 + 10 s .. T0 + 200 * 10 s (sealed and open), and late 1 at T0 + 5 s. Expected values from
- * Prometheus' appendable() and DESIGN 5. */
+/* The series holds 1 at T0, T0 + 10 s .. T0 + 200 * 10 s (sealed and open), and late 1 at T0 + 5 s.
+ * Expected values from Prometheus' appendable() and DESIGN 5. */
 static const struct verdict_case verdict_cases[] = {
     {"next", 30 * MINUTE, T0 + 2010000, TWO, T0 + 2000000, VERDICT_ACCEPT},
     {"no shard newest", 30 * MINUTE, T0 + 2010000, TWO, INT64_MIN, VERDICT_ACCEPT},
-    {"next, 1 h behind the shard", 30 * MINUTE, T0 + 2010000, TWO, T0 + 2010000 + HOUR, VERDICT_ACCEPT},
+    {"next, 1 h behind the shard", 30 * MINUTE, T0 + 2010000, TWO, T0 + 2010000 + HOUR,
+     VERDICT_ACCEPT},
     {"next, over 1 h behind", 30 * MINUTE, T0 + 2010000, TWO, T0 + 2010001 + HOUR, VERDICT_TOO_OLD},
     {"next, 2 h window", 2 * HOUR, T0 + 2010000, TWO, T0 + 2010000 + 2 * HOUR, VERDICT_ACCEPT},
-    {"next, over 2 h window", 2 * HOUR, T0 + 2010000, TWO, T0 + 2010001 + 2 * HOUR, VERDICT_TOO_OLD},
+    {"next, over 2 h window", 2 * HOUR, T0 + 2010000, TWO, T0 + 2010001 + 2 * HOUR,
+     VERDICT_TOO_OLD},
     {"newest again", 30 * MINUTE, T0 + 2000000, ONE, T0 + 2000000, VERDICT_NOOP},
     {"newest again, ages ago", 30 * MINUTE, T0 + 2000000, ONE, T0 + 100 * HOUR, VERDICT_NOOP},
     {"newest, other value", 30 * MINUTE, T0 + 2000000, TWO, T0 + 2000000, VERDICT_DUPLICATE},
-    {"newest, stale marker", 30 * MINUTE, T0 + 2000000, STALE_NAN_BITS, T0 + 2000000, VERDICT_DUPLICATE},
-    {"newest, other value, 1 h old", 30 * MINUTE, T0 + 2000000, TWO, T0 + 2000000 + HOUR, VERDICT_DUPLICATE},
-    {"newest, other value, too old", 30 * MINUTE, T0 + 2000000, TWO, T0 + 2000001 + HOUR, VERDICT_TOO_OLD},
+    {"newest, stale marker", 30 * MINUTE, T0 + 2000000, STALE_NAN_BITS, T0 + 2000000,
+     VERDICT_DUPLICATE},
+    {"newest, other value, 1 h old", 30 * MINUTE, T0 + 2000000, TWO, T0 + 2000000 + HOUR,
+     VERDICT_DUPLICATE},
+    {"newest, other value, too old", 30 * MINUTE, T0 + 2000000, TWO, T0 + 2000001 + HOUR,
+     VERDICT_TOO_OLD},
     {"late", 30 * MINUTE, T0 + 1995000, TWO, T0 + 2000000, VERDICT_ACCEPT},
-    {"late at the window's edge", 30 * MINUTE, T0 + 1995000, TWO, T0 + 1995000 + 30 * MINUTE, VERDICT_ACCEPT},
-    {"late beyond the window", 30 * MINUTE, T0 + 1995000, TWO, T0 + 1995001 + 30 * MINUTE, VERDICT_TOO_OLD},
+    {"late at the window's edge", 30 * MINUTE, T0 + 1995000, TWO, T0 + 1995000 + 30 * MINUTE,
+     VERDICT_ACCEPT},
+    {"late beyond the window", 30 * MINUTE, T0 + 1995000, TWO, T0 + 1995001 + 30 * MINUTE,
+     VERDICT_TOO_OLD},
     {"late before all", 30 * MINUTE, T0 - 1, TWO, T0, VERDICT_ACCEPT},
     {"held open, same", 30 * MINUTE, T0 + 1990000, ONE, T0 + 2000000, VERDICT_NOOP},
     {"held open, other", 30 * MINUTE, T0 + 1990000, TWO, T0 + 2000000, VERDICT_NOOP},
     {"held sealed, same", 30 * MINUTE, T0 + 100000, ONE, T0 + 1000000, VERDICT_NOOP},
     {"held sealed, other", 30 * MINUTE, T0 + 100000, TWO, T0 + 1000000, VERDICT_NOOP},
     {"held sealed, same, ages ago", 30 * MINUTE, T0 + 100000, ONE, T0 + 100 * HOUR, VERDICT_NOOP},
-    {"held sealed, other, too old", 30 * MINUTE, T0 + 100000, TWO, T0 + 100001 + 30 * MINUTE, VERDICT_TOO_OLD},
+    {"held sealed, other, too old", 30 * MINUTE, T0 + 100000, TWO, T0 + 100001 + 30 * MINUTE,
+     VERDICT_TOO_OLD},
     {"held first", 30 * MINUTE, T0, ONE, T0 + 100 * HOUR, VERDICT_NOOP},
     {"held late, same", 30 * MINUTE, T0 + 5000, ONE, T0 + 100 * HOUR, VERDICT_NOOP},
     {"held late, other", 30 * MINUTE, T0 + 5000, TWO, T0 + 1000000, VERDICT_NOOP},
@@ -151,7 +160,8 @@ Test(head, ranges_are_open_at_the_start_and_closed_at_the_end) {
             size_t k = 0;
             for (int i = from + 1; i <= to; i++) {
                 if (i < 0 || i >= 500 || (i % 2 != 0 && i % 6 != 1)) continue;
-                cr_assert(k < s.count && s.times_ms[k] == T0 + i && s.values[k] == i, "(%d, %d] at %d", from, to, i);
+                cr_assert(k < s.count && s.times_ms[k] == T0 + i && s.values[k] == i,
+                          "(%d, %d] at %d", from, to, i);
                 k++;
             }
             cr_assert(k == s.count, "(%d, %d]", from, to);
@@ -234,7 +244,8 @@ Test(head, labels_that_are_not_canonical_are_refused) {
         uint32_t ref = 99;
         struct err err = {0};
         series_id id = {1, i};
-        cr_expect(head_series_new(head, id, 0, cases[i].bytes, &ref, &err) == ERR_CORRUPT, "%s", cases[i].what);
+        cr_expect(head_series_new(head, id, 0, cases[i].bytes, &ref, &err) == ERR_CORRUPT, "%s",
+                  cases[i].what);
         cr_expect(ref == 99 && err.code == ERR_CORRUPT && head_find(head, id) == HEAD_NONE);
     }
     head_free(head);
@@ -250,7 +261,9 @@ Test(head, more_series_than_allowed_are_refused) {
     struct err err = {0};
     struct buf canonical = {0};
     util_canonical("a=3", &canonical);
-    cr_expect(head_series_new(head, (series_id){1, 1}, 0, buf_sv(&canonical), &ref, &err) == ERR_LIMIT && ref == 99);
+    cr_expect(head_series_new(head, (series_id){1, 1}, 0, buf_sv(&canonical), &ref, &err) ==
+                  ERR_LIMIT &&
+              ref == 99);
     cr_expect(strcmp(err.msg, "head: limit of 2 series reached") == 0, "%s", err.msg);
     buf_fini(&canonical);
     head_free(head);
@@ -265,7 +278,8 @@ Test(head, ids_are_compared_whole) {
         char spec[16];
         snprintf(spec, sizeof spec, "a=%d", (int)i);
         util_canonical(spec, &canonical);
-        cr_assert(head_series_new(head, (series_id){i, 5}, 0, buf_sv(&canonical), &refs[i], NULL) == OK);
+        cr_assert(head_series_new(head, (series_id){i, 5}, 0, buf_sv(&canonical), &refs[i], NULL) ==
+                  OK);
     }
     for (uint64_t i = 0; i < 40; i++)
         cr_expect(head_find(head, (series_id){i, 5}) == refs[i]);
@@ -291,5 +305,35 @@ Test(head, each_series_stops_when_told) {
     uint32_t next = 0;
     head_each_series(head, visit, &next);
     cr_expect(next == 5);
+    head_free(head);
+}
+
+Test(head, a_selection_keeps_one_copy_of_late_samples_not_one_a_sample) {
+    enum { ROWS = 2000 };
+    struct head *head = util_head(30 * MINUTE);
+    uint32_t ref = util_series(head, "__name__=up");
+    cr_assert(head_append(head, ref, T0, 0) == OK);
+    cr_assert(head_append(head, ref, T0 - 1, 1) == OK);
+    struct head_stats before, held, after;
+    head_stats(head, &before);
+    struct select_query query = util_query(NULL, 0);
+    struct selection *sel = util_select(head, &query);
+    for (int i = 2; i < ROWS; i++)
+        cr_assert(head_append(head, ref, T0 - i, i) == OK);
+    head_stats(head, &held);
+    cr_expect(held.memory_bytes - before.memory_bytes < ROWS * 16 * 2, "%zu",
+              (size_t)(held.memory_bytes - before.memory_bytes));
+    size_t count;
+    struct samples s = {0};
+    cr_assert(series_view_read(selection_series(sel, &count), INT64_MIN, INT64_MAX, &s, NULL) ==
+              OK);
+    cr_expect(s.count == 2 && s.times_ms[0] == T0 - 1 && s.values[0] == 1);
+    selection_release(sel);
+    head_stats(head, &after);
+    cr_expect(after.memory_bytes < held.memory_bytes, "what was replaced is freed");
+    samples_fini(&s);
+    s = all_samples(head, ref, INT64_MIN, INT64_MAX);
+    cr_expect(s.count == ROWS && s.values[0] == ROWS - 1 && s.values[ROWS - 1] == 0);
+    samples_fini(&s);
     head_free(head);
 }

@@ -1,0 +1,408 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The head against a model that keeps plain sorted arrays and asks every series: random appends
+ * (next, late, held, too old, applied again), selections that are held while the head goes on,
+ * names and values. regexec is the oracle for patterns. --seed=N --steps=N; a failure prints both.
+ */
+#include <regex.h>
+#include <stdarg.h>
+
+#include "node/base/rng.h"
+#include "tests/storage/head_util.h"
+
+enum { SERIES_MAX = 400, ROWS_MAX = 4000, HELD_MAX = 4, MATCHERS_MAX = 4 };
+#define T0 1600000000000LL
+
+struct model_series {
+    char spec[160];
+    uint32_t ref;
+    uint32_t shard;
+    size_t count;
+    int64_t times_ms[ROWS_MAX];
+    uint64_t bits[ROWS_MAX];
+};
+
+struct held { /* a selection and what it must show, for as long as it lives */
+    struct selection *sel;
+    int64_t from_ms, to_ms;
+    size_t counts[SERIES_MAX]; /* rows, by series */
+    int64_t *times_ms[SERIES_MAX];
+    uint64_t *bits[SERIES_MAX];
+};
+
+struct world {
+    struct rng rng;
+    uint64_t seed, step;
+    int64_t window_ms, now_ms, newest_ms[UTIL_SHARDS];
+    struct head *head;
+    struct model_series *series;
+    size_t series_count, series_max;
+    struct held held[HELD_MAX];
+    size_t late, refused, matched;
+};
+
+static struct world w;
+
+static void fail(const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    fprintf(stderr, "seed %llu step %llu: ", (unsigned long long)w.seed,
+            (unsigned long long)w.step);
+    vfprintf(stderr, fmt, ap);
+    fputc('\n', stderr);
+    va_end(ap);
+    abort();
+}
+
+static size_t below(size_t n) {
+    return (size_t)rng_below(&w.rng, n);
+}
+
+static const char *const names[] = {"__name__", "job", "instance", "le", "zone"};
+static const char *const values[] = {"a", "b", "a1", "b2", "ab", "x.y", "1", "10", "zz", "a1b"};
+static const char *const patterns[] = {"a",   "a|b",    "a.*",   ".*1",       ".+",      ".*",
+                                       "a|",  "[ab]1",  "x",     ".*[0-9].*", "(a1|b2)", "x\\.y",
+                                       "x.y", "(a|b)?", "",      ".*b.*",     "a1b?",    "[^a].*",
+                                       "zz+", "..",     "b2|b2", "(1|10|zz)|"};
+
+static void spec_make(char *out, size_t max) {
+    size_t len = 0;
+    out[0] = '\0';
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (below(3) == 0) continue;
+        len += (size_t)snprintf(out + len, max - len, "%s%s=%s", len == 0 ? "" : ",", names[i],
+                                values[below(ARRAY_LEN(values))]);
+    }
+}
+
+static struct model_series *model_get(void) {
+    if (w.series_count > 0 && (w.series_count == w.series_max || below(8) != 0))
+        return &w.series[below(w.series_count)];
+    struct model_series *m = &w.series[w.series_count];
+    spec_make(m->spec, sizeof m->spec);
+    uint32_t ref = util_series(w.head, m->spec);
+    if (ref != w.series_count) return &w.series[ref];
+    m->ref = ref;
+    m->shard = head_series_shard(w.head, ref);
+    w.series_count++;
+    return m;
+}
+
+/* The row with that time or the place where it would go. */
+static size_t model_place(const struct model_series *m, int64_t time_ms, bool *held) {
+    size_t i = m->count;
+    while (i > 0 && m->times_ms[i - 1] >= time_ms)
+        i--;
+    *held = i < m->count && m->times_ms[i] == time_ms;
+    return i;
+}
+
+static enum verdict model_judge(const struct model_series *m, int64_t t, uint64_t bits) {
+    bool held;
+    size_t i = model_place(m, t, &held);
+    int64_t n = w.newest_ms[m->shard], hour = 3600000;
+    int64_t wide = w.window_ms > hour ? w.window_ms : hour;
+    bool fresh = n == INT64_MIN || t >= n - wide;
+    if (held && m->bits[i] == bits) return VERDICT_NOOP;
+    if (i == m->count) return fresh ? VERDICT_ACCEPT : VERDICT_TOO_OLD;
+    if (held && i + 1 == m->count) return fresh ? VERDICT_DUPLICATE : VERDICT_TOO_OLD;
+    if (w.window_ms == 0) return fresh ? VERDICT_OUT_OF_ORDER : VERDICT_TOO_OLD;
+    if (n != INT64_MIN && t < n - w.window_ms) return VERDICT_TOO_OLD;
+    return held ? VERDICT_NOOP : VERDICT_ACCEPT;
+}
+
+static void model_add(struct model_series *m, int64_t t, uint64_t bits) {
+    bool held;
+    size_t i = model_place(m, t, &held);
+    if (held) return;
+    if (i < m->count) w.late++;
+    memmove(&m->times_ms[i + 1], &m->times_ms[i], (m->count - i) * sizeof *m->times_ms);
+    memmove(&m->bits[i + 1], &m->bits[i], (m->count - i) * sizeof *m->bits);
+    m->times_ms[i] = t;
+    m->bits[i] = bits;
+    m->count++;
+    if (t > w.newest_ms[m->shard]) w.newest_ms[m->shard] = t;
+}
+
+static void step_append(void) {
+    struct model_series *m = model_get();
+    if (m->count == ROWS_MAX) return;
+    int64_t last_ms = m->count == 0 ? w.now_ms : m->times_ms[m->count - 1], t = last_ms;
+    switch (below(12)) {
+    case 0: t = last_ms; break;
+    case 1: t = m->count == 0 ? t : m->times_ms[below(m->count)]; break;
+    case 2: t = last_ms - (int64_t)below(3000000); break;
+    case 3: t = last_ms - (int64_t)below(20000000); break;
+    case 4: t = last_ms + (int64_t)below(600000); break;
+    default: t = last_ms + 15000 + (below(10) == 0 ? (int64_t)below(20) - 10 : 0); break;
+    }
+    if (t > w.now_ms + 300000) t = w.now_ms; /* series stay near each other */
+    uint64_t bits = m->count == 0 ? 0 : m->bits[m->count - 1];
+    if (below(3) == 0) bits = below(4) == 0 ? rng_u64(&w.rng) : f64_bits((double)below(5));
+    if (below(50) == 0) bits = STALE_NAN_BITS;
+    double v = f64_from_bits(bits);
+    enum verdict want = model_judge(m, t, bits);
+    enum verdict got = head_judge(w.head, m->ref, t, v, w.newest_ms[m->shard]);
+    if (got != want)
+        fail("verdict %d, not %d, for %s at %lld", (int)got, (int)want, m->spec, (long long)t);
+    if (got != VERDICT_ACCEPT && below(4) != 0) {
+        w.refused++;
+        return;
+    }
+    MUST(head_append(w.head, m->ref, t, v) == OK);
+    model_add(m, t, bits);
+    int64_t newest_ms = 0;
+    MUST(head_series_newest(w.head, m->ref, &newest_ms, &v) &&
+         newest_ms == m->times_ms[m->count - 1]);
+}
+
+struct query {
+    struct matcher matchers[MATCHERS_MAX];
+    size_t count;
+    uint64_t shard_bits;
+    struct shard_set shards;
+    struct select_query q;
+    struct arena arena;
+};
+
+static void query_make(struct query *q) {
+    *q = (struct query){.count = below(MATCHERS_MAX + 1)};
+    arena_init(&q->arena, 0);
+    for (size_t i = 0; i < q->count; i++) {
+        struct matcher *m = &q->matchers[i];
+        m->kind = (enum match_kind)below(4);
+        m->name = below(8) == 0 ? SV("nope") : sv_from(names[below(ARRAY_LEN(names))]);
+        bool regex = m->kind == MATCH_RE || m->kind == MATCH_NRE;
+        if (regex)
+            m->value = sv_from(patterns[below(ARRAY_LEN(patterns))]);
+        else
+            m->value = below(6) == 0    ? SV("")
+                       : below(10) == 0 ? SV("none")
+                                        : sv_from(values[below(ARRAY_LEN(values))]);
+        MUST(matcher_compile(m, &q->arena, NULL) == OK);
+    }
+    q->shard_bits = below(2) == 0 ? UINT64_MAX : rng_u64(&w.rng);
+    q->shards = (struct shard_set){&q->shard_bits, UTIL_SHARDS};
+    q->q = util_query(q->matchers, q->count);
+    if (below(3) != 0) q->q.shards = &q->shards;
+    if (below(2) == 0) return;
+    q->q.from_ms = T0 + (int64_t)below((size_t)(w.now_ms - T0) + 1);
+    q->q.to_ms = q->q.from_ms + (int64_t)below(10000000);
+}
+
+static void query_fini(struct query *q) {
+    for (size_t i = 0; i < q->count; i++)
+        matcher_fini(&q->matchers[i]);
+    arena_fini(&q->arena);
+}
+
+static void model_value(const struct model_series *m, struct sv name, char out[32]) {
+    struct buf canonical = {0};
+    util_canonical(m->spec, &canonical);
+    struct sv v = labels_get(buf_sv(&canonical), name);
+    memcpy(out, v.ptr, v.len);
+    out[v.len] = '\0';
+    buf_fini(&canonical);
+}
+
+static bool model_regex(struct sv pattern, const char *value) {
+    static regex_t compiled[ARRAY_LEN(patterns)];
+    static bool there[ARRAY_LEN(patterns)];
+    size_t i = 0;
+    while (!sv_eq(sv_from(patterns[i]), pattern))
+        i++;
+    char text[64];
+    snprintf(text, sizeof text, "^(%s)$", patterns[i]);
+    if (!there[i]) MUST(regcomp(&compiled[i], text, REG_EXTENDED | REG_NOSUB) == 0);
+    there[i] = true;
+    return regexec(&compiled[i], value, 0, NULL, 0) == 0;
+}
+
+static bool model_matches(const struct model_series *m, const struct query *q) {
+    if (q->q.shards != NULL && (q->shard_bits >> m->shard & 1) == 0) return false;
+    for (size_t i = 0; i < q->count; i++) {
+        const struct matcher *k = &q->matchers[i];
+        char value[32];
+        model_value(m, k->name, value);
+        bool regex = k->kind == MATCH_RE || k->kind == MATCH_NRE;
+        bool is = regex ? model_regex(k->value, value) : sv_eq(sv_from(value), k->value);
+        if (is != (k->kind == MATCH_EQ || k->kind == MATCH_RE)) return false;
+    }
+    return true;
+}
+
+static void model_range(const struct model_series *m, const struct query *q, size_t *first,
+                        size_t *end) {
+    *first = *end = 0;
+    for (size_t i = 0; i < m->count; i++) {
+        *first += m->times_ms[i] <= q->q.from_ms;
+        *end += m->times_ms[i] <= q->q.to_ms;
+    }
+    if (*end < *first) *end = *first;
+}
+
+static void held_check(const struct held *h) {
+    static bool seen[SERIES_MAX];
+    memset(seen, 0, sizeof seen);
+    size_t count;
+    const struct series_view *views = selection_series(h->sel, &count);
+    struct samples s = {0};
+    for (size_t i = 0; i < count; i++) {
+        const struct series_view *v = &views[i];
+        MUST(v->ref < w.series_count);
+        const struct model_series *m = &w.series[v->ref];
+        if (seen[v->ref]) fail("%s is there twice", m->spec);
+        seen[v->ref] = true;
+        samples_clear(&s);
+        MUST(series_view_read(v, h->from_ms, h->to_ms, &s, NULL) == OK);
+        if (h->counts[v->ref] == SIZE_MAX) fail("%s does not match", m->spec);
+        if (s.count != h->counts[v->ref])
+            fail("%s has %zu rows, not %zu", m->spec, s.count, h->counts[v->ref]);
+        for (size_t k = 0; k < s.count; k++)
+            if (s.times_ms[k] != h->times_ms[v->ref][k] ||
+                f64_bits(s.values[k]) != h->bits[v->ref][k])
+                fail("%s differs in row %zu", m->spec, k);
+        struct label labels[8];
+        struct buf want = {0}, got = {0};
+        util_canonical(m->spec, &want);
+        MUST(labels_encode(labels, series_view_labels(v, labels, 8), &got, NULL) == OK);
+        if (!sv_eq(buf_sv(&want), buf_sv(&got))) fail("labels of %s", m->spec);
+        if (!series_id_eq(v->id, series_id_of(UTIL_SECRET, 0, buf_sv(&want))))
+            fail("id of %s", m->spec);
+        buf_fini(&want);
+        buf_fini(&got);
+    }
+    for (size_t i = 0; i < w.series_count; i++)
+        if (!seen[i] && h->counts[i] != SIZE_MAX && h->counts[i] > 0)
+            fail("%s is missing", w.series[i].spec);
+    samples_fini(&s);
+}
+
+static void held_drop(struct held *h) {
+    selection_release(h->sel);
+    for (size_t i = 0; i < SERIES_MAX; i++) {
+        free(h->times_ms[i]);
+        free(h->bits[i]);
+    }
+    *h = (struct held){0};
+}
+
+static void held_expect(struct held *h, size_t i, const struct query *q) {
+    const struct model_series *m = &w.series[i];
+    size_t first, end;
+    model_range(m, q, &first, &end);
+    h->counts[i] = end - first;
+    h->times_ms[i] = malloc((end - first + 1) * sizeof(int64_t));
+    h->bits[i] = malloc((end - first + 1) * sizeof(uint64_t));
+    memcpy(h->times_ms[i], m->times_ms + first, (end - first) * sizeof(int64_t));
+    memcpy(h->bits[i], m->bits + first, (end - first) * sizeof(uint64_t));
+    w.matched++;
+}
+
+static void step_select(void) {
+    struct held *h = &w.held[below(HELD_MAX)];
+    if (h->sel != NULL) {
+        held_check(h);
+        if (below(3) == 0) held_drop(h);
+        return;
+    }
+    struct query q;
+    query_make(&q);
+    h->sel = util_select(w.head, &q.q);
+    h->from_ms = q.q.from_ms;
+    h->to_ms = q.q.to_ms;
+    for (size_t i = 0; i < SERIES_MAX; i++) {
+        h->counts[i] = SIZE_MAX; /* no match, or a series that comes later */
+        if (i < w.series_count && model_matches(&w.series[i], &q)) held_expect(h, i, &q);
+    }
+    held_check(h);
+    query_fini(&q);
+}
+
+static void expect_strings(const char *what, const struct sv *got, size_t count,
+                           const struct query *q, struct sv name) {
+    size_t found = 0;
+    for (size_t k = 1; k < count; k++)
+        if (sv_cmp(got[k - 1], got[k]) >= 0) fail("%s are not sorted", what);
+    const char *const *all = name.ptr == NULL ? names : values;
+    size_t all_count = name.ptr == NULL ? ARRAY_LEN(names) : ARRAY_LEN(values);
+    for (size_t a = 0; a < all_count; a++) {
+        bool must = false, may = false, has = false;
+        for (size_t i = 0; i < w.series_count; i++) {
+            const struct model_series *m = &w.series[i];
+            char value[32];
+            model_value(m, name.ptr == NULL ? sv_from(all[a]) : name, value);
+            if (name.ptr == NULL ? value[0] == '\0' : strcmp(value, all[a]) != 0) continue;
+            if (!model_matches(m, q) || m->count == 0) continue;
+            size_t first, end;
+            model_range(m, q, &first, &end);
+            must |= end > first;
+            /* a series whose span covers the range may count, with a hole there */
+            may |= m->times_ms[0] <= q->q.to_ms && m->times_ms[m->count - 1] > q->q.from_ms;
+        }
+        for (size_t k = 0; k < count; k++)
+            has |= sv_eq(got[k], sv_from(all[a]));
+        found += has;
+        if ((must && !has) || (has && !may))
+            fail("%s: %s is %s", what, all[a], has ? "there" : "missing");
+    }
+    if (found != count) fail("%s: %zu, not %zu", what, count, found);
+}
+
+static void step_labels(void) {
+    struct query q;
+    query_make(&q);
+    struct sv *out = NULL;
+    size_t count = 0;
+    MUST(head_label_names(w.head, &q.q, &q.arena, &out, &count, NULL) == OK);
+    expect_strings("names", out, count, &q, (struct sv){0});
+    struct sv name = sv_from(names[below(ARRAY_LEN(names))]);
+    MUST(head_label_values(w.head, name, &q.q, &q.arena, &out, &count, NULL) == OK);
+    expect_strings("values", out, count, &q, name);
+    query_fini(&q);
+}
+
+static void run(uint64_t seed, uint64_t steps) {
+    w = (struct world){.seed = seed, .now_ms = T0, .series = calloc(SERIES_MAX, sizeof *w.series)};
+    MUST(w.series != NULL);
+    rng_init(&w.rng, seed);
+    static const int64_t windows_ms[] = {0, 60000, 1800000, 7200000};
+    w.window_ms = windows_ms[below(4)];
+    static const size_t series_max[] = {10, 40, SERIES_MAX};
+    w.series_max = series_max[below(3)];
+    w.head = util_head(w.window_ms);
+    for (size_t i = 0; i < UTIL_SHARDS; i++)
+        w.newest_ms[i] = INT64_MIN;
+    for (w.step = 0; w.step < steps; w.step++) {
+        w.now_ms += (int64_t)below(2000);
+        size_t kind = below(100);
+        if (kind < 97)
+            step_append();
+        else if (kind < 99)
+            step_select();
+        else
+            step_labels();
+    }
+    struct head_stats stats;
+    head_stats(w.head, &stats);
+    printf("seed %llu: %zu series, %llu samples, %zu late, %zu refused, %llu chunks, %zu matches "
+           "checked\n",
+           (unsigned long long)seed, w.series_count, (unsigned long long)stats.samples_appended,
+           w.late, w.refused, (unsigned long long)stats.chunks, w.matched);
+    for (size_t i = 0; i < HELD_MAX; i++)
+        if (w.held[i].sel != NULL) {
+            held_check(&w.held[i]);
+            held_drop(&w.held[i]);
+        }
+    head_free(w.head);
+    free(w.series);
+}
+
+int main(int argc, char **argv) {
+    unsigned long long seed = 0, steps = 30000;
+    for (int i = 1; i < argc; i++)
+        if (sscanf(argv[i], "--seed=%llu", &seed) != 1)
+            MUST(sscanf(argv[i], "--steps=%llu", &steps) == 1);
+    for (uint64_t s = seed == 0 ? 1 : seed; s <= (seed == 0 ? 8 : seed); s++)
+        run(s, steps);
+    return 0;
+}

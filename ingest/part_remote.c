@@ -22,7 +22,7 @@ static void part_fail(struct write_part *part, enum status status, const struct 
     part_end(part);
 }
 
-static void part_on_retry(struct timer *t) { part_send(container_of(t, struct write_part, retry)); }
+void part_on_retry(struct timer *t) { part_send(container_of(t, struct write_part, retry)); }
 
 static void part_retry(struct write_part *part, enum status status, const struct err *why) {
     struct write_op *op = part->op;
@@ -60,7 +60,8 @@ static void part_take_reply(struct write_part *part, struct write_frame_reply *r
     memcpy(part->result.counts, reply->counts, sizeof part->result.counts);
     part->result.refused = reply->outcome == WRITE_REFUSED;
     part->result.first_index = MIN((size_t)reply->first_refused, part->count - 1);
-    snprintf(part->result.first_text, sizeof part->result.first_text, "%s", reply->text);
+    snprintf(part->result.first_text, sizeof part->result.first_text, "%.*s",
+             (int)sizeof part->result.first_text - 1, reply->text);
     part_end(part);
 }
 
@@ -118,7 +119,6 @@ static void part_send(struct write_part *part) {
 
 void part_start_remote(struct write_part *part) {
     part->retry_ms = RETRY_MIN_MS;
-    timer_init(&part->retry, part->home, part_on_retry);
     part_send(part);
 }
 

@@ -125,9 +125,13 @@ static bool usual_labels(const struct scanner *s, struct wire *w, struct sv *out
     return has_name && out->len <= s->o->labels_bytes_max;
 }
 
-/* A varint of at most eight bytes at once, by gathering groups of 7 bits; eight bytes are readable
- * at p. 0: longer. */
-static inline unsigned varint_8(const uint8_t *p, uint64_t *out) {
+/* A varint of at most eight bytes at once, by gathering groups of 7 bits. How many bytes it has, or
+ * 0: it is longer, or there is none before the end of what is readable. */
+static inline unsigned varint_8(const uint8_t *p, const uint8_t *end, uint64_t *out) {
+    if (end - p < 8) {
+        struct wire w = {p, end};
+        return wire_varint(&w, out) ? (unsigned)(w.cur - p) : 0;
+    }
     uint64_t w = get_u64le(p), stop = ~w & 0x8080808080808080ULL;
     if (stop == 0) return 0;
     w &= stop ^ (stop - 1);
@@ -152,11 +156,9 @@ static bool usual_sample(const struct scanner *s, struct wire *w, uint64_t *out_
         p += 9;
     }
     if (p < end && *p == TAG_SAMPLE_TIME) {
-        p++;
-        if (s->end - p < 8) return false;
-        unsigned n = varint_8(p, out_time);
+        unsigned n = varint_8(p + 1, s->end, out_time);
         if (n == 0) return false; /* before 1970: ten bytes */
-        p += n;
+        p += 1 + n;
     }
     if (p != end) return false;
     w->cur = p;

@@ -371,6 +371,10 @@ enum status fragment_samples(struct eval *ev, struct partial *p, const struct st
  * the name. */
 bool chain_may_repeat(const struct expr *e, bool delayed_names);
 
+/* Gives info(v) its selector of info metrics, and wraps it so that the times of samples are read.
+ */
+enum status info_rewrite(struct expr *parsed, struct arena *arena, struct err *err) MUST_USE;
+
 /* -- the query */
 struct query_node { /* what collecting found out about a tree node */
     const struct expr *expr;

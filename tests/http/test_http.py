@@ -219,6 +219,11 @@ class WithCurl(Base):
         self.assertTrue(self.ask(b"GET /files/%00 HTTP/1.1\r\nHost: a\r\n\r\n").startswith(b"HTTP/1.1 400 "))
         self.assertTrue(self.ask(b"GET /files/%4 HTTP/1.1\r\nHost: a\r\n\r\n").endswith(b'invalid URL escape "%4"\n'))
 
+    def test_error_texts_are_whole(self):
+        for n in 0, 1, 510, 511, 512, 513, 5000:
+            self.assertEqual(self.curl(f"{self.server.url}/text?n={n}"), text(n) + b"\n")
+        self.assertEqual(self.curl_head(self.server.url + "/text")[1]["x-content-type-options"], "nosniff")
+
     def test_header_injection_is_defused(self):
         self.assertEqual(self.curl_head(self.server.url + "/show")[1]["x-split"], "a  Injected: b")
 

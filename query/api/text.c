@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <assert.h>
+
 #include "query/api/internal.h"
 #include "query/promql/parser.h"
 #include "query/promql/printer.h"

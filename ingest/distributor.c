@@ -232,7 +232,7 @@ static void op_start_parts(struct distributor *d, struct write_op *op) {
     bool foreign = false;
     for (size_t i = 0; i < op->parts_count; i++) {
         struct write_part *part = &op->parts[i];
-        timer_init(&part->retry, d->core, NULL);
+        timer_init(&part->retry, d->core, part_on_retry);
         if (part_is_refused(d, part) && op->local_only) foreign = true;
     }
     op->parts_open = 1; /* held until all have started */

@@ -50,6 +50,7 @@ struct distributor {
 void part_start_local(struct write_part *part);
 void part_start_remote(struct write_part *part);
 void part_stop_remote(struct write_part *part); /* no further try */
+void part_on_retry(struct timer *t);             /* of part->retry: sends again */
 void part_end(struct write_part *part);         /* on the op's core; part->status and result are set */
 void distributor_free_served(struct distributor *d);
 void write_op_free_private(struct write_op *op);

@@ -22,7 +22,7 @@ static void part_fail(struct write_part *part, enum status status, const struct 
     part_end(part);
 }
 
-static void part_on_retry(struct timer *t) { part_send(container_of(t, struct write_part, retry)); }
+void part_on_retry(struct timer *t) { part_send(container_of(t, struct write_part, retry)); }
 
 static void part_retry(struct write_part *part, enum status status, const struct err *why) {
     struct write_op *op = part->op;
@@ -119,7 +119,6 @@ static void part_send(struct write_part *part) {
 
 void part_start_remote(struct write_part *part) {
     part->retry_ms = RETRY_MIN_MS;
-    timer_init(&part->retry, part->home, part_on_retry);
     part_send(part);
 }
 

@@ -326,7 +326,7 @@ static void pretty(const struct expr *e, unsigned level, struct buf *out) {
     switch (e->kind) {
     case EXPR_STEP_INVARIANT: pretty(e->children[0], level, out); return;
     case EXPR_UNARY: {
-        AUTO(buf_fini) struct buf child = {0};
+        AUTO(buf_fini) struct buf child = {.limit_bytes = out->limit_bytes};
         pretty(e->children[0], level, &child);
         out->failed |= child.failed;
         put_indent(out, level);

@@ -186,6 +186,8 @@ static const struct print_case print_cases[] = {
     {"(a offset 5m)", "(a offset 5m)"},
     {"sum(a offset 5m)", "sum(a offset 5m)"},
     {"rate(a[5m] offset 1w)", "rate(a[5m] offset 1w)"},
+    {"rate(foo[5m]) + max_over_time(bar[step():1m])",
+     "rate(foo[5m]) + max_over_time(bar[step():1m])"},
 };
 
 static const struct print_case pretty_cases[] = {

@@ -227,7 +227,7 @@ Test(parser, nesting_is_limited) {
 Test(parser, the_highest_tree_can_be_walked) {
     struct expr *e = parse(nested("", "a", " or a", EXPR_HEIGHT_MAX - 1), ALL);
     cr_assert(e != NULL, "%s", err.msg);
-    struct expr *again = must_parse(printed(e));
+    struct expr *again = must_parse(arena_strdup(&arena, sv_from(printed(e))));
     buf_clear(&text);
     promql_pretty(again, &text);
     promql_put_json(again, &text);

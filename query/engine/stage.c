@@ -255,7 +255,9 @@ static enum status subquery_stage(struct stage_run *r, const struct column *in,
         from.values[from.count++] = in->values[k];
     }
     if (st == ERR_NOMEM) st = eval_nomem(r->ev);
+    if (st == OK) st = eval_hold(r->ev, from.count);
     if (st == OK) st = window_stage(r, &from, out);
+    eval_release(r->ev, from.count);
     samples_fini(&from);
     return st;
 }

@@ -3,7 +3,9 @@
 
 #include <assert.h>
 
-void ack_board_init(struct ack_board *board) { board->members_count = 0; }
+void ack_board_init(struct ack_board *board) {
+    board->members_count = 0;
+}
 
 unsigned ack_member_add(struct ack_board *board, node_id node) {
     for (unsigned i = 0; i < board->members_count; i++)
@@ -15,12 +17,13 @@ unsigned ack_member_add(struct ack_board *board, node_id node) {
     return board->members_count++;
 }
 
-void ack_wait_begin(struct ack_wait *wait,
-                    void (*done)(struct ack_wait *wait, enum status status, const struct err *err)) {
+void ack_wait_begin(struct ack_wait *wait, void (*done)(struct ack_wait *wait, enum status status,
+                                                        const struct err *err)) {
     *wait = (struct ack_wait){.done = done, .open = 1}; /* the one open need is ack_wait_commit's */
 }
 
-void ack_wait_need(struct ack_board *board, struct ack_wait *wait, unsigned member, uint64_t position) {
+void ack_wait_need(struct ack_board *board, struct ack_wait *wait, unsigned member,
+                   uint64_t position) {
     assert(member < board->members_count && wait->needs_count < ARRAY_LEN(wait->needs));
     struct ack_member *m = &board->members[member];
     if (position > m->sent) m->sent = position;
@@ -30,7 +33,8 @@ void ack_wait_need(struct ack_board *board, struct ack_wait *wait, unsigned memb
     wait->open++;
     /* positions come in order, so the walk back is short */
     struct list_node *at = m->waits.prev;
-    while (at != &m->waits && container_of(at, struct ack_need, link)->position > position) at = at->prev;
+    while (at != &m->waits && container_of(at, struct ack_need, link)->position > position)
+        at = at->prev;
     list_push_front(at, &need->link);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ring/frame.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "node/base/bytes.h"
@@ -14,6 +15,7 @@ static uint64_t frame_checksum(const char *header, struct sv payload) {
 }
 
 void frame_put(const struct frame *f, struct buf *out) {
+    assert(f->payload.len <= UINT32_MAX);
     char *p = buf_extend(out, FRAME_HEADER_BYTES);
     if (p == NULL) return;
     put_u32le(p, FRAME_MAGIC);
@@ -35,11 +37,14 @@ enum status frame_get(struct sv bytes, struct frame *out, struct err *err) {
     if (bytes.len < FRAME_HEADER_BYTES || get_u32le(p) != FRAME_MAGIC)
         return err_set(err, ERR_CORRUPT, 0, "frame: not a node-to-node frame");
     if (get_u16le(p + 4) != FRAME_PROTOCOL)
-        return err_set(err, ERR_UNSUPPORTED, 0, "frame: protocol version %u, this program speaks %d", get_u16le(p + 4),
+        return err_set(err, ERR_UNSUPPORTED, 0,
+                       "frame: protocol version %u, this program speaks %d", get_u16le(p + 4),
                        FRAME_PROTOCOL);
     struct sv payload = sv_skip(bytes, FRAME_HEADER_BYTES);
-    if (get_u32le(p + 52) != payload.len) return err_set(err, ERR_CORRUPT, 0, "frame: length does not match");
-    if (get_u64le(p + 56) != frame_checksum(p, payload)) return err_set(err, ERR_CORRUPT, 0, "frame: bad checksum");
+    if (get_u32le(p + 52) != payload.len)
+        return err_set(err, ERR_CORRUPT, 0, "frame: length does not match");
+    if (get_u64le(p + 56) != frame_checksum(p, payload))
+        return err_set(err, ERR_CORRUPT, 0, "frame: bad checksum");
     *out = (struct frame){
         .type = (uint8_t)p[6],
         .flags = (uint8_t)p[7],
@@ -60,16 +65,25 @@ void hello_put(const struct hello *h, struct buf *out) {
     buf_put_lenstr(out, sv_from(h->addr));
 }
 
+/* Names go to logs and error texts of the other side. */
+static bool is_text(struct sv s) {
+    for (size_t i = 0; i < s.len; i++)
+        if ((unsigned char)s.ptr[i] < ' ' || s.ptr[i] == 0x7f) return false;
+    return true;
+}
+
 enum status hello_get(struct sv payload, struct hello *out, struct err *err) {
     struct reader r = reader_init(payload.ptr, payload.len);
     uint64_t version = read_varint(&r);
     struct sv name = read_lenstr(&r);
     uint64_t level = read_varint(&r);
     struct sv addr = read_lenstr(&r);
-    if (r.failed || version == 0 || name.len >= sizeof out->cluster_name || addr.len >= sizeof out->addr ||
-        level > UINT32_MAX)
+    if (r.failed || version == 0 || name.len >= sizeof out->cluster_name ||
+        addr.len >= sizeof out->addr || level > UINT32_MAX || !is_text(name) || !is_text(addr))
         return err_set(err, ERR_CORRUPT, 0, "hello: malformed");
-    *out = (struct hello){.format_level = (uint32_t)level}; /* what a later version adds stands behind and is ignored */
+    *out = (struct hello){
+        .format_level =
+            (uint32_t)level}; /* what a later version adds stands behind and is ignored */
     memcpy(out->cluster_name, name.ptr, name.len);
     memcpy(out->addr, addr.ptr, addr.len);
     return OK;
@@ -84,6 +98,7 @@ enum status frame_error_get(struct sv payload, struct err *err) {
     struct reader r = reader_init(payload.ptr, payload.len);
     uint8_t status = read_u8(&r);
     struct sv text = read_lenstr(&r);
-    if (r.failed || status == OK || status >= STATUS_COUNT) return err_set(err, ERR_CORRUPT, 0, "malformed error reply");
+    if (r.failed || status == OK || status >= STATUS_COUNT)
+        return err_set(err, ERR_CORRUPT, 0, "frame: malformed error reply");
     return err_set(err, (enum status)status, 0, "%.*s", SV_ARG(text));
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ring/frame.h: frames between nodes. Every frame says protocol version, cluster and map version; what concerns a shard says
- * shard and epoch in its payload. Little-endian, 64 bytes of header:
- *   00-03 magic 0x464e5243 "CRNF"   04-05 protocol version (1)   06 type   07 flags (1: last part, 2: error reply)
- *   08-15 request id   16-31 cluster id   32-39 map version   40-47 sender's node id
- *   48-51 sender's incarnation   52-55 payload length   56-63 XXH3-64 of bytes 00-55 and the payload */
+/* ring/frame.h: frames between nodes. Every frame says protocol version, cluster and map version;
+ * what concerns a shard says shard and epoch in its payload. Little-endian, 64 bytes of header:
+ *   00-03 magic 0x464e5243 "CRNF"   04-05 protocol version (1)   06 type   07 flags (1: last part,
+ * 2: error reply) 08-15 request id   16-31 cluster id   32-39 map version   40-47 sender's node id
+ *   48-51 sender's incarnation   52-55 payload length   56-63 checksum: XXH3-64 of the payload,
+ * seeded with the XXH3-64 of bytes 00-55 A header of another protocol version keeps bytes 00-07. */
 #pragma once
 
 #include <stdbool.h>
@@ -16,9 +17,10 @@
 
 enum { FRAME_HEADER_BYTES = 64, FRAME_PROTOCOL = 1, FRAME_LAST = 1, FRAME_ERROR = 2 };
 enum frame_type {
-    FRAME_HELLO = 1,    /* first on every connection, both ways */
-    FRAME_REPLY = 2,    /* answers the request id; several parts, the last with FRAME_LAST */
-    FRAME_WRITE = 3,    /* ingest: columns for shards of the receiver, with labels where it asked for them */
+    FRAME_HELLO = 1, /* first on every connection, both ways */
+    FRAME_REPLY = 2, /* answers the request id; several parts, the last with FRAME_LAST */
+    FRAME_WRITE =
+        3, /* ingest: columns for shards of the receiver, with labels where it asked for them */
     FRAME_FRAGMENT = 4, /* query: evaluate on these shards */
     FRAME_SERIES = 5,   /* query: series, label names, label values, metadata */
     FRAME_CANCEL = 6,   /* the request id is no longer waited for */
@@ -34,7 +36,8 @@ struct frame {
     struct sv payload;
 };
 void frame_put(const struct frame *f, struct buf *out);
-/* ERR_CORRUPT: magic, length or checksum; ERR_UNSUPPORTED: another protocol version, named. payload points into bytes. */
+/* ERR_CORRUPT: magic, length or checksum; ERR_UNSUPPORTED: another protocol version, named. payload
+ * points into bytes. */
 MUST_USE enum status frame_get(struct sv bytes, struct frame *out, struct err *err);
 
 struct hello {
@@ -47,4 +50,6 @@ MUST_USE enum status hello_get(struct sv payload, struct hello *out, struct err 
 
 /* Error replies: status code, text. */
 void frame_error_put(enum status status, const char *text, struct buf *out);
-enum status frame_error_get(struct sv payload, struct err *err); /* returns the carried status (ERR_CORRUPT when malformed) */
+enum status
+frame_error_get(struct sv payload,
+                struct err *err); /* returns the carried status (ERR_CORRUPT when malformed) */

@@ -12,18 +12,28 @@
 #include "node/base/refs.h"
 #include "node/runtime/disk.h"
 
-/* 00-07 magic, 08-09 format version, 10-11 oldest reader's version, then the body (map_put_body), XXH3-64 of all before. */
+/* 00-07 magic, 08-09 format version, 10-11 oldest reader's version, then the body (map_put_body),
+ * XXH3-64 of all before. */
 static const char map_magic[8] = {'C', 'A', 'I', 'R', 'N', 'M', 'A', 'P'};
-enum { MAP_FORMAT = 1, MAP_HEADER_BYTES = 12, MAP_FILE_BYTES_MAX = 32 << 20 };
+enum {
+    MAP_FORMAT = 1,
+    MAP_HEADER_BYTES = 12,
+    MAP_FILE_BYTES_MAX = 32 << 20,
+    MAP_PATH_BYTES = 4096
+};
 
-enum status ring_map_new(uint32_t nodes_count, uint32_t shards_count, struct ring_map **out, struct err *err) {
+enum status ring_map_new(uint32_t nodes_count, uint32_t shards_count, struct ring_map **out,
+                         struct err *err) {
     if (nodes_count == 0 || nodes_count > RING_NODES_MAX)
-        return err_set(err, ERR_LIMIT, 0, "map: %" PRIu32 " nodes, 1 to %d are possible", nodes_count, RING_NODES_MAX);
+        return err_set(err, ERR_LIMIT, 0, "map: %" PRIu32 " nodes, 1 to %d are possible",
+                       nodes_count, RING_NODES_MAX);
     if (shards_count == 0 || shards_count > RING_SHARDS_MAX)
-        return err_set(err, ERR_LIMIT, 0, "map: %" PRIu32 " shards, 1 to %d are possible", shards_count, RING_SHARDS_MAX);
+        return err_set(err, ERR_LIMIT, 0, "map: %" PRIu32 " shards, 1 to %d are possible",
+                       shards_count, RING_SHARDS_MAX);
     struct ring_map *map = calloc(1, sizeof *map);
     if (map == NULL) return err_set(err, ERR_NOMEM, 0, "map: out of memory");
-    *map = (struct ring_map){.nodes_count = nodes_count, .refs = 1, .settings.shards_count = shards_count};
+    *map = (struct ring_map){
+        .nodes_count = nodes_count, .refs = 1, .settings.shards_count = shards_count};
     map->nodes = calloc(nodes_count, sizeof *map->nodes);
     map->shards = calloc(shards_count, sizeof *map->shards);
     if (map->nodes == NULL || map->shards == NULL) {
@@ -60,22 +70,27 @@ int ring_map_node_index(const struct ring_map *map, node_id id) {
 
 static enum status map_check_shard(const struct ring_map *map, uint32_t shard, struct err *err) {
     const struct ring_shard *s = &map->shards[shard];
-    if (s->epoch == 0) return err_set(err, ERR_CORRUPT, 0, "map: shard %" PRIu32 " has epoch 0", shard);
-    if (s->replicas_count == 0 || s->replicas_count > RING_REPLICAS_MAX || s->primary >= s->replicas_count)
-        return err_set(err, ERR_CORRUPT, 0, "map: shard %" PRIu32 " has %u replicas, primary %u", shard,
-                       s->replicas_count, s->primary);
+    if (s->epoch == 0)
+        return err_set(err, ERR_CORRUPT, 0, "map: shard %" PRIu32 " has epoch 0", shard);
+    if (s->replicas_count == 0 || s->replicas_count > RING_REPLICAS_MAX ||
+        s->primary >= s->replicas_count)
+        return err_set(err, ERR_CORRUPT, 0, "map: shard %" PRIu32 " has %u replicas, primary %u",
+                       shard, s->replicas_count, s->primary);
     for (unsigned i = 0; i < s->replicas_count; i++) {
         const struct ring_replica *r = &s->replicas[i];
         if (r->node >= map->nodes_count || r->state < REPLICA_FULL || r->state > REPLICA_LEAVING)
-            return err_set(err, ERR_CORRUPT, 0, "map: shard %" PRIu32 " replica %u names node %u in state %u", shard, i,
+            return err_set(err, ERR_CORRUPT, 0,
+                           "map: shard %" PRIu32 " replica %u names node %u in state %u", shard, i,
                            r->node, r->state);
         for (unsigned k = 0; k < i; k++)
             if (s->replicas[k].node == r->node)
-                return err_set(err, ERR_CORRUPT, 0, "map: shard %" PRIu32 " is twice on node %u", shard, r->node);
+                return err_set(err, ERR_CORRUPT, 0, "map: shard %" PRIu32 " is twice on node %u",
+                               shard, r->node);
     }
     const struct ring_replica *p = &s->replicas[s->primary];
     if (p->state != REPLICA_FULL || !p->in_sync)
-        return err_set(err, ERR_CORRUPT, 0, "map: primary of shard %" PRIu32 " is not a full in-sync replica", shard);
+        return err_set(err, ERR_CORRUPT, 0,
+                       "map: primary of shard %" PRIu32 " is not a full in-sync replica", shard);
     return OK;
 }
 
@@ -83,15 +98,21 @@ enum status ring_map_check(const struct ring_map *map, struct err *err) {
     const struct ring_settings *set = &map->settings;
     if (map->version == 0) return err_set(err, ERR_CORRUPT, 0, "map: version 0");
     if (set->replication_factor == 0 || set->replication_factor > RING_REPLICAS_MAX)
-        return err_set(err, ERR_CORRUPT, 0, "map: replication factor %" PRIu32, set->replication_factor);
+        return err_set(err, ERR_CORRUPT, 0, "map: replication factor %" PRIu32,
+                       set->replication_factor);
+    if (set->min_insync > RING_REPLICAS_MAX)
+        return err_set(err, ERR_CORRUPT, 0,
+                       "map: at least %" PRIu32 " in-sync replicas are asked for", set->min_insync);
     if (set->format_level == 0 || set->format_level > RING_FORMAT_LEVEL)
-        return err_set(err, ERR_UNSUPPORTED, 0, "map: format level %" PRIu32 ", this program speaks %d",
-                       set->format_level, RING_FORMAT_LEVEL);
+        return err_set(err, ERR_UNSUPPORTED, 0,
+                       "map: format level %" PRIu32 ", this program speaks %d", set->format_level,
+                       RING_FORMAT_LEVEL);
     for (uint32_t i = 0; i < map->nodes_count; i++) {
         if (map->nodes[i].id == 0 || (i > 0 && map->nodes[i].id <= map->nodes[i - 1].id))
             return err_set(err, ERR_CORRUPT, 0, "map: node ids are not ascending at %" PRIu32, i);
     }
-    for (uint32_t s = 0; s < set->shards_count; s++) TRY(map_check_shard(map, s, err));
+    for (uint32_t s = 0; s < set->shards_count; s++)
+        TRY(map_check_shard(map, s, err));
     return OK;
 }
 
@@ -186,8 +207,12 @@ static enum status map_get_body(struct reader *r, struct ring_map **out, struct 
     set.format_level = read_u32_varint(r);
     uint32_t nodes_count = read_u32_varint(r);
     if (r->failed) return err_set(err, ERR_CORRUPT, 0, "map: settings are cut off or malformed");
+    if (nodes_count == 0 || nodes_count > RING_NODES_MAX || set.shards_count == 0 ||
+        set.shards_count > RING_SHARDS_MAX)
+        return err_set(err, ERR_CORRUPT, 0, "map: %" PRIu32 " nodes and %" PRIu32 " shards",
+                       nodes_count, set.shards_count);
     struct ring_map *map;
-    if (ring_map_new(nodes_count, set.shards_count, &map, err) != OK) return ERR_CORRUPT;
+    TRY(ring_map_new(nodes_count, set.shards_count, &map, err));
     map->version = version;
     map->settings = set;
     map_get_members(r, map);
@@ -206,18 +231,28 @@ static enum status map_get_body(struct reader *r, struct ring_map **out, struct 
 enum status ring_map_get(struct sv bytes, struct ring_map **out, struct err *err) {
     if (bytes.len < MAP_HEADER_BYTES + 8 || memcmp(bytes.ptr, map_magic, sizeof map_magic) != 0)
         return err_set(err, ERR_CORRUPT, 0, "map: not a cluster map");
-    if (get_u16le(bytes.ptr + 10) > MAP_FORMAT)
-        return err_set(err, ERR_UNSUPPORTED, 0, "map: format %u, this program reads %d", get_u16le(bytes.ptr + 8),
-                       MAP_FORMAT);
+    if (get_u16le(bytes.ptr + 10) >
+        MAP_FORMAT) /* before the checksum: another format may have another one */
+        return err_set(err, ERR_UNSUPPORTED, 0, "map: format %u, this program reads %d",
+                       get_u16le(bytes.ptr + 8), MAP_FORMAT);
     size_t end = bytes.len - 8;
-    if (get_u64le(bytes.ptr + end) != hash64(bytes.ptr, end, 0)) return err_set(err, ERR_CORRUPT, 0, "map: bad checksum");
+    if (get_u64le(bytes.ptr + end) != hash64(bytes.ptr, end, 0))
+        return err_set(err, ERR_CORRUPT, 0, "map: bad checksum");
     struct reader r = reader_init(bytes.ptr + MAP_HEADER_BYTES, end - MAP_HEADER_BYTES);
     return map_get_body(&r, out, err);
 }
 
-enum status ring_map_save(struct disk *disk, const char *dir, const struct ring_map *map, struct err *err) {
-    char path[4200];
-    snprintf(path, sizeof path, "%s/map", dir);
+/* "<dir>/map"; out has MAP_PATH_BYTES. */
+static enum status map_path(const char *dir, char *out, struct err *err) {
+    int n = snprintf(out, MAP_PATH_BYTES, "%s/map", dir);
+    if (n < 0 || n >= MAP_PATH_BYTES) return err_set(err, ERR_LIMIT, 0, "map: path of %d bytes", n);
+    return OK;
+}
+
+enum status ring_map_save(struct disk *disk, const char *dir, const struct ring_map *map,
+                          struct err *err) {
+    char path[MAP_PATH_BYTES];
+    TRY(map_path(dir, path, err));
     struct buf b = {0};
     ring_map_put(map, &b);
     enum status st = b.failed ? err_set(err, ERR_NOMEM, 0, "map: out of memory")
@@ -226,9 +261,10 @@ enum status ring_map_save(struct disk *disk, const char *dir, const struct ring_
     return st;
 }
 
-enum status ring_map_load(struct disk *disk, const char *dir, struct ring_map **out, struct err *err) {
-    char path[4200];
-    snprintf(path, sizeof path, "%s/map", dir);
+enum status ring_map_load(struct disk *disk, const char *dir, struct ring_map **out,
+                          struct err *err) {
+    char path[MAP_PATH_BYTES];
+    TRY(map_path(dir, path, err));
     struct buf b = {0};
     enum status st = disk_read_file(disk, path, MAP_FILE_BYTES_MAX, &b, err);
     if (st == OK) {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ring/map.h: the cluster map: who belongs to the cluster and which node holds which shard in which role. An immutable,
- * versioned, reference-counted value; the only thing in a cluster that needs agreement. ring/placement.h makes it,
- * the seat keeps it (<data>/ring/map), every node-to-node frame names its version.
- * Encoding: magic "CAIRNMAP", u16 format version, u16 oldest reader's version, body, XXH3-64 of all before. */
+/* ring/map.h: the cluster map: who belongs to the cluster and which node holds which shard in which
+ * role. An immutable, versioned, reference-counted value; the only thing in a cluster that needs
+ * agreement. ring/placement.h makes it, the seat keeps it (<data>/ring/map), every node-to-node
+ * frame names its version. Encoding: magic "CAIRNMAP", u16 format version, u16 oldest reader's
+ * version, body, XXH3-64 of all before. */
 #pragma once
 
 #include <stdbool.h>
@@ -12,7 +13,12 @@
 #include "node/base/status.h"
 #include "node/base/sv.h"
 
-enum { RING_REPLICAS_MAX = 8, RING_NODES_MAX = 1024, RING_SHARDS_MAX = 1 << 16, RING_ADDR_MAX = 255 };
+enum {
+    RING_REPLICAS_MAX = 8,
+    RING_NODES_MAX = 1024,
+    RING_SHARDS_MAX = 1 << 16,
+    RING_ADDR_MAX = 255
+};
 enum { RING_FORMAT_LEVEL = 1 }; /* what this build speaks and writes */
 
 enum replica_state { REPLICA_FULL = 1, REPLICA_INIT = 2, REPLICA_LOG = 3, REPLICA_LEAVING = 4 };
@@ -25,14 +31,14 @@ struct ring_node {
     char zone[64];
 };
 struct ring_replica {
-    uint16_t node;   /* index into nodes */
-    uint8_t state;   /* enum replica_state */
+    uint16_t node; /* index into nodes */
+    uint8_t state; /* enum replica_state */
     bool in_sync;
     uint32_t incarnation;
 };
 struct ring_shard {
-    uint32_t epoch;   /* >= 1 */
-    uint8_t primary;  /* index into replicas */
+    uint32_t epoch;  /* >= 1 */
+    uint8_t primary; /* index into replicas */
     uint8_t replicas_count;
     struct ring_replica replicas[RING_REPLICAS_MAX];
 };
@@ -52,11 +58,12 @@ struct ring_map {
     struct ring_node *nodes; /* ascending by id */
     uint32_t nodes_count;
     struct ring_shard *shards; /* settings.shards_count of them */
-    unsigned refs; /* private */
+    unsigned refs;             /* private */
 };
 
 /* Zeroed nodes and shards to fill in, one reference held. */
-MUST_USE enum status ring_map_new(uint32_t nodes_count, uint32_t shards_count, struct ring_map **out, struct err *err);
+MUST_USE enum status ring_map_new(uint32_t nodes_count, uint32_t shards_count,
+                                  struct ring_map **out, struct err *err);
 struct ring_map *ring_map_ref(struct ring_map *map); /* atomic */
 void ring_map_unref(struct ring_map *map);
 int ring_map_node_index(const struct ring_map *map, node_id id); /* -1: not a member */
@@ -64,12 +71,15 @@ static inline uint16_t ring_map_primary(const struct ring_map *map, uint32_t sha
     const struct ring_shard *s = &map->shards[shard];
     return s->replicas[s->primary].node;
 }
-/* Every rule a map must obey (ids ascending and unique, primary FULL and in sync, ...); ERR_CORRUPT names the first broken. */
+/* Every rule a map must obey (ids ascending and unique, primary FULL and in sync, ...); ERR_CORRUPT
+ * names the first broken. */
 MUST_USE enum status ring_map_check(const struct ring_map *map, struct err *err);
 void ring_map_put(const struct ring_map *map, struct buf *out);
 MUST_USE enum status ring_map_get(struct sv bytes, struct ring_map **out, struct err *err);
 
 struct disk;
 /* <dir>/map, replaced atomically. Load: ERR_UNAVAILABLE when there is none. */
-MUST_USE enum status ring_map_save(struct disk *disk, const char *dir, const struct ring_map *map, struct err *err);
-MUST_USE enum status ring_map_load(struct disk *disk, const char *dir, struct ring_map **out, struct err *err);
+MUST_USE enum status ring_map_save(struct disk *disk, const char *dir, const struct ring_map *map,
+                                   struct err *err);
+MUST_USE enum status ring_map_load(struct disk *disk, const char *dir, struct ring_map **out,
+                                   struct err *err);

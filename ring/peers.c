@@ -3,48 +3,83 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "node/base/bytes.h"
+#include "node/base/log.h"
 #include "ring/peers_internal.h"
 
-static const struct metric_def frames_def = {.name = "cairn_ring_frames_total",
-                                             .help = "Frames between nodes.", .kind = METRIC_COUNTER};
+static const struct metric_def frames_def = {
+    .name = "cairn_ring_frames_total", .help = "Frames between nodes.", .kind = METRIC_COUNTER};
 static const struct metric_def refused_def = {
-    .name = "cairn_ring_refused_total", .help = "Connections and requests of other nodes that were refused.",
+    .name = "cairn_ring_refused_total",
+    .help = "Connections, frames and requests of other nodes that were refused.",
     .kind = METRIC_COUNTER};
+static const char *const type_names[] = {"unknown",  "hello",  "reply", "write",
+                                         "fragment", "series", "cancel"};
+static_assert(ARRAY_LEN(type_names) == FRAME_TYPE_COUNT, "one name per frame type");
+static const char *const refused_names[] = {"corrupt", "protocol",    "hello",
+                                            "sender",  "map_version", "request"};
+static_assert(ARRAY_LEN(refused_names) == REFUSED_COUNT, "one name per reason");
 
-enum status peers_new(struct core *core, const struct peers_options *options, struct peers **out, struct err *err) {
+static void peers_metrics(struct peers *p) {
+    char labels[80];
+    for (unsigned i = 0; i < FRAME_TYPE_COUNT; i++) {
+        snprintf(labels, sizeof labels, "direction=\"in\",type=\"%s\"", type_names[i]);
+        p->frames_in[i] = metric_get(&frames_def, labels);
+        snprintf(labels, sizeof labels, "direction=\"out\",type=\"%s\"", type_names[i]);
+        p->frames_out[i] = metric_get(&frames_def, labels);
+    }
+    for (unsigned i = 0; i < REFUSED_COUNT; i++) {
+        snprintf(labels, sizeof labels, "reason=\"%s\"", refused_names[i]);
+        p->refused[i] = metric_get(&refused_def, labels);
+    }
+}
+
+static void peers_on_all_closed(struct timer *t) {
+    struct peers *p = container_of(t, struct peers, closed_timer);
+    if (p->conns_open > 0 || p->calls_open > 0 || p->closed == NULL) return;
+    void (*closed)(struct peers * peers, void *ctx) = p->closed;
+    p->closed = NULL;
+    closed(p, p->closed_ctx);
+}
+
+enum status peers_new(struct core *core, const struct peers_options *options, struct peers **out,
+                      struct err *err) {
     struct peers *p = calloc(1, sizeof *p);
     if (p == NULL) return err_set(err, ERR_NOMEM, 0, "ring: out of memory");
     int self = ring_map_node_index(options->map, options->self);
     assert(self >= 0);
-    *p = (struct peers){.core = core, .map = ring_map_ref(options->map), .self = (uint16_t)self,
+    *p = (struct peers){.core = core,
+                        .map = ring_map_ref(options->map),
+                        .self = (uint16_t)self,
                         .incarnation = options->incarnation};
     list_init(&p->inbounds);
-    p->frames_in = metric_get(&frames_def, "direction=\"in\"");
-    p->frames_out = metric_get(&frames_def, "direction=\"out\"");
-    p->refused = metric_get(&refused_def, NULL);
+    timer_init(&p->closed_timer, core, peers_on_all_closed);
     p->listen_addr = strdup(options->listen_addr == NULL ? "" : options->listen_addr);
     p->links = calloc(p->map->nodes_count, sizeof *p->links);
     if (p->listen_addr == NULL || p->links == NULL) {
+        free(p->links);
+        p->links = NULL;
         peers_free(p);
         return err_set(err, ERR_NOMEM, 0, "ring: out of memory");
     }
-    for (uint32_t i = 0; i < p->map->nodes_count; i++) link_init(&p->links[i], p, (uint16_t)i);
+    peers_metrics(p);
+    for (uint32_t i = 0; i < p->map->nodes_count; i++)
+        link_init(&p->links[i], p, (uint16_t)i);
     *out = p;
     return OK;
 }
 
 enum status peers_start(struct peers *peers, struct err *err) {
     if (peers->listen_addr[0] == '\0') return OK;
-    TRY(net_listen(peers->core, sv_from(peers->listen_addr), inbound_accept, peers, err));
-    return OK;
+    return net_listen(peers->core, sv_from(peers->listen_addr), inbound_accept, peers, err);
 }
 
 void peers_handle(struct peers *peers, enum frame_type type, peer_handler handler, void *ctx) {
-    assert(type < FRAME_TYPE_COUNT);
+    assert(type > FRAME_REPLY && type < FRAME_TYPE_COUNT && type != FRAME_CANCEL);
     peers->handlers[type].fn = handler;
     peers->handlers[type].ctx = ctx;
 }
@@ -52,8 +87,10 @@ void peers_handle(struct peers *peers, enum frame_type type, peer_handler handle
 /* -- frames */
 
 struct frame peers_frame(const struct peers *peers, enum frame_type type) {
-    struct frame f = {.type = (uint8_t)type, .map_version = peers->map->version,
-                      .sender = peers->map->nodes[peers->self].id, .incarnation = peers->incarnation};
+    struct frame f = {.type = (uint8_t)type,
+                      .map_version = peers->map->version,
+                      .sender = peers->map->nodes[peers->self].id,
+                      .incarnation = peers->incarnation};
     memcpy(f.cluster_id, peers->map->settings.cluster_id, sizeof f.cluster_id);
     return f;
 }
@@ -61,12 +98,25 @@ struct frame peers_frame(const struct peers *peers, enum frame_type type) {
 void peers_send(struct peers *peers, struct conn *conn, const struct frame *f) {
     struct buf b = {0};
     frame_put(f, &b);
-    if (b.failed) { /* the other side's deadline tells; nothing half is sent */
+    if (b.failed) { /* no memory: an answer that never comes is worse than a broken connection */
         buf_fini(&b);
+        conn_close(conn);
         return;
     }
-    metric_add(peers->frames_out, 1);
+    metric_add(peers->frames_out[f->type], 1);
     conn_send(conn, &b);
+}
+
+void peers_got(struct peers *peers, uint8_t type) {
+    metric_add(peers->frames_in[type < FRAME_TYPE_COUNT ? type : 0], 1);
+}
+
+void peers_refused(struct peers *peers, enum refused reason, const struct err *why) {
+    metric_add(peers->refused[reason], 1);
+    uint64_t now_ns = core_mono_ns(peers->core);
+    if (peers->refusal_logged_ns != 0 && now_ns - peers->refusal_logged_ns < 1000000000) return;
+    peers->refusal_logged_ns = now_ns; /* whoever knocks every millisecond does not fill the log */
+    log_warn("another node was refused", "reason", refused_names[reason], "err", why->msg);
 }
 
 void peers_put_hello(const struct peers *peers, struct buf *out) {
@@ -76,8 +126,10 @@ void peers_put_hello(const struct peers *peers, struct buf *out) {
     hello_put(&h, out);
 }
 
-enum status peers_check_hello(const struct peers *peers, const struct frame *f, uint16_t *out_from, struct err *err) {
-    if (f->type != FRAME_HELLO) return err_set(err, ERR_CONFLICT, 0, "the first frame is not a hello");
+enum status peers_check_hello(const struct peers *peers, const struct frame *f, uint16_t *out_from,
+                              struct err *err) {
+    if (f->type != FRAME_HELLO)
+        return err_set(err, ERR_CONFLICT, 0, "the first frame is not a hello");
     if (f->flags & FRAME_ERROR) {
         enum status st = frame_error_get(f->payload, err);
         if (err != NULL) err_prefix(err, "refused by the other node");
@@ -87,14 +139,30 @@ enum status peers_check_hello(const struct peers *peers, const struct frame *f, 
     TRY(hello_get(f->payload, &h, err));
     const struct ring_settings *set = &peers->map->settings;
     if (memcmp(f->cluster_id, set->cluster_id, sizeof set->cluster_id) != 0)
-        return err_set(err, ERR_CONFLICT, 0, "node at %s belongs to another cluster (\"%s\")", h.addr, h.cluster_name);
+        return err_set(err, ERR_CONFLICT, 0, "node at %s belongs to another cluster (\"%s\")",
+                       h.addr, h.cluster_name);
     if (h.format_level < set->format_level)
-        return err_set(err, ERR_UNSUPPORTED, 0, "node at %s speaks format level %" PRIu32 ", the cluster needs %" PRIu32,
+        return err_set(err, ERR_UNSUPPORTED, 0,
+                       "node at %s speaks format level %" PRIu32 ", the cluster needs %" PRIu32,
                        h.addr, h.format_level, set->format_level);
     int from = ring_map_node_index(peers->map, f->sender);
     if (from < 0 || from == peers->self)
-        return err_set(err, ERR_CONFLICT, 0, "node %016" PRIx64 " at %s is no other member of the map", f->sender, h.addr);
+        return err_set(err, ERR_CONFLICT, 0,
+                       "node %016" PRIx64 " at %s is no other member of the map", f->sender,
+                       h.addr);
     *out_from = (uint16_t)from;
+    return OK;
+}
+
+enum status peers_check_sender(const struct peers *peers, const struct frame *f, uint16_t from,
+                               struct err *err) {
+    const struct ring_node *node = &peers->map->nodes[from];
+    if (memcmp(f->cluster_id, peers->map->settings.cluster_id, sizeof f->cluster_id) != 0)
+        return err_set(err, ERR_CONFLICT, 0, "frame of another cluster on the connection of %s",
+                       node->addr);
+    if (f->sender != node->id)
+        return err_set(err, ERR_CONFLICT, 0, "frame of node %016" PRIx64 " on the connection of %s",
+                       f->sender, node->addr);
     return OK;
 }
 
@@ -118,8 +186,14 @@ static bool slots_grow(struct peers *p) {
 
 struct peer_call *peers_find_call(struct peers *peers, uint64_t id) {
     uint32_t slot = (uint32_t)id;
-    if (slot >= peers->slots_count || peers->slots[slot] == NULL || peers->slots[slot]->id != id) return NULL;
+    if (slot >= peers->slots_count || peers->slots[slot] == NULL || peers->slots[slot]->id != id)
+        return NULL;
     return peers->slots[slot];
+}
+
+static void peers_check_stopped(struct peers *p) {
+    if (p->stopping && p->conns_open == 0 && p->calls_open == 0 && p->closed != NULL)
+        timer_start(&p->closed_timer, 0);
 }
 
 static void call_free(struct peer_call *call) {
@@ -131,81 +205,101 @@ static void call_free(struct peer_call *call) {
     p->free_slots[p->free_count++] = slot;
     buf_fini(&call->payload);
     free(call);
+    assert(p->calls_open > 0);
+    p->calls_open--;
+    peers_check_stopped(p);
 }
 
-void call_end(struct peer_call *call, enum status status, const struct err *err) {
+void call_end(struct peer_call *call, const struct err *err) {
     struct peer_call_options o = call->options;
-    struct err copy = {.code = status};
-    if (err != NULL) copy = *err;
+    struct err copy = *err;
+    assert(copy.code != OK);
     call_free(call);
-    o.reply(o.ctx, status, (struct sv){0}, true, &copy);
+    o.reply(o.ctx, copy.code, (struct sv){0}, true, &copy);
+}
+
+/* The other side need not go on. */
+static void call_withdraw(struct peer_call *call) {
+    struct link *link = call->link;
+    if (!call->sent || link->state != LINK_UP) return;
+    struct frame f = peers_frame(link->peers, FRAME_CANCEL);
+    f.request_id = call->id;
+    peers_send(link->peers, link->conn, &f);
 }
 
 static void call_on_deadline(struct timer *t) {
     struct peer_call *call = container_of(t, struct peer_call, deadline);
     struct link *link = call->link;
+    const char *addr = link->peers->map->nodes[link->node].addr;
+    struct err err = call->err;
     if (call->ended) { /* failed at birth: told from here, never from inside peers_call */
-        call_end(call, call->err.code, &call->err);
+        call_end(call, &err);
         return;
     }
-    const char *addr = link->peers->map->nodes[link->node].addr;
-    struct err err;
-    if (link->state == LINK_UP || link->last.msg[0] == '\0')
-        err_set(&err, ERR_TIMEOUT, 0, "node %s did not answer within %" PRIu64 " ms", addr, call->options.timeout_ms);
+    if (link->state == LINK_UP || link->last.code == OK)
+        err_set(&err, ERR_TIMEOUT, 0, "node %s did not answer within %" PRIu64 " ms", addr,
+                call->options.timeout_ms);
     else
         err_set(&err, ERR_UNAVAILABLE, 0, "node %s: %s", addr, link->last.msg);
-    if (call->sent && link->state == LINK_UP) {
-        struct frame f = peers_frame(link->peers, FRAME_CANCEL);
-        f.request_id = call->id;
-        peers_send(link->peers, link->conn, &f);
-    }
-    call_end(call, err.code, &err);
+    call_withdraw(call);
+    call_end(call, &err);
 }
 
-struct peer_call *peers_call(struct peers *peers, const struct peer_call_options *options, struct buf *payload) {
-    assert(core_is_current(peers->core) && options->node < peers->map->nodes_count && options->node != peers->self);
+/* What is wrong with a call before it begins. */
+static enum status call_check(const struct peers *p, const struct buf *payload, struct err *err) {
+    if (p->stopping) return err_set(err, ERR_UNAVAILABLE, 0, "this node is stopping");
+    if (payload->failed)
+        return err_set(err, ERR_NOMEM, 0, "no memory for a request to another node");
+    if (payload->len > NET_FRAME_BYTES_MAX - FRAME_HEADER_BYTES)
+        return err_set(err, ERR_LIMIT, 0,
+                       "a request of %zu bytes to another node, more than a frame may have",
+                       payload->len);
+    return OK;
+}
+
+struct peer_call *peers_call(struct peers *peers, const struct peer_call_options *options,
+                             struct buf *payload) {
+    assert(core_is_current(peers->core) && options->reply != NULL);
+    assert(options->node < peers->map->nodes_count && options->node != peers->self);
     struct peer_call *call = calloc(1, sizeof *call);
     bool room = peers->free_count > 0 || slots_grow(peers);
-    if (call == NULL || !room) abort(); /* a few hundred bytes: the process is beyond help, and half a call is worse */
-    *call = (struct peer_call){.link = &peers->links[options->node], .options = *options, .payload = buf_move(payload)};
+    if (call == NULL || !room)
+        abort(); /* a few hundred bytes: the process is beyond help, and half a call is worse */
+    struct link *link = &peers->links[options->node];
+    *call = (struct peer_call){.link = link, .options = *options};
+    call->ended = call_check(peers, payload, &call->err) != OK;
+    call->payload = buf_move(payload);
     uint32_t slot = peers->free_slots[--peers->free_count];
     call->id = (uint64_t)++peers->generation << 32 | slot;
     peers->slots[slot] = call;
-    list_push_back(&call->link->calls, &call->link_node);
+    peers->calls_open++;
+    list_push_back(&link->calls, &call->link_node);
     timer_init(&call->deadline, peers->core, call_on_deadline);
-    if (peers->stopping) {
-        call->ended = true;
-        err_set(&call->err, ERR_UNAVAILABLE, 0, "this node is stopping");
-        timer_start(&call->deadline, 0);
-        return call;
-    }
-    timer_start(&call->deadline, options->timeout_ms);
-    link_need(call->link);
+    timer_start(&call->deadline, call->ended ? 0 : options->timeout_ms);
+    if (!call->ended) link_need(link, call);
     return call;
 }
 
 void peer_call_cancel(struct peer_call *call) {
-    struct link *link = call->link;
-    if (call->sent && link->state == LINK_UP) {
-        struct frame f = peers_frame(link->peers, FRAME_CANCEL);
-        f.request_id = call->id;
-        peers_send(link->peers, link->conn, &f);
-    }
+    assert(core_is_current(call->link->peers->core));
+    call_withdraw(call);
     call_free(call);
 }
 
-/* A reply part begins with its number: a gap means that one was lost, and half an answer is none. */
+/* A reply part begins with its number: a gap means that one was lost, and half an answer is none.
+ */
 void call_on_reply(struct peer_call *call, const struct frame *f) {
     struct err err;
     if (f->flags & FRAME_ERROR) {
-        enum status st = frame_error_get(f->payload, &err);
-        call_end(call, st, &err);
+        status_ignore(frame_error_get(f->payload, &err));
+        call_end(call, &err);
         return;
     }
     if (f->payload.len < 4 || get_u32le(f->payload.ptr) != call->next_part) {
         err_set(&err, ERR_UNAVAILABLE, 0, "a part of the reply of node %s was lost",
                 call->link->peers->map->nodes[call->link->node].addr);
-        call_end(call, ERR_UNAVAILABLE, &err);
+        call_withdraw(call);
+        call_end(call, &err);
         return;
     }
     call->next_part++;
@@ -221,29 +315,23 @@ void call_on_reply(struct peer_call *call, const struct frame *f) {
 void peers_conn_closed(struct peers *peers) {
     assert(peers->conns_open > 0);
     peers->conns_open--;
-    if (peers->stopping && peers->conns_open == 0 && peers->closed != NULL) {
-        void (*closed)(struct peers *p, void *ctx) = peers->closed;
-        peers->closed = NULL;
-        closed(peers, peers->closed_ctx);
-    }
+    peers_check_stopped(peers);
 }
 
 void peers_stop(struct peers *peers, void (*closed)(struct peers *peers, void *ctx), void *ctx) {
+    assert(core_is_current(peers->core) && !peers->stopping && closed != NULL);
     peers->stopping = true;
     peers->closed = closed;
     peers->closed_ctx = ctx;
     if (peers->listen_addr[0] != '\0') net_unlisten(peers->core);
-    peers->conns_open++; /* held until all have been asked to close */
+    LIST_FOREACH(n, &peers->inbounds) conn_close(container_of(n, struct inbound, node)->conn);
     struct err err;
     err_set(&err, ERR_UNAVAILABLE, 0, "this node is stopping");
     for (uint32_t i = 0; i < peers->map->nodes_count; i++) {
-        struct link *link = &peers->links[i];
-        while (!list_is_empty(&link->calls))
-            call_end(container_of(link->calls.next, struct peer_call, link_node), ERR_UNAVAILABLE, &err);
-        link_close(link);
+        link_close(&peers->links[i]);
+        link_fail_calls(&peers->links[i], &err);
     }
-    LIST_FOREACH_SAFE(n, &peers->inbounds) conn_close(container_of(n, struct inbound, node)->conn);
-    peers_conn_closed(peers);
+    peers_check_stopped(peers);
 }
 
 void peers_free(struct peers *peers) {
@@ -251,8 +339,11 @@ void peers_free(struct peers *peers) {
     for (uint32_t i = 0; peers->links != NULL && i < peers->map->nodes_count; i++) {
         struct link *link = &peers->links[i];
         timer_stop(&link->timer);
-        while (!list_is_empty(&link->calls)) call_free(container_of(link->calls.next, struct peer_call, link_node));
+        if (link->state == LINK_UP) metric_add(link->connected, -1);
+        while (!list_is_empty(&link->calls))
+            call_free(container_of(link->calls.next, struct peer_call, link_node));
     }
+    timer_stop(&peers->closed_timer);
     inbound_free_all(peers);
     ring_map_unref(peers->map);
     free(peers->links);
@@ -262,5 +353,9 @@ void peers_free(struct peers *peers) {
     free(peers);
 }
 
-bool peers_is_connected(const struct peers *peers, uint16_t node) { return peers->links[node].state == LINK_UP; }
-struct ring_map *peers_map(const struct peers *peers) { return peers->map; }
+bool peers_is_connected(const struct peers *peers, uint16_t node) {
+    return peers->links[node].state == LINK_UP;
+}
+struct ring_map *peers_map(const struct peers *peers) {
+    return peers->map;
+}

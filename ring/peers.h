@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ring/peers.h: a core's connections to the other nodes: dialling with back-off, hello both ways, requests with deadlines
- * and replies in parts. Frames of another cluster, protocol or (for requests) map version are refused by name.
- * Thread: the core's. Nothing here blocks; replies may come in any order; a request whose connection dies fails with
- * ERR_UNAVAILABLE (the receiver may or may not have acted: requests are idempotent). */
+/* ring/peers.h: a core's connections to the other nodes: dialling with back-off, hello both ways,
+ * requests with deadlines and replies in parts. Frames of another cluster, protocol or (for
+ * requests) map version are refused by name. Thread: the core's. Nothing here blocks; replies may
+ * come in any order; a request whose connection dies fails with ERR_UNAVAILABLE (the receiver may
+ * or may not have acted: requests are idempotent). */
 #pragma once
 
 #include <stdint.h>
@@ -21,7 +22,8 @@ struct peers_options {
     uint64_t secret;         /* reserved for peer authentication; 0 */
 };
 struct peers;
-MUST_USE enum status peers_new(struct core *core, const struct peers_options *options, struct peers **out, struct err *err);
+MUST_USE enum status peers_new(struct core *core, const struct peers_options *options,
+                               struct peers **out, struct err *err);
 /* Listens; connections are dialled when first needed and kept. */
 MUST_USE enum status peers_start(struct peers *peers, struct err *err);
 /* Fails everything pending with ERR_UNAVAILABLE and closes; `closed` when nothing is left. */
@@ -30,20 +32,23 @@ void peers_free(struct peers *peers); /* memory only: after closed, or after a s
 
 struct peer_call; /* a request under way; valid until its last reply callback */
 struct peer_call_options {
-    uint16_t node;       /* index in the map */
+    uint16_t node; /* index in the map */
     enum frame_type type;
     uint64_t timeout_ms; /* for the last part */
-    /* OK with a part (last says whether more come), or once with an error and last = true. Never called inside peers_call. */
+    /* OK with a part (last says whether more come), or once with an error and last = true. Never
+     * called inside peers_call. */
     void (*reply)(void *ctx, enum status status, struct sv part, bool last, const struct err *err);
     void *ctx;
 };
 /* Takes payload. Waits for the connection if there is none (within timeout_ms). Never NULL. */
-struct peer_call *peers_call(struct peers *peers, const struct peer_call_options *options, struct buf *payload);
+struct peer_call *peers_call(struct peers *peers, const struct peer_call_options *options,
+                             struct buf *payload);
 void peer_call_cancel(struct peer_call *call); /* reply will not be called; the peer is told */
 
-/* Requests from others. The handler answers now or later on this core, with peer_reply any number of times, the last with
- * last = true, or once with peer_reply_error. `gone` (may be NULL) is called when the asker cancelled or vanished
- * before the last reply; after it the request is dead. */
+/* Requests from others. The handler answers now or later on this core, with peer_reply any number
+ * of times, the last with last = true, or once with peer_reply_error. `gone` (may be NULL) is
+ * called when the asker cancelled or vanished before the last reply; after it the request is dead.
+ */
 struct peer_request {
     struct peers *peers;
     struct core *core;
@@ -51,14 +56,17 @@ struct peer_request {
     enum frame_type type;
     uint64_t id;
     uint64_t map_version; /* of the sender; equal to ours, else it was refused before */
-    void *user;            /* the handler's */
+    void *user;           /* the handler's */
     void (*gone)(struct peer_request *req);
 };
-typedef void (*peer_handler)(struct peer_request *req, struct sv payload, void *ctx); /* payload borrowed until return */
+typedef void (*peer_handler)(struct peer_request *req, struct sv payload,
+                             void *ctx); /* payload borrowed until return */
 void peers_handle(struct peers *peers, enum frame_type type, peer_handler handler, void *ctx);
-bool peer_reply(struct peer_request *req, struct buf *part, bool last); /* takes part; false: the asker is gone */
+bool peer_reply(struct peer_request *req, struct buf *part,
+                bool last); /* takes part; false: the asker is gone */
 void peer_reply_error(struct peer_request *req, enum status status, const char *text);
 
 bool peers_is_connected(const struct peers *peers, uint16_t node);
 struct ring_map *peers_map(const struct peers *peers);
-/* cairn_ring_frames_total{type,direction}, cairn_ring_refused_total{reason}, cairn_ring_connected{node} */
+/* cairn_ring_frames_total{type,direction}, cairn_ring_refused_total{reason},
+ * cairn_ring_connected{node} */

@@ -1,11 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "node/base/bytes.h"
 #include "ring/peers_internal.h"
 
 static void link_dial(struct link *link);
+
+static const struct metric_def connected_def = {
+    .name = "cairn_ring_connected",
+    .help = "Connections to another node that this node has dialled and that are up.",
+    .kind = METRIC_GAUGE};
+
+/* Closes the connection; it goes on in link_on_closed. The first reason is kept. */
+static void link_break(struct link *link, const struct err *why) {
+    if (link->broken.code == OK) link->broken = *why;
+    conn_close(link->conn);
+}
 
 static void link_on_timer(struct timer *t) {
     struct link *link = container_of(t, struct link, timer);
@@ -15,14 +27,21 @@ static void link_on_timer(struct timer *t) {
         return;
     }
     assert(link->state == LINK_HELLO || link->state == LINK_DIALING);
-    err_set(&link->last, ERR_TIMEOUT, 0, "no hello within %d ms", LINK_HELLO_TIMEOUT_MS);
-    conn_close(link->conn); /* goes on in link_on_closed */
+    struct err err;
+    err_set(&err, ERR_TIMEOUT, 0, "%s within %d ms",
+            link->state == LINK_HELLO ? "no hello" : "no connection", LINK_HELLO_TIMEOUT_MS);
+    link_break(link, &err);
 }
 
 void link_init(struct link *link, struct peers *peers, uint16_t node) {
     *link = (struct link){.peers = peers, .node = node, .backoff_ms = LINK_BACKOFF_MIN_MS};
     list_init(&link->calls);
     timer_init(&link->timer, peers->core, link_on_timer);
+    char labels[RING_ADDR_MAX + 16];
+    snprintf(labels, sizeof labels, "node=\"%s\"", peers->map->nodes[node].addr);
+    for (char *p = labels + 6; p < labels + strlen(labels) - 1; p++)
+        if (*p == '"' || *p == '\\' || (unsigned char)*p < ' ') *p = '?';
+    link->connected = metric_get(&connected_def, labels);
 }
 
 static void link_on_opened(struct conn *c, void *ctx) {
@@ -37,8 +56,8 @@ static void link_on_opened(struct conn *c, void *ctx) {
     buf_fini(&hello);
 }
 
-void link_send_call(struct link *link, struct peer_call *call) {
-    assert(link->state == LINK_UP && !call->sent);
+static void link_send_call(struct link *link, struct peer_call *call) {
+    assert(link->state == LINK_UP && !call->sent && !call->ended);
     struct frame f = peers_frame(link->peers, call->options.type);
     f.request_id = call->id;
     f.payload = buf_sv(&call->payload);
@@ -50,38 +69,62 @@ void link_send_call(struct link *link, struct peer_call *call) {
 static void link_up(struct link *link) {
     link->state = LINK_UP;
     link->backoff_ms = LINK_BACKOFF_MIN_MS;
-    link->last.msg[0] = '\0';
+    link->last = (struct err){.code = OK};
     timer_stop(&link->timer);
-    LIST_FOREACH_SAFE(n, &link->calls) {
+    metric_add(link->connected, 1);
+    LIST_FOREACH(n, &link->calls) {
         struct peer_call *call = container_of(n, struct peer_call, link_node);
         if (!call->sent && !call->ended) link_send_call(link, call);
     }
+}
+
+/* A frame before the connection is UP: the hello of the other side. */
+static enum status link_greet(struct link *link, const struct frame *f, struct err *err) {
+    uint16_t from;
+    TRY(peers_check_hello(link->peers, f, &from, err));
+    if (from != link->node)
+        return err_set(err, ERR_CONFLICT, 0, "node %s of the cluster answers at this address",
+                       link->peers->map->nodes[from].addr);
+    link_up(link);
+    return OK;
 }
 
 static void link_on_frame(struct conn *c, void *ctx, struct sv bytes) {
     struct link *link = ctx;
     struct peers *peers = link->peers;
     struct frame f;
-    uint16_t from = 0;
-    metric_add(peers->frames_in, 1);
-    enum status st = frame_get(bytes, &f, &link->last);
-    if (st == OK && link->state == LINK_HELLO) {
-        st = peers_check_hello(peers, &f, &from, &link->last);
-        if (st == OK && from != link->node)
-            st = err_set(&link->last, ERR_CONFLICT, 0, "another node of the cluster answers at this address");
-        if (st == OK) {
-            link_up(link);
-            return;
-        }
-    }
+    struct err err;
+    enum refused reason = REFUSED_SENDER;
+    assert(link->conn == c);
+    enum status st = frame_get(bytes, &f, &err);
+    peers_got(peers, st == OK ? f.type : 0);
     if (st != OK) {
-        metric_add(peers->refused, 1);
-        conn_close(c);
-        return;
+        reason = st == ERR_UNSUPPORTED ? REFUSED_PROTOCOL : REFUSED_CORRUPT;
+    } else if (link->state != LINK_UP) {
+        reason = REFUSED_HELLO;
+        st = link_greet(link, &f, &err);
+    } else if ((st = peers_check_sender(peers, &f, link->node, &err)) == OK) {
+        struct peer_call *call =
+            f.type == FRAME_REPLY ? peers_find_call(peers, f.request_id) : NULL;
+        if (call != NULL && call->link == link && call->sent) call_on_reply(call, &f);
+        return; /* the link may be closing by now */
     }
-    if (link->state != LINK_UP || f.type != FRAME_REPLY) return; /* closing, or nothing that we asked for */
-    struct peer_call *call = peers_find_call(peers, f.request_id);
-    if (call != NULL && call->link == link && call->sent) call_on_reply(call, &f);
+    if (st == OK) return;
+    peers_refused(peers, reason, &err);
+    link_break(link, &err);
+}
+
+/* What a callback starts comes behind and is left alone. */
+void link_fail_calls(struct link *link, const struct err *err) {
+    struct list_node failed, *n;
+    list_init(&failed);
+    while ((n = list_pop_front(&link->calls)) != NULL)
+        list_push_back(&failed, n);
+    while (!list_is_empty(&failed)) { /* a callback may cancel others of it */
+        struct peer_call *call = container_of(failed.next, struct peer_call, link_node);
+        struct err why = call->ended ? call->err : *err;
+        call_end(call, &why);
+    }
 }
 
 static void link_on_closed(struct conn *c, void *ctx, const char *why) {
@@ -89,47 +132,49 @@ static void link_on_closed(struct conn *c, void *ctx, const char *why) {
     assert(link->conn == c);
     struct peers *peers = link->peers;
     bool was_up = link->state == LINK_UP;
+    if (was_up) metric_add(link->connected, -1);
     link->conn = NULL;
+    link->state = LINK_IDLE;
     timer_stop(&link->timer);
-    link->state = LINK_BACKOFF;
-    if (was_up || link->last.msg[0] == '\0') err_set(&link->last, ERR_UNAVAILABLE, 0, "connection closed: %s", why);
-    timer_start(&link->timer, link->backoff_ms);
-    link->backoff_ms = MIN(link->backoff_ms * 2, LINK_BACKOFF_MAX_MS);
-    struct err err = link->last;
-    /* what was sent may or may not have been acted on; what was not waits for the next connection */
-    struct list_node sent;
-    list_init(&sent);
-    LIST_FOREACH_SAFE(n, &link->calls) {
-        if (!container_of(n, struct peer_call, link_node)->sent) continue;
-        list_remove(n);
-        list_push_back(&sent, n);
+    if (link->broken.code != OK)
+        link->last = link->broken;
+    else
+        err_set(&link->last, ERR_UNAVAILABLE, 0, "%s: %s",
+                was_up ? "connection lost" : "cannot connect", why);
+    if (!peers->stopping) {
+        link->state = LINK_BACKOFF;
+        timer_start(&link->timer, link->backoff_ms);
+        link->backoff_ms = MIN(link->backoff_ms * 2, LINK_BACKOFF_MAX_MS);
     }
-    while (!list_is_empty(&sent))
-        call_end(container_of(sent.next, struct peer_call, link_node), ERR_UNAVAILABLE, &err);
+    /* what was sent may or may not have been acted on */
+    struct err err;
+    err_set(&err, ERR_UNAVAILABLE, 0, "node %s: %s", peers->map->nodes[link->node].addr,
+            link->last.msg);
+    link_fail_calls(link, &err);
     peers_conn_closed(peers);
 }
 
 static const struct conn_events link_events = {link_on_opened, link_on_frame, link_on_closed};
 
 static void link_dial(struct link *link) {
-    assert(link->state == LINK_IDLE && link->conn == NULL);
-    if (link->peers->stopping) return;
+    assert(link->state == LINK_IDLE && link->conn == NULL && !link->peers->stopping);
     link->state = LINK_DIALING;
+    link->broken = (struct err){.code = OK};
     link->peers->conns_open++;
     timer_start(&link->timer, LINK_HELLO_TIMEOUT_MS);
-    link->conn = net_dial(link->peers->core, sv_from(link->peers->map->nodes[link->node].addr), &link_events, link);
+    struct sv addr = sv_from(link->peers->map->nodes[link->node].addr);
+    link->conn = net_dial(link->peers->core, addr, &link_events, link);
 }
 
-void link_need(struct link *link) {
-    if (link->state == LINK_IDLE) {
+void link_need(struct link *link, struct peer_call *call) {
+    if (link->state == LINK_IDLE)
         link_dial(link);
-    } else if (link->state == LINK_UP) {
-        struct peer_call *call = container_of(link->calls.prev, struct peer_call, link_node);
-        if (!call->sent) link_send_call(link, call);
-    }
+    else if (link->state == LINK_UP)
+        link_send_call(link, call);
 }
 
 void link_close(struct link *link) {
     timer_stop(&link->timer);
+    if (link->state == LINK_BACKOFF) link->state = LINK_IDLE;
     if (link->conn != NULL) conn_close(link->conn);
 }

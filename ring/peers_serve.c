@@ -4,28 +4,35 @@
 #include <stdlib.h>
 
 #include "node/base/bytes.h"
-#include "node/base/log.h"
 #include "ring/peers_internal.h"
 
 static void served_free(struct served *s) {
+    if (s->in != NULL) s->in->requests_count--;
     list_remove(&s->node);
     free(s);
 }
 
+/* The asker no longer waits. From here on the request is dead for the handler. */
+static void served_gone(struct served *s) {
+    s->in->requests_count--;
+    s->in = NULL;
+    list_remove(&s->node);
+    if (s->req.gone != NULL) s->req.gone(&s->req);
+    free(s);
+}
+
 static void inbound_free(struct inbound *in) {
+    timer_stop(&in->deadline);
     list_remove(&in->node);
-    while (!list_is_empty(&in->requests)) {
-        struct served *s = container_of(in->requests.next, struct served, node);
-        s->in = NULL;
-        list_remove(&s->node);
-        if (s->req.gone != NULL) s->req.gone(&s->req);
-        free(s);
-    }
+    while (!list_is_empty(&in->requests))
+        served_gone(container_of(in->requests.next, struct served, node));
     free(in);
 }
 
-static void inbound_refuse(struct inbound *in, const struct frame *f, const struct err *why) {
-    metric_add(in->peers->refused, 1);
+/* Says why, in a frame of our own version: the other side then names both. */
+static void inbound_refuse(struct inbound *in, const struct frame *f, enum refused reason,
+                           const struct err *why) {
+    peers_refused(in->peers, reason, why);
     struct buf text = {0};
     frame_error_put(why->code, why->msg, &text);
     struct frame reply = peers_frame(in->peers, f->type == FRAME_HELLO ? FRAME_HELLO : FRAME_REPLY);
@@ -39,12 +46,12 @@ static void inbound_refuse(struct inbound *in, const struct frame *f, const stru
 static void inbound_greet(struct inbound *in, const struct frame *f) {
     struct err err;
     if (peers_check_hello(in->peers, f, &in->from, &err) != OK) {
-        log_warn("connection of another node refused", "err", err.msg);
-        inbound_refuse(in, f, &err);
+        inbound_refuse(in, f, REFUSED_HELLO, &err);
         conn_close(in->conn);
         return;
     }
     in->greeted = true;
+    timer_stop(&in->deadline);
     struct buf hello = {0};
     peers_put_hello(in->peers, &hello);
     struct frame reply = peers_frame(in->peers, FRAME_HELLO);
@@ -57,32 +64,48 @@ static void inbound_cancel(struct inbound *in, uint64_t id) {
     LIST_FOREACH(n, &in->requests) {
         struct served *s = container_of(n, struct served, node);
         if (s->req.id != id) continue;
-        if (s->req.gone != NULL) s->req.gone(&s->req);
-        served_free(s);
+        served_gone(s);
         return;
     }
 }
 
+/* Whether a request is taken; else why not. */
+static enum status inbound_check(const struct inbound *in, const struct frame *f,
+                                 enum refused *out_reason, struct err *err) {
+    const struct peers *p = in->peers;
+    *out_reason = REFUSED_REQUEST;
+    if (f->type >= FRAME_TYPE_COUNT || p->handlers[f->type].fn == NULL)
+        return err_set(err, ERR_UNSUPPORTED, 0, "request type %u is unknown here", f->type);
+    if (p->stopping) return err_set(err, ERR_UNAVAILABLE, 0, "node is stopping");
+    if (in->requests_count >= INBOUND_REQUESTS_MAX)
+        return err_set(err, ERR_UNAVAILABLE, 0, "%d requests of this connection are under way",
+                       INBOUND_REQUESTS_MAX);
+    if (f->map_version == p->map->version) return OK;
+    *out_reason = REFUSED_MAP;
+    return err_set(err, ERR_CONFLICT, 0, "map version %" PRIu64 " was used, this node has %" PRIu64,
+                   f->map_version, p->map->version);
+}
+
 static void inbound_serve(struct inbound *in, const struct frame *f) {
     struct peers *p = in->peers;
-    struct err err = {0};
-    if (f->type >= FRAME_TYPE_COUNT || p->handlers[f->type].fn == NULL)
-        err_set(&err, ERR_UNSUPPORTED, 0, "request type %u is unknown here", f->type);
-    else if (f->map_version != p->map->version)
-        err_set(&err, ERR_CONFLICT, 0, "map version %" PRIu64 " was used, this node has %" PRIu64, f->map_version,
-                p->map->version);
-    else if (p->stopping)
-        err_set(&err, ERR_UNAVAILABLE, 0, "node is stopping");
-    struct served *s = err.code == OK ? calloc(1, sizeof *s) : NULL;
+    struct err err;
+    enum refused reason;
+    enum status st = inbound_check(in, f, &reason, &err);
+    struct served *s = st == OK ? calloc(1, sizeof *s) : NULL;
     if (s == NULL) {
-        if (err.code == OK) err_set(&err, ERR_NOMEM, 0, "out of memory");
-        inbound_refuse(in, f, &err);
+        if (st == OK) err_set(&err, ERR_NOMEM, 0, "out of memory");
+        inbound_refuse(in, f, reason, &err);
         return;
     }
-    *s = (struct served){.req = {.peers = p, .core = p->core, .from = in->from, .type = (enum frame_type)f->type,
-                                 .id = f->request_id, .map_version = f->map_version},
+    *s = (struct served){.req = {.peers = p,
+                                 .core = p->core,
+                                 .from = in->from,
+                                 .type = (enum frame_type)f->type,
+                                 .id = f->request_id,
+                                 .map_version = f->map_version},
                          .in = in};
     list_push_back(&in->requests, &s->node);
+    in->requests_count++;
     p->handlers[f->type].fn(&s->req, f->payload, p->handlers[f->type].ctx);
 }
 
@@ -93,16 +116,20 @@ static void inbound_on_opened(struct conn *c, void *ctx) {
 
 static void inbound_on_frame(struct conn *c, void *ctx, struct sv bytes) {
     struct inbound *in = ctx;
-    struct frame f;
+    struct frame f = {.type = FRAME_HELLO}; /* how a frame is answered that cannot be read */
     struct err err;
-    metric_add(in->peers->frames_in, 1);
-    if (frame_get(bytes, &f, &err) != OK) {
-        metric_add(in->peers->refused, 1);
-        log_warn("frame of another node refused", "err", err.msg);
+    enum status st = frame_get(bytes, &f, &err);
+    peers_got(in->peers, st == OK ? f.type : 0);
+    if (st == ERR_UNSUPPORTED) {
+        inbound_refuse(in, &f, REFUSED_PROTOCOL, &err);
+        conn_close(c);
+    } else if (st != OK) {
+        peers_refused(in->peers, REFUSED_CORRUPT, &err);
         conn_close(c);
     } else if (!in->greeted) {
         inbound_greet(in, &f);
-    } else if (f.sender != in->peers->map->nodes[in->from].id) {
+    } else if (peers_check_sender(in->peers, &f, in->from, &err) != OK) {
+        inbound_refuse(in, &f, REFUSED_SENDER, &err);
         conn_close(c);
     } else if (f.type == FRAME_CANCEL) {
         inbound_cancel(in, f.request_id);
@@ -111,16 +138,26 @@ static void inbound_on_frame(struct conn *c, void *ctx, struct sv bytes) {
     }
 }
 
+static void inbound_on_deadline(struct timer *t) {
+    struct inbound *in = container_of(t, struct inbound, deadline);
+    struct err err;
+    err_set(&err, ERR_TIMEOUT, 0, "a connection sent no hello within %d ms", LINK_HELLO_TIMEOUT_MS);
+    peers_refused(in->peers, REFUSED_HELLO, &err);
+    conn_close(in->conn);
+}
+
 static void inbound_on_closed(struct conn *c, void *ctx, const char *why) {
     (void)c;
     (void)why;
     struct inbound *in = ctx;
     struct peers *peers = in->peers;
+    in->conn = NULL; /* answers to what is left come to nothing */
     inbound_free(in);
     peers_conn_closed(peers);
 }
 
-static const struct conn_events inbound_events = {inbound_on_opened, inbound_on_frame, inbound_on_closed};
+static const struct conn_events inbound_events = {inbound_on_opened, inbound_on_frame,
+                                                  inbound_on_closed};
 
 void inbound_accept(struct core *core, struct conn *conn, void *ctx) {
     struct peers *p = ctx;
@@ -131,8 +168,12 @@ void inbound_accept(struct core *core, struct conn *conn, void *ctx) {
     list_init(&in->requests);
     list_push_back(&p->inbounds, &in->node);
     p->conns_open++;
+    timer_init(&in->deadline, core, inbound_on_deadline);
     conn_set_events(conn, &inbound_events, in);
-    if (p->stopping) conn_close(conn);
+    if (p->stopping)
+        conn_close(conn);
+    else
+        timer_start(&in->deadline, LINK_HELLO_TIMEOUT_MS);
 }
 
 void inbound_free_all(struct peers *peers) {
@@ -143,39 +184,44 @@ void inbound_free_all(struct peers *peers) {
     }
 }
 
+/* false: nobody is there to hear it; the request is freed. */
+static bool served_send(struct served *s, uint8_t flags, struct buf *payload) {
+    struct peers *p = s->req.peers;
+    struct conn *conn = s->in->conn;
+    if (conn != NULL) {
+        struct frame f = peers_frame(p, FRAME_REPLY);
+        f.flags = flags;
+        f.request_id = s->req.id;
+        f.payload = buf_sv(payload);
+        peers_send(p, conn, &f);
+    }
+    buf_fini(payload);
+    if (conn == NULL || (flags & FRAME_LAST)) served_free(s);
+    return conn != NULL;
+}
+
 bool peer_reply(struct peer_request *req, struct buf *part, bool last) {
     struct served *s = container_of(req, struct served, req);
     assert(core_is_current(req->core) && s->in != NULL);
-    struct peers *p = req->peers;
     struct buf numbered = {0};
     buf_put_u32(&numbered, s->next_part++);
     buf_put_sv(&numbered, buf_sv(part));
+    bool no_memory = numbered.failed || part->failed;
     buf_fini(part);
-    if (numbered.failed || numbered.len + FRAME_HEADER_BYTES > NET_FRAME_BYTES_MAX) {
+    if (no_memory || numbered.len + FRAME_HEADER_BYTES > NET_FRAME_BYTES_MAX) {
         buf_fini(&numbered);
-        peer_reply_error(req, ERR_LIMIT, "the reply is larger than a frame may be");
+        peer_reply_error(req, no_memory ? ERR_NOMEM : ERR_LIMIT,
+                         no_memory ? "no memory for a reply"
+                                   : "a part of a reply is larger than a frame may be");
         return false;
     }
-    struct frame f = peers_frame(p, FRAME_REPLY);
-    f.flags = last ? FRAME_LAST : 0;
-    f.request_id = req->id;
-    f.payload = buf_sv(&numbered);
-    peers_send(p, s->in->conn, &f);
-    buf_fini(&numbered);
-    if (last) served_free(s);
-    return true;
+    return served_send(s, last ? FRAME_LAST : 0, &numbered);
 }
 
 void peer_reply_error(struct peer_request *req, enum status status, const char *text) {
     struct served *s = container_of(req, struct served, req);
-    assert(core_is_current(req->core) && s->in != NULL);
+    assert(core_is_current(req->core) && s->in != NULL && status != OK);
     struct buf b = {0};
     frame_error_put(status, text, &b);
-    struct frame f = peers_frame(req->peers, FRAME_REPLY);
-    f.flags = FRAME_LAST | FRAME_ERROR;
-    f.request_id = req->id;
-    f.payload = buf_sv(&b);
-    peers_send(req->peers, s->in->conn, &f);
-    buf_fini(&b);
-    served_free(s);
+    (void)served_send(s, FRAME_LAST | FRAME_ERROR, &b);
 }

@@ -33,7 +33,9 @@ static bool had_replica(const struct placer *p, uint32_t shard, node_id id) {
     if (p->previous == NULL || shard >= p->previous->settings.shards_count) return false;
     const struct ring_shard *s = &p->previous->shards[shard];
     for (unsigned i = 0; i < s->replicas_count; i++)
-        if (s->replicas[i].state != REPLICA_LEAVING && p->previous->nodes[s->replicas[i].node].id == id) return true;
+        if (s->replicas[i].state != REPLICA_LEAVING &&
+            p->previous->nodes[s->replicas[i].node].id == id)
+            return true;
     return false;
 }
 
@@ -41,7 +43,8 @@ static bool had_replica(const struct placer *p, uint32_t shard, node_id id) {
 static void placer_rank(struct placer *p, uint32_t shard) {
     for (uint32_t i = 0; i < p->members_count; i++) {
         node_id id = p->members[i]->id;
-        uint64_t score = rendezvous(shard, id) >> 1 | (had_replica(p, shard, id) ? (uint64_t)1 << 63 : 0);
+        uint64_t score =
+            rendezvous(shard, id) >> 1 | (had_replica(p, shard, id) ? (uint64_t)1 << 63 : 0);
         uint32_t at = i;
         while (at > 0 && p->score[at - 1] < score) {
             p->score[at] = p->score[at - 1];
@@ -83,15 +86,16 @@ static void placer_choose(struct placer *p, struct ring_shard *s) {
 static void placer_elect(struct placer *p, struct ring_shard *s) {
     unsigned best = 0;
     for (unsigned i = 1; i < s->replicas_count; i++) {
-        uint32_t now = p->primaries[s->replicas[best].node], other = p->primaries[s->replicas[i].node];
+        uint32_t now = p->primaries[s->replicas[best].node],
+                 other = p->primaries[s->replicas[i].node];
         if (now >= p->primaries_max && other < now) best = i;
     }
     s->primary = (uint8_t)best;
     p->primaries[s->replicas[best].node]++;
 }
 
-/* A shard that exists already: who holds it keeps its state, who is new must be filled, who goes serves until then; the
- * primary stays with one that holds everything. */
+/* A shard that exists already: who holds it keeps its state, who is new must be filled, who goes
+ * serves until then; the primary stays with one that holds everything. */
 static void placer_carry_over(struct placer *p, uint32_t shard, struct ring_shard *s) {
     const struct ring_shard *old = &p->previous->shards[shard];
     s->epoch = old->epoch;
@@ -99,7 +103,8 @@ static void placer_carry_over(struct placer *p, uint32_t shard, struct ring_shar
     int primary = -1;
     for (unsigned i = 0; i < wanted.replicas_count; i++) {
         struct ring_replica *r = &s->replicas[i];
-        *r = (struct ring_replica){.node = wanted.replicas[i].node, .state = REPLICA_INIT, .incarnation = 1};
+        *r = (struct ring_replica){
+            .node = wanted.replicas[i].node, .state = REPLICA_INIT, .incarnation = 1};
         for (unsigned k = 0; k < old->replicas_count; k++)
             if (p->previous->nodes[old->replicas[k].node].id == p->members[r->node]->id) {
                 uint16_t node = r->node;
@@ -111,12 +116,15 @@ static void placer_carry_over(struct placer *p, uint32_t shard, struct ring_shar
     for (unsigned k = 0; k < old->replicas_count && s->replicas_count < RING_REPLICAS_MAX; k++) {
         node_id id = p->previous->nodes[old->replicas[k].node].id;
         uint32_t m = 0;
-        while (m < p->members_count && p->members[m]->id != id) m++;
+        while (m < p->members_count && p->members[m]->id != id)
+            m++;
         if (m == p->members_count || is_replica(s, m)) continue; /* the node itself has left */
         struct ring_replica r = old->replicas[k];
         r.node = (uint16_t)m;
-        if (k == old->primary) primary = s->replicas_count; /* serves on until a successor is filled */
-        else r.state = REPLICA_LEAVING;
+        if (k == old->primary)
+            primary = s->replicas_count; /* serves on until a successor is filled */
+        else
+            r.state = REPLICA_LEAVING;
         s->replicas[s->replicas_count++] = r;
     }
     for (unsigned i = 0; primary < 0 && i < s->replicas_count; i++)
@@ -128,7 +136,8 @@ static void placer_carry_over(struct placer *p, uint32_t shard, struct ring_shar
 }
 
 static enum status placer_init(struct placer *p, const struct ring_settings *settings,
-                               const struct placement_member *members, size_t count, struct err *err) {
+                               const struct placement_member *members, size_t count,
+                               struct err *err) {
     p->members_count = (uint32_t)count;
     p->factor = MIN(settings->replication_factor, p->members_count);
     uint64_t total = (uint64_t)settings->shards_count * p->factor;
@@ -139,9 +148,11 @@ static enum status placer_init(struct placer *p, const struct ring_settings *set
     p->primaries = calloc(count, sizeof *p->primaries);
     p->order = calloc(count, sizeof *p->order);
     p->score = calloc(count, sizeof *p->score);
-    if (p->members == NULL || p->load == NULL || p->primaries == NULL || p->order == NULL || p->score == NULL)
+    if (p->members == NULL || p->load == NULL || p->primaries == NULL || p->order == NULL ||
+        p->score == NULL)
         return err_set(err, ERR_NOMEM, 0, "placement: out of memory");
-    for (size_t i = 0; i < count; i++) p->members[i] = &members[i];
+    for (size_t i = 0; i < count; i++)
+        p->members[i] = &members[i];
     qsort(p->members, count, sizeof *p->members, member_cmp);
     for (size_t i = 1; i < count; i++)
         if (p->members[i]->id == p->members[i - 1]->id)
@@ -178,13 +189,16 @@ static enum status placer_fill(struct placer *p, struct ring_map *map, struct er
     return ring_map_check(map, err);
 }
 
-enum status placement_make(const struct ring_settings *settings, const struct placement_member *members,
-                           size_t members_count, const struct ring_map *previous, struct ring_map **out,
+enum status placement_make(const struct ring_settings *settings,
+                           const struct placement_member *members, size_t members_count,
+                           const struct ring_map *previous, struct ring_map **out,
                            struct err *err) {
     if (members_count == 0 || members_count > RING_NODES_MAX)
-        return err_set(err, ERR_LIMIT, 0, "placement: %zu members, 1 to %d are possible", members_count, RING_NODES_MAX);
+        return err_set(err, ERR_LIMIT, 0, "placement: %zu members, 1 to %d are possible",
+                       members_count, RING_NODES_MAX);
     if (settings->replication_factor == 0 || settings->replication_factor > RING_REPLICAS_MAX)
-        return err_set(err, ERR_LIMIT, 0, "placement: replication factor must be 1 to %d", RING_REPLICAS_MAX);
+        return err_set(err, ERR_LIMIT, 0, "placement: replication factor must be 1 to %d",
+                       RING_REPLICAS_MAX);
     assert(previous == NULL || previous->settings.shards_count == settings->shards_count);
     struct placer p = {.previous = previous};
     struct ring_map *map = NULL;
@@ -204,7 +218,8 @@ enum status placement_make(const struct ring_settings *settings, const struct pl
     return OK;
 }
 
-void placement_cores(const struct ring_map *map, node_id self, unsigned cores_count, uint16_t *core_of) {
+void placement_cores(const struct ring_map *map, node_id self, unsigned cores_count,
+                     uint16_t *core_of) {
     int node = ring_map_node_index(map, self);
     unsigned next_primary = 0, next_other = 0;
     for (uint32_t s = 0; s < map->settings.shards_count; s++) {

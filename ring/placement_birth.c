@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Maps of clusters that are born without a controller: one node on its own, or a fixed list of addresses. */
+/* Maps of clusters that are born without a controller: one node on its own, or a fixed list of
+ * addresses. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,27 +9,33 @@
 #include "node/base/hash.h"
 #include "ring/placement.h"
 
-static enum status settings_init(struct ring_settings *set, struct sv cluster_name, uint32_t shards_count,
-                                 uint32_t replication_factor, struct err *err) {
-    *set = (struct ring_settings){
-        .shards_count = shards_count, .replication_factor = replication_factor, .format_level = RING_FORMAT_LEVEL};
+static enum status settings_init(struct ring_settings *set, struct sv cluster_name,
+                                 uint32_t shards_count, uint32_t replication_factor,
+                                 struct err *err) {
+    *set = (struct ring_settings){.shards_count = shards_count,
+                                  .replication_factor = replication_factor,
+                                  .format_level = RING_FORMAT_LEVEL};
     if (cluster_name.len == 0 || cluster_name.len >= sizeof set->cluster_name)
-        return err_set(err, ERR_LIMIT, 0, "--ring.cluster-name must have 1 to %zu bytes", sizeof set->cluster_name - 1);
+        return err_set(err, ERR_LIMIT, 0, "--ring.cluster-name must have 1 to %zu bytes",
+                       sizeof set->cluster_name - 1);
     memcpy(set->cluster_name, cluster_name.ptr, cluster_name.len);
     return OK;
 }
 
-enum status placement_static(struct sv cluster_name, uint32_t shards_count, uint32_t replication_factor,
-                             const struct sv *addrs, size_t addrs_count, struct ring_map **out, struct err *err) {
+enum status placement_static(struct sv cluster_name, uint32_t shards_count,
+                             uint32_t replication_factor, const struct sv *addrs,
+                             size_t addrs_count, struct ring_map **out, struct err *err) {
     struct ring_settings set;
     TRY(settings_init(&set, cluster_name, shards_count, replication_factor, err));
     if (addrs_count == 0 || addrs_count > RING_NODES_MAX)
-        return err_set(err, ERR_LIMIT, 0, "--ring.discovery: %zu nodes, 1 to %d are possible", addrs_count, RING_NODES_MAX);
+        return err_set(err, ERR_LIMIT, 0, "--ring.discovery: %zu nodes, 1 to %d are possible",
+                       addrs_count, RING_NODES_MAX);
     struct placement_member *members = calloc(addrs_count, sizeof *members);
     struct buf seed = {0};
     buf_put_lenstr(&seed, cluster_name);
     buf_put_varint(&seed, shards_count);
-    for (size_t i = 0; i < addrs_count; i++) buf_put_lenstr(&seed, addrs[i]);
+    for (size_t i = 0; i < addrs_count; i++)
+        buf_put_lenstr(&seed, addrs[i]);
     enum status st = OK;
     if (members == NULL || seed.failed) st = err_set(err, ERR_NOMEM, 0, "placement: out of memory");
     if (st == OK) {
@@ -47,8 +54,9 @@ enum status placement_static(struct sv cluster_name, uint32_t shards_count, uint
     return st;
 }
 
-enum status placement_single(struct sv cluster_name, uint32_t shards_count, const uint8_t random[48], struct sv addr,
-                             struct ring_map **out, struct err *err) {
+enum status placement_single(struct sv cluster_name, uint32_t shards_count,
+                             const uint8_t random[48], struct sv addr, struct ring_map **out,
+                             struct err *err) {
     struct ring_settings set;
     TRY(settings_init(&set, cluster_name, shards_count, 1, err));
     memcpy(set.cluster_id, random, sizeof set.cluster_id);

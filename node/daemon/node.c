@@ -209,9 +209,12 @@ void node_stop_core(struct node *node, struct core *core, void (*stopped)(void *
 void node_free(struct node *node) {
     if (node == NULL) return;
     for (unsigned i = 0; node->cores != NULL && i < node->rt->cores_count; i++) {
+        core_set_current(node->rt->cores[i]); /* all before any store: what they read may be another core's */
+        gather_free(node->cores[i].gather);
+    }
+    for (unsigned i = 0; node->cores != NULL && i < node->rt->cores_count; i++) {
         struct node_core *nc = &node->cores[i];
         core_set_current(node->rt->cores[i]);
-        gather_free(nc->gather);
         distributor_free(nc->distributor);
         peers_free(nc->peers);
         store_free(nc->store);

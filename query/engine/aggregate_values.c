@@ -38,9 +38,13 @@ static enum status count_series(struct eval *ev, struct agg *a, struct sv label,
 static enum status count_values(struct eval *ev, const struct expr *e, const struct vectors *in,
                                 struct vectors *out) {
     struct sv label = label_string(e->children[1]);
-    if (!label_name_valid(label))
-        return err_set(ev->err, ERR_EXEC, 0, "invalid label name \"%.*s\"",
-                       SV_ARG(sv_take(label, 300)));
+    if (!label_name_valid(label)) {
+        struct buf quoted = {0};
+        label_put_quoted(&quoted, sv_take(label, 200));
+        err_set(ev->err, ERR_EXEC, 0, "invalid label name %.*s", (int)quoted.len, quoted.ptr);
+        buf_fini(&quoted);
+        return ERR_EXEC;
+    }
     struct agg a;
     agg_init(&a, &out->arena, e, in->grid.steps);
     a.op = AGG_COUNT;

@@ -178,8 +178,8 @@ static enum status pair_run(struct pairing *p, const struct sig *sig, const stru
 
 static enum status group_run(struct pairing *p, const struct sig *sig) {
     const struct binary *b = &p->e->u.binary;
-    const struct fill *fill_many = p->swapped ? &b->fill_right : &b->fill_left;
-    const struct fill *fill_one = p->swapped ? &b->fill_left : &b->fill_right;
+    /* As in Prometheus, with group_right too: fill_left is for the "many" side. */
+    const struct fill *fill_many = &b->fill_left, *fill_one = &b->fill_right;
     arena_reset(&p->arena);
     p->outs_count = 0;
     memset(p->matched, 0, p->steps);

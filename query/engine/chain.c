@@ -50,6 +50,13 @@ static bool describe_call(const struct expr *e, struct stage *s, const struct ex
     const struct expr *arg = node_unwrap(e->children[0]);
     *child = e->children[0];
     switch ((int)s->fn) {
+    case FN_INFO: /* of a selector alone: the times of info metrics (info.c) */
+        if (e->children_count != 1 || arg->kind != EXPR_SELECTOR) return false;
+        s->kind = STAGE_TIMESTAMP;
+        s->changes_labels = false;
+        s->selector = &arg->u.selector;
+        *child = NULL;
+        return true;
     case FN_TIMESTAMP:
     case FN_START_TIMESTAMP:
         s->kind = s->fn == FN_TIMESTAMP ? STAGE_MAP : STAGE_NATIVE;

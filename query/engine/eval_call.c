@@ -18,6 +18,7 @@ static const call_fn call_functions[FN_COUNT] = {
     [FN_HISTOGRAM_QUANTILE] = fn_histogram_quantile,
     [FN_HISTOGRAM_QUANTILES] = fn_histogram_quantiles,
     [FN_HOUR] = fn_vector,
+    [FN_INFO] = fn_info,
     [FN_LABEL_JOIN] = fn_label_join,
     [FN_LABEL_REPLACE] = fn_label_replace,
     [FN_MINUTE] = fn_vector,

@@ -133,10 +133,11 @@ struct eval {
     size_t bounds_count;
     struct plan *plan;         /* NULL in a fragment */
     uint64_t held, peak, read; /* samples */
-    unsigned polls, depth;
     enum status note_status;
 };
-enum status eval_poll(struct eval *ev) MUST_USE; /* between series */
+enum status
+eval_poll(struct eval *ev) MUST_USE; /* between series, and every POLL_STEPS in long ones */
+enum { POLL_STEPS = 256 };
 enum status eval_nomem(struct eval *ev) MUST_USE;
 enum status eval_hold(struct eval *ev,
                       uint64_t samples) MUST_USE; /* counts samples held; ERR_LIMIT */
@@ -370,6 +371,10 @@ enum status fragment_samples(struct eval *ev, struct partial *p, const struct st
 /* true when output label sets of the chain may repeat: names dropped, and no equality matcher on
  * the name. */
 bool chain_may_repeat(const struct expr *e, bool delayed_names);
+
+/* Gives info(v) its selector of info metrics, and wraps it so that the times of samples are read.
+ */
+enum status info_rewrite(struct expr *parsed, struct arena *arena, struct err *err) MUST_USE;
 
 /* -- the query */
 struct query_node { /* what collecting found out about a tree node */

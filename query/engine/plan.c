@@ -119,11 +119,8 @@ static bool fragment_kind_of(const struct plan *p, const struct expr *e, enum fr
     return e->type == VALUE_VECTOR && chain_is_pushed(p, e);
 }
 
-/* info() reads the info metrics named by its second argument, or target_info, beside its first. */
 static enum status collect_children(struct plan *p, const struct expr *e, const struct grid *grid,
                                     unsigned *rounds, struct err *err) {
-    if (e->kind == EXPR_CALL && e->u.function->id == FN_INFO)
-        return err_set(err, ERR_UNSUPPORTED, 0, "function info is not evaluated");
     if (e->kind == EXPR_SELECTOR && e->type != VALUE_VECTOR) return OK;
     for (size_t i = 0; i < e->children_count; i++) {
         struct grid g;
@@ -158,6 +155,28 @@ enum status plan_collect(struct plan *p, const struct expr *e, const struct grid
     return OK;
 }
 
+/* anchored and smoothed go with some functions only. */
+static enum status check_modifiers(const struct expr *e, struct err *err) {
+    for (size_t i = 0; i < e->children_count; i++) {
+        const struct expr *m = node_unwrap(e->children[i]);
+        TRY(check_modifiers(e->children[i], err));
+        if (e->kind != EXPR_CALL || m->kind != EXPR_MATRIX) continue;
+        enum range_modifier mod = node_unwrap(m->children[0])->u.selector.modifier;
+        const struct function_def *fn = e->u.function;
+        if (mod == RANGE_ANCHORED && !fn->anchored_ok)
+            return err_set(err, ERR_EXEC, 0,
+                           "anchored modifier can only be used with: changes, delta, increase, "
+                           "rate, resets - not with %s",
+                           fn->name);
+        if (mod == RANGE_SMOOTHED && !fn->smoothed_ok)
+            return err_set(
+                err, ERR_EXEC, 0,
+                "smoothed modifier can only be used with: delta, increase, rate - not with %s",
+                fn->name);
+    }
+    return OK;
+}
+
 enum status plan_new(struct query *q, struct plan **out, struct err *err) {
     struct plan *p = calloc(1, sizeof *p);
     if (p == NULL) return plan_nomem(err);
@@ -172,6 +191,7 @@ enum status plan_new(struct query *q, struct plan **out, struct err *err) {
     enum status st = p->node_fragment == NULL || p->blocked == NULL ? plan_nomem(err) : OK;
     if (st == OK && grid.steps > STEPS_MAX)
         st = err_set(err, ERR_LIMIT, 0, "query has too many steps");
+    if (st == OK) st = check_modifiers(query_root(q), err);
     if (st == OK) st = plan_collect(p, query_root(q), &grid, &rounds, err);
     if (st != OK) {
         plan_free(p);

@@ -59,6 +59,7 @@ static enum status query_build(struct query *q, struct sv text, struct err *err)
             err, ERR_PARSE, 0,
             "invalid expression type \"%s\" for range query, must be Scalar or instant Vector",
             type == VALUE_MATRIX ? "range vector" : "string");
+    TRY(info_rewrite(q->parsed, &q->arena, err));
     struct prepare_params times = {q->params.start_ms, q->params.end_ms,
                                    q->params.instant ? 0 : q->params.step_ms};
     TRY(promql_prepare(q->parsed, &times, &q->arena, &q->prepared, err));

@@ -7,6 +7,7 @@
 
 #include "node/base/metrics.h"
 #include "query/gather/internal.h"
+#include "query/gather/list.h"
 
 static const struct metric_def queries_def = {
     .name = "prometheus_engine_queries", .help = "The current number of queries being executed or waiting.",
@@ -364,6 +365,8 @@ enum status gather_new(struct core *core, const struct gather_options *options, 
     list_init(&g->waiting);
     list_init(&g->flows);
     list_init(&g->served);
+    list_init(&g->lists);
+    list_init(&g->served_lists);
     uint32_t shards = options->map->settings.shards_count;
     g->words = (shards + 63) / 64;
     g->own_shards = calloc(g->words, sizeof *g->own_shards);
@@ -380,6 +383,7 @@ enum status gather_new(struct core *core, const struct gather_options *options, 
 void gather_stop(struct gather *g) {
     g->stopping = true;
     LIST_FOREACH_SAFE(n, &g->flows) gather_query_cancel(container_of(n, struct gather_flow, node)->q);
+    gather_cancel_lists(g);
 }
 
 void gather_free(struct gather *g) {
@@ -389,6 +393,7 @@ void gather_free(struct gather *g) {
         flow_free(f);
     }
     gather_free_served(g);
+    gather_free_lists(g);
     ring_map_unref(g->options.map);
     free(g->own_shards);
     free(g);

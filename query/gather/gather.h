@@ -82,8 +82,10 @@ struct gather_list {
     size_t warnings_count;
     struct arena arena;           /* holds the outcome */
     /* private */
-    struct gather_flow *flow;
+    struct list_flow *flow;
 };
+/* Texts are read before it returns: they need not live on. A selector that does not parse: ERR_PARSE. GATHER_METADATA
+ * is answered empty: nothing keeps metadata yet. */
 void gather_list_start(struct gather *g, struct gather_list *l);
 void gather_list_cancel(struct gather_list *l);
 void gather_list_fini(struct gather_list *l);

@@ -4,7 +4,8 @@
  *   flow (gather.c)        one query on its coordinator: gate, rounds, finish
  *   scatter (scatter.c)    one fragment over a set of shards: a part per local core and remote node, folded in their order
  *   local part (part.c)    select on the core in slices, evaluate on a worker, release
- *   remote part (remote.c) the same asked of another node, which scatters over its own cores */
+ *   remote part (remote.c) the same asked of another node, which scatters over its own cores
+ * Lists (series, label names, label values) go the same way with files of their own, see list.h. */
 #pragma once
 
 #include "node/base/list.h"
@@ -19,6 +20,8 @@ struct gather {
     struct list_node waiting; /* of struct gather_flow: the gate's queue */
     struct list_node flows;   /* all on this core, to be cancelled by gather_stop */
     struct list_node served;  /* of struct served_fragment */
+    struct list_node lists;   /* of struct list_flow */
+    struct list_node served_lists; /* of struct served_list */
     bool stopping;
     uint64_t *own_shards;     /* bit per shard that this core holds and serves */
     uint32_t words;           /* of a shard set */

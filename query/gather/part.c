@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "query/gather/internal.h"
 
@@ -68,6 +69,9 @@ static void part_at_home(struct core *here, struct msg *m) {
     part->partial = lp->partial;
     lp->partial = NULL;
     if (lp->status == OK) bits_or(part->claimed, lp->shard_bits, part->scatter->o.g->words);
+#ifdef PLANT_ANSWER_FOREIGN_SHARD
+    memset(part->claimed, 0xff, part->scatter->o.g->words * sizeof *part->claimed);
+#endif
     scatter_part_done(part);
 }
 
@@ -160,9 +164,17 @@ enum status local_part_start(struct scatter_part *part, struct core *core, struc
     return OK;
 }
 
-/* Only memory: at home after the part has ended, or in a simulated crash, where the head goes as a whole. */
+/* At home after the part has ended; or when the node goes as a whole in the middle of it (a simulated crash), where one
+ * thread is all cores. */
 void local_part_free(struct local_part *lp) {
     if (lp == NULL) return;
+    struct core *current = core_current();
+    for (size_t i = 0; i < lp->leaves_count; i++) {
+        if (lp->selected[i].selection == NULL) continue;
+        core_set_current(lp->core);
+        selection_release(lp->selected[i].selection);
+    }
+    core_set_current(current);
     partial_free(lp->partial);
     free(lp->shard_bits);
     free(lp);

@@ -137,6 +137,7 @@ enum status scatter_new(const struct scatter_options *options, struct scatter **
 }
 
 void scatter_cancel(struct scatter *s) {
+    if (s->parts_open == 0) return; /* done was told already; others of its round may be open */
     __atomic_store_n(&s->o.control->canceled, true, __ATOMIC_RELAXED);
     if (!timer_is_armed(&s->begin)) { /* hold it open: done comes from the timer, not from in here */
         s->parts_open++;

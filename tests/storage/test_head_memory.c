@@ -13,6 +13,11 @@ enum { TARGETS = 100, METRICS = 1000, SERIES = TARGETS * METRICS, SAMPLES = 30, 
 enum { BYTES_PER_SERIES_MAX = 700 };
 #define T0 1600000000000LL
 
+static size_t heap_bytes(void) {
+    struct mallinfo2 m = mallinfo2();
+    return m.uordblks + m.hblkhd;
+}
+
 static uint64_t now_ns(void) {
     struct timespec ts;
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
@@ -116,10 +121,36 @@ static void select_timed(struct head *head, const struct selector *s) {
     arena_fini(&arena);
 }
 
+/* malloc adds its own headers; a sanitizer's malloc does not answer. */
+static void memory_check(const struct head *head, size_t malloc_bytes) {
+    struct head_stats stats;
+    head_stats(head, &stats);
+    printf("%.1f bytes a series, malloc says %.1f\n", (double)stats.memory_bytes / SERIES,
+           (double)malloc_bytes / SERIES);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    double ratio = (double)malloc_bytes / (double)stats.memory_bytes;
+    MUST(ratio > 0.97 && ratio < 1.08);
+#endif
+}
+
+/* Two hours: every series seals; every tenth gets late samples. */
+static void grow_old(struct head *head, struct rng *r) {
+    for (int k = SAMPLES + 1; k < 480; k++) {
+        int64_t t = T0 + k * STEP_MS;
+        for (int i = 0; i < SERIES; i++)
+            MUST(head_append(head, refs[i], t, value_next(r, i)) == OK);
+        for (int i = 0; i < SERIES && k % 60 == 0; i += 10)
+            MUST(head_append(head, refs[i], t - 1000, -1) == OK);
+    }
+    struct head_stats stats;
+    head_stats(head, &stats);
+    printf("after 480 samples: %llu chunks; ", (unsigned long long)stats.chunks);
+}
+
 int main(void) {
     struct rng r;
     rng_init(&r, 42);
-    size_t malloc_before = (size_t)mallinfo2().uordblks + (size_t)mallinfo2().hblkhd;
+    size_t malloc_before = heap_bytes();
     struct head *head = util_head(1800000);
     struct buf canonical = {0};
     uint64_t create_ns = now_ns();
@@ -148,24 +179,20 @@ int main(void) {
     append_ns = now_ns() - append_ns;
     struct head_stats stats;
     head_stats(head, &stats);
-    size_t malloc_bytes =
-        (size_t)mallinfo2().uordblks + (size_t)mallinfo2().hblkhd - malloc_before - canonical.cap;
+    size_t malloc_bytes = heap_bytes() - malloc_before - canonical.cap;
     double per_series = (double)stats.memory_bytes / SERIES;
-    printf("%d series, 12 labels, %d samples: %.1f bytes a series (malloc says %.1f), %llu pairs\n",
-           SERIES, SAMPLES, per_series, (double)malloc_bytes / SERIES,
+    printf("%d series, 12 labels, %d samples, %llu pairs: ", SERIES, SAMPLES,
            (unsigned long long)stats.label_pairs);
+    memory_check(head, malloc_bytes);
     printf("new series: %.0f ns with making its labels; find, judge and append: %.1f ns a sample\n",
            (double)create_ns / SERIES, (double)append_ns / SERIES / SAMPLES);
     MUST(stats.series == SERIES && stats.samples_appended == (uint64_t)SERIES * SAMPLES);
     MUST(per_series <= BYTES_PER_SERIES_MAX);
-    /* malloc adds its own headers; a sanitizer's malloc does not answer */
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-    double ratio = (double)malloc_bytes / (double)stats.memory_bytes;
-    MUST(ratio > 0.97 && ratio < 1.08);
-#endif
     random_order(head, &r);
     for (size_t i = 0; i < ARRAY_LEN(selectors); i++)
         select_timed(head, &selectors[i]);
+    grow_old(head, &r);
+    memory_check(head, heap_bytes() - malloc_before - canonical.cap);
     buf_fini(&canonical);
     head_free(head);
     return 0;

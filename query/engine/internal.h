@@ -217,7 +217,8 @@ struct windows { /* sample indexes (lo, hi] of each step */
 struct stage_run { /* scratch of one stage, reused from series to series */
     struct eval *ev;
     struct stage *stage;
-    struct samples samples; /* input of a window, stale markers and absent steps removed */
+    struct samples samples; /* what a window sees: borrowed from the input, or `own` */
+    struct samples own;     /* a copy without stale markers */
     struct windows windows;
     double *scratch;
     size_t scratch_cap;

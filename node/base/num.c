@@ -120,11 +120,13 @@ void num_put_f64(struct buf *b, double v, char fmt) {
     buf_put(b, text, num_format_f64(text, v, fmt));
 }
 
-/* The last `count` digits of v; two halves at once, since one chain of divisions is all that this waits for. */
+/* The last `count` digits of v; two halves at once, since one chain of divisions is all that this
+ * waits for. */
 static void put_digits(char *out, uint32_t v, unsigned count) {
-    static const char pairs[] = "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
-                                "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
-                                "8081828384858687888990919293949596979899";
+    static const char pairs[] =
+        "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
+        "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
+        "8081828384858687888990919293949596979899";
     for (; count >= 2; count -= 2, v /= 100)
         memcpy(out + count - 2, pairs + v % 100 * 2, 2);
     if (count == 1) out[0] = (char)('0' + v % 10);

@@ -31,7 +31,8 @@ size_t plan_round(struct plan *p, const struct fragment **out_fragments, size_t 
 
 bool plan_has_round(const struct plan *p) {
     for (size_t i = 0; i < p->fragments_count; i++)
-        if (p->fragments[i]->state == PLAN_WAITING && p->fragments[i]->level <= p->level) return true;
+        if (p->fragments[i]->state == PLAN_WAITING && p->fragments[i]->level <= p->level)
+            return true;
     return false;
 }
 

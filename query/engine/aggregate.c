@@ -120,9 +120,10 @@ static bool fold_is_full(const struct agg *a, const struct group *g, const struc
            memchr(g->seen, 0, a->steps) == NULL;
 }
 
-/* false, with nothing done, when a sum gets near overflow. The error of an addition is kahan_add()'s, which is exact, in the
- * form without a branch (TwoSum, Knuth, TAOCP 2, 4.2.2). */
-static bool fold_sum_full(size_t steps, double *restrict sum, double *restrict c, const double *restrict values) {
+/* false, with nothing done, when a sum gets near overflow. The error of an addition is
+ * kahan_add()'s, which is exact, in the form without a branch (TwoSum, Knuth, TAOCP 2, 4.2.2). */
+static bool fold_sum_full(size_t steps, double *restrict sum, double *restrict c,
+                          const double *restrict values) {
     bool safe = true;
     for (size_t k = 0; k < steps; k++)
         safe &= fabs(sum[k] + values[k]) < 1e300;

@@ -89,45 +89,64 @@ static bool labels_are_utf8(struct sv labels) {
     return true;
 }
 
+/* The canonical label field that begins at p (which has TAG_LABEL): its name and its end; NULL: it
+ * is none. */
+static inline const uint8_t *usual_label(const uint8_t *p, const uint8_t *end,
+                                         struct sv *out_name) {
+    size_t len, name_len, value_len;
+    if (end - p >=
+        8) { /* both texts under 124 bytes, nearly all: tags and lengths compared as whole words */
+        uint32_t head = get_u32le(p);
+        len = head >> 8 & 0x7f;
+        name_len = head >> 24;
+        if ((head & 0x80ff80ff) == (TAG_NAME << 16 | TAG_LABEL) && name_len > 0 &&
+            len > name_len + 4 && len + 2 <= (size_t)(end - p) &&
+            get_u16le(p + 4 + name_len) == (TAG_VALUE | (len - name_len - 4) << 8)) {
+            *out_name = sv_make(p + 4, name_len);
+            return p + 2 + len;
+        }
+    }
+    if (end - ++p < 2 || !short_len(&p, &len) || len < 6 || len > (size_t)(end - p)) return NULL;
+    end = p + len;
+    if (*p++ != TAG_NAME || !short_len(&p, &name_len) || name_len == 0) return NULL;
+    if (name_len + 3 > (size_t)(end - p)) return NULL;
+    *out_name = sv_make(p, name_len);
+    p += name_len;
+    if (*p++ != TAG_VALUE || !short_len(&p, &value_len) || value_len == 0) return NULL;
+    return value_len == (size_t)(end - p) ? end : NULL;
+}
+
 /* Reads a run of labels from *cur on, up to the first byte that begins none. False: not canonical,
  * or near the body's end, where eight bytes may not be readable. */
 static bool usual_labels(const struct scanner *s, struct wire *w, struct sv *out) {
     static const uint64_t metric_name = 0x5f5f6e616d655f5fULL; /* "__name__" */
-    const uint8_t *p = w->cur, *before = NULL;
+    const uint8_t *p = w->cur;
+    struct sv before = {NULL, 0}, name;
     uint64_t key_before = 0;
-    size_t len_before = 0;
     bool has_name = false;
-    while (w->end - p > 2 && *p == TAG_LABEL) {
-        size_t len, name_len, value_len;
-        p++;
-        if (!short_len(&p, &len) || len < 6 || len > (size_t)(w->end - p) ||
-            len > s->o->label_bytes_max)
+    while (p < w->end && *p == TAG_LABEL) {
+        const uint8_t *end = usual_label(p, w->end, &name);
+        if (end == NULL || end - p > (ptrdiff_t)s->o->label_bytes_max || s->end - end < 8)
             return false;
-        const uint8_t *label_end = p + len;
-        if (*p++ != TAG_NAME || !short_len(&p, &name_len) || name_len == 0) return false;
-        if (name_len + 3 > (size_t)(label_end - p) || s->end - p < 8) return false;
-        const uint8_t *name = p;
-        p += name_len;
-        if (*p++ != TAG_VALUE || !short_len(&p, &value_len) || value_len == 0) return false;
-        if (value_len != (size_t)(label_end - p)) return false;
-        p = label_end;
-        uint64_t key = name_key(name, name_len);
-        if (key <= key_before &&
-            (key < key_before || sv_cmp(sv_make(before, len_before), sv_make(name, name_len)) >= 0))
-            return false;
-        has_name |= name_len == 8 && key == metric_name;
+        uint64_t key = name_key((const uint8_t *)name.ptr, name.len);
+        if (key <= key_before && (key < key_before || sv_cmp(before, name) >= 0)) return false;
+        has_name |= name.len == 8 && key == metric_name;
         before = name;
         key_before = key;
-        len_before = name_len;
+        p = end;
     }
     *out = sv_make(w->cur, (size_t)(p - w->cur));
     w->cur = p;
     return has_name && out->len <= s->o->labels_bytes_max;
 }
 
-/* A varint of at most eight bytes at once, by gathering groups of 7 bits; eight bytes are readable
- * at p. 0: longer. */
-static inline unsigned varint_8(const uint8_t *p, uint64_t *out) {
+/* A varint of at most eight bytes at once, by gathering groups of 7 bits. How many bytes it has, or
+ * 0: it is longer, or there is none before the end of what is readable. */
+static inline unsigned varint_8(const uint8_t *p, const uint8_t *end, uint64_t *out) {
+    if (end - p < 8) {
+        struct wire w = {p, end};
+        return wire_varint(&w, out) ? (unsigned)(w.cur - p) : 0;
+    }
     uint64_t w = get_u64le(p), stop = ~w & 0x8080808080808080ULL;
     if (stop == 0) return 0;
     w &= stop ^ (stop - 1);
@@ -152,11 +171,9 @@ static bool usual_sample(const struct scanner *s, struct wire *w, uint64_t *out_
         p += 9;
     }
     if (p < end && *p == TAG_SAMPLE_TIME) {
-        p++;
-        if (s->end - p < 8) return false;
-        unsigned n = varint_8(p, out_time);
+        unsigned n = varint_8(p + 1, s->end, out_time);
         if (n == 0) return false; /* before 1970: ten bytes */
-        p += n;
+        p += 1 + n;
     }
     if (p != end) return false;
     w->cur = p;

@@ -22,7 +22,7 @@ bool log_file_name_parse(const char *name, uint64_t *out_first_frame) {
         v = v << 4 | (uint64_t)(digit ? *p - '0' : *p - 'a' + 10);
     }
     *out_first_frame = v;
-    return true;
+    return v >= 1 && v <= INT64_MAX; /* numbers behind it can be counted on without overflow */
 }
 
 void log_file_header_put(const struct log_file_header *h, uint8_t out[LOG_HEADER_BYTES]) {

@@ -385,14 +385,14 @@ enum status store_write(struct store *store, const struct write_columns *columns
     assert(columns->count <= UINT32_MAX);
     struct err unwanted;
     if (err == NULL) err = &unwanted;
+    *out_unknown = NULL;
+    *out_unknown_count = 0;
     if (log_failure(store->log, err)) return err->code;
     struct write_result result = {0};
     struct batch b = {.store = store, .columns = columns, .result = &result, .err = err};
     if (__builtin_add_overflow(cluster_now_ms, FUTURE_MS, &b.future_ms)) b.future_ms = INT64_MAX;
     b.refs = arena_alloc(scratch, columns->count * sizeof *b.refs);
     if (b.refs == NULL) return write_nomem(err);
-    *out_unknown = NULL;
-    *out_unknown_count = 0;
     TRY(batch_find(&b, scratch, out_unknown, out_unknown_count));
     if (*out_unknown_count > 0) {
         return err_set(err, ERR_UNAVAILABLE, 0, "store: labels of %zu samples are not known",

@@ -96,13 +96,13 @@ static bool is_ready(void *ctx) { return node_is_ready(((struct serve *)ctx)->no
 static const struct http_route own_routes[] = {
     {HTTP_GET | HTTP_HEAD, "/-/healthy", on_healthy, .always_admit = true},
     {HTTP_GET | HTTP_HEAD, "/-/ready", on_ready, .always_admit = true},
-    {HTTP_POST | HTTP_PUT, "/-/quit", on_quit},
-    {HTTP_POST | HTTP_PUT, "/-/reload", on_reload},
-    {HTTP_GET | HTTP_HEAD, "/metrics", on_metrics},
+    {HTTP_POST | HTTP_PUT, "/-/quit", on_quit, .ctx = NULL},
+    {HTTP_POST | HTTP_PUT, "/-/reload", on_reload, .ctx = NULL},
+    {HTTP_GET | HTTP_HEAD, "/metrics", on_metrics, .ctx = NULL},
     {HTTP_POST, "/api/v1/write", remote_write_handle, .body_bytes_max = REMOTE_WRITE_BODY_MAX, .raw_body = true},
-    {HTTP_GET | HTTP_HEAD, "/", on_page},
-    {HTTP_GET | HTTP_HEAD, "/query", on_page},
-    {HTTP_GET | HTTP_HEAD, "/graph", on_to_page},
+    {HTTP_GET | HTTP_HEAD, "/", on_page, .ctx = NULL},
+    {HTTP_GET | HTTP_HEAD, "/query", on_page, .ctx = NULL},
+    {HTTP_GET | HTTP_HEAD, "/graph", on_to_page, .ctx = NULL},
 };
 
 static const struct feature_def {

@@ -93,7 +93,8 @@ struct fragment {
 void fragment_put(const struct fragment *f, struct buf *out);
 enum status fragment_get(struct sv bytes, struct fragment *out, struct err *err) MUST_USE;
 void fragment_fini(struct fragment *f);
-/* Selectors (leaf numbers) that the fragment reads; the core selects these before fragment_run. */
+/* Selectors (leaf numbers, in query_leaves() order) that the fragment reads, today always one; the
+ * core selects these before fragment_run. */
 size_t fragment_leaves(const struct query *q, const struct fragment *f, uint32_t *out_leaves,
                        size_t max);
 
@@ -105,8 +106,8 @@ struct partial;
 enum status fragment_run(const struct query *q, const struct fragment *f, const struct source *src,
                          struct query_control *control, struct partial **out,
                          struct err *err) MUST_USE;
-enum status partial_merge(struct partial *into, struct partial *from,
-                          struct err *err) MUST_USE; /* takes from's content */
+/* Both of the same fragment. Copies what it needs: `from` stays the caller's, to be freed. */
+enum status partial_merge(struct partial *into, struct partial *from, struct err *err) MUST_USE;
 void partial_free(struct partial *p);
 size_t partial_memory_bytes(const struct partial *p);
 uint64_t partial_rows(const struct partial *p);
@@ -121,7 +122,9 @@ enum status plan_new(struct query *q, struct plan **out,
 void plan_free(struct plan *p);
 /* Fragments to scatter in this round; 0: call plan_finish. Pointers live until plan_round_done. */
 size_t plan_round(struct plan *p, const struct fragment **out_fragments, size_t max);
-/* The merged answer of fragment i of this round (all cores, all nodes); takes the partial. */
+/* The merged answer of fragment i of this round (all cores, all nodes; at least one partial, which
+ * may have no series); takes the partial, also on failure. A later plan_round may ask lower in the
+ * tree for what depended on the order of folding or had equal label sets. */
 enum status plan_fold(struct plan *p, size_t i, struct partial *partial, struct err *err) MUST_USE;
 /* On a worker: computes what the next round needs. */
 enum status plan_round_done(struct plan *p, struct query_control *control,

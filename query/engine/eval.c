@@ -8,8 +8,7 @@ enum status eval_poll(struct eval *ev) {
     if (c == NULL) return OK;
     if (__atomic_load_n(&c->canceled, __ATOMIC_RELAXED))
         return err_set(ev->err, ERR_CANCELED, 0, "query was canceled in expression evaluation");
-    if (c->deadline_ns != 0 && c->mono_ns != NULL && (ev->polls++ & 15) == 0 &&
-        c->mono_ns(c->ctx) >= c->deadline_ns)
+    if (c->deadline_ns != 0 && c->mono_ns != NULL && c->mono_ns(c->ctx) >= c->deadline_ns)
         return err_set(ev->err, ERR_TIMEOUT, 0, "query timed out in expression evaluation");
     return OK;
 }

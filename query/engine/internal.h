@@ -133,10 +133,11 @@ struct eval {
     size_t bounds_count;
     struct plan *plan;         /* NULL in a fragment */
     uint64_t held, peak, read; /* samples */
-    unsigned polls, depth;
     enum status note_status;
 };
-enum status eval_poll(struct eval *ev) MUST_USE; /* between series */
+enum status
+eval_poll(struct eval *ev) MUST_USE; /* between series, and every POLL_STEPS in long ones */
+enum { POLL_STEPS = 256 };
 enum status eval_nomem(struct eval *ev) MUST_USE;
 enum status eval_hold(struct eval *ev,
                       uint64_t samples) MUST_USE; /* counts samples held; ERR_LIMIT */

@@ -3,7 +3,6 @@
  * an earlier round. */
 #include "query/engine/internal.h"
 
-#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -90,7 +89,8 @@ static double go_min(double a, double b) {
 
 static enum status scalar_of_vector(struct eval *ev, const struct expr *e, const struct grid *grid,
                                     double *out) {
-    assert(ev->plan != NULL);
+    if (ev->plan == NULL) /* a fragment from another node that lacks it */
+        return err_set(ev->err, ERR_CORRUPT, 0, "a bound input of the fragment is missing");
     struct vectors *v = NULL;
     TRY(eval_vector(ev, e->children[0], grid, &v));
     fill(out, grid->steps, NAN);

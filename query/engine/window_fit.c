@@ -50,6 +50,7 @@ enum status window_quantile(struct stage_run *r, struct column *out) {
     double noted = 0.5;
     TRY(window_needs(r, s->count + 1));
     for (size_t k = 0; k < r->stage->out.steps; k++) {
+        if (k % POLL_STEPS == 0) TRY(eval_poll(r->ev));
         size_t lo = r->windows.lo[k], n = r->windows.hi[k] - lo;
         if (n == 0) continue;
         memcpy(r->scratch, &s->values[lo], n * sizeof *r->scratch);
@@ -93,6 +94,7 @@ enum status window_regression(struct stage_run *r, struct column *out) {
     const struct samples *s = &r->samples;
     bool predict = r->stage->fn == FN_PREDICT_LINEAR;
     for (size_t k = 0; k < r->stage->out.steps; k++) {
+        if (k % POLL_STEPS == 0) TRY(eval_poll(r->ev));
         size_t lo = r->windows.lo[k], hi = r->windows.hi[k];
         if (hi - lo < 2) continue;
         double slope, intercept;
@@ -107,6 +109,7 @@ enum status window_regression(struct stage_run *r, struct column *out) {
 enum status window_smoothing(struct stage_run *r, struct column *out) {
     const struct samples *s = &r->samples;
     for (size_t k = 0; k < r->stage->out.steps; k++) {
+        if (k % POLL_STEPS == 0) TRY(eval_poll(r->ev));
         size_t lo = r->windows.lo[k], hi = r->windows.hi[k];
         if (hi == lo) continue;
         double sf = r->stage->args[0][k], tf = r->stage->args[1][k];

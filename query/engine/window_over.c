@@ -57,6 +57,7 @@ enum status window_sum(struct stage_run *r, struct column *out) {
     TRY(window_needs(r, s->count + 1));
     bool exact = sums_are_exact(s, r->scratch);
     for (size_t k = 0; k < r->stage->out.steps; k++) {
+        if (k % POLL_STEPS == 0) TRY(eval_poll(r->ev));
         size_t lo = r->windows.lo[k], hi = r->windows.hi[k];
         if (hi == lo) continue;
         out->kinds[k] = POINT_FLOAT;
@@ -147,6 +148,7 @@ enum status window_count(struct stage_run *r, struct column *out) {
 enum status window_variance(struct stage_run *r, struct column *out) {
     const struct samples *s = &r->samples;
     for (size_t k = 0; k < r->stage->out.steps; k++) {
+        if (k % POLL_STEPS == 0) TRY(eval_poll(r->ev));
         size_t lo = r->windows.lo[k], hi = r->windows.hi[k];
         if (hi == lo) continue;
         struct kahan mean = {0}, aux = {0};

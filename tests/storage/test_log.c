@@ -349,6 +349,7 @@ Test(log, damage_of_whole_files_is_named) {
              firsts[3], firsts[2], firsts[3] - 1);
     expect_damage(text, 120 - 2 * third);
 
+    rig_fini(&rig);
     make_log(60, 300);
     rig.allow_gaps = true;
     rig_file_write(&rig, firsts[2], sv_take(buf_sv(&file), file.len - 1));
@@ -359,6 +360,7 @@ Test(log, damage_of_whole_files_is_named) {
              firsts[2], offsets[frames - 1], firsts[3] - 1);
     expect_damage(text, 118);
 
+    rig_fini(&rig);
     make_log(60, 300);
     rig.allow_gaps = true;
     file.ptr[9] ^= 1;

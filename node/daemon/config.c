@@ -98,7 +98,9 @@ static enum status config_parse(struct config *c, struct err *err) {
     yaml_parser_t parser;
     yaml_document_t doc;
     if (!yaml_parser_initialize(&parser)) return err_set(err, ERR_NOMEM, 0, "out of memory");
-    yaml_parser_set_input_string(&parser, (const unsigned char *)c->yaml.ptr, c->yaml.len);
+    /* an empty file has no bytes to point at, which libyaml asserts */
+    const char *text = c->yaml.len == 0 ? "" : c->yaml.ptr;
+    yaml_parser_set_input_string(&parser, (const unsigned char *)text, c->yaml.len);
     enum status st = OK;
     if (!yaml_parser_load(&parser, &doc)) {
         st = err_set(err, ERR_PARSE, 0, "yaml: line %zu: %s", parser.problem_mark.line + 1,

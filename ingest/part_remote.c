@@ -62,6 +62,7 @@ static void part_take_reply(struct write_part *part, struct write_frame_reply *r
     part->result.first_index = MIN((size_t)reply->first_refused, part->count - 1);
     snprintf(part->result.first_text, sizeof part->result.first_text, "%.*s",
              (int)sizeof part->result.first_text - 1, reply->text);
+    part->result.first_plain_len = strlen(part->result.first_text);
     part_end(part);
 }
 

@@ -110,6 +110,11 @@ static void stop_core(struct core *here, void *ctx) {
     node_stop_core(stop->d->node, here, post_semaphore, &stop->done);
 }
 
+static void stop_log(struct core *here, void *ctx) {
+    (void)here;
+    node_stop_log(((struct daemon *)ctx)->node);
+}
+
 static void stop_all(struct daemon *d) {
     struct core_stop stop = {.d = d};
     sem_init(&stop.done, 0, 0);
@@ -121,6 +126,7 @@ static void stop_all(struct daemon *d) {
         core_call(d->rt->cores[i], stop_core, &stop);
         while (sem_wait(&stop.done) != 0) continue;
     }
+    core_call(d->rt->log_core, stop_log, d);
     loop_runtime_stop(d->rt);
     sem_destroy(&stop.done);
 }

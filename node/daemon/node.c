@@ -74,19 +74,19 @@ static enum status node_open_shards(struct node *node, struct err *err) {
 }
 
 /* A shard whose log has a gap is refused for reads and writes: silence would be a wrong answer. */
-static void node_fence_damaged(struct node *node) {
+static enum status node_fence_damaged(struct node *node, struct err *err) {
+    uint32_t *shards = calloc(node->map->settings.shards_count, sizeof *shards);
+    if (shards == NULL) return err_set(err, ERR_NOMEM, 0, "node: out of memory");
     for (unsigned i = 0; i < node->rt->cores_count; i++) {
-        uint32_t shards[64];
-        size_t n = store_damaged_shards(node->cores[i].store, shards, ARRAY_LEN(shards));
-        for (size_t k = 0; k < MIN(n, ARRAY_LEN(shards)); k++) {
+        size_t n = store_damaged_shards(node->cores[i].store, shards, node->map->settings.shards_count);
+        for (size_t k = 0; k < n; k++) {
             node->core_of[shards[k]] = 0xffff;
             node->damaged = true;
-            char text[16];
-            snprintf(text, sizeof text, "%" PRIu32, shards[k]);
-            log_error("shard is damaged: its log has a gap; it is not served", "shard", text);
+            log_errorf("shard is damaged: its log has a gap; it is not served", "shard", "%" PRIu32, shards[k]);
         }
-        if (n > ARRAY_LEN(shards)) node_fence_damaged(node); /* the rest; those above are fenced now */
     }
+    free(shards);
+    return OK;
 }
 
 static enum status node_open_log(struct node *node, struct err *err) {
@@ -104,8 +104,7 @@ static enum status node_open_log(struct node *node, struct err *err) {
     bool damaged = false;
     TRY(log_open(node->rt, &lo, node_recover_entry, node, &node->log, &damaged, err));
     if (damaged) log_error("log is damaged", "err", err->msg);
-    node_fence_damaged(node);
-    return OK;
+    return node_fence_damaged(node, err);
 }
 
 static enum status node_open_flows(struct node *node, unsigned i, struct err *err) {
@@ -204,6 +203,11 @@ void node_stop_core(struct node *node, struct core *core, void (*stopped)(void *
         peers_stop(nc->peers, node_on_peers_closed, nc);
     else
         stopped(ctx);
+}
+
+void node_stop_log(struct node *node) {
+    struct err err;
+    if (log_stop(node->log, &err) != OK) log_error("log was not closed cleanly", "err", err.msg);
 }
 
 void node_free(struct node *node) {

@@ -36,6 +36,8 @@ MUST_USE enum status node_open(struct runtime *rt, const struct node_options *op
 MUST_USE enum status node_start(struct node *node, struct err *err);
 /* Ends what is under way on this core: writes fail with 503, queries are cancelled, connections close. Each core. */
 void node_stop_core(struct node *node, struct core *core, void (*stopped)(void *ctx), void *ctx);
+/* After every core has stopped, on the log core: what an interval sync still owes is synced. */
+void node_stop_log(struct node *node);
 void node_free(struct node *node); /* memory and files; after every core has stopped, or after a simulated crash */
 
 struct ring_map *node_map(struct node *node);

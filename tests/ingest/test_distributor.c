@@ -294,3 +294,54 @@ Test(distributor, bad_frames_are_answered_with_their_fault) {
     cr_assert_eq(got.status, OK);
     cluster_fini(&c);
 }
+
+/* -- replies that are not as they should be: never a crash, never an acknowledgement */
+
+static unsigned odd_asked;
+
+static void answer_with(struct peer_request *req, const void *bytes, size_t len, bool last) {
+    struct buf b = {0};
+    buf_put(&b, bytes, len);
+    MUST(peer_reply(req, &b, last));
+}
+
+static void answer_oddly(struct peer_request *req, struct sv payload, void *ctx) {
+    static const char ok[] = "\x01\x00\x07\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
+    static const char asks[] =
+        "\x01\x00\x07\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00";
+    static const char asks_beyond[] =
+        "\x01\x00\x07\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\xff\xff\x00\x00";
+    cr_assert(payload.len > 0);
+    odd_asked++;
+    switch (*(unsigned *)ctx) {
+    case 0: answer_with(req, ok, sizeof ok - 1, false); break; /* and never the last part */
+    case 1: answer_with(req, "garbage", 7, true); break;
+    case 2: answer_with(req, ok, 5, true); break;
+    case 3: answer_with(req, asks_beyond, sizeof asks_beyond - 1, true); break;
+    case 4: answer_with(req, asks, sizeof asks - 1, true); break; /* again and again */
+    case 5: peer_reply_error(req, ERR_NOMEM, "out of memory"); break;
+    default: break; /* no answer */
+    }
+}
+
+Test(distributor, odd_replies_make_it_503) {
+    for (unsigned kind = 0; kind <= 6; kind++) {
+        struct cluster c;
+        start_cluster(&c, 2, 10 + kind);
+        for (unsigned i = 0; i < CLUSTER_CORES; i++) {
+            struct core *core = store_core(node_store(c.nodes[1].node, i));
+            core_set_current(core);
+            peers_handle(core->locals[CORE_PEERS], FRAME_WRITE, answer_oddly, &kind);
+        }
+        core_set_current(NULL);
+        odd_asked = 0;
+        struct client *w = all_series(&c, cluster_now_ms(&c));
+        client_write(&c, w, 0, 0);
+        cr_assert_eq(w->op.outcome, WRITE_UNAVAILABLE, "kind %u", kind);
+        cr_assert(odd_asked >= 2 && w->took_ms <= 16000, "kind %u: asked %u times, %lu ms", kind,
+                  odd_asked, (unsigned long)w->took_ms);
+        cr_assert(strstr(w->op.text, sim_addr(c.sim, 1)) != NULL, "%s", w->op.text);
+        client_free(w);
+        cluster_fini(&c);
+    }
+}

@@ -129,7 +129,7 @@ static void op_fold_part(struct write_op *op, const struct write_part *part) {
     if (op->outcome == WRITE_REFUSED && row > op->first_refused) return;
     op->outcome = WRITE_REFUSED;
     op->first_refused = row;
-    snprintf(op->text, sizeof op->text, "%s", part->result.first_text);
+    snprintf(op->text, sizeof op->text, "%.*s", (int)part->result.first_plain_len, part->result.first_text);
 }
 
 /* Rows that the asking node must send labels for; indexes of the op's rows. */

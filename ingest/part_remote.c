@@ -62,6 +62,7 @@ static void part_take_reply(struct write_part *part, struct write_frame_reply *r
     part->result.first_index = MIN((size_t)reply->first_refused, part->count - 1);
     snprintf(part->result.first_text, sizeof part->result.first_text, "%.*s",
              (int)sizeof part->result.first_text - 1, reply->text);
+    part->result.first_plain_len = strlen(part->result.first_text);
     part_end(part);
 }
 
@@ -69,16 +70,19 @@ static void part_on_reply(void *ctx, enum status status, struct sv bytes, bool l
     struct write_part *part = ctx;
     struct write_frame_reply reply = {0};
     struct err local;
+    struct peer_call *call = part->call;
     part->call = NULL;
-    assert(last); /* a write is answered in one part */
-    if (status == OK) {
+    if (status == OK && !last) { /* a write is answered in one part */
+        peer_call_cancel(call);
+        status = err_set(&local, ERR_CORRUPT, 0, "answered in several parts");
+        err = &local;
+    } else if (status == OK) {
         status = write_frame_reply_get(bytes, &reply, &local);
         err = &local;
     }
-    if (status == OK) {
-        for (size_t i = 0; i < reply.unknown_count; i++)
-            if (reply.unknown[i] >= part->count) status = err_set(&local, ERR_CORRUPT, 0, "asked for a row that was not sent");
-    }
+    for (size_t i = 0; status == OK && i < reply.unknown_count; i++)
+        if (reply.unknown[i] >= part->count)
+            status = err_set(&local, ERR_CORRUPT, 0, "asked for a row that was not sent");
     if (status != OK) part_retry(part, status, err);
     else part_take_reply(part, &reply);
     free(reply.unknown);

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* ingest/remote_write.h: POST /api/v1/write (remote write 1.0): headers, codes and texts of
- * Prometheus' receiver with the deviations of DESIGN 5: nothing is rolled back, 503 with
- * Retry-After while a shard cannot answer. The raw body is snappy (block format); its declared
- * length is checked before anything is allocated. Bodies over 16 KB are decoded on the least busy
- * core.
+ * Prometheus' receiver with the deviations of DESIGN 5: nothing is rolled back, 503 with Retry-After
+ * while a shard cannot answer. The raw body is snappy (block format); its declared length is checked
+ * before anything is allocated. Bodies over 16 KB are decoded on the least busy core.
  *
- *   204  all samples are durable              400  malformed body, or the text of the first refused
- * sample 415  another media type or encoding       413  beyond a limit: body, series, samples,
- * label bytes 503  a shard gave no answer, or too much is under way: the same request may be sent
- * again */
+ *   204  all samples are durable
+ *   400  malformed body, or the text of the first refused sample (what was good is kept)
+ *   413  beyond a limit: body, series, samples, label bytes
+ *   415  another media type, message or encoding
+ *   503  a shard gave no answer, or too much is under way: the same request may be sent again */
 #pragma once
 
 #include "ingest/distributor.h"

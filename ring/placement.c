@@ -2,21 +2,202 @@
 #include "ring/placement.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "node/base/hash.h"
+#include "ring/placement_internal.h"
 
-/* State of one run: members in the order of their ids, so that every node computes the same. */
-struct placer {
-    const struct placement_member **members;
-    uint32_t *load, *primaries; /* per member: replicas and primaries given so far */
-    uint16_t *order;            /* scratch: members by preference for one shard */
-    uint64_t *score;
-    uint32_t members_count;
-    uint32_t factor, load_max, primaries_max;
-    const struct ring_map *previous;
-};
+uint64_t placer_score(const struct placer *p, uint32_t shard, uint32_t member) {
+    uint64_t key[2] = {shard, p->members[member]->id};
+    return hash64(key, sizeof key, 0);
+}
+
+static const struct ring_shard *old_shard(const struct placer *p, uint32_t shard) {
+    return p->previous == NULL ? NULL : &p->previous->shards[shard];
+}
+
+static uint16_t old_member(const struct placer *p, const struct ring_replica *r) {
+    return p->member_of[r->node];
+}
+
+bool placer_held(const struct placer *p, uint32_t shard, uint32_t member) {
+    const struct ring_shard *old = old_shard(p, shard);
+    for (unsigned i = 0; old != NULL && i < old->replicas_count; i++)
+        if (old->replicas[i].state != REPLICA_LEAVING && old_member(p, &old->replicas[i]) == member)
+            return true;
+    return false;
+}
+
+bool placer_has(const struct ring_shard *s, uint32_t member) {
+    for (unsigned i = 0; i < s->replicas_count; i++)
+        if (s->replicas[i].node == member) return true;
+    return false;
+}
+
+unsigned placer_in_zone(const struct placer *p, const struct ring_shard *s, uint16_t zone,
+                        int except) {
+    unsigned count = 0;
+    for (unsigned i = 0; i < s->replicas_count; i++)
+        if ((int)i != except && p->zone[s->replicas[i].node] == zone) count++;
+    return count;
+}
+
+/* ---- who stays ---- */
+
+static unsigned zones_of(const struct placer *p, const struct ring_shard *s) {
+    unsigned count = 0;
+    for (unsigned i = 0; i < s->replicas_count; i++) {
+        uint16_t zone = p->zone[s->replicas[i].node];
+        unsigned k = 0;
+        while (p->zone[s->replicas[k].node] != zone)
+            k++;
+        count += k == i;
+    }
+    return count;
+}
+
+/* The replica that a shard can spare best: one whose zone has another, on the most loaded member.
+ */
+static void placer_drop_one(struct placer *p, struct ring_shard *s) {
+    unsigned best = 0;
+    bool best_shared = false;
+    for (unsigned i = 0; i < s->replicas_count; i++) {
+        uint16_t m = s->replicas[i].node, b = s->replicas[best].node;
+        bool shared = placer_in_zone(p, s, p->zone[m], (int)i) > 0;
+        if (i == 0 || (shared && !best_shared) ||
+            (shared == best_shared && p->load[m] >= p->load[b])) {
+            best = i;
+            best_shared = shared;
+        }
+    }
+    p->load[s->replicas[best].node]--;
+    s->replicas[best] = s->replicas[--s->replicas_count];
+}
+
+static void placer_keep(struct placer *p) {
+    uint32_t shards_count = p->map->settings.shards_count;
+    for (uint32_t i = 0; i < shards_count; i++) {
+        struct ring_shard *s = &p->map->shards[i];
+        const struct ring_shard *old = old_shard(p, i);
+        for (unsigned k = 0; old != NULL && k < old->replicas_count; k++) {
+            uint16_t m = old_member(p, &old->replicas[k]);
+            if (m == MEMBER_NONE || old->replicas[k].state == REPLICA_LEAVING) continue;
+            s->replicas[s->replicas_count++].node = m;
+            p->load[m]++;
+        }
+    }
+    unsigned zones_wanted = MIN(p->factor, p->zones_count);
+    for (uint32_t i = 0; i < shards_count; i++) {
+        struct ring_shard *s = &p->map->shards[i];
+        while (s->replicas_count > p->factor)
+            placer_drop_one(p, s);
+        /* room for a zone that the shard could have and has not */
+        while (s->replicas_count > 0 &&
+               zones_of(p, s) + (p->factor - s->replicas_count) < zones_wanted)
+            placer_drop_one(p, s);
+    }
+}
+
+/* ---- who is added ---- */
+
+/* Zones first, then balance; each relaxed only where nothing else is left. */
+static void placer_add_one(struct placer *p, struct ring_shard *s) {
+    for (unsigned relaxed = 0; relaxed < 4; relaxed++) {
+        bool any_load = relaxed & 1, any_zone = relaxed & 2;
+        uint32_t best = MEMBER_NONE;
+        for (uint32_t m = 0; m < p->members_count; m++) {
+            if (best != MEMBER_NONE && p->score[m] <= p->score[best] && !any_load) continue;
+            if (placer_has(s, m) || (!any_load && p->load[m] >= p->load_max)) continue;
+            if (!any_zone && placer_in_zone(p, s, p->zone[m], -1) > 0) continue;
+            if (best == MEMBER_NONE || !any_load || p->load[m] < p->load[best]) best = m;
+        }
+        if (best == MEMBER_NONE) continue;
+        s->replicas[s->replicas_count++].node = (uint16_t)best;
+        p->load[best]++;
+        return;
+    }
+    assert(!"fewer members than the factor");
+}
+
+static void placer_add(struct placer *p) {
+    for (uint32_t i = 0; i < p->map->settings.shards_count; i++) {
+        struct ring_shard *s = &p->map->shards[i];
+        if (s->replicas_count == p->factor) continue;
+        for (uint32_t m = 0; m < p->members_count; m++)
+            p->score[m] = placer_score(p, i, m);
+        while (s->replicas_count < p->factor)
+            placer_add_one(p, s);
+    }
+}
+
+/* ---- states ---- */
+
+/* Who holds a shard keeps its state, who is new must be filled, who goes serves until then. The
+ * primary goes on while it stays, or while nobody who stays holds everything; -1: to be elected.
+ * MEMBER_NONE: nobody is left who could lead. */
+static int32_t placer_carry_over(const struct placer *p, uint32_t shard) {
+    struct ring_shard *s = &p->map->shards[shard];
+    const struct ring_shard *old = old_shard(p, shard);
+    int32_t old_primary = old_member(p, &old->replicas[old->primary]);
+    bool can_lead = false;
+    for (unsigned i = 0; i < s->replicas_count; i++) {
+        struct ring_replica *r = &s->replicas[i];
+        *r = (struct ring_replica){.node = r->node, .state = REPLICA_INIT, .incarnation = 1};
+        for (unsigned k = 0; k < old->replicas_count; k++) {
+            if (old_member(p, &old->replicas[k]) != r->node) continue;
+            uint16_t node = r->node;
+            *r = old->replicas[k];
+            r->node = node;
+            if (r->state == REPLICA_LEAVING) r->state = r->in_sync ? REPLICA_FULL : REPLICA_INIT;
+        }
+        can_lead |= r->state == REPLICA_FULL && r->in_sync;
+    }
+    bool stays = old_primary != MEMBER_NONE && placer_has(s, (uint32_t)old_primary);
+    bool serves_on = !stays && !can_lead && old_primary != MEMBER_NONE;
+    for (unsigned k = 0; k < old->replicas_count && s->replicas_count < RING_REPLICAS_MAX; k++) {
+        struct ring_replica r = old->replicas[k];
+        r.node = old_member(p, &r);
+        if (r.node == MEMBER_NONE || placer_has(s, r.node)) continue; /* the node itself is gone */
+        if (!serves_on || k != old->primary) r.state = REPLICA_LEAVING;
+        s->replicas[s->replicas_count++] = r;
+    }
+    if (stays || (serves_on && placer_has(s, (uint32_t)old_primary))) return old_primary;
+    return can_lead ? -1 : MEMBER_NONE;
+}
+
+static enum status placer_states(struct placer *p, int32_t *primary, struct err *err) {
+    for (uint32_t i = 0; i < p->map->settings.shards_count; i++) {
+        struct ring_shard *s = &p->map->shards[i];
+        primary[i] = -1;
+        if (p->previous != NULL) {
+            primary[i] = placer_carry_over(p, i);
+            if (primary[i] == MEMBER_NONE)
+                return err_set(
+                    err, ERR_CONFLICT, 0,
+                    "placement: no full in-sync replica of shard %" PRIu32 " would be left", i);
+            continue;
+        }
+        for (unsigned k = 0; k < s->replicas_count; k++)
+            s->replicas[k] = (struct ring_replica){.node = s->replicas[k].node,
+                                                   .state = REPLICA_FULL,
+                                                   .in_sync = true,
+                                                   .incarnation = 1};
+    }
+    placer_elect(p, primary);
+    for (uint32_t i = 0; i < p->map->settings.shards_count; i++) {
+        struct ring_shard *s = &p->map->shards[i];
+        const struct ring_shard *old = old_shard(p, i);
+        while (s->replicas[s->primary].node != primary[i])
+            s->primary++;
+        s->epoch = old == NULL ? 1 : old->epoch;
+        if (old != NULL && old_member(p, &old->replicas[old->primary]) != primary[i]) s->epoch++;
+    }
+    return OK;
+}
+
+/* ---- one run ---- */
 
 static int member_cmp(const void *a, const void *b) {
     const struct placement_member *x = *(const struct placement_member *const *)a;
@@ -24,169 +205,84 @@ static int member_cmp(const void *a, const void *b) {
     return x->id < y->id ? -1 : x->id > y->id;
 }
 
-static uint64_t rendezvous(uint32_t shard, node_id id) {
-    uint64_t key[2] = {shard, id};
-    return hash64(key, sizeof key, 0);
-}
-
-static bool had_replica(const struct placer *p, uint32_t shard, node_id id) {
-    if (p->previous == NULL || shard >= p->previous->settings.shards_count) return false;
-    const struct ring_shard *s = &p->previous->shards[shard];
-    for (unsigned i = 0; i < s->replicas_count; i++)
-        if (s->replicas[i].state != REPLICA_LEAVING &&
-            p->previous->nodes[s->replicas[i].node].id == id)
-            return true;
-    return false;
-}
-
-/* Members by preference: those that hold the shard already, then by rendezvous score. */
-static void placer_rank(struct placer *p, uint32_t shard) {
-    for (uint32_t i = 0; i < p->members_count; i++) {
-        node_id id = p->members[i]->id;
-        uint64_t score =
-            rendezvous(shard, id) >> 1 | (had_replica(p, shard, id) ? (uint64_t)1 << 63 : 0);
-        uint32_t at = i;
-        while (at > 0 && p->score[at - 1] < score) {
-            p->score[at] = p->score[at - 1];
-            p->order[at] = p->order[at - 1];
-            at--;
-        }
-        p->score[at] = score;
-        p->order[at] = (uint16_t)i;
-    }
-}
-
-static bool zone_taken(const struct placer *p, const struct ring_shard *s, uint32_t member) {
-    for (unsigned i = 0; i < s->replicas_count; i++)
-        if (sv_eq(p->members[s->replicas[i].node]->zone, p->members[member]->zone)) return true;
-    return false;
-}
-
-static bool is_replica(const struct ring_shard *s, uint32_t member) {
-    for (unsigned i = 0; i < s->replicas_count; i++)
-        if (s->replicas[i].node == member) return true;
-    return false;
-}
-
-/* Zones first, then balance; each relaxed only when nothing else is left. */
-static void placer_choose(struct placer *p, struct ring_shard *s) {
-    for (unsigned relaxed = 0; relaxed < 4 && s->replicas_count < p->factor; relaxed++) {
-        bool any_zone = relaxed & 1, any_load = relaxed & 2;
-        for (uint32_t i = 0; i < p->members_count && s->replicas_count < p->factor; i++) {
-            uint16_t m = p->order[i];
-            if (is_replica(s, m) || (!any_zone && zone_taken(p, s, m))) continue;
-            if (!any_load && p->load[m] >= p->load_max) continue;
-            s->replicas[s->replicas_count++] = (struct ring_replica){
-                .node = m, .state = REPLICA_FULL, .in_sync = true, .incarnation = 1};
-            p->load[m]++;
-        }
-    }
-}
-
-static void placer_elect(struct placer *p, struct ring_shard *s) {
-    unsigned best = 0;
-    for (unsigned i = 1; i < s->replicas_count; i++) {
-        uint32_t now = p->primaries[s->replicas[best].node],
-                 other = p->primaries[s->replicas[i].node];
-        if (now >= p->primaries_max && other < now) best = i;
-    }
-    s->primary = (uint8_t)best;
-    p->primaries[s->replicas[best].node]++;
-}
-
-/* A shard that exists already: who holds it keeps its state, who is new must be filled, who goes
- * serves until then; the primary stays with one that holds everything. */
-static void placer_carry_over(struct placer *p, uint32_t shard, struct ring_shard *s) {
-    const struct ring_shard *old = &p->previous->shards[shard];
-    s->epoch = old->epoch;
-    struct ring_shard wanted = *s;
-    int primary = -1;
-    for (unsigned i = 0; i < wanted.replicas_count; i++) {
-        struct ring_replica *r = &s->replicas[i];
-        *r = (struct ring_replica){
-            .node = wanted.replicas[i].node, .state = REPLICA_INIT, .incarnation = 1};
-        for (unsigned k = 0; k < old->replicas_count; k++)
-            if (p->previous->nodes[old->replicas[k].node].id == p->members[r->node]->id) {
-                uint16_t node = r->node;
-                *r = old->replicas[k];
-                r->node = node;
-                if (k == old->primary) primary = (int)i;
-            }
-    }
-    for (unsigned k = 0; k < old->replicas_count && s->replicas_count < RING_REPLICAS_MAX; k++) {
-        node_id id = p->previous->nodes[old->replicas[k].node].id;
-        uint32_t m = 0;
-        while (m < p->members_count && p->members[m]->id != id)
-            m++;
-        if (m == p->members_count || is_replica(s, m)) continue; /* the node itself has left */
-        struct ring_replica r = old->replicas[k];
-        r.node = (uint16_t)m;
-        if (k == old->primary)
-            primary = s->replicas_count; /* serves on until a successor is filled */
-        else
-            r.state = REPLICA_LEAVING;
-        s->replicas[s->replicas_count++] = r;
-    }
-    for (unsigned i = 0; primary < 0 && i < s->replicas_count; i++)
-        if (s->replicas[i].state == REPLICA_FULL && s->replicas[i].in_sync) {
-            primary = (int)i;
-            s->epoch++;
-        }
-    s->primary = (uint8_t)MAX(primary, 0);
-}
-
-static enum status placer_init(struct placer *p, const struct ring_settings *settings,
-                               const struct placement_member *members, size_t count,
-                               struct err *err) {
-    p->members_count = (uint32_t)count;
-    p->factor = MIN(settings->replication_factor, p->members_count);
-    uint64_t total = (uint64_t)settings->shards_count * p->factor;
-    p->load_max = (uint32_t)((total + count - 1) / count);
-    p->primaries_max = (uint32_t)((settings->shards_count + count - 1) / count);
-    p->members = calloc(count, sizeof *p->members);
-    p->load = calloc(count, sizeof *p->load);
-    p->primaries = calloc(count, sizeof *p->primaries);
-    p->order = calloc(count, sizeof *p->order);
-    p->score = calloc(count, sizeof *p->score);
-    if (p->members == NULL || p->load == NULL || p->primaries == NULL || p->order == NULL ||
-        p->score == NULL)
-        return err_set(err, ERR_NOMEM, 0, "placement: out of memory");
-    for (size_t i = 0; i < count; i++)
+static enum status placer_members(struct placer *p, const struct placement_member *members,
+                                  struct err *err) {
+    for (uint32_t i = 0; i < p->members_count; i++)
         p->members[i] = &members[i];
-    qsort(p->members, count, sizeof *p->members, member_cmp);
-    for (size_t i = 1; i < count; i++)
-        if (p->members[i]->id == p->members[i - 1]->id)
-            return err_set(err, ERR_CONFLICT, 0, "placement: two members have the same id");
+    qsort(p->members, p->members_count, sizeof *p->members, member_cmp);
+    for (uint32_t i = 0; i < p->members_count; i++) {
+        const struct placement_member *m = p->members[i];
+        struct ring_node *n = &p->map->nodes[i];
+        if (m->id == 0 || (i > 0 && m->id == p->members[i - 1]->id))
+            return err_set(err, ERR_CONFLICT, 0, "placement: %s",
+                           m->id == 0 ? "a member has no id" : "two members have the same id");
+        if (m->addr.len >= sizeof n->addr || m->zone.len >= sizeof n->zone)
+            return err_set(err, ERR_LIMIT, 0, "placement: address or zone of a member is too long");
+        n->id = m->id;
+        if (m->addr.len > 0) memcpy(n->addr, m->addr.ptr, m->addr.len);
+        if (m->zone.len > 0) memcpy(n->zone, m->zone.ptr, m->zone.len);
+        uint32_t k = 0;
+        while (!sv_eq(p->members[k]->zone, m->zone))
+            k++;
+        p->zone[i] = k < i ? p->zone[k] : (uint16_t)p->zones_count++;
+    }
+    for (uint32_t i = 0; p->previous != NULL && i < p->previous->nodes_count; i++) {
+        int m = ring_map_node_index(p->map, p->previous->nodes[i].id);
+        p->member_of[i] = m < 0 ? MEMBER_NONE : (uint16_t)m;
+    }
     return OK;
+}
+
+static bool placer_alloc(struct placer *p, uint32_t shards_count) {
+    size_t n = p->members_count, old = p->previous == NULL ? 0 : p->previous->nodes_count;
+    p->members = calloc(n, sizeof *p->members);
+    p->zone = calloc(n, sizeof *p->zone);
+    p->load = calloc(n, sizeof *p->load);
+    p->score = calloc(n, sizeof *p->score);
+    p->queue = calloc(n, sizeof *p->queue);
+    p->before = calloc(n, sizeof *p->before);
+    p->via = calloc(n, sizeof *p->via);
+    p->stuck = calloc(n, sizeof *p->stuck);
+    p->first = calloc(n, sizeof *p->first);
+    p->next = calloc(shards_count, sizeof *p->next);
+    p->member_of = calloc(old + 1, sizeof *p->member_of);
+    return p->members != NULL && p->zone != NULL && p->load != NULL && p->score != NULL &&
+           p->queue != NULL && p->before != NULL && p->via != NULL && p->stuck != NULL &&
+           p->first != NULL && p->next != NULL && p->member_of != NULL;
 }
 
 static void placer_fini(struct placer *p) {
     free(p->members);
+    free(p->zone);
     free(p->load);
-    free(p->primaries);
-    free(p->order);
     free(p->score);
+    free(p->queue);
+    free(p->before);
+    free(p->via);
+    free(p->stuck);
+    free(p->first);
+    free(p->next);
+    free(p->member_of);
 }
 
-static enum status placer_fill(struct placer *p, struct ring_map *map, struct err *err) {
-    for (uint32_t i = 0; i < map->nodes_count; i++) {
-        struct ring_node *n = &map->nodes[i];
-        const struct placement_member *m = p->members[i];
-        if (m->addr.len >= sizeof n->addr || m->zone.len >= sizeof n->zone)
-            return err_set(err, ERR_LIMIT, 0, "placement: address or zone of a member is too long");
-        n->id = m->id;
-        memcpy(n->addr, m->addr.ptr, m->addr.len);
-        if (m->zone.len > 0) memcpy(n->zone, m->zone.ptr, m->zone.len);
+static enum status placer_run(struct placer *p, const struct placement_member *members,
+                              struct err *err) {
+    uint32_t shards_count = p->map->settings.shards_count;
+    int32_t *primary = calloc(shards_count, sizeof *primary);
+    enum status st = OK;
+    if (primary == NULL || !placer_alloc(p, shards_count))
+        st = err_set(err, ERR_NOMEM, 0, "placement: out of memory");
+    if (st == OK) st = placer_members(p, members, err);
+    if (st == OK) {
+        placer_keep(p);
+        placer_add(p);
+        placer_balance(p);
+        st = placer_states(p, primary, err);
     }
-    for (uint32_t s = 0; s < map->settings.shards_count; s++) {
-        struct ring_shard *shard = &map->shards[s];
-        shard->epoch = 1;
-        placer_rank(p, s);
-        placer_choose(p, shard);
-        placer_elect(p, shard);
-        if (p->previous != NULL) placer_carry_over(p, s, shard);
-    }
-    return ring_map_check(map, err);
+    if (st == OK) st = ring_map_check(p->map, err);
+    free(primary);
+    placer_fini(p);
+    return st;
 }
 
 enum status placement_make(const struct ring_settings *settings,
@@ -200,36 +296,40 @@ enum status placement_make(const struct ring_settings *settings,
         return err_set(err, ERR_LIMIT, 0, "placement: replication factor must be 1 to %d",
                        RING_REPLICAS_MAX);
     assert(previous == NULL || previous->settings.shards_count == settings->shards_count);
-    struct placer p = {.previous = previous};
-    struct ring_map *map = NULL;
-    enum status st = placer_init(&p, settings, members, members_count, err);
-    if (st == OK) st = ring_map_new((uint32_t)members_count, settings->shards_count, &map, err);
-    if (st == OK) {
-        map->settings = *settings;
-        map->version = previous == NULL ? 1 : previous->version + 1;
-        st = placer_fill(&p, map, err);
-    }
-    placer_fini(&p);
-    if (st != OK) {
+    struct ring_map *map;
+    TRY(ring_map_new((uint32_t)members_count, settings->shards_count, &map, err));
+    map->settings = *settings;
+    map->version = previous == NULL ? 1 : previous->version + 1;
+    uint32_t factor = MIN(settings->replication_factor, (uint32_t)members_count);
+    uint64_t replicas = (uint64_t)settings->shards_count * factor;
+    struct placer p = {.previous = previous,
+                       .map = map,
+                       .members_count = (uint32_t)members_count,
+                       .factor = factor,
+                       .load_max = (uint32_t)((replicas + members_count - 1) / members_count)};
+    enum status st = placer_run(&p, members, err);
+    if (st == OK)
+        *out = map;
+    else
         ring_map_unref(map);
-        return st;
-    }
-    *out = map;
-    return OK;
+    return st;
 }
 
+/* Primaries are dealt first, the others go on where these end: so the cores differ by one at most
+ * in either and in the sum. */
 void placement_cores(const struct ring_map *map, node_id self, unsigned cores_count,
                      uint16_t *core_of) {
+    assert(cores_count > 0 && cores_count < 0xffff);
     int node = ring_map_node_index(map, self);
-    unsigned next_primary = 0, next_other = 0;
-    for (uint32_t s = 0; s < map->settings.shards_count; s++) {
-        const struct ring_shard *shard = &map->shards[s];
-        core_of[s] = 0xffff;
-        for (unsigned i = 0; i < shard->replicas_count; i++) {
-            if (shard->replicas[i].node != node) continue;
-            unsigned *next = i == shard->primary ? &next_primary : &next_other;
-            core_of[s] = (uint16_t)*next;
-            *next = (*next + 1) % cores_count;
+    unsigned next = 0;
+    memset(core_of, 0xff, map->settings.shards_count * sizeof *core_of);
+    for (int primaries = 1; primaries >= 0; primaries--)
+        for (uint32_t s = 0; s < map->settings.shards_count; s++) {
+            const struct ring_shard *shard = &map->shards[s];
+            for (unsigned i = 0; i < shard->replicas_count; i++) {
+                if (shard->replicas[i].node != node || (i == shard->primary) != primaries) continue;
+                core_of[s] = (uint16_t)next;
+                next = (next + 1) % cores_count;
+            }
         }
-    }
 }

@@ -22,6 +22,11 @@ static enum status settings_init(struct ring_settings *set, struct sv cluster_na
     return OK;
 }
 
+static int member_addr_cmp(const void *a, const void *b) {
+    const struct placement_member *x = a, *y = b;
+    return sv_cmp(x->addr, y->addr);
+}
+
 enum status placement_static(struct sv cluster_name, uint32_t shards_count,
                              uint32_t replication_factor, const struct sv *addrs,
                              size_t addrs_count, struct ring_map **out, struct err *err) {
@@ -32,21 +37,26 @@ enum status placement_static(struct sv cluster_name, uint32_t shards_count,
                        addrs_count, RING_NODES_MAX);
     struct placement_member *members = calloc(addrs_count, sizeof *members);
     struct buf seed = {0};
-    buf_put_lenstr(&seed, cluster_name);
-    buf_put_varint(&seed, shards_count);
-    for (size_t i = 0; i < addrs_count; i++)
-        buf_put_lenstr(&seed, addrs[i]);
     enum status st = OK;
-    if (members == NULL || seed.failed) st = err_set(err, ERR_NOMEM, 0, "placement: out of memory");
+    if (members == NULL) {
+        st = err_set(err, ERR_NOMEM, 0, "placement: out of memory");
+    } else {
+        for (size_t i = 0; i < addrs_count; i++) {
+            uint64_t node = hash64(addrs[i].ptr, addrs[i].len, 0);
+            members[i] = (struct placement_member){.id = node == 0 ? 1 : node, .addr = addrs[i]};
+        }
+        qsort(members, addrs_count, sizeof *members, member_addr_cmp);
+        buf_put_lenstr(&seed, cluster_name);
+        buf_put_varint(&seed, shards_count);
+        for (size_t i = 0; i < addrs_count; i++)
+            buf_put_lenstr(&seed, members[i].addr);
+        if (seed.failed) st = err_set(err, ERR_NOMEM, 0, "placement: out of memory");
+    }
     if (st == OK) {
         struct hash128 id = hash128(seed.ptr, seed.len, 0x636c7573746572); /* "cluster" */
         put_u64le(set.cluster_id, id.lo);
         put_u64le(set.cluster_id + 8, id.hi);
         set.secret = hash64(seed.ptr, seed.len, 0x736563726574); /* "secret" */
-        for (size_t i = 0; i < addrs_count; i++) {
-            uint64_t node = hash64(addrs[i].ptr, addrs[i].len, 0);
-            members[i] = (struct placement_member){.id = node == 0 ? 1 : node, .addr = addrs[i]};
-        }
         st = placement_make(&set, members, addrs_count, NULL, out, err);
     }
     buf_fini(&seed);

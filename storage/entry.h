@@ -23,7 +23,7 @@
  *             (opens an epoch: its own seq is 0, the next entry's is 1)
  *
  * Series are numbered from 0 within an epoch, from one CUT to the next. An unknown type or section
- * is ERR_UNSUPPORTED: never guessed. Versioned by the log file's header and the frame protocol's. */
+ * is ERR_UNSUPPORTED: never guessed. Versioned by the log file's header and the frame protocol. */
 #pragma once
 
 #include <stdint.h>

@@ -154,9 +154,8 @@ static enum status over_child(struct eval *ev, const struct expr *e, const struc
         st = count_values(ev, e, in, v);
     else
         st = limit_ratio(ev, e, in, v);
-    eval_release(ev, vectors_points(in));
-    vectors_free(in);
-    if (st == OK) st = eval_hold(ev, vectors_points(v));
+    vectors_done(ev, in);
+    if (st == OK) st = vectors_ready(ev, v);
     if (st != OK) {
         vectors_free(v);
         return st;

@@ -76,11 +76,9 @@ enum status eval_binary(struct eval *ev, const struct expr *e, const struct grid
         result = eval_vectors_new(ev, grid);
         st = result == NULL ? eval_nomem(ev) : combine(ev, e, lhs, rhs, result);
     }
-    if (lhs != NULL) eval_release(ev, vectors_points(lhs));
-    if (rhs != NULL) eval_release(ev, vectors_points(rhs));
-    vectors_free(lhs);
-    vectors_free(rhs);
-    if (st == OK) st = eval_hold(ev, vectors_points(result));
+    vectors_done(ev, lhs);
+    vectors_done(ev, rhs);
+    if (st == OK) st = vectors_ready(ev, result);
     if (st != OK) {
         vectors_free(result);
         return st;

@@ -49,5 +49,21 @@ enum status fail_duplicate(struct eval *ev) {
 }
 
 struct vectors *eval_vectors_new(struct eval *ev, const struct grid *grid) {
-    return vectors_new(grid, query_params(ev->q)->memory_bytes_max);
+    uint64_t max = query_params(ev->q)->memory_bytes_max;
+    if (max != 0 && ev->held_bytes >= max) return NULL;
+    return vectors_new(grid, max == 0 ? 0 : max - ev->held_bytes);
+}
+
+enum status vectors_ready(struct eval *ev, struct vectors *v) {
+    v->held_points = vectors_points(v);
+    v->held_bytes = arena_used_bytes(&v->arena) + v->cap * sizeof *v->series;
+    ev->held_bytes += v->held_bytes;
+    return eval_hold(ev, v->held_points);
+}
+
+void vectors_done(struct eval *ev, struct vectors *v) {
+    if (v == NULL) return;
+    eval_release(ev, v->held_points);
+    ev->held_bytes -= MIN(ev->held_bytes, v->held_bytes);
+    vectors_free(v);
 }

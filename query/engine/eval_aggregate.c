@@ -204,9 +204,8 @@ enum status eval_aggregate(struct eval *ev, const struct expr *e, const struct g
         st = eval_nomem(ev);
     else
         st = agg_pushable(op) ? partial_run(ev, e, in, result) : ordered_run(ev, e, in, result);
-    eval_release(ev, vectors_points(in));
-    vectors_free(in);
-    if (st == OK) st = eval_hold(ev, vectors_points(result));
+    vectors_done(ev, in);
+    if (st == OK) st = vectors_ready(ev, result);
     if (st != OK) {
         vectors_free(result);
         return st;

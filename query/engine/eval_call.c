@@ -56,7 +56,7 @@ enum status fn_vector(struct eval *ev, const struct expr *e, const struct grid *
             s->col.values[k] = fn((double)(grid_time(grid, k) / 1000));
     }
     if (st == OK) memset(s->col.kinds, POINT_FLOAT, grid->steps);
-    if (st == OK) st = eval_hold(ev, grid->steps);
+    if (st == OK) st = vectors_ready(ev, v);
     if (st != OK) {
         vectors_free(v);
         return st;
@@ -112,7 +112,7 @@ static enum status absent_present(struct eval *ev, const struct expr *e, const s
         st = to == NULL ? eval_nomem(ev) : stage_apply(&run, &in->series[i].col, &to->col);
     }
     stage_run_fini(&run);
-    vectors_free(in);
+    vectors_done(ev, in);
     if (st != OK) vectors_free(v);
     if (st == OK) *out = v;
     return st;
@@ -132,7 +132,7 @@ enum status fn_absent(struct eval *ev, const struct expr *e, const struct grid *
         v->series[0].col.kinds[k] = POINT_FLOAT;
         v->series[0].col.values[k] = 1;
     }
-    vectors_free(in);
+    vectors_done(ev, in);
     if (st != OK) {
         vectors_free(v);
         return st;

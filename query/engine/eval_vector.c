@@ -69,7 +69,7 @@ enum status vectors_of_partial(struct eval *ev, struct partial *p, struct vector
         v = eval_vectors_new(ev, &p->grid);
         st = v == NULL ? eval_nomem(ev) : agg_finish(ev, &p->agg, v);
     }
-    if (st == OK) st = eval_hold(ev, vectors_points(v));
+    if (st == OK) st = vectors_ready(ev, v);
     if (st != OK) {
         vectors_free(v);
         return st;
@@ -121,9 +121,8 @@ static enum status eval_stage(struct eval *ev, struct stage *s, const struct exp
     TRY(eval_vector(ev, child, &s->in, &in));
     result = eval_vectors_new(ev, grid);
     enum status st = result == NULL ? eval_nomem(ev) : stage_over(ev, s, in, result);
-    eval_release(ev, vectors_points(in));
-    vectors_free(in);
-    if (st == OK) st = eval_hold(ev, vectors_points(result));
+    vectors_done(ev, in);
+    if (st == OK) st = vectors_ready(ev, result);
     if (st != OK) {
         vectors_free(result);
         return st;

@@ -205,13 +205,12 @@ static enum status over_classics(struct eval *ev, const struct expr *e, size_t a
     if (st == OK) st = classics_join(ev, in, &cs);
     if (st == OK) st = run(ev, e, &cs, v);
     free(cs.items);
-    eval_release(ev, vectors_points(in));
-    vectors_free(in);
+    vectors_done(ev, in);
     if (st == OK) {
         vectors_drop_empty(v);
         if (!eval_delayed_names(ev) || grid->steps > 1) st = vectors_join(ev, v, false);
     }
-    if (st == OK) st = eval_hold(ev, vectors_points(v));
+    if (st == OK) st = vectors_ready(ev, v);
     if (st != OK) {
         vectors_free(v);
         return st;

@@ -208,9 +208,9 @@ enum status fn_info(struct eval *ev, const struct expr *e, const struct grid *gr
         st = info.out == NULL ? eval_nomem(ev) : info_run(&info, base);
         arena_fini(&info.arena);
     }
-    vectors_free(base);
-    vectors_free(info.infos);
-    if (st == OK) st = eval_hold(ev, vectors_points(info.out));
+    vectors_done(ev, base);
+    vectors_done(ev, info.infos);
+    if (st == OK) st = vectors_ready(ev, info.out);
     if (st != OK) {
         vectors_free(info.out);
         return st;

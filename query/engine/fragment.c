@@ -195,7 +195,7 @@ static enum status run_column(struct run *r, const struct column *col) {
         TRY(agg_fold(&r->ev, &p->agg, &r->out_labels, drop_name, col));
         return eval_hold(&r->ev, (uint64_t)(p->agg.groups.count - groups) * p->grid.steps);
     }
-    if (col->histograms != NULL) return eval_unsupported(&r->ev, "vectors between nodes");
+    if (col->histograms != NULL) return eval_unsupported(&r->ev, "instant vector");
     TRY(eval_hold(&r->ev, points));
     struct series *s = vectors_add(p->vec, &r->out_labels, 0);
     if (s == NULL) return eval_nomem(&r->ev);

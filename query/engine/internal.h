@@ -81,6 +81,8 @@ struct vectors {
     struct grid grid;
     struct series *series;
     size_t count, cap;
+    uint64_t held_points; /* counted by vectors_ready */
+    size_t held_bytes;
 };
 struct vectors *vectors_new(const struct grid *grid, uint64_t memory_bytes_max);
 void vectors_free(struct vectors *v);
@@ -133,6 +135,7 @@ struct eval {
     size_t bounds_count;
     struct plan *plan;         /* NULL in a fragment */
     uint64_t held, peak, read; /* samples */
+    uint64_t held_bytes;       /* of finished vectors */
     enum status note_status;
 };
 enum status
@@ -217,7 +220,8 @@ struct windows { /* sample indexes (lo, hi] of each step */
 struct stage_run { /* scratch of one stage, reused from series to series */
     struct eval *ev;
     struct stage *stage;
-    struct samples samples; /* input of a window, stale markers and absent steps removed */
+    struct samples samples; /* what a window sees: borrowed from the input, or `own` */
+    struct samples own;     /* a copy without stale markers */
     struct windows windows;
     double *scratch;
     size_t scratch_cap;
@@ -401,7 +405,11 @@ enum status vectors_of_partial(struct eval *ev, struct partial *p, struct vector
  * duplicate error. */
 enum status vectors_join(struct eval *ev, struct vectors *v, bool whole) MUST_USE;
 enum status fail_duplicate(struct eval *ev) MUST_USE;
+/* May grow to what the finished vectors of this evaluation leave of the query's memory. */
 struct vectors *eval_vectors_new(struct eval *ev, const struct grid *grid);
+/* A finished vector counts against the limits of samples and memory until vectors_done frees it. */
+enum status vectors_ready(struct eval *ev, struct vectors *v) MUST_USE;
+void vectors_done(struct eval *ev, struct vectors *v);
 typedef enum status (*call_fn)(struct eval *ev, const struct expr *e, const struct grid *grid,
                                struct vectors **out);
 enum status fn_histogram_quantile(struct eval *, const struct expr *, const struct grid *,

@@ -61,7 +61,7 @@ static enum status vector_out(struct plan *p, const struct expr *e, const struct
     enum status st = names_drop(p, v);
     if (matrix) vectors_sort(v);
     if (st == OK) st = series_out(p, v, out);
-    vectors_free(v);
+    vectors_done(&p->ev, v);
     return st;
 }
 

@@ -101,8 +101,7 @@ static enum status scalar_of_vector(struct eval *ev, const struct expr *e, const
                 out[k] = v->series[i].col.values[k];
         if (found > 1) out[k] = NAN;
     }
-    eval_release(ev, vectors_points(v));
-    vectors_free(v);
+    vectors_done(ev, v);
     return OK;
 }
 

@@ -7,8 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "node/base/bytes.h"
+
+static inline bool is_stale(double v) {
+    return f64_bits(v) == STALE_NAN_BITS;
+}
+
 void stage_run_fini(struct stage_run *r) {
-    samples_fini(&r->samples);
+    samples_fini(&r->own);
     free(r->windows.lo);
     free(r->windows.hi);
     free(r->scratch);
@@ -79,7 +85,7 @@ static enum status read_instant(struct stage_run *r, const struct samples *in, s
         size_t i = next - 1;
         if (in->times_ms[i] <= ref - lookback) continue;
         struct histogram *h = in->histograms == NULL ? NULL : in->histograms[i];
-        if (h == NULL && value_is_stale(in->values[i])) continue;
+        if (h == NULL && is_stale(in->values[i])) continue;
         r->ev->read++;
         if (s->kind == STAGE_SELECT && h != NULL) {
             TRY(column_histogram(r, out, k, h));
@@ -132,32 +138,46 @@ static enum status read_smoothed(struct stage_run *r, const struct samples *in,
     return OK;
 }
 
-/* Copies what a range function sees: no stale markers; histograms only where the function counts
- * samples. */
-static enum status window_input(struct stage_run *r, const struct samples *in) {
-    enum function_id fn = r->stage->fn;
-    bool counts =
-        fn == FN_COUNT_OVER_TIME || fn == FN_PRESENT_OVER_TIME || fn == FN_ABSENT_OVER_TIME;
-    struct samples *to = &r->samples;
-    samples_clear(to);
+/* A copy without stale markers, starting from the first one at index n. */
+static enum status window_copy(struct stage_run *r, const struct samples *in, size_t n) {
+    struct samples *to = &r->own;
     if (in->starts_ms != NULL && to->starts_ms == NULL) {
         samples_fini(to);
-        to->starts_ms =
-            malloc(sizeof *to->starts_ms); /* makes samples_reserve() grow this column too */
+        to->starts_ms = malloc(sizeof *to->starts_ms); /* makes samples_reserve() grow it too */
         if (to->starts_ms == NULL) return eval_nomem(r->ev);
     }
     if (samples_reserve(to, in->count) != OK) return eval_nomem(r->ev);
-    size_t n = 0;
-    for (size_t i = 0; i < in->count; i++) {
+    memcpy(to->times_ms, in->times_ms, n * sizeof *to->times_ms);
+    memcpy(to->values, in->values, n * sizeof *to->values);
+    for (size_t i = 0; i < n && to->starts_ms != NULL; i++)
+        to->starts_ms[i] = in->starts_ms == NULL ? 0 : in->starts_ms[i];
+    for (size_t i = n; i < in->count; i++) {
         bool histogram = in->histograms != NULL && in->histograms[i] != NULL;
-        if (histogram && !counts) return eval_unsupported(r->ev, r->stage->expr->u.function->name);
-        if (!histogram && value_is_stale(in->values[i])) continue;
+        if (!histogram && is_stale(in->values[i])) continue;
         to->times_ms[n] = in->times_ms[i];
-        to->values[n] = histogram ? 0 : in->values[i];
+        to->values[n] = in->values[i];
         if (to->starts_ms != NULL) to->starts_ms[n] = in->starts_ms == NULL ? 0 : in->starts_ms[i];
         n++;
     }
     to->count = n;
+    r->samples = *to;
+    return OK;
+}
+
+/* What a range function sees: no stale markers; histograms only where the function counts samples.
+ */
+static enum status window_input(struct stage_run *r, const struct samples *in) {
+    enum function_id fn = r->stage->fn;
+    bool counts =
+        fn == FN_COUNT_OVER_TIME || fn == FN_PRESENT_OVER_TIME || fn == FN_ABSENT_OVER_TIME;
+    for (size_t i = 0; in->histograms != NULL && !counts && i < in->count; i++)
+        if (in->histograms[i] != NULL) {
+            const struct expr *e = r->stage->expr;
+            return eval_unsupported(r->ev, e->kind == EXPR_CALL ? e->u.function->name : "smoothed");
+        }
+    r->samples = *in;
+    for (size_t i = 0; i < in->count; i++)
+        if (is_stale(in->values[i])) return window_copy(r, in, i);
     return OK;
 }
 
@@ -235,7 +255,9 @@ static enum status subquery_stage(struct stage_run *r, const struct column *in,
         from.values[from.count++] = in->values[k];
     }
     if (st == ERR_NOMEM) st = eval_nomem(r->ev);
+    if (st == OK) st = eval_hold(r->ev, from.count);
     if (st == OK) st = window_stage(r, &from, out);
+    eval_release(r->ev, from.count);
     samples_fini(&from);
     return st;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Prints ns a sample of the scanner with its hash, and of snappy apart: 2000 series of 12 labels (about 354 bytes a series,
- * as node_exporter's and kube-state-metrics' are), eight payloads in turn, with 1 and 10 samples a series. */
+/* Prints ns a sample of the scanner with its hash, and of snappy apart: 2000 series of 12 labels
+ * (about 354 bytes a series, as node_exporter's and kube-state-metrics' are), eight payloads in
+ * turn, with 1 and 10 samples a series. */
 #include <inttypes.h>
 #include <snappy-c.h>
 #include <time.h>
@@ -35,7 +36,8 @@ static void make_payload(struct buf *out, unsigned payload, unsigned samples, st
         request_label(&series, SV("service"), SV("kubelet"));
         request_label(&series, SV("zone"), SV("eu-central-1a"));
         for (unsigned k = 0; k < samples; k++)
-            request_sample(&series, 1700000000000 + 15000 * (int64_t)k, (double)rng_below(rng, 1u << 20));
+            request_sample(&series, 1700000000000 + 15000 * (int64_t)k,
+                           (double)rng_below(rng, 1u << 20));
         request_series(out, &series);
     }
     buf_fini(&series);
@@ -80,12 +82,13 @@ static void bench(unsigned samples) {
             struct scan_result got = {.rows = &rows};
             struct err err;
             arena_reset(&arena);
-            MUST(scan_write_request(buf_sv(&raw[i]), &o, &arena, &got, &err) == OK && rows.count == SERIES * samples);
+            MUST(scan_write_request(buf_sv(&raw[i]), &o, &arena, &got, &err) == OK &&
+                 rows.count == SERIES * samples);
         }
         scan_ns[r] = (double)(now_ns() - began) / per;
     }
-    printf("%2u samples a series, %zu bytes each: scan and hash %.1f ns a sample, snappy %.1f\n", samples,
-           raw[0].len / SERIES, median(scan_ns), median(snappy_ns));
+    printf("%2u samples a series, %zu bytes each: scan and hash %.1f ns a sample, snappy %.1f\n",
+           samples, raw[0].len / SERIES, median(scan_ns), median(snappy_ns));
     MUST(arena_used_bytes(&arena) == 0); /* nothing took the general path */
     for (unsigned i = 0; i < PAYLOADS; i++) {
         buf_fini(&raw[i]);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tests/ingest/request.h: WriteRequests written by hand, byte by byte, so that no encoder of ours is its own oracle. */
+/* tests/ingest/request.h: WriteRequests written by hand, byte by byte, so that no encoder of ours
+ * is its own oracle. */
 #pragma once
 
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The scanner beside protobuf-c, on requests mutated by seed: both accept or both refuse, and what they read is the same.
- * Usage: test_scan_oracle [mutations] [seed]
- * The one difference: the scanner refuses a field number over 2^29 - 1, which protobuf-c cuts to 32 bits. */
+/* The scanner beside protobuf-c, on requests mutated by seed: both accept or both refuse, and what
+ * they read is the same. Usage: test_scan_oracle [mutations] [seed] The one difference: the scanner
+ * refuses a field number over 2^29 - 1, which protobuf-c cuts to 32 bits. */
 #include <inttypes.h>
 
 #include "node/base/utf8.h"
@@ -49,9 +49,10 @@ static void put_exemplar(struct buf *series) {
 }
 
 static void put_series(struct buf *out, struct rng *rng) {
-    static const char *const names[] = {"__name__", "a",   "alpha",    "cluster", "instance",
-                                        "job",      "le",  "namespace", "namespace_id", "z"};
-    static const char *const values[] = {"up", "x", "", "caf\xc3\xa9", "node-1.example.org:9100", "\xff"};
+    static const char *const names[] = {"__name__", "a",  "alpha",     "cluster",      "instance",
+                                        "job",      "le", "namespace", "namespace_id", "z"};
+    static const char *const values[] = {"up",  "x", "", "caf\xc3\xa9", "node-1.example.org:9100",
+                                         "\xff"};
     struct buf series = {0};
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         if (i > 0 && rng_chance(rng, 0.4)) continue;
@@ -60,8 +61,9 @@ static void put_series(struct buf *out, struct rng *rng) {
     }
     if (rng_chance(rng, 0.05)) request_label(&series, SV("job"), SV("late"));
     for (uint64_t n = rng_below(rng, SAMPLES_PER_SERIES_MAX + 1); n > 0; n--)
-        request_sample_bits(&series, rng_chance(rng, 0.1) ? -5 : 1700000000000 + (int64_t)rng_below(rng, 60000),
-                            rng_chance(rng, 0.2) ? STALE_NAN_BITS : rng_u64(rng));
+        request_sample_bits(
+            &series, rng_chance(rng, 0.1) ? -5 : 1700000000000 + (int64_t)rng_below(rng, 60000),
+            rng_chance(rng, 0.2) ? STALE_NAN_BITS : rng_u64(rng));
     if (rng_chance(rng, 0.2)) put_exemplar(&series);
     if (rng_chance(rng, 0.2)) put_histogram(&series, rng);
     request_series(out, &series);
@@ -85,10 +87,12 @@ static void put_request(struct buf *out, struct rng *rng) {
 /* -- mutations; room for 16 more bytes behind *len */
 
 static void mutate(struct rng *rng, uint8_t *p, size_t *len) {
-    static const uint8_t likely[] = {0x00, 0x01, 0x07, 0x08, 0x09, 0x0a, 0x0b, 0x0d, 0x10, 0x11, 0x12, 0x18,
-                                     0x1a, 0x22, 0x3a, 0x60, 0x62, 0x7f, 0x80, 0x81, 0x8a, 0xff};
+    static const uint8_t likely[] = {0x00, 0x01, 0x07, 0x08, 0x09, 0x0a, 0x0b, 0x0d,
+                                     0x10, 0x11, 0x12, 0x18, 0x1a, 0x22, 0x3a, 0x60,
+                                     0x62, 0x7f, 0x80, 0x81, 0x8a, 0xff};
     size_t at = *len == 0 ? 0 : (size_t)rng_below(rng, *len);
-    uint8_t byte = rng_chance(rng, 0.5) ? likely[rng_below(rng, sizeof likely)] : (uint8_t)rng_u64(rng);
+    uint8_t byte =
+        rng_chance(rng, 0.5) ? likely[rng_below(rng, sizeof likely)] : (uint8_t)rng_u64(rng);
     switch (rng_below(rng, 6)) {
     case 0:
         if (*len > 0) p[at] = byte;
@@ -122,7 +126,8 @@ static void mutate(struct rng *rng, uint8_t *p, size_t *len) {
 
 static int label_order(const void *a, const void *b) {
     const Prometheus__Label *const *x = a, *const *y = b;
-    return sv_cmp(sv_make((*x)->name.data, (*x)->name.len), sv_make((*y)->name.data, (*y)->name.len));
+    return sv_cmp(sv_make((*x)->name.data, (*x)->name.len),
+                  sv_make((*y)->name.data, (*y)->name.len));
 }
 
 /* Canonical bytes by storage/labels.h's definition; false: to be skipped. */
@@ -147,7 +152,8 @@ struct totals {
     uint64_t accepted, refused, tags, rows, skipped;
 };
 
-static void compare(Prometheus__WriteRequest *want, const struct scan_result *got, struct totals *t) {
+static void compare(Prometheus__WriteRequest *want, const struct scan_result *got,
+                    struct totals *t) {
     struct buf canonical = {0};
     const struct write_rows *rows = got->rows;
     size_t row = 0;
@@ -168,7 +174,8 @@ static void compare(Prometheus__WriteRequest *want, const struct scan_result *go
             MUST(f64_bits(rows->values[row]) == f64_bits(ts->samples[i]->value));
         }
     }
-    MUST(row == rows->count && skipped == got->skipped_series_samples && histograms == got->histograms);
+    MUST(row == rows->count && skipped == got->skipped_series_samples &&
+         histograms == got->histograms);
     MUST(exemplars == got->exemplars && want->n_metadata == got->metadata);
     t->rows += row;
     t->skipped += skipped;
@@ -225,11 +232,12 @@ int main(int argc, char **argv) {
             mutate(&rng, work, &len);
         one(work, len, &rows, &t);
     }
-    printf("accepted %" PRIu64 " (%" PRIu64 " samples, %" PRIu64 " skipped), refused by both %" PRIu64
-           ", large field numbers %" PRIu64 "\n",
+    printf("accepted %" PRIu64 " (%" PRIu64 " samples, %" PRIu64
+           " skipped), refused by both %" PRIu64 ", large field numbers %" PRIu64 "\n",
            t.accepted, t.rows, t.skipped, t.refused, t.tags);
     /* the mutations must reach both sides, else nothing was compared */
-    MUST(t.accepted > mutations / 10 && t.refused > mutations / 10 && t.skipped > 0 && t.tags < mutations / 100);
+    MUST(t.accepted > mutations / 10 && t.refused > mutations / 10 && t.skipped > 0 &&
+         t.tags < mutations / 100);
     free(work);
     buf_fini(&base);
     write_rows_fini(&rows);

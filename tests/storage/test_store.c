@@ -40,7 +40,8 @@ static void start(int64_t window_ms) {
 }
 
 static void wait_durable(uint64_t position) {
-    while (rig.durable[0] < position) cr_assert(sim_step(rig.sim));
+    while (rig.durable[0] < position)
+        cr_assert(sim_step(rig.sim));
 }
 
 /* Expected: reference/prometheus.md 3.4 and storage/remote/write_handler.go; the series are written

@@ -17,7 +17,7 @@ static const struct flag_def defs[] = {
 
 static int check_server(int argc, char **argv, const char *verb, const char *summary,
                         const char *path) {
-    struct check_options o;
+    static struct check_options o;
     struct err err = {0};
     if (flags_parse(defs, ARRAY_LEN(defs), argc, argv, &o, NULL, &err) != OK)
         return ctl_fail("%s, try --help", err.msg);

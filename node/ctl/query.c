@@ -122,8 +122,8 @@ static int print_answer(const struct query_call *q, const json_t *data, print_fn
     struct err err;
     enum status st = print(data, q->format, &out, &err);
     if (st == OK && out.failed) st = err_set(&err, ERR_NOMEM, 0, "out of memory");
-    bool written =
-        st != OK || (fwrite(out.ptr, 1, out.len, stdout) == out.len && fflush(stdout) == 0);
+    bool written = st != OK || out.len == 0 ||
+                   (fwrite(out.ptr, 1, out.len, stdout) == out.len && fflush(stdout) == 0);
     buf_fini(&out);
     if (st != OK) return fail_query(err.msg);
     return written ? 0 : ctl_fail("cannot write the answer");
@@ -206,7 +206,7 @@ static void form_put_f64(struct buf *form, const char *name, double v) {
 int query_instant(int argc, char **argv) {
     static const struct verb verb = {"query instant", "<server> <expr>",       "Run instant query.",
                                      instant_defs,    ARRAY_LEN(instant_defs), 2};
-    struct query_call q;
+    static struct query_call q; /* flags live as long as the process */
     int code;
     double time_s;
     if (!begin(&verb, argc, argv, &q, &code)) return code;
@@ -219,7 +219,7 @@ int query_instant(int argc, char **argv) {
 int query_range(int argc, char **argv) {
     static const struct verb verb = {"query range", "<server> <expr>",     "Run range query.",
                                      range_defs,    ARRAY_LEN(range_defs), 2};
-    struct query_call q;
+    static struct query_call q; /* flags live as long as the process */
     int code;
     double start_s, end_s;
     if (!begin(&verb, argc, argv, &q, &code)) return code;
@@ -252,7 +252,7 @@ static bool put_list_form(struct query_call *q) {
 int query_series(int argc, char **argv) {
     static const struct verb verb = {"query series", "<server>",           "Run series query.",
                                      list_defs,      ARRAY_LEN(list_defs), 1};
-    struct query_call q;
+    static struct query_call q; /* flags live as long as the process */
     int code;
     if (!begin(&verb, argc, argv, &q, &code)) return code;
     if (q.o.match.list.count == 0)
@@ -264,7 +264,7 @@ int query_series(int argc, char **argv) {
 int query_labels(int argc, char **argv) {
     static const struct verb verb = {"query labels", "<server> <name>",    "Run labels query.",
                                      list_defs,      ARRAY_LEN(list_defs), 2};
-    struct query_call q;
+    static struct query_call q; /* flags live as long as the process */
     int code;
     if (!begin(&verb, argc, argv, &q, &code)) return code;
     if (!put_list_form(&q)) return 1;

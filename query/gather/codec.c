@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <inttypes.h>
+#include <stdlib.h>
 
 #include "node/base/bytes.h"
 #include "node/base/hash.h"
@@ -80,4 +81,19 @@ enum status shard_list_get(const struct ring_map *map, struct sv bytes, uint64_t
     if (r.failed || reader_left(&r) != 0)
         return err_set(err, ERR_CORRUPT, 0, "shard list: malformed");
     return OK;
+}
+
+enum status shard_list_narrow(const struct ring_map *map, struct sv bytes, uint64_t *claimed,
+                              struct err *err) {
+    uint32_t words = (map->settings.shards_count + 63) / 64;
+    uint64_t *answered = calloc(words, sizeof *answered);
+    if (answered == NULL) return err_set(err, ERR_NOMEM, 0, "query: out of memory");
+    enum status st = shard_list_get(map, bytes, answered, err);
+    if (st == OK && !bits_within(answered, claimed, words))
+        st = err_set(err, ERR_CORRUPT, 0,
+                     "reply of another node claims shards that it was not asked for");
+    for (uint32_t i = 0; i < words; i++)
+        claimed[i] &= answered[i];
+    free(answered);
+    return st;
 }

@@ -87,12 +87,6 @@ static void flow_add_warning(struct gather_flow *f) {
     f->q->warnings_count = 1;
 }
 
-static bool any_bit(const uint64_t *bits, uint32_t words) {
-    for (uint32_t i = 0; i < words; i++)
-        if (bits[i] != 0) return true;
-    return false;
-}
-
 static void gather_next(struct gather *g) {
     while (g->running < g->options.concurrency_max && !list_is_empty(&g->waiting)) {
         struct gather_flow *f =
@@ -116,7 +110,7 @@ static void flow_end(struct gather_flow *f) {
     } else if (f->canceled) {
         f->status = err_set(&f->err, ERR_CANCELED, 0, "query was canceled in query execution");
     }
-    if (f->status == OK && any_bit(f->missing, g->words)) flow_add_warning(f);
+    if (f->status == OK && bits_any(f->missing, g->words)) flow_add_warning(f);
     q->status = f->status;
     q->err = f->err;
     uint64_t now = core_mono_ns(g->core);

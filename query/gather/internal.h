@@ -47,7 +47,7 @@ struct scatter_part {
     enum status status;
     struct err err;
     struct partial *partial;
-    uint64_t *claimed; /* shards it answered for */
+    uint64_t *claimed; /* shards it answers for: counts once the part has ended well */
     /* local: */
     struct local_part *local;
     /* remote: */
@@ -110,6 +110,20 @@ static inline bool bit_get(const uint64_t *bits, uint32_t i) {
 static inline void bit_set(uint64_t *bits, uint32_t i) {
     bits[i / 64] |= (uint64_t)1 << (i % 64);
 }
+static inline bool bits_within(const uint64_t *bits, const uint64_t *of, uint32_t words) {
+    for (uint32_t i = 0; i < words; i++)
+        if (bits[i] & ~of[i]) return false;
+    return true;
+}
+static inline bool bits_any(const uint64_t *bits, uint32_t words) {
+    for (uint32_t i = 0; i < words; i++)
+        if (bits[i] != 0) return true;
+    return false;
+}
+/* A reply's list of shards answered for; *claimed holds what was asked and is narrowed to what was
+ * answered. A shard that was not asked could be counted twice: ERR_CORRUPT. */
+MUST_USE enum status shard_list_narrow(const struct ring_map *map, struct sv bytes,
+                                       uint64_t *claimed, struct err *err);
 struct gather *gather_of(struct core *core);
 
 /* -- completeness */

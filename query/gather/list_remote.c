@@ -12,27 +12,14 @@ enum { END_BYTES = 24 };
 
 /* -- asking */
 
-static bool bits_within(const uint64_t *bits, const uint64_t *of, uint32_t words) {
-    for (uint32_t i = 0; i < words; i++)
-        if (bits[i] & ~of[i]) return false;
-    return true;
-}
-
 static enum status remote_finish(struct list_part *part, struct sv end) {
     struct gather *g = part->scatter->o.g;
     struct sv body = buf_sv(&part->reply);
     if (end.len < END_BYTES || get_u64le(end.ptr + 8) != body.len ||
         get_u64le(end.ptr + 16) != hash64(body.ptr, body.len, 0))
         return err_set(&part->err, ERR_UNAVAILABLE, 0, "reply of another node is incomplete");
-    uint64_t *claimed = calloc(g->words, sizeof *claimed);
-    if (claimed == NULL) return err_set(&part->err, ERR_NOMEM, 0, "list: out of memory");
-    enum status st = shard_list_get(g->options.map, sv_skip(end, END_BYTES), claimed, &part->err);
-    if (st == OK && !bits_within(claimed, part->claimed, g->words))
-        st = err_set(&part->err, ERR_CORRUPT, 0,
-                     "reply of another node claims shards that it was not asked for");
-    for (uint32_t i = 0; i < g->words; i++)
-        part->claimed[i] &= claimed[i];
-    free(claimed);
+    enum status st =
+        shard_list_narrow(g->options.map, sv_skip(end, END_BYTES), part->claimed, &part->err);
     if (st == OK) st = list_reply_get(body, &part->items, &part->err);
     if (st == OK && part->items.count != get_u64le(end.ptr))
         st = err_set(&part->err, ERR_CORRUPT, 0,
@@ -60,8 +47,6 @@ static void remote_on_reply(void *ctx, enum status status, struct sv piece, bool
     list_part_done(part);
 }
 
-/* part->claimed holds what was asked until the reply narrows it to what was answered; only the
- * claims of parts that ended well are counted. */
 void list_remote_start(struct list_part *part, const uint64_t *shards) {
     struct list_scatter *s = part->scatter;
     struct gather *g = s->o.g;
@@ -113,12 +98,6 @@ static void served_on_gone(struct peer_request *req) {
     __atomic_store_n(&f->query->canceled, true, __ATOMIC_RELAXED);
 }
 
-static bool any_bit(const uint64_t *bits, uint32_t words) {
-    for (uint32_t i = 0; i < words; i++)
-        if (bits[i] != 0) return true;
-    return false;
-}
-
 static void served_answer(struct served_list *f) {
     struct list_scatter *s = f->scatter;
     struct buf body = {0}, end = {0};
@@ -151,7 +130,7 @@ static void served_on_done(struct list_scatter *s, void *ctx) {
     }
     if (s->status != OK)
         peer_reply_error(f->req, s->status, s->err.msg);
-    else if (!any_bit(s->claimed, f->g->words))
+    else if (!bits_any(s->claimed, f->g->words))
         peer_reply_error(f->req, ERR_CONFLICT, "none of the shards is this node's");
     else
         served_answer(f);

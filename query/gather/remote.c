@@ -20,7 +20,7 @@ static enum status remote_finish(struct scatter_part *part, struct sv end) {
     if (end.len < END_BYTES || get_u64le(end.ptr + 8) != body.len ||
         get_u64le(end.ptr + 16) != hash64(body.ptr, body.len, 0))
         return err_set(&part->err, ERR_UNAVAILABLE, 0, "reply of another node is incomplete");
-    TRY(shard_list_get(s->o.g->options.map, sv_skip(end, END_BYTES), part->claimed, &part->err));
+    TRY(shard_list_narrow(s->o.g->options.map, sv_skip(end, END_BYTES), part->claimed, &part->err));
     TRY(partial_get(s->o.query, s->o.fragment, body, &part->partial, &part->err));
     if (partial_rows(part->partial) != get_u64le(end.ptr))
         return err_set(&part->err, ERR_CORRUPT, 0,
@@ -57,6 +57,7 @@ void remote_part_start(struct scatter_part *part, const uint64_t *shards) {
     struct scatter *s = part->scatter;
     struct gather *g = s->o.g;
     struct buf fragment = {0}, list = {0}, payload = {0};
+    bits_or(part->claimed, shards, g->words);
     fragment_put(s->o.fragment, &fragment);
     shard_list_put(g->options.map, shards, &list);
     struct fragment_request r = {.text = query_text(s->o.query),

@@ -151,7 +151,7 @@ static void op_end(struct core *here, struct msg *m) {
     assert(here == d->core && op->parts_open == 0);
     for (size_t i = 0; i < op->parts_count; i++) {
         op_fold_part(op, &op->parts[i]);
-        op_fold_unknown(op, &op->parts[i]);
+        if (op->local_only) op_fold_unknown(op, &op->parts[i]); /* else they have been sent long ago */
     }
     if (!op->local_only) {
         for (unsigned v = 0; v < VERDICT_COUNT; v++)

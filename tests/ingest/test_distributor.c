@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "cluster.h"
+#include "ingest/remote_write.h"
 
 enum { SERIES = 300 };
 
@@ -344,4 +345,82 @@ Test(distributor, odd_replies_make_it_503) {
         client_free(w);
         cluster_fini(&c);
     }
+}
+
+/* -- samples of the process itself */
+
+struct own {
+    struct msg msg;
+    struct remote_write_sample samples[3];
+    size_t count;
+    enum status status;
+    struct err err;
+    unsigned done;
+    enum write_outcome outcome;
+    char text[480];
+};
+
+static void own_on_done(void *ctx, enum write_outcome outcome, const char *text) {
+    struct own *own = ctx;
+    cr_assert(own->status == OK && own->done == 0);
+    own->done++;
+    own->outcome = outcome;
+    snprintf(own->text, sizeof own->text, "%s", text);
+}
+
+static void own_on_core(struct core *here, struct msg *m) {
+    struct own *own = container_of(m, struct own, msg);
+    own->status = ingest_samples(here, own->samples, own->count, own_on_done, own, &own->err);
+    cr_assert_eq(own->done, 0); /* never inside the call */
+    if (own->status != OK) own->done = 100;
+}
+
+static bool own_is_done(void *ctx) {
+    return ((struct own *)ctx)->done > 0;
+}
+
+static void own_write(struct cluster *c, struct own *own) {
+    own->msg.run = own_on_core;
+    own->done = 0;
+    own->status = OK;
+    core_post(store_core(node_store(c->nodes[0].node, 0)), &own->msg);
+    MUST(sim_run(c->sim, own_is_done, own, sim_now_ms(c->sim) + 20000));
+}
+
+Test(distributor, own_samples_go_the_same_way) {
+    struct cluster c;
+    start_cluster(&c, 3, 20);
+    int64_t now = cluster_now_ms(&c);
+    struct label a[] = {{SV("i"), SV("1")}, {SV("__name__"), SV("name")}, {SV("e"), SV("")}};
+    struct label b[] = {{SV("__name__"), SV("name")}, {SV("i"), SV("2")}};
+    struct own own = {.samples = {{a, 3, now, 0.5}, {b, 2, now, 1.5}}, .count = 2};
+    own_write(&c, &own);
+    cr_assert(own.status == OK && own.outcome == WRITE_OK, "%s %s", own.err.msg, own.text);
+    int64_t time_ms;
+    double value;
+    cr_assert(cluster_newest(&c, 1, &time_ms, &value) && time_ms == now && value == 0.5);
+    cr_assert(cluster_newest(&c, 2, &time_ms, &value) && time_ms == now && value == 1.5);
+    own.samples[1].value = 2.5;
+    own_write(&c, &own);
+    cr_assert(own.outcome == WRITE_REFUSED &&
+                  strstr(own.text, "existing 1.5, new value 2.5") != NULL,
+              "%s", own.text);
+    static const struct {
+        struct label label;
+        enum status want;
+    } wrong[] = {{{SV_INIT("i"), SV_INIT("x")}, ERR_CONFLICT},
+                 {{SV_INIT(""), SV_INIT("x")}, ERR_PARSE},
+                 {{SV_INIT("u"), SV_INIT("\xff")}, ERR_PARSE}};
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        struct label l[] = {{SV("__name__"), SV("name")}, {SV("i"), SV("9")}, wrong[i].label};
+        own.samples[1] = (struct remote_write_sample){l, 3, now, 1};
+        own_write(&c, &own);
+        cr_assert(own.status == wrong[i].want && own.err.msg[0] != '\0', "%zu: %s", i, own.err.msg);
+    }
+    struct label unnamed[] = {{SV("i"), SV("9")}};
+    own.samples[1] = (struct remote_write_sample){unnamed, 1, now, 1};
+    own_write(&c, &own);
+    cr_assert_eq(own.status, ERR_PARSE);
+    cr_assert_str_eq(own.err.msg, "sample 1: no metric name");
+    cluster_fini(&c);
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""./dev bench ingest|memory: the same remote writes into Cairn, Prometheus and VictoriaMetrics in one run, side by side.
+"""./dev bench ingest|memory|query: the same remote writes into Cairn, Prometheus and VictoriaMetrics in one run, side by side.
 
 CPU is the server's until it is idle, not until the last answer; RSS is read --settle seconds after the load; disk is what the data
 directory takes after a clean stop. Machines are noisy: read the ratios."""
@@ -215,7 +215,7 @@ def print_table(results: dict):
 
 def main() -> int:
     p = argparse.ArgumentParser(description=__doc__)
-    p.add_argument("what", choices=["ingest", "memory"])
+    p.add_argument("what", choices=["ingest", "memory", "query"])
     p.add_argument("--instances", type=int)
     p.add_argument("--rows", type=int)
     p.add_argument("--step-ms", type=int, default=15000)
@@ -227,27 +227,48 @@ def main() -> int:
     p.add_argument("--shared", type=Path, default=ROOT.parent / "shared" / "data")
     p.add_argument("--flag", action="append", default=[], help="a further flag for cairn")
     p.add_argument("--keep", action="store_true")
+    q = p.add_argument_group("query")
+    q.add_argument("--data", choices=["fleet", "capture", "both"], default="both")
+    q.add_argument("--hosts", type=int, default=1000, help="of the fleet, 20 series each")
+    q.add_argument("--series", type=int, default=20000, help="of the replicated capture")
+    q.add_argument("--repeat", type=int, default=15)
+    q.add_argument("--match", help="only queries that contain this text")
+    q.add_argument("--strict", action="store_true", help="a missed target fails, as a wrong answer does")
+    q.add_argument("--hold", action="store_true", help="leave the servers up until stdin ends")
     a = p.parse_args()
     # ingest: 20 instances of the capture, 22 k series, half an hour; memory: 100 of them, 115 k series
+    if a.what == "query":
+        a.rows, a.connections = a.rows or 480, 1  # two would drift apart, and the one behind be refused as too old
+        return with_folder(a, lambda folder: query.main(folder, a))
     a.instances = a.instances or (20 if a.what == "ingest" else 100)
     a.rows = a.rows or (240 if a.what == "ingest" else 30)
     a.settle = a.settle if a.settle is not None else (5 if a.what == "ingest" else 60)
+    return with_folder(a, lambda folder: load_all(folder, a))
+
+
+def load_all(folder: Path, a) -> int:
+    kind = data.prepare(folder / "capture", a.shared)
+    print(f"{a.what}: {kind}, {a.instances} instances x {a.rows} rows")
+    names = a.only.split(",") if a.only else list(SERVERS)
+    results = {n: measure(SERVERS[n], folder, folder / "capture", a) for n in names}
+    print_table(results)
+    lost = [n for n, r in results.items() if n == "cairn" and (r["counted"] != r["samples"] or r["refused"])]
+    if lost:
+        print("cairn: not every acknowledged sample was found")
+    return 1 if lost else 0
+
+
+def with_folder(a, work) -> int:
     EXTRA_FLAGS.extend(a.flag)
     folder = Path(tempfile.mkdtemp(prefix="cairn-bench-"))
     try:
-        kind = data.prepare(folder / "capture", a.shared)
-        print(f"{a.what}: {kind}, {a.instances} instances x {a.rows} rows")
-        names = a.only.split(",") if a.only else list(SERVERS)
-        results = {n: measure(SERVERS[n], folder, folder / "capture", a) for n in names}
-        print_table(results)
-        lost = [n for n, r in results.items() if n == "cairn" and (r["counted"] != r["samples"] or r["refused"])]
-        if lost:
-            print("cairn: not every acknowledged sample was found")
-        return 1 if lost else 0
+        return work(folder)
     finally:
         if not a.keep:
             shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":
+    sys.modules["run"] = sys.modules["__main__"]  # bench/query.py shares the servers
+    import query
     sys.exit(main())

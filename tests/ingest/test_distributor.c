@@ -5,6 +5,7 @@
 
 #include "cluster.h"
 #include "ingest/remote_write.h"
+#include "ingest/write_frame.h"
 
 enum { SERIES = 300 };
 
@@ -422,5 +423,76 @@ Test(distributor, own_samples_go_the_same_way) {
     own_write(&c, &own);
     cr_assert_eq(own.status, ERR_PARSE);
     cr_assert_str_eq(own.err.msg, "sample 1: no metric name");
+    cluster_fini(&c);
+}
+
+/* A receiver that loses power between two asks knows less than it said: the second time every row's
+ * labels go with it. */
+
+static const struct ring_map *forgetful_map;
+
+static void answer_forgetfully(struct peer_request *req, struct sv payload, void *ctx) {
+    unsigned *asked = ctx;
+    struct write_rows rows = {0};
+    bool with_labels;
+    MUST(write_frame_get(forgetful_map, payload, &rows, &with_labels, NULL) == OK &&
+         rows.count > 2);
+    size_t given = 0;
+    for (size_t i = 0; i < rows.count; i++)
+        given += rows.labels[i].ptr != NULL;
+    cr_assert_eq(given, *asked == 0 ? 0 : *asked == 1 ? 1 : rows.count);
+    struct write_frame_reply reply = {.first_refused = WRITE_FRAME_NO_ROW};
+    uint32_t unknown = *asked; /* row 0, then row 1 */
+    if (*asked < 2) {
+        reply.unknown = &unknown;
+        reply.unknown_count = 1;
+    } else {
+        reply.counts[VERDICT_ACCEPT] = (uint32_t)rows.count;
+    }
+    ++*asked;
+    struct buf out = {0};
+    write_frame_reply_put(&reply, &out);
+    MUST(peer_reply(req, &out, true));
+    write_rows_fini(&rows);
+}
+
+Test(distributor, a_second_ask_for_labels_gets_all_of_them) {
+    struct cluster c;
+    start_cluster(&c, 2, 30);
+    unsigned asked = 0;
+    forgetful_map = node_map(c.nodes[1].node);
+    for (unsigned i = 0; i < CLUSTER_CORES; i++) {
+        struct core *core = store_core(node_store(c.nodes[1].node, i));
+        core_set_current(core);
+        peers_handle(core->locals[CORE_PEERS], FRAME_WRITE, answer_forgetfully, &asked);
+    }
+    core_set_current(NULL);
+    struct client *w = all_series(&c, cluster_now_ms(&c));
+    client_write(&c, w, 0, 0);
+    cr_assert_eq(w->op.outcome, WRITE_OK, "%s", w->op.text);
+    expect_counts(w, SERIES, 0, 0);
+    cr_assert(asked == 3 && w->took_ms < 1000);
+    client_free(w);
+    cluster_fini(&c);
+}
+
+Test(distributor, a_series_may_have_several_samples_in_a_write) {
+    struct cluster c;
+    start_cluster(&c, 3, 31);
+    int64_t now = cluster_now_ms(&c);
+    struct client_sample samples[SERIES];
+    for (unsigned i = 0; i < SERIES; i++)
+        samples[i] = (struct client_sample){i % 100, now + (int64_t)(i / 100) * 1000, (double)i};
+    struct client *w = client_new(&c, samples, SERIES);
+    client_write(&c, w, 0, 0);
+    cr_assert_eq(w->op.outcome, WRITE_OK, "%s", w->op.text);
+    expect_counts(w, SERIES, 0, 0);
+    for (unsigned i = 0; i < 100; i++) {
+        int64_t time_ms;
+        double value;
+        cr_assert(cluster_newest(&c, i, &time_ms, &value) && time_ms == now + 2000 &&
+                  value == 200 + i);
+    }
+    client_free(w);
     cluster_fini(&c);
 }

@@ -496,3 +496,27 @@ Test(distributor, a_series_may_have_several_samples_in_a_write) {
     client_free(w);
     cluster_fini(&c);
 }
+
+/* What a batch is charged is near what it takes: 100 large ones at once find room in a core's 256
+ * MiB. */
+Test(distributor, many_large_batches_find_room) {
+    enum { BATCHES = 100, ROWS = 10000 };
+    struct cluster c;
+    start_cluster(&c, 1, 32);
+    int64_t now = cluster_now_ms(&c);
+    struct client_sample *samples = calloc(ROWS, sizeof *samples);
+    struct client *clients[BATCHES];
+    for (unsigned k = 0; k < BATCHES; k++) {
+        for (unsigned i = 0; i < ROWS; i++)
+            samples[i] = (struct client_sample){i, now + k, (double)k};
+        clients[k] = client_new(&c, samples, ROWS);
+        client_start(&c, clients[k], 0, 0);
+    }
+    for (unsigned k = 0; k < BATCHES; k++) {
+        MUST(sim_run(c.sim, client_is_done, clients[k], sim_now_ms(c.sim) + 60000));
+        cr_assert_eq(clients[k]->op.outcome, WRITE_OK, "batch %u: %s", k, clients[k]->op.text);
+        client_free(clients[k]);
+    }
+    free(samples);
+    cluster_fini(&c);
+}

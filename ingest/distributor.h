@@ -14,6 +14,7 @@
 
 #include "ingest/rows.h"
 #include "node/base/arena.h"
+#include "node/base/list.h"
 #include "node/runtime/core.h"
 #include "ring/ack.h"
 #include "ring/peers.h"
@@ -50,10 +51,16 @@ struct write_op {
     uint32_t *unknown;         /* local_only: rows whose labels are needed; nothing was done */
     size_t unknown_count;
     /* private */
+    struct list_node node; /* of the ops under way */
+    struct msg msg;
     struct distributor *d;
+    struct write_rows sorted; /* by destination and shard; labels still point into body and arena */
+    uint32_t *order;          /* sorted row -> row */
     struct write_part *parts;
     size_t parts_count, parts_open;
+    uint64_t began_ns;
     size_t charged_bytes;
+    size_t first_refused;     /* row, to tell the first of several parts */
 };
 void distributor_write(struct distributor *d, struct write_op *op);
 /* For store_set_log: this node's own log is durable up to position (ctx is the distributor of the store's core). */

@@ -15,10 +15,11 @@ enum status write_rows_reserve(struct write_rows *rows, size_t count) {
     size_t cap = rows->cap == 0 ? 512 : rows->cap * 2;
     if (cap < count) cap = count;
     if (cap > SIZE_MAX / sizeof(struct sv)) return ERR_NOMEM;
-    void *ids = rows->ids, *shards = rows->shards, *times = rows->times_ms, *values = rows->values, *labels = rows->labels;
+    void *ids = rows->ids, *shards = rows->shards, *times = rows->times_ms, *values = rows->values,
+         *labels = rows->labels;
     bool ok = grow(&ids, cap, sizeof *rows->ids) && grow(&shards, cap, sizeof *rows->shards) &&
-              grow(&times, cap, sizeof *rows->times_ms) && grow(&values, cap, sizeof *rows->values) &&
-              grow(&labels, cap, sizeof *rows->labels);
+              grow(&times, cap, sizeof *rows->times_ms) &&
+              grow(&values, cap, sizeof *rows->values) && grow(&labels, cap, sizeof *rows->labels);
     /* what did grow stays: the arrays are only ever longer than cap says */
     rows->ids = ids;
     rows->shards = shards;

@@ -1,261 +1,38 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ingest/scan.h"
 
-#include <assert.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "ingest/wire.h"
+#include "ingest/scan_internal.h"
 #include "node/base/utf8.h"
 
-enum { LABELS_STACK = 64 };
-
-struct scanner {
-    const struct scan_options *o;
-    struct arena *arena;
-    struct scan_result *out;
-    struct err *err;
-    const uint8_t *begin;
-    uint32_t series_count;
-    size_t metadata_cap, exemplars_cap;
+enum {
+    TAG_LABEL = 0x0a,
+    TAG_SAMPLES = 0x12,
+    TAG_NAME = 0x0a,
+    TAG_VALUE = 0x12,
+    TAG_SAMPLE_VALUE = 0x09,
+    TAG_SAMPLE_TIME = 0x10
 };
 
-static enum status bad(const struct scanner *s, const uint8_t *at, const char *what) {
-    return err_set(s->err, ERR_PARSE, 0, "remote write: %s at byte %zu", what, (size_t)(at - s->begin));
+enum status scan_bad(const struct scanner *s, const uint8_t *at, const char *what) {
+    return err_set(s->err, ERR_PARSE, 0, "remote write: malformed %s at byte %zu", what,
+                   (size_t)(at - s->begin));
 }
 
-/* -- labels */
-
-/* What the scan of a TimeSeries found about its label fields. */
-struct series_labels {
-    const uint8_t *first, *end; /* the run of label fields */
-    bool contiguous;            /* they are one run */
-    bool canonical;             /* that run is canonical bytes as it stands */
-    bool has_name;
-    bool invalid;               /* empty name, bad UTF-8 */
-    uint32_t count;
-    struct sv last_name;
-};
-
-static inline bool ascii(const uint8_t *p, const uint8_t *end) {
-    uint64_t high = 0;
-    for (; end - p >= 8; p += 8) high |= get_u64le(p);
-    for (; p < end; p++) high |= (uint64_t)*p;
-    return (high & 0x8080808080808080ULL) == 0;
-}
-
-static enum status scan_label(struct scanner *s, struct wire w, struct sv *out_name, struct sv *out_value,
-                              bool *out_plain) {
-    struct sv name = {"", 0}, value = {"", 0};
-    unsigned seen = 0;
-    *out_plain = true; /* exactly name, then value */
-    while (w.cur < w.end) {
-        const uint8_t *at = w.cur;
-        uint32_t field;
-        unsigned type;
-        struct wire inner;
-        if (!wire_tag(&w, &field, &type)) return bad(s, at, "malformed label");
-        if (field == 1 || field == 2) {
-            if (type != WIRE_BYTES || !wire_bytes(&w, &inner)) return bad(s, at, "malformed label");
-            if (field == 1) name = wire_sv(inner);
-            else value = wire_sv(inner);
-            if (field != ++seen) *out_plain = false;
-        } else {
-            *out_plain = false;
-            if (!wire_skip(&w, type)) return bad(s, at, "malformed label");
-        }
-    }
-    if (seen != 2) *out_plain = false;
-    if (name.len + value.len > s->o->label_bytes_max)
-        return err_set(s->err, ERR_LIMIT, 0, "remote write: label of %zu bytes, at most %u, at byte %zu",
-                       name.len + value.len, s->o->label_bytes_max,
-                       (size_t)((const uint8_t *)name.ptr - s->begin));
-    *out_name = name;
-    *out_value = value;
-    return OK;
-}
-
-/* Varint lengths under 128 are minimal in one byte; longer ones are when their last byte is not 0. */
-static inline bool minimal(uint64_t value, size_t bytes) {
-    return bytes == (value < 0x80 ? 1U : value < 0x4000 ? 2U : value < 0x200000 ? 3U : value < 0x10000000 ? 4U : 5U);
-}
-
-static enum status scan_series_label(struct scanner *s, const uint8_t *tag_at, const uint8_t *len_at, struct wire label,
-                                     struct series_labels *ls) {
-    struct sv name, value;
-    bool plain;
-    TRY(scan_label(s, label, &name, &value, &plain));
-    if (ls->count == 0) ls->first = tag_at;
-    else if (ls->end != tag_at) ls->contiguous = false;
-    ls->end = label.end;
-    size_t inner = (size_t)(label.end - label.cur);
-    /* name and value with minimal lengths take exactly these bytes */
-    size_t name_len_bytes = (size_t)((const uint8_t *)name.ptr - label.cur) - 1;
-    if (!plain || value.len == 0 || !minimal(inner, (size_t)(label.cur - len_at)) || label.cur[0] != 0x0a ||
-        !minimal(name.len, name_len_bytes) || ((const uint8_t *)name.ptr)[name.len] != 0x12 ||
-        !minimal(value.len, (size_t)(value.ptr - name.ptr) - name.len - 1))
-        ls->canonical = false;
-    if (ls->count > 0 && sv_cmp(ls->last_name, name) >= 0) ls->canonical = false;
-    if (name.len == 0) ls->invalid = true;
-    if (!ascii(label.cur, label.end) && (!utf8_valid(name) || !utf8_valid(value))) ls->invalid = true;
-    if (name.len == 8 && value.len > 0 && memcmp(name.ptr, "__name__", 8) == 0) ls->has_name = true;
-    ls->last_name = name;
-    ls->count++;
-    return OK;
-}
-
-/* The slow path: collects the labels again, sorts, drops empty ones, rewrites. Sets ls->invalid on a repeated name. */
-static enum status rewrite_labels(struct scanner *s, struct wire series, struct series_labels *ls, struct sv *out) {
-    struct label stack[LABELS_STACK], *labels = stack;
-    if (ls->count > LABELS_STACK) labels = arena_array(s->arena, ls->count, sizeof *labels);
-    if (labels == NULL) return err_set(s->err, ERR_NOMEM, 0, "remote write: out of memory");
-    size_t n = 0;
-    while (series.cur < series.end) {
-        uint32_t field = 0;
-        unsigned type = 0;
-        struct wire inner;
-        bool plain, ok = wire_tag(&series, &field, &type);
-        if (ok && field == 1) {
-            ok = wire_bytes(&series, &inner);
-            if (ok) TRY(scan_label(s, inner, &labels[n].name, &labels[n].value, &plain));
-            n++;
-        } else if (ok) {
-            ok = wire_skip(&series, type);
-        }
-        assert(ok); /* scan_series has read all of it once */
-    }
-    struct buf b = {0};
-    enum status st = labels_encode(labels, n, &b, s->err);
-    if (st == ERR_CONFLICT) ls->invalid = true;
-    else if (st != OK || b.failed) {
-        buf_fini(&b);
-        return err_set(s->err, ERR_NOMEM, 0, "remote write: out of memory");
-    } else {
-        *out = arena_sv(s->arena, buf_sv(&b));
-    }
-    buf_fini(&b);
-    return ls->invalid || out->ptr != NULL ? OK : err_set(s->err, ERR_NOMEM, 0, "remote write: out of memory");
-}
-
-/* -- samples */
-
-static enum status scan_sample(struct scanner *s, struct wire w, size_t row) {
-    double value = 0;
-    int64_t time_ms = 0;
-    while (w.cur < w.end) {
-        const uint8_t *at = w.cur;
-        uint32_t field;
-        unsigned type;
-        uint64_t v;
-        if (!wire_tag(&w, &field, &type)) return bad(s, at, "malformed sample");
-        if (field == 1) {
-            if (type != WIRE_FIXED64 || !wire_fixed64(&w, &v)) return bad(s, at, "malformed sample");
-            value = f64_from_bits(v);
-        } else if (field == 2) {
-            if (type != WIRE_VARINT || !wire_varint(&w, &v)) return bad(s, at, "malformed sample");
-            time_ms = (int64_t)v;
-        } else if (!wire_skip(&w, type)) {
-            return bad(s, at, "malformed sample");
-        }
-    }
-    s->out->rows->values[row] = value;
-    s->out->rows->times_ms[row] = time_ms;
-    return OK;
-}
-
-static enum status scan_exemplar(struct scanner *s, struct wire w, const uint8_t *at, size_t row) {
-    if (s->out->exemplars_count == s->exemplars_cap) {
-        size_t cap = s->exemplars_cap == 0 ? 64 : s->exemplars_cap * 2;
-        void *p = arena_grow(s->arena, s->out->exemplars, s->exemplars_cap * sizeof *s->out->exemplars,
-                             cap * sizeof *s->out->exemplars);
-        if (p == NULL) return err_set(s->err, ERR_LIMIT, 0, "remote write: too many exemplars");
-        s->out->exemplars = p;
-        s->exemplars_cap = cap;
-    }
-    struct scan_exemplar e = {.row = row};
-    const uint8_t *labels_first = NULL, *labels_end = NULL;
-    while (w.cur < w.end) {
-        const uint8_t *field_at = w.cur;
-        uint32_t field;
-        unsigned type;
-        uint64_t v;
-        struct wire inner;
-        if (!wire_tag(&w, &field, &type)) return bad(s, at, "malformed exemplar");
-        if (field == 1 && type == WIRE_BYTES && wire_bytes(&w, &inner)) {
-            if (labels_first == NULL) labels_first = field_at;
-            labels_end = w.cur;
-        } else if (field == 2 && type == WIRE_FIXED64 && wire_fixed64(&w, &v)) {
-            e.value = f64_from_bits(v);
-        } else if (field == 3 && type == WIRE_VARINT && wire_varint(&w, &v)) {
-            e.time_ms = (int64_t)v;
-        } else if (field <= 3 || !wire_skip(&w, type)) {
-            return bad(s, at, "malformed exemplar");
-        }
-    }
-    if (labels_first != NULL) e.labels = sv_make(labels_first, (size_t)(labels_end - labels_first));
-    s->out->exemplars[s->out->exemplars_count++] = e;
-    return OK;
-}
-
-static enum status check_room(struct scanner *s, size_t count) {
+enum status scan_reserve(struct scanner *s, size_t count) {
     if (count > s->o->samples_max)
-        return err_set(s->err, ERR_LIMIT, 0, "remote write: more than %u samples in one request", s->o->samples_max);
-    if (write_rows_reserve(s->out->rows, count) != OK) return err_set(s->err, ERR_NOMEM, 0, "remote write: out of memory");
+        return err_set(s->err, ERR_LIMIT, 0, "remote write: more than %u samples in one request",
+                       s->o->samples_max);
+    if (write_rows_reserve(s->out->rows, count) != OK)
+        return err_set(s->err, ERR_NOMEM, 0, "remote write: out of memory");
     return OK;
 }
 
-static enum status scan_series_fields(struct scanner *s, struct wire w, struct series_labels *ls) {
+void scan_set_series(struct scanner *s, size_t first, struct sv labels) {
     struct write_rows *rows = s->out->rows;
-    while (w.cur < w.end) {
-        const uint8_t *at = w.cur;
-        uint32_t field;
-        unsigned type;
-        struct wire inner;
-        if (!wire_tag(&w, &field, &type)) return bad(s, at, "malformed series");
-        if (field > 4) {
-            if (!wire_skip(&w, type)) return bad(s, at, "malformed series");
-            continue;
-        }
-        const uint8_t *len_at = w.cur;
-        if (type != WIRE_BYTES || !wire_bytes(&w, &inner)) return bad(s, at, "malformed series");
-        if (field == 1) {
-            TRY(scan_series_label(s, at, len_at, inner, ls));
-        } else if (field == 2) {
-            if (rows->count == rows->cap || rows->count >= s->o->samples_max) TRY(check_room(s, rows->count + 1));
-            TRY(scan_sample(s, inner, rows->count));
-            rows->count++;
-        } else if (field == 3) {
-            TRY(scan_exemplar(s, inner, at, rows->count));
-        } else {
-            s->out->histograms++;
-        }
-    }
-    return OK;
-}
-
-static enum status scan_series(struct scanner *s, struct wire w) {
-    struct write_rows *rows = s->out->rows;
-    if (++s->series_count > s->o->series_max)
-        return err_set(s->err, ERR_LIMIT, 0, "remote write: more than %u series in one request", s->o->series_max);
-    struct series_labels ls = {.contiguous = true, .canonical = true};
-    size_t first = rows->count, first_exemplar = s->out->exemplars_count;
-    TRY(scan_series_fields(s, w, &ls));
-    struct sv labels = {0};
-    if (!ls.has_name) ls.invalid = true;
-    if (!ls.invalid) {
-        if (ls.canonical && ls.contiguous) labels = sv_make(ls.first, (size_t)(ls.end - ls.first));
-        else TRY(rewrite_labels(s, w, &ls, &labels));
-    }
-    if (ls.invalid) {
-        s->out->skipped_series_samples += rows->count - first;
-        s->out->exemplars_count = first_exemplar;
-        rows->count = first;
-        return OK;
-    }
-    for (size_t i = first_exemplar; i < s->out->exemplars_count; i++) {
-        s->out->exemplars[i].row = rows->count > first ? first : SIZE_MAX;
-        s->out->exemplars[i].series_labels = labels;
-    }
-    if (rows->count == first) return OK;
+    if (rows->count == first) return;
     series_id id = series_id_of(s->o->secret, s->o->tenant, labels);
     uint32_t shard = series_shard(id, s->o->shards_count);
     for (size_t i = first; i < rows->count; i++) {
@@ -263,56 +40,214 @@ static enum status scan_series(struct scanner *s, struct wire w) {
         rows->shards[i] = shard;
         rows->labels[i] = labels;
     }
-    return OK;
 }
 
-static enum status scan_metadata(struct scanner *s, struct wire w, const uint8_t *at) {
-    if (s->out->metadata_count == s->metadata_cap) {
-        size_t cap = s->metadata_cap == 0 ? 64 : s->metadata_cap * 2;
-        void *p = arena_grow(s->arena, s->out->metadata, s->metadata_cap * sizeof *s->out->metadata,
-                             cap * sizeof *s->out->metadata);
-        if (p == NULL) return err_set(s->err, ERR_LIMIT, 0, "remote write: too much metadata");
-        s->out->metadata = p;
-        s->metadata_cap = cap;
+/* -- the series that senders send: a run of canonical labels, then samples. Whatever looks
+ * different in any way is left to scan_series_any, which reads the series again from its start. */
+
+typedef uint64_t u64x2 __attribute__((vector_size(16)));
+
+static bool ascii(const uint8_t *p, size_t len) {
+    u64x2 high = {0, 0};
+    uint64_t tail = 0;
+    for (; len >= sizeof high; p += sizeof high, len -= sizeof high) {
+        u64x2 v;
+        memcpy(&v, p, sizeof v);
+        high |= v;
     }
-    struct scan_metadata m = {0};
-    while (w.cur < w.end) {
-        uint32_t field;
-        unsigned type;
-        uint64_t v;
-        struct wire inner;
-        if (!wire_tag(&w, &field, &type)) return bad(s, at, "malformed metadata");
-        if (field == 1 && type == WIRE_VARINT && wire_varint(&w, &v)) m.type = (uint32_t)v;
-        else if ((field == 2 || field == 4 || field == 5) && type == WIRE_BYTES && wire_bytes(&w, &inner)) {
-            struct sv *to = field == 2 ? &m.family : field == 4 ? &m.help : &m.unit;
-            *to = wire_sv(inner);
-        } else if (field == 1 || field == 2 || field == 4 || field == 5 || !wire_skip(&w, type)) {
-            return bad(s, at, "malformed metadata");
+    for (; len > 0; p++, len--)
+        tail |= *p;
+    return ((high[0] | high[1] | tail) & 0x8080808080808080ULL) == 0;
+}
+
+/* A minimal length of one or two bytes; false: none. Two bytes are readable at p. */
+static inline bool short_len(const uint8_t **p, size_t *out) {
+    const uint8_t *q = *p;
+    if (q[0] < 0x80) {
+        *out = q[0];
+        *p = q + 1;
+        return true;
+    }
+    if (q[1] == 0 || q[1] >= 0x80) return false;
+    *out = (size_t)(q[0] & 0x7f) | (size_t)q[1] << 7;
+    *p = q + 2;
+    return true;
+}
+
+/* The first eight bytes of a name, padded with zeros, as a number in the order of names. Eight
+ * bytes are readable at p. */
+static inline uint64_t name_key(const uint8_t *p, size_t len) {
+    uint64_t key = __builtin_bswap64(get_u64le(p));
+    return len >= 8 ? key : key & ~(UINT64_MAX >> (8 * len)); /* len is not 0 */
+}
+
+/* Each label valid UTF-8; canonical bytes. */
+static bool labels_are_utf8(struct sv labels) {
+    struct label l;
+    while (labels_next(&labels, &l, NULL))
+        if (!utf8_valid(l.name) || !utf8_valid(l.value)) return false;
+    return true;
+}
+
+/* The canonical label field that begins at p (which has TAG_LABEL): its name and its end; NULL: it
+ * is none. */
+static inline const uint8_t *usual_label(const uint8_t *p, const uint8_t *end,
+                                         struct sv *out_name) {
+    size_t len, name_len, value_len;
+    if (end - p >=
+        8) { /* both texts under 124 bytes, nearly all: tags and lengths compared as whole words */
+        uint32_t head = get_u32le(p);
+        len = head >> 8 & 0x7f;
+        name_len = head >> 24;
+        if ((head & 0x80ff80ff) == (TAG_NAME << 16 | TAG_LABEL) && name_len > 0 &&
+            len > name_len + 4 && len + 2 <= (size_t)(end - p) &&
+            get_u16le(p + 4 + name_len) == (TAG_VALUE | (len - name_len - 4) << 8)) {
+            *out_name = sv_make(p + 4, name_len);
+            return p + 2 + len;
         }
     }
-    s->out->metadata[s->out->metadata_count++] = m;
-    return OK;
+    if (end - ++p < 2 || !short_len(&p, &len) || len < 6 || len > (size_t)(end - p)) return NULL;
+    end = p + len;
+    if (*p++ != TAG_NAME || !short_len(&p, &name_len) || name_len == 0) return NULL;
+    if (name_len + 3 > (size_t)(end - p)) return NULL;
+    *out_name = sv_make(p, name_len);
+    p += name_len;
+    if (*p++ != TAG_VALUE || !short_len(&p, &value_len) || value_len == 0) return NULL;
+    return value_len == (size_t)(end - p) ? end : NULL;
 }
 
-enum status scan_write_request(struct sv body, const struct scan_options *options, struct arena *arena,
-                               struct scan_result *out, struct err *err) {
-    struct write_rows *rows = out->rows;
-    *out = (struct scan_result){.rows = rows};
-    write_rows_clear(rows);
-    struct scanner s = {.o = options, .arena = arena, .out = out, .err = err, .begin = (const uint8_t *)body.ptr};
-    struct wire w = {s.begin, s.begin + body.len};
+/* Reads a run of labels from *cur on, up to the first byte that begins none. False: not canonical,
+ * or near the body's end, where eight bytes may not be readable. */
+static bool usual_labels(const struct scanner *s, struct wire *w, struct sv *out) {
+    static const uint64_t metric_name = 0x5f5f6e616d655f5fULL; /* "__name__" */
+    const uint8_t *p = w->cur;
+    struct sv before = {NULL, 0}, name;
+    uint64_t key_before = 0;
+    bool has_name = false;
+    while (p < w->end && *p == TAG_LABEL) {
+        const uint8_t *end = usual_label(p, w->end, &name);
+        if (end == NULL || end - p > (ptrdiff_t)s->o->label_bytes_max || s->end - end < 8)
+            return false;
+        uint64_t key = name_key((const uint8_t *)name.ptr, name.len);
+        if (key <= key_before && (key < key_before || sv_cmp(before, name) >= 0)) return false;
+        has_name |= name.len == 8 && key == metric_name;
+        before = name;
+        key_before = key;
+        p = end;
+    }
+    *out = sv_make(w->cur, (size_t)(p - w->cur));
+    w->cur = p;
+    return has_name && out->len <= s->o->labels_bytes_max;
+}
+
+/* A varint of at most eight bytes at once, by gathering groups of 7 bits. How many bytes it has, or
+ * 0: it is longer, or there is none before the end of what is readable. */
+static inline unsigned varint_8(const uint8_t *p, const uint8_t *end, uint64_t *out) {
+    if (end - p < 8) {
+        struct wire w = {p, end};
+        return wire_varint(&w, out) ? (unsigned)(w.cur - p) : 0;
+    }
+    uint64_t w = get_u64le(p), stop = ~w & 0x8080808080808080ULL;
+    if (stop == 0) return 0;
+    w &= stop ^ (stop - 1);
+    w &= 0x7f7f7f7f7f7f7f7fULL;
+    w = (w & 0x007f007f007f007fULL) | (w & 0x7f007f007f007f00ULL) >> 1;
+    w = (w & 0x00003fff00003fffULL) | (w & 0x3fff00003fff0000ULL) >> 2;
+    *out = (w & 0x0fffffffULL) | (w & 0x0fffffff00000000ULL) >> 4;
+    return (unsigned)__builtin_ctzll(stop) / 8 + 1;
+}
+
+/* The next sample: value, then time, either of which is left out when it is 0. */
+static bool usual_sample(const struct scanner *s, struct wire *w, uint64_t *out_bits,
+                         uint64_t *out_time) {
+    const uint8_t *p = w->cur;
+    *out_bits = *out_time = 0;
+    if (w->end - p < 2 || p[0] != TAG_SAMPLES || p[1] >= 0x80 || p[1] > w->end - p - 2)
+        return false;
+    const uint8_t *end = p + 2 + p[1];
+    p += 2;
+    if (end - p >= 9 && *p == TAG_SAMPLE_VALUE) {
+        *out_bits = get_u64le(p + 1);
+        p += 9;
+    }
+    if (p < end && *p == TAG_SAMPLE_TIME) {
+        unsigned n = varint_8(p + 1, s->end, out_time);
+        if (n == 0) return false; /* before 1970: ten bytes */
+        p += 1 + n;
+    }
+    if (p != end) return false;
+    w->cur = p;
+    return true;
+}
+
+/* False: not a usual series; rows are as they were. */
+static bool scan_series_usual(struct scanner *s, struct wire w) {
+    struct write_rows *rows = s->out->rows;
+    struct sv labels;
+    size_t first = rows->count, row = first, room = MIN(rows->cap, (size_t)s->o->samples_max);
+    if (!usual_labels(s, &w, &labels)) return false;
+    for (; w.cur < w.end; row++) {
+        uint64_t bits, time_ms;
+        if (row >= room) return false;
+        if (!usual_sample(s, &w, &bits, &time_ms)) return false;
+        rows->values[row] = f64_from_bits(bits);
+        rows->times_ms[row] = (int64_t)time_ms;
+    }
+    if (!ascii((const uint8_t *)labels.ptr, labels.len) && !labels_are_utf8(labels)) return false;
+    rows->count = row;
+    scan_set_series(s, first, labels);
+    return true;
+}
+
+/* -- the request */
+
+static enum status scan_series(struct scanner *s, struct wire w) {
+    if (++s->series_count > s->o->series_max)
+        return err_set(s->err, ERR_LIMIT, 0, "remote write: more than %u series in one request",
+                       s->o->series_max);
+    /* so that the usual series finds room; a longer one makes its own in scan_series_any */
+    size_t ahead = s->out->rows->count + 16;
+    if (ahead > s->out->rows->cap && ahead <= s->o->samples_max) TRY(scan_reserve(s, ahead));
+    return scan_series_usual(s, w) ? OK : scan_series_any(s, w);
+}
+
+static enum status scan_request(struct scanner *s, struct wire w) {
     while (w.cur < w.end) {
         const uint8_t *at = w.cur;
         uint32_t field;
         unsigned type;
         struct wire inner;
-        if (!wire_tag(&w, &field, &type)) return bad(&s, at, "malformed request");
-        if (field == 1 || field == 3) {
-            if (type != WIRE_BYTES || !wire_bytes(&w, &inner)) return bad(&s, at, "malformed request");
-            TRY(field == 1 ? scan_series(&s, inner) : scan_metadata(&s, inner, at));
-        } else if (!wire_skip(&w, type)) {
-            return bad(&s, at, "malformed request");
+        if (!wire_tag(&w, &field, &type)) return scan_bad(s, at, "tag");
+        if (field != 1 && field != 3) {
+            if (!wire_skip(&w, type)) return scan_bad(s, at, "request");
+            continue;
+        }
+        if (type != WIRE_BYTES || !wire_bytes(&w, &inner)) return scan_bad(s, at, "request");
+        if (field == 1) {
+            TRY(scan_series(s, inner));
+        } else {
+            TRY(scan_form(s, inner, &form_metadata));
+            s->out->metadata++;
         }
     }
     return OK;
+}
+
+enum status scan_write_request(struct sv body, const struct scan_options *options,
+                               struct arena *arena, struct scan_result *out, struct err *err) {
+    struct write_rows *rows = out->rows;
+    *out = (struct scan_result){.rows = rows};
+    write_rows_clear(rows);
+    const uint8_t *begin = (const uint8_t *)body.ptr;
+    struct scanner s = {.o = options,
+                        .arena = arena,
+                        .out = out,
+                        .err = err,
+                        .begin = begin,
+                        .end = begin + body.len};
+    enum status st = scan_request(&s, (struct wire){s.begin, s.end});
+    free(s.labels);
+    buf_fini(&s.canonical);
+    if (st != OK) write_rows_clear(rows);
+    return st;
 }

@@ -1,21 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* storage/entry.h: an entry of a shard's log: its place (shard, replica incarnation, epoch, seq), its type and its body.
- * The same bytes go to the node's log, to followers (replication) and into recovery. Bodies say what changes:
+/* storage/entry.h: an entry of a shard's log: its place (shard, replica incarnation, epoch, seq),
+ * its type and its body. The same bytes go to the node's log, to followers (replication) and into
+ * recovery. Bodies say what changes:
  *
- *   entry   := u8 type, varint shard, varint incarnation, varint epoch, varint seq, varint body_len, body
- *   WRITE   := varint sections (bit set), then the sections in bit order:
- *     bit 0 series     varint count { varint len, canonical label bytes }   numbered on from the shard's next number
- *     bit 1 floats     varint count, zigzag first time, { varint series number }, { zigzag time - previous time } from
- *                      the second float on, { u64le value bits }
- *     bit 2 starts     one zigzag (sample time - start time) per float, start time 0 where none is known
- *     bit 3 exemplars  varint count, varint len, items      bit 4 metadata  varint count, varint len, items
+ *   entry := u8 type, varint shard, varint incarnation, varint epoch, varint seq,
+ *            varint body_len, body
+ *   WRITE := varint sections (bit set), then the sections in bit order:
+ *     bit 0 series     varint count { varint len, canonical label bytes }
+ *                      numbered on from the shard's next number
+ *     bit 1 floats     varint count, zigzag first time, { varint series number },
+ *                      { zigzag time - previous time } from the second float on,
+ *                      { u64le value bits }
+ *     bit 2 starts     { zigzag sample time - start time }, one per float; start 0: none known
+ *     bit 3 exemplars  varint count, varint len, items
+ *     bit 4 metadata   varint count, varint len, items
  *     bit 5 histograms: not written by this build
- *     A section that is there is not empty; a body without any section is not written. Sums and differences of times are
- *     modulo 2^64.
- *   CUT     := zigzag range start, zigzag range end      DELETE := matchers, ranges      FLOOR := zigzag time
- *   EPOCH   := varint previous epoch, varint its last seq   (opens an epoch: its own seq is 0, the next entry's is 1)
- * Series are numbered from 0 within an epoch, from one CUT to the next. An unknown type or section is ERR_UNSUPPORTED:
- * never guessed. Versioned by the log file's header and the frame protocol's. */
+ *     A section that is there is not empty. Differences of times are modulo 2^64.
+ *   CUT    := zigzag range start, zigzag range end
+ *   DELETE := matchers, ranges
+ *   FLOOR  := zigzag time
+ *   EPOCH  := varint previous epoch, varint its last seq
+ *             (opens an epoch: its own seq is 0, the next entry's is 1)
+ *
+ * Series are numbered from 0 within an epoch, from one CUT to the next. An unknown type or section
+ * is ERR_UNSUPPORTED: never guessed. Versioned by the log file's header and the frame protocol. */
 #pragma once
 
 #include <stdint.h>
@@ -24,9 +32,21 @@
 #include "node/base/status.h"
 #include "node/base/sv.h"
 
-enum entry_type { ENTRY_WRITE = 1, ENTRY_CUT = 2, ENTRY_DELETE = 3, ENTRY_FLOOR = 4, ENTRY_EPOCH = 5 };
-enum entry_section { SECTION_SERIES = 1, SECTION_FLOATS = 2, SECTION_STARTS = 4, SECTION_EXEMPLARS = 8,
-                     SECTION_METADATA = 16, SECTION_HISTOGRAMS = 32 };
+enum entry_type {
+    ENTRY_WRITE = 1,
+    ENTRY_CUT = 2,
+    ENTRY_DELETE = 3,
+    ENTRY_FLOOR = 4,
+    ENTRY_EPOCH = 5
+};
+enum entry_section {
+    SECTION_SERIES = 1,
+    SECTION_FLOATS = 2,
+    SECTION_STARTS = 4,
+    SECTION_EXEMPLARS = 8,
+    SECTION_METADATA = 16,
+    SECTION_HISTOGRAMS = 32
+};
 
 struct entry {
     enum entry_type type;
@@ -38,17 +58,20 @@ struct entry {
 };
 
 void entry_put(const struct entry *e, struct buf *out);
-/* Reads one entry from the front of *rest, which moves behind it; the body is borrowed from there. ERR_CORRUPT names the
- * offset from the front of *rest; ERR_UNSUPPORTED an unknown type. */
+/* Reads one entry from the front of *rest, which moves behind it; the body is borrowed from there.
+ * ERR_CORRUPT names the offset from the front of *rest; ERR_UNSUPPORTED an unknown type. */
 enum status entry_next(struct sv *rest, struct entry *out, struct err *err) MUST_USE;
 
 /* Bodies of EPOCH and CUT. Reading asks for exactly these bytes: ERR_CORRUPT. */
 void entry_epoch_put(uint32_t previous_epoch, uint64_t last_seq, struct buf *out_body);
-enum status entry_epoch_get(struct sv body, uint32_t *out_previous_epoch, uint64_t *out_last_seq, struct err *err) MUST_USE;
+enum status entry_epoch_get(struct sv body, uint32_t *out_previous_epoch, uint64_t *out_last_seq,
+                            struct err *err) MUST_USE;
 void entry_cut_put(int64_t from_ms, int64_t to_ms, struct buf *out_body);
-enum status entry_cut_get(struct sv body, int64_t *out_from_ms, int64_t *out_to_ms, struct err *err) MUST_USE;
+enum status entry_cut_get(struct sv body, int64_t *out_from_ms, int64_t *out_to_ms,
+                          struct err *err) MUST_USE;
 
-/* A WRITE body in the making, reused; sections are written when entry_write_finish runs. Budget: 10 ns a float. */
+/* A WRITE body in the making, reused; sections are written when entry_write_finish runs. Budget: 10
+ * ns a float. */
 struct entry_write {
     struct buf series;
     uint32_t series_count;
@@ -66,17 +89,20 @@ void entry_write_fini(struct entry_write *w);
 /* Room for that many more floats, so that adding them cannot fail. */
 enum status entry_write_reserve(struct entry_write *w, size_t floats_count) MUST_USE;
 void entry_write_series(struct entry_write *w, struct sv canonical); /* not empty */
-enum status entry_write_float(struct entry_write *w, uint32_t number, int64_t time_ms, double value) MUST_USE;
+enum status entry_write_float(struct entry_write *w, uint32_t number, int64_t time_ms,
+                              double value) MUST_USE;
 /* The start timestamp of the float added last. */
 enum status entry_write_start(struct entry_write *w, int64_t start_ms) MUST_USE;
 bool entry_write_is_empty(const struct entry_write *w);
 /* Appends the body. A buffer of w that ran out of memory makes out_body failed. */
 void entry_write_finish(const struct entry_write *w, struct buf *out_body);
-/* No less than what finish will append, with as many more floats and a series of that many bytes. */
+/* No less than what finish will append, with as many more floats and a series of that many bytes.
+ */
 size_t entry_write_bound(const struct entry_write *w, size_t floats_more, size_t series_len);
 enum { ENTRY_HEADER_BYTES_MAX = 1 + 3 * 5 + 10 + 10 };
 
-/* Decoding: columns point into scratch, which the caller reuses. Counts are checked against the bytes there are. */
+/* Decoding: columns point into scratch, which the caller reuses. Counts are checked against the
+ * bytes there are. */
 struct entry_write_view {
     struct sv *series;
     size_t series_count;
@@ -89,4 +115,5 @@ struct entry_write_view {
     uint32_t exemplars_count, metadata_count;
 };
 struct arena;
-enum status entry_write_decode(struct sv body, struct arena *scratch, struct entry_write_view *out, struct err *err) MUST_USE;
+enum status entry_write_decode(struct sv body, struct arena *scratch, struct entry_write_view *out,
+                               struct err *err) MUST_USE;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The body of a WRITE entry, both ways. Both run per sample (a batch of 2,000 has some 2 per shard), so that loops work
- * on bare pointers into memory that was reserved before, and varints are inline with the one-byte case first. */
+/* The body of a WRITE entry, both ways. Both run per sample (a batch of 2,000 has some 2 per
+ * shard), so that loops work on bare pointers into memory that was reserved before, and varints are
+ * inline with the one-byte case first. */
 #include <assert.h>
 #include <stdlib.h>
 
@@ -121,7 +122,8 @@ static uint8_t *write_floats(const struct entry_write *w, uint8_t *p) {
     const size_t n = w->floats_count;
     p = write_varint(p, n);
     p = write_varint(p, zigzag(w->times_ms[0]));
-    for (size_t i = 0; i < n; i++) p = write_varint(p, w->numbers[i]);
+    for (size_t i = 0; i < n; i++)
+        p = write_varint(p, w->numbers[i]);
     for (size_t i = 1; i < n; i++)
         p = write_varint(p, zigzag(time_diff(w->times_ms[i], w->times_ms[i - 1])));
     memcpy(p, w->values, n * sizeof *w->values); /* host order, see bytes.h */

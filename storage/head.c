@@ -70,6 +70,24 @@ void head_prefetch(const struct head *head, series_id id) {
     map_prefetch(&head->by_id, id.lo);
 }
 
+/* Takes the first series with the right tag, which nearly always is the one: asking it would wait
+ * for its memory. */
+static bool series_touch(const void *owner, uint32_t ref, const void *key) {
+    (void)key;
+    __builtin_prefetch(head_series(owner, ref), 1);
+    return true;
+}
+
+void head_prefetch_series(const struct head *head, series_id id) {
+    (void)map_find(&head->by_id, id.lo, series_touch, head, &id);
+}
+
+void head_prefetch_open(const struct head *head, uint32_t ref) {
+    const struct chunk_open *open = &head_series(head, ref)->open;
+    if (open->tail != NULL)
+        __builtin_prefetch(&open->tail->words[open->bits / 64 % CHUNK_BLOCK_WORDS], 1);
+}
+
 /* Interns the labels into scratch_pairs: the count, then one id a label. What is not canonical is
  * refused: it would be one series under two ids. */
 static enum status series_intern(struct head *head, struct sv canonical, struct err *err) {

@@ -43,7 +43,12 @@ enum verdict {
 
 /* Series. ref is stable for the life of the series. */
 uint32_t head_find(const struct head *head, series_id id); /* HEAD_NONE: unknown */
+/* For batches: each asks for the memory of the next step, some 8 samples ahead of it, and waits for none:
+ * head_prefetch (table), head_prefetch_series (the line of the series), head_find, head_prefetch_open (its open chunk),
+ * head_judge and head_append. */
 void head_prefetch(const struct head *head, series_id id);
+void head_prefetch_series(const struct head *head, series_id id);
+void head_prefetch_open(const struct head *head, uint32_t ref);
 /* labels: canonical bytes, copied (interned). The id must be unknown. */
 enum status head_series_new(struct head *head, series_id id, uint32_t shard, struct sv canonical, uint32_t *out_ref,
                             struct err *err) MUST_USE;

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Samples that came out of order: one sorted array a series. A selection sees the first
- * `late_count` rows of the array it found; so a row is put in place only when nobody looks or when
- * it goes behind them all, else into a copy. */
+ * `late_count` rows of the array it found. So in an array that a live selection may have seen a row
+ * is only put behind the others; anywhere else it goes into a copy, which nobody has seen: a view
+ * costs at most one copy. Cost of a row: moving those behind it; senders that catch up send in
+ * order, so there are none. */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,7 +72,8 @@ enum status head_late_insert(struct head *head, uint32_t ref, int64_t time_ms, u
     struct late *late = cold->late;
     uint32_t count = late == NULL ? 0 : late->count;
     uint32_t i = late == NULL ? 0 : late_seek(late->at, count, time_ms);
-    bool in_place = late != NULL && count < late->cap && (i == count || head->newest == NULL);
+    if (late != NULL && head->newest == NULL) late->seen = false;
+    bool in_place = late != NULL && count < late->cap && (i == count || !late->seen);
     if (!in_place) {
         uint32_t cap = count < 2 ? 2 : count + count / 2;
         if (cap <= count) return ERR_NOMEM;

@@ -9,6 +9,7 @@
 void series_view_take(const struct head *head, uint32_t ref, struct series_view *out) {
     const struct series *s = head_series(head, ref);
     const struct series_cold *cold = head_cold(head, ref);
+    if (cold->late != NULL) cold->late->seen = true;
     *out = (struct series_view){
         .id = s->id,
         .ref = ref,

@@ -37,6 +37,7 @@ struct late_sample {
 struct late {          /* sorted; at[0..count) of a snapshot never changes */
     struct late *next; /* when retired */
     uint32_t count, cap;
+    bool seen; /* in a view: rows before its late_count stay where they are while selections live */
     struct late_sample at[];
 };
 

@@ -9,11 +9,11 @@
 
 enum { FRAME_BYTES_KEPT_MAX = 4 << 20, DIR_BYTES_MAX = LOG_PATH_MAX - 32 };
 
-static const double fsync_bounds[] = {0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1,
-                                      0.2,    0.5,   1,     2,     5,    10};
+static const double fsync_bounds[] = {0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05,
+                                      0.1,    0.2,   0.5,   1,     2,    5,    10};
 static const struct metric_def log_metrics[] = {
-    {"prometheus_tsdb_wal_fsync_duration_seconds", "Duration of write log fsync.",
-     METRIC_HISTOGRAM, fsync_bounds, ARRAY_LEN(fsync_bounds)},
+    {"prometheus_tsdb_wal_fsync_duration_seconds", "Duration of write log fsync.", METRIC_HISTOGRAM,
+     fsync_bounds, ARRAY_LEN(fsync_bounds)},
     {"prometheus_tsdb_wal_storage_size_bytes", "Size of the write log directory.", METRIC_GAUGE,
      NULL, 0},
     {"prometheus_tsdb_wal_writes_failed_total", "Total number of write log writes that failed.",
@@ -132,7 +132,8 @@ static void log_reply(struct log_append *req, const struct err *failure) {
 }
 
 static void log_reply_group(struct log *log) {
-    for (struct log_append *req; (req = queue_pop(&log->group)) != NULL;) log_reply(req, NULL);
+    for (struct log_append *req; (req = queue_pop(&log->group)) != NULL;)
+        log_reply(req, NULL);
 }
 
 static void log_go(struct log *log, enum log_state state) {
@@ -141,8 +142,8 @@ static void log_go(struct log *log, enum log_state state) {
     if (state == LOG_FLUSH || state == LOG_SYNC) core_post(log->rt->log_core, &log->step);
 }
 
-/* The kernel may have dropped what it could not write, and a later sync would not say so again: so the log is closed and
- * nothing that was not acknowledged ever is. */
+/* The kernel may have dropped what it could not write, and a later sync would not say so again: so
+ * the log is closed and nothing that was not acknowledged ever is. */
 static void log_fail(struct log *log, const struct err *err) {
     log->failure = *err;
     err_prefix(&log->failure, "log: closed for writing until the next start");
@@ -262,7 +263,8 @@ static void log_flush_step(struct log *log) {
         return;
     }
     log->dirty = true;
-    if (!timer_is_armed(&log->sync_timer)) timer_start(&log->sync_timer, log->options.sync_interval_ms);
+    if (!timer_is_armed(&log->sync_timer))
+        timer_start(&log->sync_timer, log->options.sync_interval_ms);
     log_next(log);
 }
 

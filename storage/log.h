@@ -1,26 +1,34 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* storage/log.h: the one log of a node, written by its log core. Data cores hand it buffers of entries; all that have
- * come by the time it runs are one frame (group commit): one pwrite, one fdatasync, then each gets its `done`.
- * The next frame is not written before this one's fsync returned, so only the last frame can be torn, and a bad frame
- * before a good one is corruption.
+/* storage/log.h: the one log of a node, written by its log core. Data cores hand it buffers of
+ * entries; all that have come by the time it runs are one frame (group commit): one pwrite, one
+ * fdatasync, then each gets its `done`. The next frame is not written before this one's fsync
+ * returned, so only the last frame can be torn, and a bad frame before a good one is corruption.
  *
  * Files: <dir>/log-%016x ascending by first frame number. Little-endian.
- *   file header, 32 bytes: 00-07 magic "CAIRNLOG", 08-09 format version (1), 10-11 oldest reader's version (1),
- *     12-15 flags, 16-23 number of the first frame, 24-31 XXH3-64 of bytes 00-23
- *     flags: 1 = frames of this file are synced at intervals, so that several may be lost at its end
- *     An older format's reader refuses a file whose oldest reader is newer than itself.
- *   frame: 00-03 magic 0x4d415246 "FRAM", 04-07 payload length, 08-15 frame number (no gaps over all files),
- *     16-23 XXH3-64 of the payload, seeded with XXH3-64 of bytes 00-15, 24- payload: entries (storage/entry.h)
- * A new file starts when the current one has grown past file_bytes_max, and at each start of the process. It is made under
- * another name, synced, renamed and its name synced before a frame counts on it, so that a file of the log always has
- * its header. An entry is never split: one larger than frame_bytes_max is a frame of its own.
- * At a start the last good frame is written once more, as the first of the new file, which so takes its number and ends the
- * file before it just ahead of it, torn bytes included. For a sync that failed leaves a page cache that has what the
- * disk has not, and no later sync would tell (https://lwn.net/Articles/752063/); nor can writing in place be trusted
- * with what was acknowledged.
+ *   file header, 32 bytes
+ *     00-07 magic "CAIRNLOG"          08-09 format version (1)    10-11 oldest reader's version (1)
+ *     12-15 flags                     16-23 number of the first frame
+ *     24-31 XXH3-64 of bytes 00-23
+ *     flags: 1 = frames of this file are synced at intervals: several may be lost at its end
+ *   frame
+ *     00-03 magic 0x4d415246 "FRAM"   04-07 payload length
+ *     08-15 frame number (no gaps over all files)
+ *     16-23 XXH3-64 of the payload, seeded with XXH3-64 of bytes 00-15
+ *     24-   payload: entries (storage/entry.h)
+ * A file whose oldest reader is newer than this build is refused. An entry is never split: one
+ * larger than frame_bytes_max is a frame of its own.
  *
- * Thread: log_append from a data core; log_open, log_recover at start-up. After a write or sync error the log is closed: it
- * is never synced again, and this and every later append gets the error. */
+ * A new file starts when the current one has grown past file_bytes_max, and at each start of the
+ * process. It is made under another name, synced, renamed and its name synced before a frame counts
+ * on it, so that a file of the log always has its header. At a start the last good frame is written
+ * once more, as the first of the new file, which so takes its number and ends the file before it
+ * just ahead of it, torn bytes included. For a sync that failed leaves a page cache that has what
+ * the disk has not, and no later sync would tell (https://lwn.net/Articles/752063/); nor can
+ * writing in place be trusted with what was acknowledged.
+ *
+ * Thread: log_append from a data core; log_open, log_recover at start-up. After a write or sync
+ * error the log is closed: it is never synced again, and this and every later append gets the
+ * error. */
 #pragma once
 
 #include <stdbool.h>
@@ -34,44 +42,51 @@
 
 struct log_options {
     const char *dir;
-    uint64_t file_bytes_max;    /* 128 MiB */
-    uint64_t frame_bytes_max;   /* 16 MiB: a group larger than this is several frames */
-    bool sync_every_frame;      /* --storage.wal-sync=always (default); false: every sync_interval_ms, P1 given up */
+    uint64_t file_bytes_max;  /* 128 MiB */
+    uint64_t frame_bytes_max; /* 16 MiB: a group larger than this is several frames */
+    bool sync_every_frame; /* --storage.wal-sync=always (default); false: every sync_interval_ms, P1
+                              given up */
     uint64_t sync_interval_ms;
 };
 
 struct log;
-/* Reads what is there, front to back: each entry of each good frame goes to `apply`, in order. A torn last frame is left
- * out (logged). A bad frame before a good one, or a missing frame number: recovery goes on behind it and *out_damaged is true
- * with err naming file and offset of the first; the shards with a seq gap are found by apply (storage/store.h). After it the
- * log is open for appending, and everything it gave to apply is durable. Start-up only: blocks. apply returning an error
- * stops recovery with it, and so does a good frame with an entry that cannot be read. */
+/* Reads what is there, front to back: each entry of each good frame goes to `apply`, in order. A
+ * torn last frame is left out (logged). A bad frame before a good one, or a missing frame number:
+ * recovery goes on behind it and *out_damaged is true with err naming file and offset of the first;
+ * the shards with a seq gap are found by apply (storage/store.h). After it the log is open for
+ * appending, and everything it gave to apply is durable. Start-up only: blocks. apply returning an
+ * error stops recovery with it, and so does a good frame with an entry that cannot be read. */
 typedef enum status (*log_apply)(void *ctx, const struct entry *e, struct err *err);
-MUST_USE enum status log_open(struct runtime *rt, const struct log_options *options, log_apply apply, void *ctx,
-                              struct log **out, bool *out_damaged, struct err *err);
+MUST_USE enum status log_open(struct runtime *rt, const struct log_options *options,
+                              log_apply apply, void *ctx, struct log **out, bool *out_damaged,
+                              struct err *err);
 
 struct log_append {
-    struct msg msg;           /* private */
-    struct log *log;          /* private */
-    struct core *home;        /* private */
-    struct log_append *next;  /* private */
-    size_t taken_bytes;       /* private: what is in frames already */
+    struct msg msg;            /* private */
+    struct log *log;           /* private */
+    struct core *home;         /* private */
+    struct log_append *next;   /* private */
+    size_t taken_bytes;        /* private: what is in frames already */
     const struct err *failure; /* private: NULL is OK */
-    struct buf entries;       /* given: whole entries, at least one; empty after done, its memory kept */
+    struct buf entries; /* given: whole entries, at least one; empty after done, its memory kept */
     /* On the home core, in the order of its appends. OK: durable. */
-    void (*done)(struct core *here, struct log_append *req, enum status status, const struct err *err);
+    void (*done)(struct core *here, struct log_append *req, enum status status,
+                 const struct err *err);
 };
 /* req is borrowed until done. Appends in flight are bounded by the requests that wait for them. */
 void log_append(struct log *log, struct core *from, struct log_append *req);
 
 /* Any thread. True, and *out filled in (may be NULL), after a write or sync failed. */
 bool log_failure(const struct log *log, struct err *out);
-static inline bool log_is_failed(const struct log *log) { return log_failure(log, NULL); }
-/* On the log core, when appends have drained and before the loops stop: with sync_every_frame off syncs the rest and
- * disarms the timer. An error is that of the log. */
+static inline bool log_is_failed(const struct log *log) {
+    return log_failure(log, NULL);
+}
+/* On the log core, when appends have drained and before the loops stop: with sync_every_frame off
+ * syncs the rest and disarms the timer. An error is that of the log. */
 MUST_USE enum status log_stop(struct log *log, struct err *err);
-/* Frees memory; appends must have drained (or the runtime is gone). Closes files without syncing. */
+/* Frees memory; appends must have drained (or the runtime is gone). Closes files without syncing.
+ */
 void log_free(struct log *log);
 /* Metrics: prometheus_tsdb_wal_fsync_duration_seconds, prometheus_tsdb_wal_storage_size_bytes,
- * prometheus_tsdb_wal_writes_failed_total, prometheus_tsdb_wal_corruptions_total, cairn_log_frames_total,
- * cairn_log_appends_total, cairn_log_written_bytes_total. */
+ * prometheus_tsdb_wal_writes_failed_total, prometheus_tsdb_wal_corruptions_total,
+ * cairn_log_frames_total, cairn_log_appends_total, cairn_log_written_bytes_total. */

@@ -22,7 +22,7 @@ bool log_file_name_parse(const char *name, uint64_t *out_first_frame) {
         v = v << 4 | (uint64_t)(digit ? *p - '0' : *p - 'a' + 10);
     }
     *out_first_frame = v;
-    return true;
+    return v >= 1 && v <= INT64_MAX; /* numbers behind it can be counted on without overflow */
 }
 
 void log_file_header_put(const struct log_file_header *h, uint8_t out[LOG_HEADER_BYTES]) {
@@ -40,9 +40,10 @@ enum status log_file_header_get(const uint8_t bytes[LOG_HEADER_BYTES], struct lo
         return err_set(err, ERR_CORRUPT, 0, "bad file header");
     }
     if (get_u16le(bytes + 10) > LOG_FORMAT_VERSION) {
-        return err_set(err, ERR_UNSUPPORTED, 0,
-                       "written in format %u, which asks for a reader of format %u; this build has %u",
-                       get_u16le(bytes + 8), get_u16le(bytes + 10), LOG_FORMAT_VERSION);
+        return err_set(
+            err, ERR_UNSUPPORTED, 0,
+            "written in format %u, which asks for a reader of format %u; this build has %u",
+            get_u16le(bytes + 8), get_u16le(bytes + 10), LOG_FORMAT_VERSION);
     }
     *out = (struct log_file_header){get_u32le(bytes + 12), get_u64le(bytes + 16)};
     return OK;

@@ -22,8 +22,8 @@ enum log_file_flags { LOG_FILE_LAZY = 1 };
 /* The log core's state; before the loops run, that of the thread in log_open.
  *
  *   IDLE -> FLUSH -> SYNC -> IDLE or FLUSH; any -> FAILED, for good
- * FLUSH and SYNC are messages of the log core to itself: what has come into its mailbox before FLUSH runs is in the group,
- * and a crash may strike between the two. */
+ * FLUSH and SYNC are messages of the log core to itself: what has come into its mailbox before
+ * FLUSH runs is in the group, and a crash may strike between the two. */
 enum log_state { LOG_IDLE, LOG_FLUSH, LOG_SYNC, LOG_FAILED };
 
 struct log_queue {
@@ -40,8 +40,8 @@ struct log {
     bool dirty; /* sync_every_frame off: written and not synced */
 
     struct file *file;
-    uint64_t file_bytes; /* where the next frame goes */
-    uint64_t total_bytes; /* of all files */
+    uint64_t file_bytes;   /* where the next frame goes */
+    uint64_t total_bytes;  /* of all files */
     uint64_t frame_number; /* of the next frame */
 
     struct log_queue pending; /* not or not wholly in a frame */
@@ -49,8 +49,8 @@ struct log {
     struct buf frame;
 
     struct err failure; /* set once, before failed */
-    /* Written by the log core with release order after `failure`, read by any thread with acquire: who sees true sees the
-     * text. */
+    /* Written by the log core with release order after `failure`, read by any thread with acquire:
+     * who sees true sees the text. */
     atomic_bool failed;
     struct {
         struct metric *fsync_seconds, *size_bytes, *writes_failed, *corruptions, *frames, *appends,
@@ -72,8 +72,8 @@ MUST_USE enum status log_file_header_get(const uint8_t bytes[LOG_HEADER_BYTES],
 /* First frames of the files there are, ascending; *out is heap memory. No directory: made. */
 MUST_USE enum status log_file_list(struct log *log, uint64_t **out, size_t *out_count,
                                    struct err *err);
-/* Starts the file of that first frame: durable when it returns. frame: its first, sealed, or empty. Leaves log->file alone on
- * failure, else closes it. */
+/* Starts the file of that first frame: durable when it returns. frame: its first, sealed, or empty.
+ * Leaves log->file alone on failure, else closes it. */
 MUST_USE enum status log_file_start(struct log *log, uint64_t first_frame, struct sv frame,
                                     struct err *err);
 

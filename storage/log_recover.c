@@ -2,13 +2,12 @@
 /* Recovery of the log: one pass over all files through a window of memory.
  *
  *   for each file, ascending: header -> frames in order of their numbers -> end
- *   A file ends ahead of the frame with which the next one begins; what is behind that is no matter.
- *   bad bytes ahead of it: the next good frame behind them that can belong here is looked for, byte by byte
- *     one is found       damage: named, and reading goes on there
- *     none, last file    the torn last frame: left out
- *     none, other file   damage: the next file was started after this one's last sync
- * The last file, if its frames are synced at intervals, ends at the first bad byte, whatever follows: its writer promised no
- * more. */
+ *   A file ends ahead of the frame with which the next one begins; what is behind that is no
+ * matter. bad bytes ahead of it: the next good frame behind them that can belong here is looked
+ * for, byte by byte one is found       damage: named, and reading goes on there none, last file the
+ * torn last frame: left out none, other file   damage: the next file was started after this one's
+ * last sync The last file, if its frames are synced at intervals, ends at the first bad byte,
+ * whatever follows: its writer promised no more. */
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -36,7 +35,7 @@ struct log_scan {
     uint64_t first_frame; /* of the file at hand, by its name */
     uint64_t end_frame;   /* the one with which the next file begins; UINT64_MAX: it is the last */
     uint64_t flags;
-    uint64_t expected;    /* number of the next frame */
+    uint64_t expected; /* number of the next frame */
     bool header_bad;
     uint64_t last_offset, last_len; /* of the last good frame in the file at hand; 0: it has none */
     unsigned damages;
@@ -58,7 +57,8 @@ static enum status window_need(struct log_window *w, uint64_t offset, size_t len
         size_t got = 0;
         w->len = 0;
         TRY(file_pread(w->file, w->ptr, want, offset, &got, err));
-        if (got != want) return err_set(err, ERR_IO, 0, "the file became shorter while it was read");
+        if (got != want)
+            return err_set(err, ERR_IO, 0, "the file became shorter while it was read");
         w->start = offset;
         w->len = want;
     }
@@ -95,8 +95,9 @@ static enum status frame_at(struct log_scan *s, uint64_t offset, uint64_t *out_l
     TRY(window_need(w, offset, LOG_FRAME_HEADER_BYTES, &p, err));
     if (get_u32le(p) != LOG_FRAME_MAGIC) return OK;
     uint64_t number = get_u64le(p + 8);
-    /* Numbers have no gaps and every frame has bytes: a frame that is further ahead than bytes could have been lost is
-     * none. This also keeps the search from computing checksums at chance hits. */
+    /* Numbers have no gaps and every frame has bytes: a frame that is further ahead than bytes
+     * could have been lost is none. This also keeps the search from computing checksums at chance
+     * hits. */
     if (number < s->expected || number >= s->end_frame || number - s->expected > offset) return OK;
     uint64_t len = LOG_FRAME_HEADER_BYTES + (uint64_t)get_u32le(p + 4);
     if (len > left) return OK;
@@ -107,8 +108,7 @@ static enum status frame_at(struct log_scan *s, uint64_t offset, uint64_t *out_l
     return OK;
 }
 
-static enum status frame_apply(struct log_scan *s, uint64_t offset, uint64_t len,
-                               struct err *err) {
+static enum status frame_apply(struct log_scan *s, uint64_t offset, uint64_t len, struct err *err) {
     const uint8_t *p;
     TRY(window_need(&s->window, offset, (size_t)len, &p, err));
     struct sv payload = sv_make(p + LOG_FRAME_HEADER_BYTES, (size_t)len - LOG_FRAME_HEADER_BYTES);
@@ -123,7 +123,8 @@ static enum status frame_apply(struct log_scan *s, uint64_t offset, uint64_t len
     return OK;
 }
 
-/* The first good frame from the offset on that can belong here; *out_offset is the file's end when there is none. */
+/* The first good frame from the offset on that can belong here; *out_offset is the file's end when
+ * there is none. */
 static enum status frame_search(struct log_scan *s, uint64_t offset, uint64_t *out_offset,
                                 uint64_t *out_number, struct err *err) {
     struct log_window *w = &s->window;
@@ -207,15 +208,15 @@ static enum status scan_file(struct log_scan *s, bool first, struct err *err) {
     TRY(scan_header(s, err));
     if (s->header_bad) scan_damage(s, 0, "bad file header", 0, 0);
     TRY(scan_frames(s, err));
-    /* A file gets its name after its header is durable, so something was lost. The hole that this leaves in the numbers tells
-     * of it at every start from now on. */
+    /* A file gets its name after its header is durable, so something was lost. The hole that this
+     * leaves in the numbers tells of it at every start from now on. */
     if (s->header_bad && s->last_len == 0) s->expected = MAX(s->expected, s->first_frame + 1);
     s->log->total_bytes += s->window.file_bytes;
     return OK;
 }
 
-/* The new file, with the last frame of the one at hand once more (see log.h). A last file without a frame is replaced: it
- * was started after the frame before it had been synced. */
+/* The new file, with the last frame of the one at hand once more (see log.h). A last file without a
+ * frame is replaced: it was started after the frame before it had been synced. */
 static enum status log_continue(struct log_scan *s, struct err *err) {
     struct log *log = s->log;
     struct sv frame = SV("");

@@ -38,6 +38,7 @@ struct reader {
     size_t text_len;
     size_t work_bytes;
     unsigned depth;
+    bool single; /* one sequence, whose anchors are off already */
     bool nomem;
 };
 
@@ -173,7 +174,8 @@ static bool read_sequence(struct reader *r, struct strings *out) {
     if (!strings_add(r, &set, (struct sv){"", 0})) return false;
     struct sv run = {NULL, 0}; /* runes not yet multiplied in */
     while (r->rest.len > 0 && r->rest.ptr[0] != '|' && r->rest.ptr[0] != ')') {
-        if (r->depth == 0 && r->rest.ptr[0] == '$' && (r->rest.len == 1 || r->rest.ptr[1] == '|')) {
+        if (r->depth == 0 && !r->single && r->rest.ptr[0] == '$' &&
+            (r->rest.len == 1 || r->rest.ptr[1] == '|')) {
             r->rest = sv_skip(r->rest, 1);
             break;
         }
@@ -222,6 +224,7 @@ static int sv_compare(const void *a, const void *b) {
  * groups. */
 static bool expand(struct reader *r, struct sv pattern, bool single, struct strings *out) {
     r->rest = pattern;
+    r->single = single;
     r->text = arena_alloc(r->arena, pattern.len);
     r->text_len = 0;
     r->nomem |= r->text == NULL;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* storage/sample.h: samples decoded into columns. No path may assume that a sample is a float: `histograms` is NULL when
- * all are, else histograms[i] is NULL for a float and values[i] is unused for a histogram. */
+/* storage/sample.h: samples decoded into columns. No path may assume that a sample is a float:
+ * `histograms` is NULL when all are, else histograms[i] is NULL for a float and values[i] is unused
+ * for a histogram. */
 #pragma once
 
 #include <stddef.h>
@@ -20,5 +21,7 @@ struct samples {
 
 /* Growable and reused from series to series; heap memory. */
 enum status samples_reserve(struct samples *s, size_t count) MUST_USE;
-static inline void samples_clear(struct samples *s) { s->count = 0; }
+static inline void samples_clear(struct samples *s) {
+    s->count = 0;
+}
 void samples_fini(struct samples *s);

@@ -72,7 +72,7 @@ void head_retire_blocks(struct head *head, struct chunk_block *first, struct chu
 
 void head_retire_late(struct head *head, struct late *late) {
     struct retired r = {.late_first = late, .late_last = late};
-    if (head->newest == NULL)
+    if (!late->seen || head->newest == NULL)
         retired_free(head, &r);
     else
         retired_move(&head->newest->retired, &r);

@@ -91,7 +91,44 @@ enum status select_set_begin(struct select_set *set, struct head *head,
     return OK;
 }
 
+/* The values of one sorted run that begin with the prefix. */
+static enum status set_walk_run(struct select_set *set, struct head *head, struct sv prefix) {
+    char *const *dir = head->symbols.pairs.dir;
+    const uint32_t *pairs;
+    TRY(symbols_sorted_run(&head->symbols, set->name, set->values_done / NAME_RUN, &pairs));
+    uint32_t low = 0, count = NAME_RUN;
+    while (count > 0) {
+        uint32_t half = count / 2;
+        if (sv_cmp(pair_value(symbols_pair(dir, pairs[low + half])), prefix) < 0) {
+            low += half + 1;
+            count -= half + 1;
+        } else {
+            count = half;
+        }
+    }
+    for (; low < NAME_RUN && sv_starts(pair_value(symbols_pair(dir, pairs[low])), prefix); low++)
+        TRY(set_add(set, head, pairs[low]));
+    set->values_done += NAME_RUN;
+    return OK;
+}
+
+/* Whether the next values are a sorted run to be asked for a prefix; negated or not, those with the
+ * prefix are the set:
+ * "" does not have it. */
+static bool set_at_run(const struct select_set *set) {
+    const struct matcher *m = set->matcher;
+    if (m->kind == MATCH_EQ || m->kind == MATCH_NEQ || m->plan != PLAN_PREFIX) return false;
+    return set->values_done % NAME_RUN == 0 && set->values_count - set->values_done >= NAME_RUN &&
+           m->literals[0].len > 0;
+}
+
 enum status select_set_walk(struct select_set *set, struct head *head, uint32_t values) {
+    if (set_at_run(set)) {
+        TRY(set_walk_run(set, head, set->matcher->literals[0]));
+        if (set->values_done == set->values_count)
+            set_close(set, matcher_matches_empty(set->matcher));
+        return OK;
+    }
     const struct u32s *pairs = &head->symbols.names[set->name].pairs;
     bool empty_matches = matcher_matches_empty(set->matcher);
     uint32_t end = set->values_done + MIN(values, set->values_count - set->values_done);

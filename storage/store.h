@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* storage/store.h: a core's part of the data: its shards' places in their logs (epoch, seq, newest time, series
- * numbers), its head, and the way in: judge, order, hand to the log, apply. Recovery comes in by the same entries.
+/* storage/store.h: a core's part of the data: its shards' places in their logs (epoch, seq, newest
+ * time, series numbers), its head, and the way in: judge, order, hand to the log, apply. Recovery
+ * comes in by the same entries.
  *
- * Write path on the primary's core, within one turn: judge each sample against the head -> number new series -> one WRITE entry
- * per shard with the next seq -> entries to the log core -> apply to the head. Durability is reported by position: each
- * handed buffer gets the next position of this core's stream; `durable` runs when the log says so (ring/ack.h counts it
- * as this node's own progress).
- * Thread: the owning core; store_recover at start-up before the loops run. */
+ * Write path on the primary's core, within one turn: judge each sample against the head -> number
+ * new series -> one WRITE entry per shard with the next seq -> entries to the log core -> apply to
+ * the head. Durability is reported by position: each handed buffer gets the next position of this
+ * core's stream; `durable` runs when the log says so (ring/ack.h counts it as this node's own
+ * progress). Thread: the owning core; store_recover at start-up before the loops run. */
 #pragma once
 
 #include <stdint.h>
@@ -17,55 +18,77 @@
 struct store_options {
     struct head_options head;
     uint32_t shards_count;
-    uint64_t memory_bytes_max; /* of this core's head: beyond it new series get VERDICT_LIMIT; 0: none */
+    uint64_t
+        memory_bytes_max; /* of this core's head: beyond it new series get VERDICT_LIMIT; 0: none */
 };
 
 struct store;
-MUST_USE enum status store_new(struct core *core, const struct store_options *options, struct store **out, struct err *err);
+MUST_USE enum status store_new(struct core *core, const struct store_options *options,
+                               struct store **out, struct err *err);
 void store_free(struct store *store); /* memory only */
 struct head *store_head(struct store *store);
 struct core *store_core(struct store *store);
 
-/* The shard is this core's from now on; epoch as in the map. Idempotent. Recovery may have given it a later state. */
-MUST_USE enum status store_shard_open(struct store *store, uint32_t shard, uint32_t incarnation, uint32_t epoch,
-                                      struct err *err);
+/* The shard is this core's from now on; epoch as in the map. Idempotent. Recovery may have given it
+ * a later state. */
+MUST_USE enum status store_shard_open(struct store *store, uint32_t shard, uint32_t incarnation,
+                                      uint32_t epoch, struct err *err);
 bool store_has_shard(const struct store *store, uint32_t shard);
 
-/* One entry of the recovered log. Entries of a shard must follow each other without a gap in seq within an epoch; the
- * first gap makes the shard damaged: *its later entries are not applied, ERR_CORRUPT is kept and named by store_damage. */
+/* One entry of the recovered log, or of a primary's. Entries of a shard must follow each other: seq
+ * by seq within an epoch, and from epoch to epoch by an EPOCH entry that names the end of the one
+ * before; the incarnation never falls. An entry that was applied before is passed over. The first
+ * gap (or entry that contradicts the shard's) makes the shard damaged: that one and its later
+ * entries are not applied, the reason is kept for store_damage, and OK is returned. ERR_NOMEM,
+ * ERR_UNSUPPORTED: the entry was not, or not wholly, applied; recovery must stop. */
 MUST_USE enum status store_recover(struct store *store, const struct entry *e, struct err *err);
 /* Shards whose log has a gap; they must not be served. Returns the count, fills up to max. */
 size_t store_damaged_shards(const struct store *store, uint32_t *out, size_t max);
+/* False when the shard is not damaged. */
+bool store_damage(const struct store *store, uint32_t shard, struct err *out);
 
+/* Before the first store_write. */
 void store_set_log(struct store *store, struct log *log,
-                   void (*durable)(struct store *store, uint64_t position, enum status status, const struct err *err,
-                                   void *ctx),
+                   void (*durable)(struct store *store, uint64_t position, enum status status,
+                                   const struct err *err, void *ctx),
                    void *ctx);
 
-/* A batch for shards of this core, in columns, sorted or grouped by shard. Everything is borrowed during the call only. */
+/* A batch for shards of this core, in columns, sorted or grouped by shard. Everything is borrowed
+ * during the call only. */
 struct write_columns {
     size_t count;
     const series_id *ids;
     const uint32_t *shards;
     const int64_t *times_ms;
     const double *values;
-    const struct sv *labels; /* canonical bytes, ptr NULL where not known; NULL: none is */
+    const struct sv *labels;  /* canonical bytes, ptr NULL where not known; NULL: none is */
     const int64_t *starts_ms; /* NULL: none */
 };
 struct write_result {
     uint32_t counts[VERDICT_COUNT];
-    /* first refused sample (DUPLICATE, TOO_OLD, OUT_OF_ORDER, FUTURE, LIMIT): its index and Prometheus' text */
+    /* first refused sample (DUPLICATE, TOO_OLD, OUT_OF_ORDER, FUTURE, LIMIT): its index and
+     * Prometheus' text */
     bool refused;
     enum verdict first_verdict;
     size_t first_index;
     char first_text[400];
-    uint64_t position; /* wait for `durable` up to here: the log's end as of now, even if nothing was kept */
+    size_t first_plain_len; /* remote write 1.0 answers with that much of it; 2.0 with all: " for
+                               series {...}" */
+    uint64_t position; /* wait for `durable` up to here: the log's end as of now, even if nothing
+                          was kept */
 };
-/* Nothing is done when labels are missing for an unknown id: returns ERR_UNAVAILABLE with their indexes in *out_unknown (from
- * the arena). ERR_CONFLICT: a shard is not this core's (epoch checks are the caller's, against the map).
- * cluster_now_ms: for the 10-minute future cap. */
-MUST_USE enum status store_write(struct store *store, const struct write_columns *columns, int64_t cluster_now_ms,
-                                 struct arena *scratch, struct write_result *out, uint32_t **out_unknown,
+/* Nothing is done when labels are missing for an unknown id: returns ERR_UNAVAILABLE with their
+ * indexes in *out_unknown (from the arena). A sample without labels right behind one of the same id
+ * that has them is not missing any. ERR_CONFLICT: a shard is not this core's or the id not of that
+ * shard (epoch checks are the caller's, against the map). ERR_CORRUPT: the shard is damaged, or
+ * labels are not canonical or not those of the id. ERR_IO: the log is closed, nothing is done.
+ * ERR_NOMEM or ERR_CORRUPT may come in the middle: what was judged before is kept and in the log; a
+ * resend is harmless. Verdicts count the window from the shard's newest time before the batch, so
+ * that a batch does not make its own samples too old; within a series each sample is judged after
+ * those before it. cluster_now_ms: for the 10-minute future cap. */
+MUST_USE enum status store_write(struct store *store, const struct write_columns *columns,
+                                 int64_t cluster_now_ms, struct arena *scratch,
+                                 struct write_result *out, uint32_t **out_unknown,
                                  size_t *out_unknown_count, struct err *err);
 
 struct shard_place {
@@ -74,4 +97,7 @@ struct shard_place {
     int64_t newest_ms;
     uint32_t series_count;
 };
+/* The end of the shard's log here; false: not this core's. */
 bool store_shard_place(const struct store *store, uint32_t shard, struct shard_place *out);
+/* Metrics: prometheus_tsdb_head_samples_appended_total, prometheus_tsdb_out_of_order_samples_total,
+ * prometheus_tsdb_too_old_samples_total, prometheus_tsdb_out_of_bound_samples_total. */

@@ -118,8 +118,10 @@ void symbols_init(struct symbols *sy) {
 }
 
 void symbols_fini(struct symbols *sy) {
-    for (uint32_t i = 0; i < sy->names_count; i++)
+    for (uint32_t i = 0; i < sy->names_count; i++) {
         u32s_fini(&sy->names[i].pairs);
+        u32s_fini(&sy->names[i].sorted);
+    }
     free(sy->names);
     stable_fini(&sy->pairs);
     map_fini(&sy->pair_map);
@@ -248,5 +250,28 @@ enum status symbols_intern(struct symbols *sy, struct sv canonical, const struct
     values->at[values->count++] = pair;
     sy->pairs.count++;
     *out_pair = pair;
+    return OK;
+}
+
+static int value_order(const void *a, const void *b, void *ctx) {
+    char *const *dir = ctx;
+    return sv_cmp(pair_value(symbols_pair(dir, *(const uint32_t *)a)),
+                  pair_value(symbols_pair(dir, *(const uint32_t *)b)));
+}
+
+enum status symbols_sorted_run(struct symbols *sy, uint32_t name, uint32_t run,
+                               const uint32_t **out) {
+    struct name *n = &sy->names[name];
+    assert(run < n->pairs.count / NAME_RUN);
+    while (n->sorted.count <= run * NAME_RUN) {
+        size_t before = u32s_memory_bytes(&n->sorted);
+        TRY(u32s_reserve(&n->sorted, NAME_RUN));
+        sy->values_bytes += u32s_memory_bytes(&n->sorted) - before;
+        uint32_t *at = n->sorted.at + n->sorted.count;
+        memcpy(at, n->pairs.at + n->sorted.count, NAME_RUN * sizeof *at);
+        qsort_r(at, NAME_RUN, sizeof *at, value_order, sy->pairs.dir);
+        n->sorted.count += NAME_RUN;
+    }
+    *out = n->sorted.at + run * NAME_RUN;
     return OK;
 }

@@ -59,9 +59,14 @@ struct pair {
 };
 static_assert(sizeof(struct pair) == 24, "part of the memory per series");
 
+/* Values are sorted within runs of this many, each run when it is first asked for: so no one waits
+ * for more than one run to be sorted, and a prefix costs one bisection a run. */
+enum { NAME_RUN = 1024 };
+
 struct name {
     struct sv text;
-    struct u32s pairs; /* in the order they came */
+    struct u32s pairs;  /* in the order they came */
+    struct u32s sorted; /* the first runs of pairs, each by value */
 };
 
 struct symbols {
@@ -71,7 +76,7 @@ struct symbols {
     uint32_t names_count, names_cap;
     struct bump text;
     struct buf scratch;
-    size_t values_bytes; /* of all name.pairs */
+    size_t values_bytes; /* of all name.pairs and name.sorted */
 };
 
 void symbols_init(struct symbols *sy);
@@ -84,6 +89,10 @@ uint32_t symbols_find(struct symbols *sy, struct sv name, struct sv value);
 uint32_t symbols_find_name(const struct symbols *sy, struct sv name);
 enum status symbols_intern(struct symbols *sy, struct sv canonical, const struct label *label,
                            uint32_t *out_pair) MUST_USE;
+
+/* NAME_RUN pairs of a full run, by value. */
+enum status symbols_sorted_run(struct symbols *sy, uint32_t name, uint32_t run,
+                               const uint32_t **out) MUST_USE;
 
 /* dir: symbols.pairs.dir, at a time when the pair was there */
 static inline const struct pair *symbols_pair(char *const *dir, uint32_t pair) {

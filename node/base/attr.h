@@ -12,6 +12,10 @@
 #define UNUSED __attribute__((unused))
 
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
+/* the member of a const object; the result is const too */
+#define container_of_const(ptr, type, member)                                                      \
+    ((const type *)(const void *)((const char *)(1 ? (ptr) : &((const type *)0)->member) -         \
+                                  offsetof(type, member)))
 #define container_of(ptr, type, member)                                                            \
     ((type *)(void *)((char *)(1 ? (ptr) : &((type *)0)->member) - offsetof(type, member)))
 

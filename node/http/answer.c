@@ -41,7 +41,8 @@ static const struct {
     {431, SV_INIT("Request Header Fields Too Large")},
     {499, SV_INIT("Client Closed Request")},
     {500, SV_INIT("Internal Server Error")},
-    {501, SV_INIT("Not Implemented")},
+    {501, SV_INIT("Not"
+                  " Implemented")},
     {502, SV_INIT("Bad Gateway")},
     {503, SV_INIT("Service Unavailable")},
     {504, SV_INIT("Gateway Timeout")},
@@ -259,15 +260,28 @@ void http_answer_take(struct http_request *req, int code, struct sv content_type
 }
 
 void http_answer_text(struct http_request *req, int code, const char *fmt, ...) {
-    char text[1024];
-    va_list ap;
+    char text[512];
+    struct buf longer = {0};
+    va_list ap, again;
     va_start(ap, fmt);
-    int n = vsnprintf(text, sizeof text - 1, fmt, ap);
-    va_end(ap);
+    va_copy(again, ap);
+    int n = vsnprintf(text, sizeof text, fmt, ap);
     assert(n >= 0);
-    size_t len = MIN((size_t)n, sizeof text - 2);
-    text[len++] = '\n';
-    http_answer(req, code, SV("text/plain; charset=utf-8"), sv_make(text, len));
+    if ((size_t)n + 1 < sizeof text) {
+        text[n] = '\n';
+    } else if (buf_extend(&longer, (size_t)n + 1) != NULL) {
+        vsnprintf(longer.ptr, longer.len, fmt, again);
+        longer.ptr[n] = '\n';
+    }
+    va_end(again);
+    va_end(ap);
+    if (code >= 400) /* as Go's http.Error */
+        http_answer_header(req, SV("X-Content-Type-Options"), SV("nosniff"));
+    struct sv type = SV("text/plain; charset=utf-8");
+    if (longer.ptr != NULL || longer.failed)
+        http_answer_take(req, code, type, &longer);
+    else
+        http_answer(req, code, type, sv_make(text, (size_t)n + 1));
 }
 
 void http_answer_header(struct http_request *req, struct sv name, struct sv value) {

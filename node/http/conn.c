@@ -155,7 +155,7 @@ static void conn_route(struct http_conn *c) {
             (x->head.chunked || x->head.content_length > 0))
             http_out_put(&c->out, SV("HTTP/1.1 100 Continue\r\n\r\n"));
     } else if (x->head.method == 0) {
-        answer_own(c, 501, "Not Implemented");
+        answer_own(c, 501, http_code_text(501).ptr);
     } else if (x->head.method == HTTP_OPTIONS) {
         answer_own(c, 204, NULL);
     } else if (allowed != 0) {
@@ -457,7 +457,9 @@ void http_conn_evict(struct http_conn *c) {
 }
 
 void http_conn_drain(struct http_conn *c) {
-    if (c->state == CONN_HEAD && !c->stepping) conn_run(c, (struct sv){0});
+    /* with bytes in `in` a request is on its way or waits: it ends the connection itself, and no
+     * handler may run in here, as the caller walks over the connections */
+    if (c->state == CONN_HEAD && !c->stepping && c->in.len == 0) conn_run(c, (struct sv){0});
 }
 
 static void conn_set_remote(struct http_conn *c) {
@@ -468,8 +470,13 @@ static void conn_set_remote(struct http_conn *c) {
     if (addr.ss_family == AF_INET6) {
         struct sockaddr_in6 in6;
         memcpy(&in6, &addr, sizeof in6);
+        unsigned port = ntohs(in6.sin6_port);
         uv_ip6_name(&in6, ip, sizeof ip);
-        snprintf(c->remote, sizeof c->remote, "[%s]:%u", ip, (unsigned)ntohs(in6.sin6_port));
+        bool mapped = IN6_IS_ADDR_V4MAPPED(&in6.sin6_addr); /* Go prints those as IPv4, too */
+        if (mapped)
+            snprintf(c->remote, sizeof c->remote, "%s:%u", ip + strlen("::ffff:"), port);
+        else
+            snprintf(c->remote, sizeof c->remote, "[%s]:%u", ip, port);
     } else {
         struct sockaddr_in in4;
         memcpy(&in4, &addr, sizeof in4);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* node/http/internal.h: what the files of the HTTP server share. Nothing outside this folder includes it.
+/* node/http/internal.h: what the files of the HTTP server share. Nothing outside this folder
+ * includes it.
  *
  *   server.c   one listener per core, limits on connections, stop
  *   conn.c     the flow of one connection: its states and the step function
@@ -20,22 +21,22 @@
 
 enum {
     HTTP_BODY_BYTES_DEFAULT = 1 << 20,
-    HTTP_ARENA_BYTES_MAX = 64 << 20,    /* per request */
-    HTTP_READ_BYTES = 64 << 10,         /* scratch per core */
-    HTTP_READ_AHEAD_BYTES = 64 << 10,   /* pipelined requests kept while one is handled */
-    HTTP_QUEUE_FULL_BYTES = 1 << 20,    /* of unsent answers: reading stops, streams are full */
-    HTTP_QUEUE_LOW_BYTES = 256 << 10,   /* and here they go on */
-    HTTP_QUEUE_BYTES_MAX = 256 << 20,   /* a stream whose writer never waits: the client is given up */
+    HTTP_ARENA_BYTES_MAX = 64 << 20,  /* per request */
+    HTTP_READ_BYTES = 64 << 10,       /* scratch per core */
+    HTTP_READ_AHEAD_BYTES = 64 << 10, /* pipelined requests kept while one is handled */
+    HTTP_QUEUE_FULL_BYTES = 1 << 20,  /* of unsent answers: reading stops, streams are full */
+    HTTP_QUEUE_LOW_BYTES = 256 << 10, /* and here they go on */
+    HTTP_QUEUE_BYTES_MAX = 256 << 20, /* a writer never waits: its client is given up */
     HTTP_COMPRESS_BYTES_MIN = 512,
-    HTTP_COMPRESS_INLINE_MAX = 128 << 10, /* some 0.4 ms; larger bodies are compressed by a worker */
-    HTTP_SURPLUS_MAX = 64,              /* connections beyond the limit, of all cores */
+    HTTP_COMPRESS_INLINE_MAX = 128 << 10, /* some 0.4 ms; larger bodies go to a worker */
+    HTTP_SURPLUS_MAX = 64,                /* connections beyond the limit, of all cores */
     HTTP_SURPLUS_PER_CORE_MIN = 4,
     HTTP_SURPLUS_TIMEOUT_MS = 2000,
     HTTP_LINGER_MS = 2000,
     HTTP_PROBE_MS = 1000,
     HTTP_WRITE_TIMEOUT_MS = 30000,
-    HTTP_PARAMS_MAX = 10000,            /* form parameters; Go's net/url default */
-    HTTP_CODES_MAX = 16,                /* distinct status codes counted per route */
+    HTTP_PARAMS_MAX = 10000, /* form parameters; Go's net/url default */
+    HTTP_CODES_MAX = 16,     /* distinct status codes counted per route */
 };
 
 enum http_encoding { HTTP_IDENTITY, HTTP_GZIP, HTTP_DEFLATE };
@@ -44,17 +45,19 @@ enum http_encoding { HTTP_IDENTITY, HTTP_GZIP, HTTP_DEFLATE };
 struct http_param {
     struct sv name, value;
 };
-/* Path (decoded, in the arena) and query of an origin-form or absolute-form target. ERR_PARSE: bad escape or NUL. */
-enum status http_target_split(struct sv target, struct arena *arena, struct sv *out_path, struct sv *out_query,
-                              struct err *err) MUST_USE;
+/* Path (decoded, in the arena) and query of an origin-form or absolute-form target. ERR_PARSE: bad
+ * escape or NUL. */
+enum status http_target_split(struct sv target, struct arena *arena, struct sv *out_path,
+                              struct sv *out_query, struct err *err) MUST_USE;
 bool http_is_token_char(char c);
 struct sv http_trim_ows(struct sv s);
 
 /* --- route.c --- */
-/* The first route in table order that has path and method; then *out_param is what '*' matched. NULL: *out_allowed has
- * the methods of all routes with that path, 0 when there is none. */
-const struct http_route *http_route_find(const struct http_route *routes, size_t count, struct sv path, unsigned method,
-                                         struct sv *out_param, unsigned *out_allowed);
+/* The first route in table order that has path and method; then *out_param is what '*' matched.
+ * NULL: *out_allowed has the methods of all routes with that path, 0 when there is none. */
+const struct http_route *http_route_find(const struct http_route *routes, size_t count,
+                                         struct sv path, unsigned method, struct sv *out_param,
+                                         unsigned *out_allowed);
 void http_methods_put(struct buf *b, unsigned methods); /* "GET, POST" */
 
 /* --- encode.c --- */
@@ -64,8 +67,10 @@ bool http_encoding_parse(struct sv text, enum http_encoding *out);
 struct sv http_encoding_name(enum http_encoding encoding);
 
 struct libdeflate_compressor;
-/* A whole body. compressor NULL: a new one for this call. false: no memory, or it did not get smaller. */
-bool http_compress(struct libdeflate_compressor *compressor, enum http_encoding encoding, struct sv in, struct buf *out);
+/* A whole body. compressor NULL: a new one for this call. false: no memory, or it did not get
+ * smaller. */
+bool http_compress(struct libdeflate_compressor *compressor, enum http_encoding encoding,
+                   struct sv in, struct buf *out);
 
 struct http_deflater; /* streamed, zlib level 1 */
 struct http_deflater *http_deflater_new(enum http_encoding encoding);
@@ -75,8 +80,8 @@ void http_deflater_free(struct http_deflater *d);
 struct http_inflater;
 struct http_inflater *http_inflater_new(enum http_encoding encoding);
 /* Appends to out; ERR_LIMIT once out would be larger than bytes_max, ERR_PARSE on bad data. */
-enum status http_inflater_feed(struct http_inflater *f, struct sv in, size_t bytes_max, struct buf *out,
-                               struct err *err) MUST_USE;
+enum status http_inflater_feed(struct http_inflater *f, struct sv in, size_t bytes_max,
+                               struct buf *out, struct err *err) MUST_USE;
 bool http_inflater_is_complete(const struct http_inflater *f);
 void http_inflater_free(struct http_inflater *f);
 
@@ -89,7 +94,8 @@ struct http_piece {
 };
 struct http_out {
     struct http_piece *first, *last;
-    size_t bytes; /* not yet given to the kernel; what is in flight counts until its write returned */
+    size_t
+        bytes; /* not yet given to the kernel; what is in flight counts until its write returned */
     bool writing; /* a uv_write is under way */
     bool failed;
 };
@@ -98,16 +104,17 @@ struct http_conn;
 void http_out_put(struct http_out *out, struct sv bytes);
 void http_out_take(struct http_out *out, struct buf *bytes);
 void http_out_free(struct http_out *out);
-/* Gives the kernel what it takes now and starts a write of the rest. false: the connection is broken. */
+/* Gives the kernel what it takes now and starts a write of the rest. false: the connection is
+ * broken. */
 bool http_out_flush(struct http_conn *c);
 
 /* --- the exchange: one request and its answer --- */
 enum http_answer_state {
-    ANSWER_NONE,      /* no request, or its handler has not been called */
-    ANSWER_AWAITED,   /* the handler has it */
+    ANSWER_NONE,       /* no request, or its handler has not been called */
+    ANSWER_AWAITED,    /* the handler has it */
     ANSWER_COMPRESSED, /* a worker compresses the body */
-    ANSWER_STREAMED,  /* between begin and end */
-    ANSWER_FINISHED,  /* all of it is in the write queue */
+    ANSWER_STREAMED,   /* between begin and end */
+    ANSWER_FINISHED,   /* all of it is in the write queue */
 };
 
 struct http_exchange {
@@ -118,8 +125,8 @@ struct http_exchange {
     uint64_t started_ns;
     int code;
     size_t answer_bytes; /* body, as sent */
-    bool close;         /* no further request on this connection */
-    bool linger;        /* the client may still be sending */
+    bool close;          /* no further request on this connection */
+    bool linger;         /* the client may still be sending */
     bool stream_chunked, stream_full;
     /* request body */
     size_t body_bytes_max, wire_bytes;
@@ -162,8 +169,8 @@ struct http_conn {
     size_t write_left; /* libuv's queue at the last tick of write_timer */
     uint64_t write_progress_ns;
     uint64_t active_ns; /* first byte of the request being read, or end of the last answer */
-    struct sv input; /* within conn_run: bytes not yet consumed */
-    struct buf in;   /* between runs: the same, empty when idle */
+    struct sv input;    /* within conn_run: bytes not yet consumed */
+    struct buf in;      /* between runs: the same, empty when idle */
     struct http_out out;
     struct arena arena;
     struct http_exchange x;
@@ -180,11 +187,14 @@ static inline struct http_conn *http_conn_of(struct http_exchange *x) {
 /* --- conn.c, body.c --- */
 void http_conn_accept(struct http_core *hc, uv_stream_t *listener);
 void http_conn_close(struct http_conn *c);
-void http_conn_evict(struct http_conn *c);    /* a surplus connection makes room: 503 if that is still possible */
-void http_conn_drain(struct http_conn *c);    /* the server stops: closes when idle */
-void http_conn_changed(struct http_conn *c);  /* the answer or the write queue changed outside of conn_run */
+void http_conn_evict(
+    struct http_conn *c); /* a surplus connection makes room: 503 if that is still possible */
+void http_conn_drain(struct http_conn *c); /* the server stops: closes when idle */
+void http_conn_changed(
+    struct http_conn *c); /* the answer or the write queue changed outside of conn_run */
 void http_conn_written(struct http_conn *c, int rc);
-/* The server's own answer to a request that it could not read; the connection ends. Call conn_run after it. */
+/* The server's own answer to a request that it could not read; the connection ends. Call conn_run
+ * after it. */
 void http_conn_refuse(struct http_conn *c, int code, const char *text);
 enum body_result { BODY_MORE, BODY_DONE, BODY_REFUSED };
 int http_body_begin(struct http_exchange *x); /* 0 or the status code that refuses it */
@@ -237,8 +247,9 @@ struct http_server {
     void *stopped_ctx;
     struct metric *open_gauge, *refused;
 };
-bool http_server_admit(struct http_server *server); /* counts one more connection unless there are too many */
+bool http_server_admit(
+    struct http_server *server); /* counts one more connection unless there are too many */
 void http_server_leave(struct http_core *hc, struct http_conn *c); /* its socket is closed */
-void http_core_check_drained(struct http_core *hc);                /* after a connection was freed */
+void http_core_check_drained(struct http_core *hc); /* after a connection was freed */
 struct sv http_core_date(struct http_core *hc);
 void http_core_observe(struct http_core *hc, const struct http_exchange *x);

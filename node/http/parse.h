@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* node/http/parse.h: sans-I/O pieces of HTTP/1.1: request head, chunked body, URL and form decoding. Used by the server
- * and by their fuzz targets. Strictness as in reference: rejects obs-fold, bare CR or LF, space before colon, several or
- * odd Content-Length, Content-Length with Transfer-Encoding, any coding but one `chunked`, TE on 1.0, missing or repeated
- * Host, control bytes, versions other than 1.0 and 1.1. */
+/* node/http/parse.h: sans-I/O pieces of HTTP/1.1: request head, chunked body, URL and form
+ * decoding. Used by the server and by their fuzz targets. Strictness as in reference: rejects
+ * obs-fold, bare CR or LF, space before colon, several or odd Content-Length, Content-Length with
+ * Transfer-Encoding, any coding but one `chunked`, TE on 1.0, missing or repeated Host, control
+ * bytes, versions other than 1.0 and 1.1. */
 #pragma once
 
 #include "node/base/arena.h"
@@ -15,7 +16,7 @@ struct http_head {
     struct sv method_text;
     unsigned method; /* enum http_method, 0 for another token */
     struct sv target;
-    int minor_version; /* 0 or 1 */
+    int minor_version;           /* 0 or 1 */
     struct http_header *headers; /* in the arena */
     size_t headers_count;
     bool chunked, keep_alive, expect_continue;
@@ -23,10 +24,11 @@ struct http_head {
     uint64_t content_length;
 };
 
-/* input begins at a request line. Returns OK and *out_used when a whole head is there; OK with *out_used 0 when more bytes
- * are needed; ERR_PARSE (400), ERR_LIMIT (431) otherwise. Views point into input. */
-enum status http_head_parse(struct sv input, struct arena *arena, struct http_head *out, size_t *out_used,
-                            struct err *err) MUST_USE;
+/* input begins at a request line. Returns OK and *out_used when a whole head is there; OK with
+ * *out_used 0 when more bytes are needed; ERR_PARSE (400), ERR_LIMIT (431) otherwise. Views point
+ * into input. */
+enum status http_head_parse(struct sv input, struct arena *arena, struct http_head *out,
+                            size_t *out_used, struct err *err) MUST_USE;
 
 struct http_chunked {
     /* private */
@@ -34,9 +36,11 @@ struct http_chunked {
     uint64_t left;
     size_t line_bytes;
 };
-/* Decodes as much of input as there is, appending body bytes to out; *out_done at the end (after trailers). */
-enum status http_chunked_feed(struct http_chunked *c, struct sv input, struct buf *out, size_t *out_used, bool *out_done,
-                              struct err *err) MUST_USE;
+/* Decodes as much of input as there is, appending body bytes to out; *out_done at the end (after
+ * trailers). */
+enum status http_chunked_feed(struct http_chunked *c, struct sv input, struct buf *out,
+                              size_t *out_used, bool *out_done, struct err *err) MUST_USE;
 
 /* %XX and, in forms, '+'. ERR_PARSE on a bad escape; decoded into the arena. */
-enum status url_decode(struct sv s, bool form, struct arena *arena, struct sv *out, struct err *err) MUST_USE;
+enum status url_decode(struct sv s, bool form, struct arena *arena, struct sv *out,
+                       struct err *err) MUST_USE;

@@ -152,7 +152,7 @@ static enum status chunked_byte(struct http_chunked *c, char byte, struct err *e
     case CHUNKED_DATA:
     case CHUNKED_DONE: break;
     }
-    assert(!"no byte is taken one by one in this state");
+    assert(false && "no byte is taken one by one in this state");
     return ERR_PARSE;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Aggregations with partial states: sum, avg, count, min, max, group (topk, bottomk, limitk in topk.c).
- * A state is columns of doubles a group: sum (value, compensation), avg (and count), count, min and max (value). */
+/* Aggregations with partial states: sum, avg, count, min, max, group (topk, bottomk, limitk in
+ * topk.c). A state is columns of doubles a group: sum (value, compensation), avg (and count),
+ * count, min and max (value). */
 #include "query/engine/internal.h"
 
 #include <math.h>
@@ -25,7 +26,8 @@ bool agg_pushable(enum aggregate_op op) {
 
 void agg_init(struct agg *a, struct arena *arena, const struct expr *e, size_t steps) {
     static const struct label_list none;
-    *a = (struct agg){.op = AGG_GROUP, .expr = e, .grouping = &none, .steps = steps, .order_free = true};
+    *a = (struct agg){
+        .op = AGG_GROUP, .expr = e, .grouping = &none, .steps = steps, .order_free = true};
     if (e->kind == EXPR_AGGREGATE) {
         a->op = e->u.aggregate.op;
         a->grouping = &e->u.aggregate.grouping;
@@ -151,8 +153,8 @@ static void fold_count(struct agg *a, struct group *g, const struct column *col)
     }
 }
 
-static enum status fold_topk(struct agg *a, struct group *g, const struct labelset *labels, bool drop_name,
-                             const struct column *col) {
+static enum status fold_topk(struct agg *a, struct group *g, const struct labelset *labels,
+                             bool drop_name, const struct column *col) {
     uint32_t series = UINT32_MAX;
     for (size_t k = 0; k < a->steps; k++) {
         if (col->kinds[k] != POINT_FLOAT || a->param[k] < 1) continue;
@@ -167,7 +169,8 @@ static enum status fold_topk(struct agg *a, struct group *g, const struct labels
                 a->series_cap = cap;
             }
             series = a->series_count;
-            if (!labelset_copy(a->groups.arena, labels, 0, &a->series_labels[series])) return ERR_NOMEM;
+            if (!labelset_copy(a->groups.arena, labels, 0, &a->series_labels[series]))
+                return ERR_NOMEM;
             a->series_drop_name[series] = drop_name;
             a->series_count++;
         }
@@ -178,7 +181,8 @@ static enum status fold_topk(struct agg *a, struct group *g, const struct labels
     return OK;
 }
 
-/* Histograms count in count and group; others ignore them with an info, and sums of them are not evaluated. */
+/* Histograms count in count and group; others ignore them with an info, and sums of them are not
+ * evaluated. */
 static enum status fold_histograms(struct eval *ev, const struct agg *a, const struct column *col) {
     if (col->histograms == NULL || memchr(col->kinds, POINT_HISTOGRAM, a->steps) == NULL) return OK;
     if (a->op == AGG_COUNT || a->op == AGG_GROUP) return OK;
@@ -219,7 +223,8 @@ static void merge_sum(struct agg *a, struct group *into, const struct group *fro
     if (into->cols[2] != NULL) into->cols[2][k] += from->cols[2][k];
 }
 
-static enum status merge_group(struct agg *a, struct group *into, const struct group *from, const uint32_t *remap) {
+static enum status merge_group(struct agg *a, struct group *into, const struct group *from,
+                               const uint32_t *remap) {
     into->drop_name = into->drop_name || from->drop_name;
     for (size_t k = 0; k < a->steps; k++) {
         if (from->seen[k] == 0) continue;
@@ -233,7 +238,8 @@ static enum status merge_group(struct agg *a, struct group *into, const struct g
                 TRY(topk_push(a, &into->heaps[k], e, limit));
             }
         } else if (fresh) {
-            for (size_t i = 0; i < agg_columns(a->op); i++) into->cols[i][k] = from->cols[i][k];
+            for (size_t i = 0; i < agg_columns(a->op); i++)
+                into->cols[i][k] = from->cols[i][k];
         } else if (a->op == AGG_SUM || a->op == AGG_AVG) {
             merge_sum(a, into, from, k);
         } else if (a->op == AGG_COUNT) {
@@ -258,7 +264,8 @@ static enum status merge_series(struct agg *into, struct agg *from, uint32_t *re
     }
     for (uint32_t i = 0; i < from->series_count; i++) {
         remap[i] = into->series_count;
-        if (!labelset_copy(into->groups.arena, &from->series_labels[i], 0, &into->series_labels[remap[i]]))
+        if (!labelset_copy(into->groups.arena, &from->series_labels[i], 0,
+                           &into->series_labels[remap[i]]))
             return ERR_NOMEM;
         into->series_drop_name[remap[i]] = from->series_drop_name[i];
         into->series_count++;
@@ -274,7 +281,8 @@ enum status agg_merge(struct agg *into, struct agg *from) {
     for (uint32_t i = 0; st == OK && i < from->groups.count; i++) {
         uint32_t at;
         st = group_intern(into, &from->groups.items[i].labels, &at);
-        if (st == OK) st = merge_group(into, &into->groups.items[at], &from->groups.items[i], remap);
+        if (st == OK)
+            st = merge_group(into, &into->groups.items[at], &from->groups.items[i], remap);
     }
     free(remap);
     return st;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Annotations: warnings and infos with the place in the query. Equal texts are one; the place of the last wins, and
- * "last" is the greater tree node, so that the order in which parts arrive does not show. */
+/* Annotations: warnings and infos with the place in the query. Equal texts are one; the place of
+ * the last wins, and "last" is the greater tree node, so that the order in which parts arrive does
+ * not show. */
 #include "query/engine/internal.h"
 
 #include <stdarg.h>
@@ -9,7 +10,8 @@
 #include <string.h>
 
 void notes_fini(struct notes *n) {
-    for (size_t i = 0; i < n->count; i++) free(n->items[i].text);
+    for (size_t i = 0; i < n->count; i++)
+        free(n->items[i].text);
     free(n->items);
     *n = (struct notes){0};
 }
@@ -29,7 +31,8 @@ enum status notes_add(struct notes *n, const struct note *note) {
     uint64_t hash = hash64(note->text, note->text_len, note->warning);
     for (size_t i = n->count; i-- > 0;) {
         struct note *old = &n->items[i];
-        if (old->hash != hash || old->warning != note->warning || old->text_len != note->text_len) continue;
+        if (old->hash != hash || old->warning != note->warning || old->text_len != note->text_len)
+            continue;
         if (memcmp(old->text, note->text, note->text_len) != 0) continue;
         note_merge(old, note);
         return OK;
@@ -53,7 +56,8 @@ enum status notes_add(struct notes *n, const struct note *note) {
 }
 
 enum status notes_merge(struct notes *into, const struct notes *from) {
-    for (size_t i = 0; i < from->count; i++) TRY(notes_add(into, &from->items[i]));
+    for (size_t i = 0; i < from->count; i++)
+        TRY(notes_add(into, &from->items[i]));
     return OK;
 }
 
@@ -72,7 +76,8 @@ void eval_note(struct eval *ev, bool warning, const struct expr *at, const char 
     if (st != OK) ev->note_status = st;
 }
 
-void eval_note_counted(struct eval *ev, const struct expr *at, const struct note *counters, const char *text) {
+void eval_note_counted(struct eval *ev, const struct expr *at, const struct note *counters,
+                       const char *text) {
     struct note note = *counters;
     char copy[1024];
     int n = snprintf(copy, sizeof copy, "%s", text);

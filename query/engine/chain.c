@@ -12,7 +12,7 @@ static void stage_arg(struct stage *s, const struct expr *arg) {
 
 static bool describe_window(const struct expr *e, struct stage *s, const struct expr **child) {
     size_t matrix = e->u.function->id == FN_QUANTILE_OVER_TIME ? 1 : 0;
-    const struct expr *m = expr_unwrap(e->children[matrix]);
+    const struct expr *m = node_unwrap(e->children[matrix]);
     if (m->kind != EXPR_MATRIX && m->kind != EXPR_SUBQUERY) return false;
     s->kind = STAGE_WINDOW;
     s->matrix = m;
@@ -21,7 +21,7 @@ static bool describe_window(const struct expr *e, struct stage *s, const struct 
     for (size_t i = 0; i < e->children_count; i++)
         if (i != matrix) stage_arg(s, e->children[i]);
     if (m->kind == EXPR_MATRIX)
-        s->selector = &expr_unwrap(m->children[0])->u.selector;
+        s->selector = &node_unwrap(m->children[0])->u.selector;
     else
         *child = m->children[0];
     return true;
@@ -43,12 +43,20 @@ static bool is_date_function(enum function_id fn) {
 
 static bool describe_call(const struct expr *e, struct stage *s, const struct expr **child) {
     s->fn = e->u.function->id;
-    if (window_function(s->fn) != NULL) return s->fn != FN_ABSENT_OVER_TIME && describe_window(e, s, child);
+    if (window_function(s->fn) != NULL)
+        return s->fn != FN_ABSENT_OVER_TIME && describe_window(e, s, child);
     if (e->children_count == 0) return false;
     s->changes_labels = true;
-    const struct expr *arg = expr_unwrap(e->children[0]);
+    const struct expr *arg = node_unwrap(e->children[0]);
     *child = e->children[0];
     switch ((int)s->fn) {
+    case FN_INFO: /* of a selector alone: the times of info metrics (info.c) */
+        if (e->children_count != 1 || arg->kind != EXPR_SELECTOR) return false;
+        s->kind = STAGE_TIMESTAMP;
+        s->changes_labels = false;
+        s->selector = &arg->u.selector;
+        *child = NULL;
+        return true;
     case FN_TIMESTAMP:
     case FN_START_TIMESTAMP:
         s->kind = s->fn == FN_TIMESTAMP ? STAGE_MAP : STAGE_NATIVE;
@@ -62,7 +70,8 @@ static bool describe_call(const struct expr *e, struct stage *s, const struct ex
     case FN_CLAMP_MAX:
     case FN_ROUND:
         s->kind = STAGE_MAP;
-        for (size_t i = 1; i < e->children_count; i++) stage_arg(s, e->children[i]);
+        for (size_t i = 1; i < e->children_count; i++)
+            stage_arg(s, e->children[i]);
         return true;
     case FN_HISTOGRAM_COUNT:
     case FN_HISTOGRAM_SUM:
@@ -111,7 +120,8 @@ bool stage_describe(const struct expr *e, struct stage *out, const struct expr *
 
 /* absent_over_time() is not per series, but asks of each series what present_over_time() asks. */
 static bool describe_top(const struct expr *e, struct stage *s, const struct expr **child) {
-    if (e->kind != EXPR_CALL || e->u.function->id != FN_ABSENT_OVER_TIME) return stage_describe(e, s, child);
+    if (e->kind != EXPR_CALL || e->u.function->id != FN_ABSENT_OVER_TIME)
+        return stage_describe(e, s, child);
     *s = (struct stage){.expr = e, .fn = FN_ABSENT_OVER_TIME};
     *child = NULL;
     return describe_window(e, s, child);
@@ -122,7 +132,7 @@ bool chain_is(const struct expr *e) {
     for (size_t depth = 0; depth < CHAIN_STAGES_MAX; depth++) {
         struct stage s;
         const struct expr *child = NULL;
-        e = expr_unwrap(e);
+        e = node_unwrap(e);
         if (!(top ? describe_top(e, &s, &child) : stage_describe(e, &s, &child))) return false;
         if (child == NULL) return true;
         top = false;
@@ -133,7 +143,8 @@ bool chain_is(const struct expr *e) {
 
 static bool selector_pins_name(const struct selector *sel) {
     for (size_t i = 0; i < sel->matchers_count; i++)
-        if (sel->matchers[i].kind == MATCH_EQ && sv_eq(sel->matchers[i].name, SV("__name__"))) return true;
+        if (sel->matchers[i].kind == MATCH_EQ && sv_eq(sel->matchers[i].name, SV("__name__")))
+            return true;
     return false;
 }
 
@@ -142,7 +153,7 @@ bool chain_may_repeat(const struct expr *e, bool delayed_names) {
     while (!delayed_names) {
         struct stage s;
         const struct expr *child = NULL;
-        e = expr_unwrap(e);
+        e = node_unwrap(e);
         if (!describe_top(e, &s, &child)) return false;
         changes = changes || s.changes_labels;
         if (child == NULL) return changes && !selector_pins_name(s.selector);
@@ -152,15 +163,18 @@ bool chain_may_repeat(const struct expr *e, bool delayed_names) {
 }
 
 /* Stages are found from the top, and evaluated from the leaf. */
-static enum status chain_collect(struct eval *ev, struct chain *c, const struct expr *e, const struct grid *grid) {
+static enum status chain_collect(struct eval *ev, struct chain *c, const struct expr *e,
+                                 const struct grid *grid) {
     struct grid g = *grid;
     for (;;) {
-        e = expr_unwrap(e);
+        e = node_unwrap(e);
         struct stage *s = &c->stages[c->count];
         const struct expr *child = NULL;
         bool ok = c->count < CHAIN_STAGES_MAX &&
                   (c->count == 0 ? describe_top(e, s, &child) : stage_describe(e, s, &child));
-        if (!ok) return err_set(ev->err, ERR_CORRUPT, 0, "tree node %u is not evaluated per series", e->number);
+        if (!ok)
+            return err_set(ev->err, ERR_CORRUPT, 0, "tree node %u is not evaluated per series",
+                           e->number);
         s->out = s->in = g;
         c->changes_labels = c->changes_labels || s->changes_labels;
         c->count++;
@@ -198,7 +212,8 @@ static enum status chain_prepare(struct eval *ev, struct chain *c) {
     return OK;
 }
 
-enum status chain_new(struct eval *ev, const struct expr *e, const struct grid *grid, struct chain **out) {
+enum status chain_new(struct eval *ev, const struct expr *e, const struct grid *grid,
+                      struct chain **out) {
     struct chain *c = calloc(1, sizeof *c);
     if (c == NULL) return eval_nomem(ev);
     arena_init(&c->arena, (size_t)query_params(ev->q)->memory_bytes_max);
@@ -214,7 +229,8 @@ enum status chain_new(struct eval *ev, const struct expr *e, const struct grid *
 
 void chain_free(struct chain *c) {
     if (c == NULL) return;
-    for (size_t i = 0; i < c->count; i++) stage_run_fini(&c->runs[i]);
+    for (size_t i = 0; i < c->count; i++)
+        stage_run_fini(&c->runs[i]);
     free(c->cols[0].histograms);
     arena_fini(&c->arena);
     free(c);

@@ -16,9 +16,10 @@ struct grid grid_of_query(const struct query_params *params) {
     return g;
 }
 
-/* Evaluation times of a subquery are multiples of its step, the first one after the start of the first range. */
-static enum status grid_of_subquery(const struct query *q, const struct expr *e, const struct grid *grid,
-                                    struct grid *out, struct err *err) {
+/* Evaluation times of a subquery are multiples of its step, the first one after the start of the
+ * first range. */
+static enum status grid_of_subquery(const struct query *q, const struct expr *e,
+                                    const struct grid *grid, struct grid *out, struct err *err) {
     const struct range *r = &e->u.range;
     int64_t step = r->step_ms > 0 ? r->step_ms : query_params(q)->default_step_ms;
     if (step <= 0) step = 60000;
@@ -35,8 +36,9 @@ static enum status grid_of_subquery(const struct query *q, const struct expr *e,
     if (end < start || grid->steps == 0) return OK;
     uint64_t steps = (uint64_t)(end - start) / (uint64_t)step + 1;
     if (steps > STEPS_MAX)
-        return err_set(err, ERR_LIMIT, 0,
-                       "query processing would load too many samples into memory in query execution");
+        return err_set(
+            err, ERR_LIMIT, 0,
+            "query processing would load too many samples into memory in query execution");
     out->steps = (size_t)steps;
     return OK;
 }
@@ -63,7 +65,8 @@ bool column_alloc(struct arena *arena, size_t steps, struct column *out) {
 
 size_t column_points(const struct column *c, size_t steps) {
     size_t points = 0;
-    for (size_t k = 0; k < steps; k++) points += c->kinds[k] != POINT_NONE;
+    for (size_t k = 0; k < steps; k++)
+        points += c->kinds[k] != POINT_NONE;
     return points;
 }
 
@@ -114,13 +117,15 @@ void vectors_drop_empty(struct vectors *v) {
     for (size_t i = 0; i < v->count; i++)
         if (v->grid.steps > 0 && memchr(v->series[i].col.kinds, POINT_FLOAT, v->grid.steps) != NULL)
             v->series[n++] = v->series[i];
-        else if (v->series[i].col.histograms != NULL && column_points(&v->series[i].col, v->grid.steps) > 0)
+        else if (v->series[i].col.histograms != NULL &&
+                 column_points(&v->series[i].col, v->grid.steps) > 0)
             v->series[n++] = v->series[i];
     v->count = n;
 }
 
 uint64_t vectors_points(const struct vectors *v) {
     uint64_t points = 0;
-    for (size_t i = 0; i < v->count; i++) points += column_points(&v->series[i].col, v->grid.steps);
+    for (size_t i = 0; i < v->count; i++)
+        points += column_points(&v->series[i].col, v->grid.steps);
     return points;
 }

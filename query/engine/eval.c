@@ -8,8 +8,7 @@ enum status eval_poll(struct eval *ev) {
     if (c == NULL) return OK;
     if (__atomic_load_n(&c->canceled, __ATOMIC_RELAXED))
         return err_set(ev->err, ERR_CANCELED, 0, "query was canceled in expression evaluation");
-    if (c->deadline_ns != 0 && c->mono_ns != NULL && (ev->polls++ & 15) == 0 &&
-        c->mono_ns(c->ctx) >= c->deadline_ns)
+    if (c->deadline_ns != 0 && c->mono_ns != NULL && c->mono_ns(c->ctx) >= c->deadline_ns)
         return err_set(ev->err, ERR_TIMEOUT, 0, "query timed out in expression evaluation");
     return OK;
 }
@@ -17,7 +16,8 @@ enum status eval_poll(struct eval *ev) {
 enum status eval_nomem(struct eval *ev) {
     uint64_t max = query_params(ev->q)->memory_bytes_max;
     if (max == 0) return err_set(ev->err, ERR_NOMEM, 0, "query evaluation is out of memory");
-    return err_set(ev->err, ERR_LIMIT, 0, "query evaluation would use more than %llu bytes of memory",
+    return err_set(ev->err, ERR_LIMIT, 0,
+                   "query evaluation would use more than %llu bytes of memory",
                    (unsigned long long)max);
 }
 
@@ -26,8 +26,9 @@ enum status eval_hold(struct eval *ev, uint64_t samples) {
     if (ev->held > ev->peak) ev->peak = ev->held;
     uint64_t max = query_params(ev->q)->samples_max;
     if (max != 0 && ev->held > max)
-        return err_set(ev->err, ERR_LIMIT, 0,
-                       "query processing would load too many samples into memory in query execution");
+        return err_set(
+            ev->err, ERR_LIMIT, 0,
+            "query processing would load too many samples into memory in query execution");
     return OK;
 }
 
@@ -48,5 +49,21 @@ enum status fail_duplicate(struct eval *ev) {
 }
 
 struct vectors *eval_vectors_new(struct eval *ev, const struct grid *grid) {
-    return vectors_new(grid, query_params(ev->q)->memory_bytes_max);
+    uint64_t max = query_params(ev->q)->memory_bytes_max;
+    if (max != 0 && ev->held_bytes >= max) return NULL;
+    return vectors_new(grid, max == 0 ? 0 : max - ev->held_bytes);
+}
+
+enum status vectors_ready(struct eval *ev, struct vectors *v) {
+    v->held_points = vectors_points(v);
+    v->held_bytes = arena_used_bytes(&v->arena) + v->cap * sizeof *v->series;
+    ev->held_bytes += v->held_bytes;
+    return eval_hold(ev, v->held_points);
+}
+
+void vectors_done(struct eval *ev, struct vectors *v) {
+    if (v == NULL) return;
+    eval_release(ev, v->held_points);
+    ev->held_bytes -= MIN(ev->held_bytes, v->held_bytes);
+    vectors_free(v);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Functions from one float to one float: mathematics, dates, clamping. Histograms are dropped, as in Prometheus. */
+/* Functions from one float to one float: mathematics, dates, clamping. Histograms are dropped, as
+ * in Prometheus. */
 #include "query/engine/internal.h"
 
 #include <math.h>
@@ -88,19 +89,19 @@ map_fn map_function(enum function_id fn) {
 /* Go's math.Min(max, v), then math.Max(min, ...): NaN stays unless an infinity wins. */
 static double clamp(double v, double lo, double hi) {
     double x;
-    if (hi == -INFINITY || v == -INFINITY)
-        x = -INFINITY;
+    if (hi == -HUGE_VAL || v == -HUGE_VAL)
+        x = -HUGE_VAL;
     else if (isnan(hi) || isnan(v))
         x = NAN;
     else
         x = v == 0 && hi == 0 ? (signbit(v) ? v : hi) : v < hi ? v : hi;
-    if (lo == INFINITY || x == INFINITY) return INFINITY;
+    if (lo == HUGE_VAL || x == HUGE_VAL) return HUGE_VAL;
     if (isnan(lo) || isnan(x)) return NAN;
     return x == 0 && lo == 0 ? (signbit(x) ? lo : x) : x > lo ? x : lo;
 }
 
 static bool clamp_step(const struct stage *s, size_t k, double v, double *out) {
-    double lo = -INFINITY, hi = INFINITY;
+    double lo = -HUGE_VAL, hi = HUGE_VAL;
     if (s->fn == FN_CLAMP) {
         lo = s->args[0][k];
         hi = s->args[1][k];

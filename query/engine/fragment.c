@@ -9,8 +9,8 @@
 
 enum { FRAGMENT_VERSION = 1, BOUNDS_MAX = 1024 };
 
-/* u8 version, u8 kind, varint number, zigzag start, end, step, bound inputs: length, then varint count and for each
- * varint number, varint steps, f64... */
+/* u8 version, u8 kind, varint number, zigzag start, end, step, bound inputs: length, then varint
+ * count and for each varint number, varint steps, f64... */
 void fragment_put(const struct fragment *f, struct buf *out) {
     buf_put_u8(out, FRAGMENT_VERSION);
     buf_put_u8(out, (uint8_t)f->kind);
@@ -30,8 +30,8 @@ enum status fragment_get(struct sv bytes, struct fragment *out, struct err *err)
     f.end_ms = read_zigzag(&r);
     f.step_ms = read_zigzag(&r);
     struct sv bound = read_lenstr(&r);
-    if (r.failed || reader_left(&r) != 0 || version != FRAGMENT_VERSION || kind > FRAGMENT_SAMPLES ||
-        number > UINT32_MAX || f.step_ms < 1)
+    if (r.failed || reader_left(&r) != 0 || version != FRAGMENT_VERSION ||
+        kind > FRAGMENT_SAMPLES || number > UINT32_MAX || f.step_ms < 1)
         return err_set(err, ERR_CORRUPT, 0, "fragment is malformed");
     f.kind = (enum fragment_kind)kind;
     f.number = (uint32_t)number;
@@ -64,32 +64,38 @@ const struct expr *fragment_chain(const struct query *q, const struct fragment *
 static bool fragment_is_valid(const struct query *q, const struct fragment *f) {
     const struct expr *e = fragment_chain(q, f);
     if (e == NULL) return false;
-    if (f->kind == FRAGMENT_SAMPLES) return expr_unwrap(e)->kind == EXPR_MATRIX;
+    if (f->kind == FRAGMENT_SAMPLES) return node_unwrap(e)->kind == EXPR_MATRIX;
     return chain_is(e);
 }
 
-enum status fragment_grid(const struct query *q, const struct fragment *f, struct grid *out, struct err *err) {
+enum status fragment_grid(const struct query *q, const struct fragment *f, struct grid *out,
+                          struct err *err) {
     if (!fragment_is_valid(q, f))
-        return err_set(err, ERR_CORRUPT, 0, "fragment names tree node %u, which is not evaluated per series", f->number);
+        return err_set(err, ERR_CORRUPT, 0,
+                       "fragment names tree node %u, which is not evaluated per series", f->number);
     *out = (struct grid){.start_ms = f->start_ms, .step_ms = f->step_ms};
     if (f->end_ms < f->start_ms) return OK;
     uint64_t steps = ((uint64_t)f->end_ms - (uint64_t)f->start_ms) / (uint64_t)f->step_ms + 1;
-    if (f->step_ms < 1 || steps > STEPS_MAX) return err_set(err, ERR_LIMIT, 0, "fragment has too many steps");
+    if (f->step_ms < 1 || steps > STEPS_MAX)
+        return err_set(err, ERR_LIMIT, 0, "fragment has too many steps");
     out->steps = (size_t)steps;
     return OK;
 }
 
-enum status eval_of_fragment(const struct query *q, const struct fragment *f, struct eval *out, struct err *err) {
+enum status eval_of_fragment(const struct query *q, const struct fragment *f, struct eval *out,
+                             struct err *err) {
     *out = (struct eval){.q = q, .err = err};
     struct reader r = reader_init(f->bound.ptr, f->bound.len);
     uint64_t count = f->bound.len == 0 ? 0 : read_varint(&r);
-    if (count > BOUNDS_MAX) return err_set(err, ERR_CORRUPT, 0, "fragment has too many bound inputs");
+    if (count > BOUNDS_MAX)
+        return err_set(err, ERR_CORRUPT, 0, "fragment has too many bound inputs");
     out->bounds = calloc((size_t)count + 1, sizeof *out->bounds);
     if (out->bounds == NULL) return eval_nomem(out);
     for (; out->bounds_count < count; out->bounds_count++) {
         struct bound *b = &out->bounds[out->bounds_count];
         uint64_t number = read_varint(&r), steps = read_varint(&r);
-        const uint8_t *bytes = steps > reader_left(&r) / 8 ? NULL : read_bytes(&r, (size_t)steps * 8);
+        const uint8_t *bytes =
+            steps > reader_left(&r) / 8 ? NULL : read_bytes(&r, (size_t)steps * 8);
         if (r.failed || bytes == NULL) {
             eval_fini(out);
             return err_set(err, ERR_CORRUPT, 0, "bound inputs of the fragment are malformed");
@@ -107,7 +113,8 @@ enum status eval_of_fragment(const struct query *q, const struct fragment *f, st
 }
 
 void eval_fini(struct eval *ev) {
-    for (size_t i = 0; i < ev->bounds_count; i++) free(ev->bounds[i].values);
+    for (size_t i = 0; i < ev->bounds_count; i++)
+        free(ev->bounds[i].values);
     free(ev->bounds);
     ev->bounds = NULL;
     ev->bounds_count = 0;
@@ -125,7 +132,8 @@ static const struct selector *leaf_of(const struct expr *e) {
     return NULL;
 }
 
-size_t fragment_leaves(const struct query *q, const struct fragment *f, uint32_t *out_leaves, size_t max) {
+size_t fragment_leaves(const struct query *q, const struct fragment *f, uint32_t *out_leaves,
+                       size_t max) {
     const struct expr *e = fragment_is_valid(q, f) ? fragment_chain(q, f) : NULL;
     const struct selector *s = e == NULL ? NULL : leaf_of(e);
     if (s == NULL) return 0;
@@ -171,7 +179,8 @@ static enum status run_repeats(struct run *r) {
         enum status st = id_set_add(&r->p->ids, labelset_id(&r->out_labels), &r->p->duplicate);
         return st == OK ? OK : eval_nomem(&r->ev);
     }
-    if (r->labels.count - r->out_labels.count > 1) r->p->agg.order_free = false; /* __type__, __unit__ */
+    if (r->labels.count - r->out_labels.count > 1)
+        r->p->agg.order_free = false; /* __type__, __unit__ */
     return OK;
 }
 
@@ -186,7 +195,7 @@ static enum status run_column(struct run *r, const struct column *col) {
         TRY(agg_fold(&r->ev, &p->agg, &r->out_labels, drop_name, col));
         return eval_hold(&r->ev, (uint64_t)(p->agg.groups.count - groups) * p->grid.steps);
     }
-    if (col->histograms != NULL) return eval_unsupported(&r->ev, "vectors between nodes");
+    if (col->histograms != NULL) return eval_unsupported(&r->ev, "instant vector");
     TRY(eval_hold(&r->ev, points));
     struct series *s = vectors_add(p->vec, &r->out_labels, 0);
     if (s == NULL) return eval_nomem(&r->ev);
@@ -222,9 +231,10 @@ static enum status run_prepare(struct run *r, const struct fragment *f) {
     TRY(partial_new(&r->ev, f, &r->p));
     r->ev.notes = &r->p->notes;
     if (f->kind == FRAGMENT_SAMPLES) {
-        const struct expr *m = expr_unwrap(e);
-        r->leaf = (struct stage){.kind = STAGE_WINDOW, .matrix = m, .fn = FN_COUNT, .out = r->p->grid};
-        r->leaf.selector = &expr_unwrap(m->children[0])->u.selector;
+        const struct expr *m = node_unwrap(e);
+        r->leaf =
+            (struct stage){.kind = STAGE_WINDOW, .matrix = m, .fn = FN_COUNT, .out = r->p->grid};
+        r->leaf.selector = &node_unwrap(m->children[0])->u.selector;
     } else {
         TRY(chain_new(&r->ev, e, &r->p->grid, &r->chain));
         r->leaf = r->chain->stages[0];
@@ -239,7 +249,8 @@ static enum status run_all(struct run *r, const struct fragment *f) {
     TRY(run_prepare(r, f));
     if (r->leaf.out.steps == 0 || r->p->grid.steps == 0) return OK;
     size_t count = r->src->ops->series_count(r->src, r->leaf.selector->leaf);
-    for (size_t i = 0; i < count; i++) TRY(run_series(r, i));
+    for (size_t i = 0; i < count; i++)
+        TRY(run_series(r, i));
     return eval_poll(&r->ev);
 }
 

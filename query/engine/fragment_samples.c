@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A range selector as the whole query: the raw samples of each series, at the borders as anchored and smoothed say. */
+/* A range selector as the whole query: the raw samples of each series, at the borders as anchored
+ * and smoothed say. */
 #include "query/engine/internal.h"
 
 #include <string.h>
@@ -11,13 +12,16 @@ struct points {
 };
 
 static double between(const struct points *p, size_t i, int64_t t) {
-    return p->v[i] + (p->v[i + 1] - p->v[i]) * (double)(t - p->t[i]) / (double)(p->t[i + 1] - p->t[i]);
+    return p->v[i] +
+           (p->v[i + 1] - p->v[i]) * (double)(t - p->t[i]) / (double)(p->t[i + 1] - p->t[i]);
 }
 
-/* Replaces what lies at or outside the borders by one point at each border. `p` has room for two more. */
+/* Replaces what lies at or outside the borders by one point at each border. `p` has room for two
+ * more. */
 static void extend(struct points *p, int64_t start, int64_t end, bool smoothed) {
     size_t last = p->count - 1, first = 0;
-    while (first < last && p->t[first] <= start) first++;
+    while (first < last && p->t[first] <= start)
+        first++;
     if (first > 0 && (p->t[first] > start || first == last)) first--;
     if (smoothed)
         for (size_t i = 0; i <= last; i++)
@@ -29,7 +33,8 @@ static void extend(struct points *p, int64_t start, int64_t end, bool smoothed) 
     double left = p->v[first], right = p->v[last];
     if (smoothed && p->t[first] < start) left = between(p, first, start);
     if (smoothed && last > 0 && p->t[last] > end) right = between(p, last - 1, end);
-    size_t from = p->t[first] <= start ? first + 1 : first, to = p->t[last] >= end ? last : last + 1;
+    size_t from = p->t[first] <= start ? first + 1 : first,
+           to = p->t[last] >= end ? last : last + 1;
     size_t n = to > from ? to - from : 0;
     memmove(&p->t[1], &p->t[from], n * sizeof *p->t);
     memmove(&p->v[1], &p->v[from], n * sizeof *p->v);
@@ -40,15 +45,16 @@ static void extend(struct points *p, int64_t start, int64_t end, bool smoothed) 
     p->count = n + 2;
 }
 
-enum status fragment_samples(struct eval *ev, struct partial *p, const struct stage *leaf, const struct samples *in,
-                             const struct labelset *labels) {
+enum status fragment_samples(struct eval *ev, struct partial *p, const struct stage *leaf,
+                             const struct samples *in, const struct labelset *labels) {
     struct points pts = {
         .t = arena_array(&p->arena, in->count + 2, sizeof *pts.t),
         .v = arena_array(&p->arena, in->count + 2, sizeof *pts.v),
     };
     if (pts.t == NULL || pts.v == NULL) return eval_nomem(ev);
     for (size_t i = 0; i < in->count; i++) {
-        if (in->histograms != NULL && in->histograms[i] != NULL) return eval_unsupported(ev, "range selector");
+        if (in->histograms != NULL && in->histograms[i] != NULL)
+            return eval_unsupported(ev, "range selector");
         if (value_is_stale(in->values[i])) continue;
         pts.t[pts.count] = in->times_ms[i];
         pts.v[pts.count++] = in->values[i];

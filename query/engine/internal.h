@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* query/engine/internal.h: what the files of the engine share. Evaluation is series-major over columns:
+/* query/engine/internal.h: what the files of the engine share. Evaluation is series-major over
+ * columns:
  *
- *   source series -> chain of stages (one column of steps each) -> group of an aggregation | series of a vector
+ *   source series -> chain of stages (one column of steps each) -> group of an aggregation | series
+ * of a vector
  *
- * A stage works on one column; the same stages run in fragments over a source and at the coordinator over vectors. */
+ * A stage works on one column; the same stages run in fragments over a source and at the
+ * coordinator over vectors. */
 #pragma once
 
 #include <stdbool.h>
@@ -32,7 +35,8 @@ static inline bool grid_eq(const struct grid *a, const struct grid *b) {
     return a->start_ms == b->start_ms && a->step_ms == b->step_ms && a->steps == b->steps;
 }
 struct grid grid_of_query(const struct query_params *params);
-/* The grid on which a child is evaluated: one step under a step-invariant node, own multiples under a subquery. */
+/* The grid on which a child is evaluated: one step under a step-invariant node, own multiples under
+ * a subquery. */
 enum status grid_of_child(const struct query *q, const struct expr *parent, const struct grid *grid,
                           struct grid *out, struct err *err) MUST_USE;
 
@@ -49,12 +53,16 @@ static inline int labelset_cmp(const struct labelset *a, const struct labelset *
 }
 bool label_is_metadata(struct sv name); /* __name__, __type__, __unit__ */
 bool label_list_has(const struct label_list *list, struct sv name);
-/* These write into out, which has room for in->count labels (labelset_set: one more), and borrow the strings. */
+/* These write into out, which has room for in->count labels (labelset_set: one more), and borrow
+ * the strings. */
 void labelset_keep(const struct labelset *in, const struct label_list *names, struct labelset *out);
-void labelset_remove(const struct labelset *in, const struct label_list *names, bool name_too, struct labelset *out);
+void labelset_remove(const struct labelset *in, const struct label_list *names, bool name_too,
+                     struct labelset *out);
 void labelset_drop_metadata(struct labelset *set); /* in place */
-void labelset_set(struct labelset *set, struct sv name, struct sv value); /* in place; an empty value deletes */
-bool labelset_copy(struct arena *arena, const struct labelset *in, size_t spare, struct labelset *out);
+void labelset_set(struct labelset *set, struct sv name,
+                  struct sv value); /* in place; an empty value deletes */
+bool labelset_copy(struct arena *arena, const struct labelset *in, size_t spare,
+                   struct labelset *out);
 
 /* -- columns and vectors */
 enum point_kind { POINT_NONE = 0, POINT_FLOAT = 1, POINT_HISTOGRAM = 2 };
@@ -73,10 +81,13 @@ struct vectors {
     struct grid grid;
     struct series *series;
     size_t count, cap;
+    uint64_t held_points; /* counted by vectors_ready */
+    size_t held_bytes;
 };
 struct vectors *vectors_new(const struct grid *grid, uint64_t memory_bytes_max);
 void vectors_free(struct vectors *v);
-/* A new series with its labels copied (room for `spare` more) and an empty column; NULL without memory. */
+/* A new series with its labels copied (room for `spare` more) and an empty column; NULL without
+ * memory. */
 struct series *vectors_add(struct vectors *v, const struct labelset *labels, size_t spare);
 bool column_alloc(struct arena *arena, size_t steps, struct column *out);
 size_t column_points(const struct column *c, size_t steps);
@@ -101,7 +112,8 @@ struct notes {
     struct note *items;
     size_t count, cap;
 };
-/* Subqueries are replaced before annotations see them, so Prometheus gives the query's start as the place. */
+/* Subqueries are replaced before annotations see them, so Prometheus gives the query's start as the
+ * place. */
 #define NOTE_NOWHERE UINT32_MAX
 enum { NOTES_MAX = 10000 };
 void notes_fini(struct notes *n);
@@ -121,25 +133,32 @@ struct eval {
     struct err *err;
     struct bound *bounds;
     size_t bounds_count;
-    struct plan *plan; /* NULL in a fragment */
+    struct plan *plan;         /* NULL in a fragment */
     uint64_t held, peak, read; /* samples */
-    unsigned polls, depth;
+    uint64_t held_bytes;       /* of finished vectors */
     enum status note_status;
 };
-enum status eval_poll(struct eval *ev) MUST_USE; /* between series */
+enum status
+eval_poll(struct eval *ev) MUST_USE; /* between series, and every POLL_STEPS in long ones */
+enum { POLL_STEPS = 256 };
 enum status eval_nomem(struct eval *ev) MUST_USE;
-enum status eval_hold(struct eval *ev, uint64_t samples) MUST_USE; /* counts samples held; ERR_LIMIT */
+enum status eval_hold(struct eval *ev,
+                      uint64_t samples) MUST_USE; /* counts samples held; ERR_LIMIT */
 void eval_release(struct eval *ev, uint64_t samples);
 enum status eval_unsupported(struct eval *ev, const char *what) MUST_USE;
 bool eval_delayed_names(const struct eval *ev);
-void eval_note(struct eval *ev, bool warning, const struct expr *at, const char *fmt, ...) PRINTF_LIKE(4, 5);
-void eval_note_counted(struct eval *ev, const struct expr *at, const struct note *counters, const char *text);
+void eval_note(struct eval *ev, bool warning, const struct expr *at, const char *fmt, ...)
+    PRINTF_LIKE(4, 5);
+void eval_note_counted(struct eval *ev, const struct expr *at, const struct note *counters,
+                       const char *text);
 
 /* -- scalars */
-const struct expr *expr_unwrap(const struct expr *e);         /* without parentheses */
-const struct expr *expr_unwrap_invariant(const struct expr *e); /* without parentheses and step-invariant wraps */
+const struct expr *node_unwrap(const struct expr *e); /* without parentheses */
+const struct expr *
+node_unwrap_invariant(const struct expr *e); /* without parentheses and step-invariant wraps */
 bool expr_reads_data(const struct expr *e);
-enum status scalar_eval(struct eval *ev, const struct expr *e, const struct grid *grid, double *out) MUST_USE;
+enum status scalar_eval(struct eval *ev, const struct expr *e, const struct grid *grid,
+                        double *out) MUST_USE;
 double binary_float(enum binary_op op, double a, double b); /* comparisons give 0 or 1 */
 bool binary_keeps(enum binary_op op, double a, double b);   /* comparisons */
 bool binary_changes_schema(enum binary_op op);
@@ -179,15 +198,16 @@ struct stage {
     const struct expr *matrix;       /* STAGE_WINDOW: the EXPR_MATRIX or EXPR_SUBQUERY */
     enum function_id fn;
     bool changes_labels; /* drops the name */
-    bool whole_unique;   /* range functions: label sets must be unique over all steps, not only per step */
+    bool whole_unique;   /* range functions: label sets must be unique over all steps, not only per
+                            step */
     bool swapped;        /* STAGE_SCALAR_OP: the scalar stands on the left */
     struct grid in, out;
     const struct expr *arg_exprs[STAGE_ARGS_MAX];
     size_t args_count;
     double *args[STAGE_ARGS_MAX]; /* columns on `out` */
 };
-/* Fills in what the node does to the column of its one vector or matrix argument, *child (NULL for a leaf).
- * false: the node is not of that kind. */
+/* Fills in what the node does to the column of its one vector or matrix argument, *child (NULL for
+ * a leaf). false: the node is not of that kind. */
 bool stage_describe(const struct expr *e, struct stage *out, const struct expr **child);
 enum { CHAIN_STAGES_MAX = 64 };
 /* true when e is a chain of stages over one selector (`depth` stages at most). */
@@ -200,12 +220,13 @@ struct windows { /* sample indexes (lo, hi] of each step */
 struct stage_run { /* scratch of one stage, reused from series to series */
     struct eval *ev;
     struct stage *stage;
-    struct samples samples;      /* input of a window, stale markers and absent steps removed */
+    struct samples samples; /* what a window sees: borrowed from the input, or `own` */
+    struct samples own;     /* a copy without stale markers */
     struct windows windows;
     double *scratch;
     size_t scratch_cap;
     const struct labelset *labels; /* of the series, names not dropped */
-    bool name_dropped; /* by a stage below */
+    bool name_dropped;             /* by a stage below */
 };
 void stage_run_fini(struct stage_run *r);
 /* Leaf: samples of the source to a column. */
@@ -213,7 +234,8 @@ enum status stage_read(struct stage_run *r, const struct samples *in, struct col
 /* Other stages: column to column; in and out may be the same where the grids are. */
 enum status stage_apply(struct stage_run *r, const struct column *in, struct column *out) MUST_USE;
 /* The data a leaf reads: from_ms < t <= to_ms. */
-void stage_range(const struct stage *leaf, int64_t lookback_ms, int64_t *out_from_ms, int64_t *out_to_ms);
+void stage_range(const struct stage *leaf, int64_t lookback_ms, int64_t *out_from_ms,
+                 int64_t *out_to_ms);
 
 typedef enum status (*window_fn)(struct stage_run *r, struct column *out);
 window_fn window_function(enum function_id fn);
@@ -222,7 +244,8 @@ typedef double (*map_fn)(double v);
 map_fn map_function(enum function_id fn);
 enum status map_stage(struct stage_run *r, const struct column *in, struct column *out) MUST_USE;
 struct sv stage_metric_name(const struct stage_run *r);
-const struct expr *stage_note_at(const struct stage_run *r); /* the first argument; NULL for a subquery */
+const struct expr *
+stage_note_at(const struct stage_run *r); /* the first argument; NULL for a subquery */
 /* Reference time of a range at step k: the window is (ref - range, ref]. */
 int64_t stage_ref(const struct stage *s, size_t k);
 int64_t stage_window_ms(const struct stage *s);
@@ -236,7 +259,8 @@ struct chain {
     struct arena arena;
     bool changes_labels;
 };
-enum status chain_new(struct eval *ev, const struct expr *e, const struct grid *grid, struct chain **out) MUST_USE;
+enum status chain_new(struct eval *ev, const struct expr *e, const struct grid *grid,
+                      struct chain **out) MUST_USE;
 void chain_free(struct chain *c);
 enum status chain_run(struct chain *c, const struct samples *samples, const struct labelset *labels,
                       struct column **out) MUST_USE;
@@ -255,7 +279,8 @@ struct group {
     struct labelset labels;
     bool drop_name;
     uint64_t hash;
-    double *cols[AGG_COLUMNS_MAX]; /* by operator: sum: value, compensation; avg: and count; count; min, max: value */
+    double *cols[AGG_COLUMNS_MAX]; /* by operator: sum: value, compensation; avg: and count; count;
+                                      min, max: value */
     uint8_t *seen;
     struct topk_heap *heaps; /* topk, bottomk, limitk: one a step */
 };
@@ -268,7 +293,8 @@ struct groups {
 /* What an aggregation node does; count_values and limit_ratio take vectors at the coordinator. */
 struct agg {
     enum aggregate_op op;
-    const struct expr *expr; /* of the aggregation; absent() and absent_over_time() fold as group by () */
+    const struct expr
+        *expr; /* of the aggregation; absent() and absent_over_time() fold as group by () */
     const struct label_list *grouping;
     bool without;
     size_t steps;
@@ -286,16 +312,19 @@ bool agg_is_topk(enum aggregate_op op); /* topk, bottomk, limitk */
 bool agg_pushable(enum aggregate_op op);
 void agg_init(struct agg *a, struct arena *arena, const struct expr *e, size_t steps);
 void agg_fini(struct agg *a);
-enum status agg_group(struct agg *a, const struct labelset *labels, bool drop_name, uint32_t *out) MUST_USE;
+enum status agg_group(struct agg *a, const struct labelset *labels, bool drop_name,
+                      uint32_t *out) MUST_USE;
 /* Folds one series into its group. */
 enum status agg_fold(struct eval *ev, struct agg *a, const struct labelset *labels, bool drop_name,
                      const struct column *col) MUST_USE;
 enum status agg_merge(struct agg *into, struct agg *from) MUST_USE; /* labels are copied */
 enum status agg_finish(struct eval *ev, struct agg *a, struct vectors *out) MUST_USE;
 bool topk_better(const struct agg *a, const struct topk_entry *x, const struct topk_entry *y);
-enum status topk_push(struct agg *a, struct topk_heap *heap, struct topk_entry entry, size_t k) MUST_USE;
+enum status topk_push(struct agg *a, struct topk_heap *heap, struct topk_entry entry,
+                      size_t k) MUST_USE;
 enum status topk_check_params(struct eval *ev, const struct agg *a, bool *out_empty) MUST_USE;
-enum status agg_avg_in_order(struct eval *ev, const struct expr *e, const struct vectors *in, struct vectors *out) MUST_USE;
+enum status agg_avg_in_order(struct eval *ev, const struct expr *e, const struct vectors *in,
+                             struct vectors *out) MUST_USE;
 
 /* -- partials */
 struct raw_series { /* FRAGMENT_SAMPLES */
@@ -320,26 +349,36 @@ struct partial {
     struct raw_series *raw;
     size_t raw_count, raw_cap;
     struct notes notes;
-    struct id_set ids; /* of output label sets, where names are dropped without an equality matcher */
-    bool duplicate;    /* one id twice */
+    struct id_set
+        ids;        /* of output label sets, where names are dropped without an equality matcher */
+    bool duplicate; /* one id twice */
     uint64_t read, peak;
 };
-/* An empty partial of a fragment; evaluates the aggregation's parameter, so ev has the fragment's bound inputs. */
+/* An empty partial of a fragment; evaluates the aggregation's parameter, so ev has the fragment's
+ * bound inputs. */
 enum status partial_new(struct eval *ev, const struct fragment *f, struct partial **out) MUST_USE;
 struct raw_series *partial_add_raw(struct partial *p, const struct labelset *labels);
-const struct expr *fragment_chain(const struct query *q, const struct fragment *f); /* what is evaluated per series */
+const struct expr *fragment_chain(const struct query *q,
+                                  const struct fragment *f); /* what is evaluated per series */
 enum status id_set_add(struct id_set *set, series_id id, bool *out_duplicate) MUST_USE;
 void id_set_fini(struct id_set *set);
 bool partial_order_free(const struct partial *p);
-enum status fragment_grid(const struct query *q, const struct fragment *f, struct grid *out, struct err *err) MUST_USE;
+enum status fragment_grid(const struct query *q, const struct fragment *f, struct grid *out,
+                          struct err *err) MUST_USE;
 /* An evaluation with the fragment's bound inputs; eval_fini frees these. */
-enum status eval_of_fragment(const struct query *q, const struct fragment *f, struct eval *out, struct err *err) MUST_USE;
+enum status eval_of_fragment(const struct query *q, const struct fragment *f, struct eval *out,
+                             struct err *err) MUST_USE;
 void eval_fini(struct eval *ev);
 void bound_put(struct buf *out, uint32_t number, const double *values, size_t steps);
-enum status fragment_samples(struct eval *ev, struct partial *p, const struct stage *leaf, const struct samples *in,
-                             const struct labelset *labels) MUST_USE;
-/* true when output label sets of the chain may repeat: names dropped, and no equality matcher on the name. */
+enum status fragment_samples(struct eval *ev, struct partial *p, const struct stage *leaf,
+                             const struct samples *in, const struct labelset *labels) MUST_USE;
+/* true when output label sets of the chain may repeat: names dropped, and no equality matcher on
+ * the name. */
 bool chain_may_repeat(const struct expr *e, bool delayed_names);
+
+/* Gives info(v) its selector of info metrics, and wraps it so that the times of samples are read.
+ */
+enum status info_rewrite(struct expr *parsed, struct arena *arena, struct err *err) MUST_USE;
 
 /* -- the query */
 struct query_node { /* what collecting found out about a tree node */
@@ -351,28 +390,49 @@ size_t query_numbers(const struct query *q);
 const struct expr *query_leaf_expr(const struct query *q, uint32_t leaf);
 
 /* -- the coordinator: nodes over vectors. *out is owned by the caller. */
-enum status eval_vector(struct eval *ev, const struct expr *e, const struct grid *grid, struct vectors **out) MUST_USE;
-enum status eval_binary(struct eval *ev, const struct expr *e, const struct grid *grid, struct vectors **out) MUST_USE;
+enum status eval_vector(struct eval *ev, const struct expr *e, const struct grid *grid,
+                        struct vectors **out) MUST_USE;
+enum status eval_binary(struct eval *ev, const struct expr *e, const struct grid *grid,
+                        struct vectors **out) MUST_USE;
 enum status eval_aggregate(struct eval *ev, const struct expr *e, const struct grid *grid,
                            struct vectors **out) MUST_USE;
-enum status eval_call(struct eval *ev, const struct expr *e, const struct grid *grid, struct vectors **out) MUST_USE;
+enum status eval_call(struct eval *ev, const struct expr *e, const struct grid *grid,
+                      struct vectors **out) MUST_USE;
 /* The folded answer for this node, NULL when it has no fragment. */
 struct partial *plan_partial(struct plan *p, uint32_t number);
 enum status vectors_of_partial(struct eval *ev, struct partial *p, struct vectors **out) MUST_USE;
-/* Joins series with equal labels; a step in two of them, or (whole) two series at all, is the duplicate error. */
+/* Joins series with equal labels; a step in two of them, or (whole) two series at all, is the
+ * duplicate error. */
 enum status vectors_join(struct eval *ev, struct vectors *v, bool whole) MUST_USE;
 enum status fail_duplicate(struct eval *ev) MUST_USE;
+/* May grow to what the finished vectors of this evaluation leave of the query's memory. */
 struct vectors *eval_vectors_new(struct eval *ev, const struct grid *grid);
-typedef enum status (*call_fn)(struct eval *ev, const struct expr *e, const struct grid *grid, struct vectors **out);
-enum status fn_histogram_quantile(struct eval *, const struct expr *, const struct grid *, struct vectors **) MUST_USE;
-enum status fn_histogram_quantiles(struct eval *, const struct expr *, const struct grid *, struct vectors **) MUST_USE;
-enum status fn_histogram_fraction(struct eval *, const struct expr *, const struct grid *, struct vectors **) MUST_USE;
-enum status fn_absent(struct eval *, const struct expr *, const struct grid *, struct vectors **) MUST_USE;
-enum status fn_label_replace(struct eval *, const struct expr *, const struct grid *, struct vectors **) MUST_USE;
-enum status fn_label_join(struct eval *, const struct expr *, const struct grid *, struct vectors **) MUST_USE;
-enum status fn_sort(struct eval *, const struct expr *, const struct grid *, struct vectors **) MUST_USE;
-enum status fn_vector(struct eval *, const struct expr *, const struct grid *, struct vectors **) MUST_USE;
-enum status fn_info(struct eval *, const struct expr *, const struct grid *, struct vectors **) MUST_USE;
-enum status agg_count_values(struct eval *, const struct expr *, const struct grid *, struct vectors **) MUST_USE;
-enum status agg_limit_ratio(struct eval *, const struct expr *, const struct grid *, struct vectors **) MUST_USE;
-enum status agg_ordered(struct eval *, const struct expr *, const struct grid *, struct vectors **) MUST_USE;
+/* A finished vector counts against the limits of samples and memory until vectors_done frees it. */
+enum status vectors_ready(struct eval *ev, struct vectors *v) MUST_USE;
+void vectors_done(struct eval *ev, struct vectors *v);
+typedef enum status (*call_fn)(struct eval *ev, const struct expr *e, const struct grid *grid,
+                               struct vectors **out);
+enum status fn_histogram_quantile(struct eval *, const struct expr *, const struct grid *,
+                                  struct vectors **) MUST_USE;
+enum status fn_histogram_quantiles(struct eval *, const struct expr *, const struct grid *,
+                                   struct vectors **) MUST_USE;
+enum status fn_histogram_fraction(struct eval *, const struct expr *, const struct grid *,
+                                  struct vectors **) MUST_USE;
+enum status fn_absent(struct eval *, const struct expr *, const struct grid *,
+                      struct vectors **) MUST_USE;
+enum status fn_label_replace(struct eval *, const struct expr *, const struct grid *,
+                             struct vectors **) MUST_USE;
+enum status fn_label_join(struct eval *, const struct expr *, const struct grid *,
+                          struct vectors **) MUST_USE;
+enum status fn_sort(struct eval *, const struct expr *, const struct grid *,
+                    struct vectors **) MUST_USE;
+enum status fn_vector(struct eval *, const struct expr *, const struct grid *,
+                      struct vectors **) MUST_USE;
+enum status fn_info(struct eval *, const struct expr *, const struct grid *,
+                    struct vectors **) MUST_USE;
+enum status agg_count_values(struct eval *, const struct expr *, const struct grid *,
+                             struct vectors **) MUST_USE;
+enum status agg_limit_ratio(struct eval *, const struct expr *, const struct grid *,
+                            struct vectors **) MUST_USE;
+enum status agg_ordered(struct eval *, const struct expr *, const struct grid *,
+                        struct vectors **) MUST_USE;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Operations on label sets that aggregations, matching and name removal need. Strings are borrowed throughout. */
+/* Operations on label sets that aggregations, matching and name removal need. Strings are borrowed
+ * throughout. */
 #include "query/engine/internal.h"
 
 #include <string.h>
@@ -23,7 +24,8 @@ uint64_t labelset_hash(const struct labelset *set) {
 series_id labelset_id(const struct labelset *set) {
     series_id id = {.hi = labelset_hash(set), .lo = 0x51ed2701a2c5b3d7ULL};
     for (size_t i = 0; i < set->count; i++) {
-        id.lo = hash64(set->labels[i].name.ptr, set->labels[i].name.len, id.lo + set->labels[i].name.len);
+        id.lo = hash64(set->labels[i].name.ptr, set->labels[i].name.len,
+                       id.lo + set->labels[i].name.len);
         id.lo = hash64(set->labels[i].value.ptr, set->labels[i].value.len, id.lo ^ id.hi);
     }
     return id;
@@ -31,7 +33,8 @@ series_id labelset_id(const struct labelset *set) {
 
 bool label_is_metadata(struct sv name) {
     return sv_starts(name, SV("__")) &&
-           (sv_eq(name, SV("__name__")) || sv_eq(name, SV("__type__")) || sv_eq(name, SV("__unit__")));
+           (sv_eq(name, SV("__name__")) || sv_eq(name, SV("__type__")) ||
+            sv_eq(name, SV("__unit__")));
 }
 
 bool label_list_has(const struct label_list *list, struct sv name) {
@@ -40,7 +43,8 @@ bool label_list_has(const struct label_list *list, struct sv name) {
     return false;
 }
 
-void labelset_keep(const struct labelset *in, const struct label_list *names, struct labelset *out) {
+void labelset_keep(const struct labelset *in, const struct label_list *names,
+                   struct labelset *out) {
     size_t n = 0;
     for (size_t i = 0; i < in->count; i++)
         if (label_list_has(names, in->labels[i].name)) out->labels[n++] = in->labels[i];
@@ -66,11 +70,13 @@ void labelset_drop_metadata(struct labelset *set) {
 
 void labelset_set(struct labelset *set, struct sv name, struct sv value) {
     size_t at = 0;
-    while (at < set->count && sv_cmp(set->labels[at].name, name) < 0) at++;
+    while (at < set->count && sv_cmp(set->labels[at].name, name) < 0)
+        at++;
     bool found = at < set->count && sv_eq(set->labels[at].name, name);
     if (value.len == 0) {
         if (!found) return;
-        memmove(&set->labels[at], &set->labels[at + 1], (set->count - at - 1) * sizeof *set->labels);
+        memmove(&set->labels[at], &set->labels[at + 1],
+                (set->count - at - 1) * sizeof *set->labels);
         set->count--;
         return;
     }
@@ -81,9 +87,11 @@ void labelset_set(struct labelset *set, struct sv name, struct sv value) {
     set->labels[at] = (struct label){name, value};
 }
 
-bool labelset_copy(struct arena *arena, const struct labelset *in, size_t spare, struct labelset *out) {
+bool labelset_copy(struct arena *arena, const struct labelset *in, size_t spare,
+                   struct labelset *out) {
     size_t bytes = 0;
-    for (size_t i = 0; i < in->count; i++) bytes += in->labels[i].name.len + in->labels[i].value.len;
+    for (size_t i = 0; i < in->count; i++)
+        bytes += in->labels[i].name.len + in->labels[i].value.len;
     struct label *labels = arena_array(arena, in->count + spare + 1, sizeof *labels);
     char *text = arena_alloc(arena, bytes);
     if (labels == NULL || text == NULL) return false;

@@ -55,7 +55,8 @@ size_t partial_memory_bytes(const struct partial *p) {
     size_t bytes = sizeof *p + arena_used_bytes(&p->arena) + map_memory_bytes(&p->ids.map);
     bytes += p->ids.cap * sizeof(series_id) + p->raw_cap * sizeof *p->raw;
     bytes += p->agg.groups.cap * sizeof(struct group) + map_memory_bytes(&p->agg.groups.map);
-    if (p->vec != NULL) bytes += arena_used_bytes(&p->vec->arena) + p->vec->cap * sizeof(struct series);
+    if (p->vec != NULL)
+        bytes += arena_used_bytes(&p->vec->arena) + p->vec->cap * sizeof(struct series);
     return bytes;
 }
 
@@ -150,7 +151,8 @@ static enum status merge_raw(struct partial *into, const struct partial *from) {
 static enum status merge_content(struct partial *into, struct partial *from) {
     TRY(notes_merge(&into->notes, &from->notes));
     into->duplicate = into->duplicate || from->duplicate;
-    for (uint32_t i = 0; i < from->ids.count; i++) TRY(id_set_add(&into->ids, from->ids.items[i], &into->duplicate));
+    for (uint32_t i = 0; i < from->ids.count; i++)
+        TRY(id_set_add(&into->ids, from->ids.items[i], &into->duplicate));
     if (into->kind == FRAGMENT_PARTIAL) return agg_merge(&into->agg, &from->agg);
     if (into->kind == FRAGMENT_VECTORS) return merge_vectors(into->vec, from->vec);
     return merge_raw(into, from);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Partials on the wire, little-endian:
- *   u8 version, u8 kind, varint node number, varint steps, u8 flags (1 order-free, 2 duplicate), varint read, peak
- *   notes: varint count, each: u8 (1 warning, 2 counted), varint number, text, when counted: 3 f64, 2 zigzag, varint
- *   ids:   varint count, each 16 bytes
- *   content by kind; a row begins with its labels: varint count, (name, value)..., u8 drop_name
- *   columns: one kind byte a step, then 8 bytes for each step that is present
- * Lengths come from the fragment, counts are checked against the bytes left. */
+ *   u8 version, u8 kind, varint node number, varint steps, u8 flags (1 order-free, 2 duplicate),
+ * varint read, peak notes: varint count, each: u8 (1 warning, 2 counted), varint number, text, when
+ * counted: 3 f64, 2 zigzag, varint ids:   varint count, each 16 bytes content by kind; a row begins
+ * with its labels: varint count, (name, value)..., u8 drop_name columns: one kind byte a step, then
+ * 8 bytes for each step that is present Lengths come from the fragment, counts are checked against
+ * the bytes left. */
 #include "query/engine/internal.h"
 
 #include <assert.h>
@@ -14,7 +14,13 @@
 
 #include "node/base/bytes.h"
 
-enum { PARTIAL_VERSION = 1, FLAG_ORDER_FREE = 1, FLAG_DUPLICATE = 2, NOTE_WARNING = 1, NOTE_COUNTED = 2 };
+enum {
+    PARTIAL_VERSION = 1,
+    FLAG_ORDER_FREE = 1,
+    FLAG_DUPLICATE = 2,
+    NOTE_WARNING = 1,
+    NOTE_COUNTED = 2
+};
 
 static void labels_put(struct buf *b, const struct labelset *set, bool drop_name) {
     buf_put_varint(b, set->count);
@@ -50,7 +56,8 @@ static void present_put(struct buf *b, const double *values, const uint8_t *kind
 static void group_put(struct buf *b, const struct agg *a, const struct group *g) {
     labels_put(b, &g->labels, g->drop_name);
     buf_put(b, g->seen, a->steps);
-    for (size_t i = 0; i < agg_columns(a->op); i++) present_put(b, g->cols[i], g->seen, a->steps);
+    for (size_t i = 0; i < agg_columns(a->op); i++)
+        present_put(b, g->cols[i], g->seen, a->steps);
     if (!agg_is_topk(a->op)) return;
     for (size_t k = 0; k < a->steps; k++) {
         if (g->seen[k] == 0) continue;
@@ -64,9 +71,11 @@ static void group_put(struct buf *b, const struct agg *a, const struct group *g)
 
 static void agg_put(struct buf *b, const struct agg *a) {
     buf_put_varint(b, a->series_count);
-    for (uint32_t i = 0; i < a->series_count; i++) labels_put(b, &a->series_labels[i], a->series_drop_name[i]);
+    for (uint32_t i = 0; i < a->series_count; i++)
+        labels_put(b, &a->series_labels[i], a->series_drop_name[i]);
     buf_put_varint(b, a->groups.count);
-    for (uint32_t i = 0; i < a->groups.count; i++) group_put(b, a, &a->groups.items[i]);
+    for (uint32_t i = 0; i < a->groups.count; i++)
+        group_put(b, a, &a->groups.items[i]);
 }
 
 void partial_put(const struct partial *p, struct buf *out) {
@@ -74,7 +83,8 @@ void partial_put(const struct partial *p, struct buf *out) {
     buf_put_u8(out, (uint8_t)p->kind);
     buf_put_varint(out, p->number);
     buf_put_varint(out, p->grid.steps);
-    buf_put_u8(out, (uint8_t)((p->agg.order_free ? FLAG_ORDER_FREE : 0) | (p->duplicate ? FLAG_DUPLICATE : 0)));
+    buf_put_u8(out, (uint8_t)((p->agg.order_free ? FLAG_ORDER_FREE : 0) |
+                              (p->duplicate ? FLAG_DUPLICATE : 0)));
     buf_put_varint(out, p->read);
     buf_put_varint(out, p->peak);
     notes_put(out, &p->notes);
@@ -187,7 +197,8 @@ static enum status heaps_read(struct decode *d, struct group *g) {
     for (size_t k = 0; k < a->steps; k++) {
         if (g->seen[k] == 0) continue;
         uint64_t count = read_varint(&d->r);
-        if (d->r.failed || count > reader_left(&d->r) / 9 || (double)count > a->param[k]) return ERR_CORRUPT;
+        if (d->r.failed || count > reader_left(&d->r) / 9 || (double)count > a->param[k])
+            return ERR_CORRUPT;
         for (uint64_t i = 0; i < count; i++) {
             struct topk_entry e = {.value = read_f64(&d->r)};
             uint64_t series = read_varint(&d->r);
@@ -202,20 +213,23 @@ static enum status heaps_read(struct decode *d, struct group *g) {
 static enum status agg_read_series(struct decode *d) {
     struct agg *a = &d->p->agg;
     uint64_t count = read_varint(&d->r);
-    if (d->r.failed || count > reader_left(&d->r) / 2 || (count > 0 && !agg_is_topk(a->op))) return ERR_CORRUPT;
+    if (d->r.failed || count > reader_left(&d->r) / 2 || (count > 0 && !agg_is_topk(a->op)))
+        return ERR_CORRUPT;
     a->series_labels = calloc((size_t)count + 1, sizeof *a->series_labels);
     a->series_drop_name = calloc((size_t)count + 1, sizeof *a->series_drop_name);
     if (a->series_labels == NULL || a->series_drop_name == NULL) return ERR_NOMEM;
     a->series_cap = (uint32_t)count + 1;
     for (; a->series_count < count; a->series_count++) {
         TRY(labels_read(d));
-        if (!labelset_copy(a->groups.arena, &d->labels, 0, &a->series_labels[a->series_count])) return ERR_NOMEM;
+        if (!labelset_copy(a->groups.arena, &d->labels, 0, &a->series_labels[a->series_count]))
+            return ERR_NOMEM;
         a->series_drop_name[a->series_count] = d->drop_name;
     }
     return OK;
 }
 
-/* Groups are read as their own label sets, whatever the grouping: `without ()` of nothing but the name keeps them. */
+/* Groups are read as their own label sets, whatever the grouping: `without ()` of nothing but the
+ * name keeps them. */
 static enum status agg_read(struct decode *d) {
     struct agg *a = &d->p->agg;
     TRY(agg_read_series(d));
@@ -227,9 +241,11 @@ static enum status agg_read(struct decode *d) {
         TRY(agg_group(a, &d->labels, d->drop_name, &at));
         if (a->groups.count == before) return ERR_CORRUPT; /* a group twice */
         struct group *g = &a->groups.items[at];
-        if (g->labels.count != d->labels.count) return ERR_CORRUPT; /* labels that are not of the grouping */
+        if (g->labels.count != d->labels.count)
+            return ERR_CORRUPT; /* labels that are not of the grouping */
         TRY(kinds_read(d, g->seen));
-        for (size_t c = 0; c < agg_columns(a->op); c++) TRY(present_read(d, g->cols[c], g->seen));
+        for (size_t c = 0; c < agg_columns(a->op); c++)
+            TRY(present_read(d, g->cols[c], g->seen));
         if (agg_is_topk(a->op)) TRY(heaps_read(d, g));
     }
     return OK;
@@ -297,8 +313,8 @@ static enum status partial_read(struct decode *d, const struct fragment *f) {
     return d->r.failed || reader_left(&d->r) != 0 ? ERR_CORRUPT : OK;
 }
 
-enum status partial_get(const struct query *q, const struct fragment *f, struct sv bytes, struct partial **out,
-                        struct err *err) {
+enum status partial_get(const struct query *q, const struct fragment *f, struct sv bytes,
+                        struct partial **out, struct err *err) {
     struct eval ev = {0};
     TRY(eval_of_fragment(q, f, &ev, err));
     struct decode d = {.r = reader_init(bytes.ptr, bytes.len)};
@@ -306,7 +322,8 @@ enum status partial_get(const struct query *q, const struct fragment *f, struct 
     if (st == OK) {
         st = partial_read(&d, f);
         if (st == ERR_NOMEM) st = eval_nomem(&ev);
-        if (st == ERR_CORRUPT) err_set(err, ERR_CORRUPT, 0, "partial answer of a fragment is malformed");
+        if (st == ERR_CORRUPT)
+            err_set(err, ERR_CORRUPT, 0, "partial answer of a fragment is malformed");
     }
     free(d.labels.labels);
     eval_fini(&ev);

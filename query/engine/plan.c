@@ -9,8 +9,8 @@ static enum status plan_nomem(struct err *err) {
     return err_set(err, ERR_NOMEM, 0, "query plan: out of memory");
 }
 
-static struct plan_fragment *fragment_add(struct plan *p, enum fragment_kind kind, const struct expr *e,
-                                          const struct grid *grid) {
+static struct plan_fragment *fragment_add(struct plan *p, enum fragment_kind kind,
+                                          const struct expr *e, const struct grid *grid) {
     if (p->fragments_count == p->fragments_cap) {
         size_t cap = p->fragments_cap == 0 ? 8 : p->fragments_cap * 2;
         struct plan_fragment **grown = reallocarray(p->fragments, cap, sizeof(*grown));
@@ -21,7 +21,8 @@ static struct plan_fragment *fragment_add(struct plan *p, enum fragment_kind kin
     struct plan_fragment *pf = calloc(1, sizeof *pf);
     if (pf == NULL) return NULL;
     pf->grid = *grid;
-    pf->f = (struct fragment){.kind = kind, .number = e->number, .start_ms = grid->start_ms, .step_ms = grid->step_ms};
+    pf->f = (struct fragment){
+        .kind = kind, .number = e->number, .start_ms = grid->start_ms, .step_ms = grid->step_ms};
     pf->f.end_ms = grid->steps == 0 ? grid->start_ms - 1 : grid_end(grid);
     p->fragments[p->fragments_count++] = pf;
     p->node_fragment[e->number] = (uint32_t)p->fragments_count;
@@ -29,8 +30,8 @@ static struct plan_fragment *fragment_add(struct plan *p, enum fragment_kind kin
 }
 
 /* A scalar argument that needs data is computed before, and goes with the fragment. */
-static enum status bind(struct plan *p, struct plan_fragment *pf, const struct expr *arg, const struct grid *grid,
-                        struct err *err) {
+static enum status bind(struct plan *p, struct plan_fragment *pf, const struct expr *arg,
+                        const struct grid *grid, struct err *err) {
     if (!expr_reads_data(arg)) return OK;
     unsigned rounds = 0;
     TRY(plan_collect(p, arg, grid, &rounds, err));
@@ -46,22 +47,23 @@ static enum status bind(struct plan *p, struct plan_fragment *pf, const struct e
     return OK;
 }
 
-static enum status bind_chain(struct plan *p, struct plan_fragment *pf, const struct expr *e, const struct grid *grid,
-                              struct err *err) {
+static enum status bind_chain(struct plan *p, struct plan_fragment *pf, const struct expr *e,
+                              const struct grid *grid, struct err *err) {
     struct grid g = *grid;
     for (bool top = true;; top = false) {
         struct stage s;
         const struct expr *child = NULL;
-        e = expr_unwrap(e);
+        e = node_unwrap(e);
         if (top && e->kind == EXPR_CALL && e->u.function->id == FN_ABSENT_OVER_TIME) {
-            e = expr_unwrap(e->children[0]);
+            e = node_unwrap(e->children[0]);
             if (e->kind == EXPR_MATRIX) return OK;
             TRY(grid_of_child(p->q, e, &g, &g, err));
             e = e->children[0];
             continue;
         }
         if (!stage_describe(e, &s, &child)) return OK;
-        for (size_t i = 0; i < s.args_count; i++) TRY(bind(p, pf, s.arg_exprs[i], &g, err));
+        for (size_t i = 0; i < s.args_count; i++)
+            TRY(bind(p, pf, s.arg_exprs[i], &g, err));
         if (child == NULL) return OK;
         TRY(grid_of_child(p->q, s.kind == STAGE_WINDOW ? s.matrix : e, &g, &g, err));
         e = child;
@@ -73,16 +75,16 @@ static const struct expr *chain_next(const struct expr *e, struct stage *s) {
     const struct expr *child = NULL;
     if (e->kind == EXPR_CALL && e->u.function->id == FN_ABSENT_OVER_TIME) {
         *s = (struct stage){.expr = e};
-        const struct expr *m = expr_unwrap(e->children[0]);
-        return m->kind == EXPR_MATRIX ? NULL : expr_unwrap(m->children[0]);
+        const struct expr *m = node_unwrap(e->children[0]);
+        return m->kind == EXPR_MATRIX ? NULL : node_unwrap(m->children[0]);
     }
     if (!stage_describe(e, s, &child) || child == NULL) return NULL;
-    return expr_unwrap(child);
+    return node_unwrap(child);
 }
 
 const struct expr *chain_lowest_drop(const struct expr *e, bool *leaf) {
     const struct expr *lowest = NULL;
-    for (e = expr_unwrap(e); e != NULL;) {
+    for (e = node_unwrap(e); e != NULL;) {
         struct stage s;
         const struct expr *next = chain_next(e, &s);
         if (s.changes_labels) {
@@ -96,7 +98,7 @@ const struct expr *chain_lowest_drop(const struct expr *e, bool *leaf) {
 
 static bool chain_is_pushed(const struct plan *p, const struct expr *e) {
     if (!chain_is(e)) return false;
-    for (e = expr_unwrap(e); e != NULL;) {
+    for (e = node_unwrap(e); e != NULL;) {
         if (p->blocked[e->number]) return false;
         struct stage s;
         e = chain_next(e, &s);
@@ -109,17 +111,16 @@ static bool fragment_kind_of(const struct plan *p, const struct expr *e, enum fr
     *kind = FRAGMENT_PARTIAL;
     if (e->kind == EXPR_AGGREGATE)
         return agg_pushable(e->u.aggregate.op) && chain_is_pushed(p, e->children[0]);
-    if (e->kind == EXPR_CALL && e->u.function->id == FN_ABSENT) return chain_is_pushed(p, e->children[0]);
-    if (e->kind == EXPR_CALL && e->u.function->id == FN_ABSENT_OVER_TIME) return chain_is_pushed(p, e);
+    if (e->kind == EXPR_CALL && e->u.function->id == FN_ABSENT)
+        return chain_is_pushed(p, e->children[0]);
+    if (e->kind == EXPR_CALL && e->u.function->id == FN_ABSENT_OVER_TIME)
+        return chain_is_pushed(p, e);
     *kind = FRAGMENT_VECTORS;
     return e->type == VALUE_VECTOR && chain_is_pushed(p, e);
 }
 
-/* info() reads the info metrics named by its second argument, or target_info, beside its first. */
-static enum status collect_children(struct plan *p, const struct expr *e, const struct grid *grid, unsigned *rounds,
-                                    struct err *err) {
-    if (e->kind == EXPR_CALL && e->u.function->id == FN_INFO)
-        return err_set(err, ERR_UNSUPPORTED, 0, "function info is not evaluated");
+static enum status collect_children(struct plan *p, const struct expr *e, const struct grid *grid,
+                                    unsigned *rounds, struct err *err) {
     if (e->kind == EXPR_SELECTOR && e->type != VALUE_VECTOR) return OK;
     for (size_t i = 0; i < e->children_count; i++) {
         struct grid g;
@@ -131,9 +132,9 @@ static enum status collect_children(struct plan *p, const struct expr *e, const 
     return OK;
 }
 
-enum status plan_collect(struct plan *p, const struct expr *e, const struct grid *grid, unsigned *rounds,
-                         struct err *err) {
-    e = expr_unwrap(e);
+enum status plan_collect(struct plan *p, const struct expr *e, const struct grid *grid,
+                         unsigned *rounds, struct err *err) {
+    e = node_unwrap(e);
     if (!expr_reads_data(e)) return OK;
     enum fragment_kind kind;
     if (e->kind == EXPR_MATRIX)
@@ -147,9 +148,32 @@ enum status plan_collect(struct plan *p, const struct expr *e, const struct grid
     }
     struct plan_fragment *pf = fragment_add(p, kind, e, grid);
     if (pf == NULL) return plan_nomem(err);
-    if (e->kind == EXPR_AGGREGATE && e->children_count > 1) TRY(bind(p, pf, e->children[1], grid, err));
+    if (e->kind == EXPR_AGGREGATE && e->children_count > 1)
+        TRY(bind(p, pf, e->children[1], grid, err));
     if (kind != FRAGMENT_SAMPLES) TRY(bind_chain(p, pf, fragment_chain(p->q, &pf->f), grid, err));
     *rounds = pf->level + 1;
+    return OK;
+}
+
+/* anchored and smoothed go with some functions only. */
+static enum status check_modifiers(const struct expr *e, struct err *err) {
+    for (size_t i = 0; i < e->children_count; i++) {
+        const struct expr *m = node_unwrap(e->children[i]);
+        TRY(check_modifiers(e->children[i], err));
+        if (e->kind != EXPR_CALL || m->kind != EXPR_MATRIX) continue;
+        enum range_modifier mod = node_unwrap(m->children[0])->u.selector.modifier;
+        const struct function_def *fn = e->u.function;
+        if (mod == RANGE_ANCHORED && !fn->anchored_ok)
+            return err_set(err, ERR_EXEC, 0,
+                           "anchored modifier can only be used with: changes, delta, increase, "
+                           "rate, resets - not with %s",
+                           fn->name);
+        if (mod == RANGE_SMOOTHED && !fn->smoothed_ok)
+            return err_set(
+                err, ERR_EXEC, 0,
+                "smoothed modifier can only be used with: delta, increase, rate - not with %s",
+                fn->name);
+    }
     return OK;
 }
 
@@ -165,7 +189,9 @@ enum status plan_new(struct query *q, struct plan **out, struct err *err) {
     struct grid grid = grid_of_query(query_params(q));
     unsigned rounds = 0;
     enum status st = p->node_fragment == NULL || p->blocked == NULL ? plan_nomem(err) : OK;
-    if (st == OK && grid.steps > STEPS_MAX) st = err_set(err, ERR_LIMIT, 0, "query has too many steps");
+    if (st == OK && grid.steps > STEPS_MAX)
+        st = err_set(err, ERR_LIMIT, 0, "query has too many steps");
+    if (st == OK) st = check_modifiers(query_root(q), err);
     if (st == OK) st = plan_collect(p, query_root(q), &grid, &rounds, err);
     if (st != OK) {
         plan_free(p);

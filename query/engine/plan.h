@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* query/engine/plan.h: the coordinator's state: which tree nodes are fragments, in which round each can be sent, and
- * what came back. */
+/* query/engine/plan.h: the coordinator's state: which tree nodes are fragments, in which round each
+ * can be sent, and what came back. */
 #pragma once
 
 #include "query/engine/internal.h"
@@ -36,8 +36,9 @@ struct plan {
     struct err err;
 };
 
-/* Finds the fragments of e on this grid; *rounds: how many rounds must be over before e can be evaluated. */
-enum status plan_collect(struct plan *p, const struct expr *e, const struct grid *grid, unsigned *rounds,
-                         struct err *err) MUST_USE;
+/* Finds the fragments of e on this grid; *rounds: how many rounds must be over before e can be
+ * evaluated. */
+enum status plan_collect(struct plan *p, const struct expr *e, const struct grid *grid,
+                         unsigned *rounds, struct err *err) MUST_USE;
 /* The deepest node of a chain that drops names; NULL when none does. *leaf: it is the leaf. */
 const struct expr *chain_lowest_drop(const struct expr *e, bool *leaf);

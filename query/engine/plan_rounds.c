@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Rounds: fragments go out when their bound inputs are known. An answer that depends on the order of folding, or in which
- * two series got the same labels, is asked for again lower in the tree, as vectors. */
+/* Rounds: fragments go out when their bound inputs are known. An answer that depends on the order
+ * of folding, or in which two series got the same labels, is asked for again lower in the tree, as
+ * vectors. */
 #include "query/engine/plan.h"
 
 #include <assert.h>
@@ -28,7 +29,8 @@ size_t plan_round(struct plan *p, const struct fragment **out_fragments, size_t 
     return p->round_count;
 }
 
-/* Label sets of a vector that are there twice come from dropping names; where the name was dropped decides what it means. */
+/* Label sets of a vector that are there twice come from dropping names; where the name was dropped
+ * decides what it means. */
 static bool vectors_repeat(struct vectors *v) {
     vectors_sort(v);
     for (size_t i = 1; i < v->count; i++)
@@ -40,7 +42,7 @@ static bool must_refetch(const struct plan_fragment *pf, const struct query *q) 
     struct partial *partial = pf->partial;
     if (pf->f.kind == FRAGMENT_PARTIAL) return partial->duplicate || !partial_order_free(partial);
     if (pf->f.kind == FRAGMENT_SAMPLES || !vectors_repeat(partial->vec)) return false;
-    const struct expr *e = expr_unwrap(query_expr(q, pf->f.number));
+    const struct expr *e = node_unwrap(query_expr(q, pf->f.number));
     bool leaf;
     const struct expr *lowest = chain_lowest_drop(e, &leaf);
     return lowest != NULL && lowest != e;
@@ -49,7 +51,8 @@ static bool must_refetch(const struct plan_fragment *pf, const struct query *q) 
 enum status plan_fold(struct plan *p, size_t i, struct partial *partial, struct err *err) {
     assert(i < p->round_count && p->round[i]->state == PLAN_SENT);
     struct plan_fragment *pf = p->round[i];
-    if (partial->number != pf->f.number || partial->kind != pf->f.kind || !grid_eq(&partial->grid, &pf->grid)) {
+    if (partial->number != pf->f.number || partial->kind != pf->f.kind ||
+        !grid_eq(&partial->grid, &pf->grid)) {
         partial_free(partial);
         return err_set(err, ERR_CORRUPT, 0, "a partial answer belongs to another fragment");
     }
@@ -58,14 +61,15 @@ enum status plan_fold(struct plan *p, size_t i, struct partial *partial, struct 
     return OK;
 }
 
-/* No pushing above the lowest node that drops names (or of the aggregation alone, when only its order matters). */
+/* No pushing above the lowest node that drops names (or of the aggregation alone, when only its
+ * order matters). */
 static void refetch_block(struct plan *p, struct plan_fragment *pf) {
     const struct expr *e = query_expr(p->q, pf->f.number);
     bool duplicate = pf->partial->duplicate || pf->f.kind == FRAGMENT_VECTORS;
     p->blocked[e->number] = true;
     if (!duplicate) return;
     bool leaf = false;
-    const struct expr *at = expr_unwrap(fragment_chain(p->q, &pf->f));
+    const struct expr *at = node_unwrap(fragment_chain(p->q, &pf->f));
     const struct expr *lowest = chain_lowest_drop(at, &leaf);
     while (at != NULL && at != lowest) {
         p->blocked[at->number] = true;
@@ -73,7 +77,7 @@ static void refetch_block(struct plan *p, struct plan_fragment *pf) {
         struct stage s;
         if (at->kind == EXPR_CALL && at->u.function->id == FN_ABSENT_OVER_TIME) return;
         if (!stage_describe(at, &s, &child) || child == NULL) return;
-        at = expr_unwrap(child);
+        at = node_unwrap(child);
     }
     if (lowest != NULL && !leaf) p->blocked[lowest->number] = true;
 }
@@ -144,7 +148,8 @@ enum status plan_round_done(struct plan *p, struct query_control *control, struc
     size_t count = p->round_count;
     for (size_t i = 0; i < count; i++) {
         struct plan_fragment *pf = p->round[i];
-        if (pf->state == PLAN_SENT) return err_set(err, ERR_UNAVAILABLE, 0, "a fragment of the query was not answered");
+        if (pf->state == PLAN_SENT)
+            return err_set(err, ERR_UNAVAILABLE, 0, "a fragment of the query was not answered");
         if (pf->state != PLAN_REFETCH) continue;
         TRY(refetch(p, pf, err));
         again = true;
@@ -152,7 +157,8 @@ enum status plan_round_done(struct plan *p, struct query_control *control, struc
     p->round_count = 0;
     bool waiting = false;
     for (size_t i = 0; i < p->fragments_count; i++)
-        if (p->fragments[i]->state == PLAN_WAITING && p->fragments[i]->level <= p->level) waiting = true;
+        if (p->fragments[i]->state == PLAN_WAITING && p->fragments[i]->level <= p->level)
+            waiting = true;
     if (!again && !waiting) p->level++;
     for (size_t i = 0; i < p->fragments_count; i++) {
         struct plan_fragment *pf = p->fragments[i];

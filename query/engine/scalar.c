@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Scalars: expressions that have one value a step. Where they need data they are bound: computed in an earlier round. */
+/* Scalars: expressions that have one value a step. Where they need data they are bound: computed in
+ * an earlier round. */
 #include "query/engine/internal.h"
 
-#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-const struct expr *expr_unwrap(const struct expr *e) {
-    while (e->kind == EXPR_PAREN || (e->kind == EXPR_UNARY && !e->u.unary_minus)) e = e->children[0];
+const struct expr *node_unwrap(const struct expr *e) {
+    while (e->kind == EXPR_PAREN || (e->kind == EXPR_UNARY && !e->u.unary_minus))
+        e = e->children[0];
     return e;
 }
 
-const struct expr *expr_unwrap_invariant(const struct expr *e) {
-    while (e->kind == EXPR_PAREN || e->kind == EXPR_STEP_INVARIANT) e = e->children[0];
+const struct expr *node_unwrap_invariant(const struct expr *e) {
+    while (e->kind == EXPR_PAREN || e->kind == EXPR_STEP_INVARIANT)
+        e = e->children[0];
     return e;
 }
 
@@ -25,7 +27,7 @@ bool expr_reads_data(const struct expr *e) {
 }
 
 struct sv label_string(const struct expr *e) {
-    e = expr_unwrap_invariant(e);
+    e = node_unwrap_invariant(e);
     return e->kind == EXPR_STRING ? e->u.string : SV("");
 }
 
@@ -65,7 +67,8 @@ static const struct bound *bound_find(const struct eval *ev, uint32_t number) {
 }
 
 static void fill(double *out, size_t steps, double v) {
-    for (size_t k = 0; k < steps; k++) out[k] = v;
+    for (size_t k = 0; k < steps; k++)
+        out[k] = v;
 }
 
 /* Go's math.Max and math.Min: infinities win over NaN. */
@@ -84,23 +87,26 @@ static double go_min(double a, double b) {
     return a < b ? a : b;
 }
 
-static enum status scalar_of_vector(struct eval *ev, const struct expr *e, const struct grid *grid, double *out) {
-    assert(ev->plan != NULL);
+static enum status scalar_of_vector(struct eval *ev, const struct expr *e, const struct grid *grid,
+                                    double *out) {
+    if (ev->plan == NULL) /* a fragment from another node that lacks it */
+        return err_set(ev->err, ERR_CORRUPT, 0, "a bound input of the fragment is missing");
     struct vectors *v = NULL;
     TRY(eval_vector(ev, e->children[0], grid, &v));
     fill(out, grid->steps, NAN);
     for (size_t k = 0; k < grid->steps; k++) {
         size_t found = 0;
         for (size_t i = 0; i < v->count && found < 2; i++)
-            if (v->series[i].col.kinds[k] == POINT_FLOAT && found++ == 0) out[k] = v->series[i].col.values[k];
+            if (v->series[i].col.kinds[k] == POINT_FLOAT && found++ == 0)
+                out[k] = v->series[i].col.values[k];
         if (found > 1) out[k] = NAN;
     }
-    eval_release(ev, vectors_points(v));
-    vectors_free(v);
+    vectors_done(ev, v);
     return OK;
 }
 
-static enum status scalar_pair(struct eval *ev, const struct expr *e, const struct grid *grid, double *out) {
+static enum status scalar_pair(struct eval *ev, const struct expr *e, const struct grid *grid,
+                               double *out) {
     double *other = malloc((grid->steps + 1) * sizeof *other);
     if (other == NULL) return eval_nomem(ev);
     enum status st = scalar_eval(ev, e->children[0], grid, out);
@@ -117,11 +123,13 @@ static enum status scalar_pair(struct eval *ev, const struct expr *e, const stru
     return st;
 }
 
-static enum status scalar_call(struct eval *ev, const struct expr *e, const struct grid *grid, double *out) {
+static enum status scalar_call(struct eval *ev, const struct expr *e, const struct grid *grid,
+                               double *out) {
     const struct query_params *p = query_params(ev->q);
     switch ((int)e->u.function->id) {
     case FN_TIME:
-        for (size_t k = 0; k < grid->steps; k++) out[k] = (double)grid_time(grid, k) / 1000;
+        for (size_t k = 0; k < grid->steps; k++)
+            out[k] = (double)grid_time(grid, k) / 1000;
         return OK;
     case FN_PI: fill(out, grid->steps, M_PI); return OK;
     case FN_START: fill(out, grid->steps, (double)p->start_ms / 1000); return OK;
@@ -131,16 +139,20 @@ static enum status scalar_call(struct eval *ev, const struct expr *e, const stru
     case FN_MAX_OF:
     case FN_MIN_OF: return scalar_pair(ev, e, grid, out);
     case FN_SCALAR: return scalar_of_vector(ev, e, grid, out);
-    default: return err_set(ev->err, ERR_UNSUPPORTED, 0, "function %s is not evaluated", e->u.function->name);
+    default:
+        return err_set(ev->err, ERR_UNSUPPORTED, 0, "function %s is not evaluated",
+                       e->u.function->name);
     }
 }
 
-enum status scalar_eval(struct eval *ev, const struct expr *e, const struct grid *grid, double *out) {
+enum status scalar_eval(struct eval *ev, const struct expr *e, const struct grid *grid,
+                        double *out) {
     if (grid->steps == 0) return OK;
     const struct bound *b = bound_find(ev, e->number);
     if (b != NULL) {
         if (b->steps != grid->steps)
-            return err_set(ev->err, ERR_CORRUPT, 0, "a bound input of the fragment has another grid");
+            return err_set(ev->err, ERR_CORRUPT, 0,
+                           "a bound input of the fragment has another grid");
         memcpy(out, b->values, grid->steps * sizeof *out);
         return OK;
     }
@@ -149,7 +161,8 @@ enum status scalar_eval(struct eval *ev, const struct expr *e, const struct grid
     case EXPR_PAREN: return scalar_eval(ev, e->children[0], grid, out);
     case EXPR_UNARY:
         TRY(scalar_eval(ev, e->children[0], grid, out));
-        for (size_t k = 0; e->u.unary_minus && k < grid->steps; k++) out[k] = -out[k];
+        for (size_t k = 0; e->u.unary_minus && k < grid->steps; k++)
+            out[k] = -out[k];
         return OK;
     case EXPR_BINARY: return scalar_pair(ev, e, grid, out);
     case EXPR_CALL: return scalar_call(ev, e, grid, out);

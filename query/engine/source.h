@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* query/engine/source.h: the data a fragment reads. Behind it is a selection of a core's head (and blocks), pinned
- * for the query, or a set of series in memory (tests, cairnctl test promql).
+/* query/engine/source.h: the data a fragment reads. Behind it is a selection of a core's head (and
+ * blocks), pinned for the query, or a set of series in memory (tests, cairnctl test promql).
  * Thread: read-only and callable from the one worker that evaluates the fragment. */
 #pragma once
 
@@ -16,12 +16,14 @@ struct source;
 struct source_ops {
     /* Series matched by selector number `leaf` of the query, in any order. */
     size_t (*series_count)(const struct source *src, uint32_t leaf);
-    /* Labels sorted by name; views valid while the source lives. Returns how many there are (may exceed max). */
-    size_t (*labels)(const struct source *src, uint32_t leaf, size_t index, struct label *out, size_t max);
+    /* Labels sorted by name; views valid while the source lives. Returns how many there are (may
+     * exceed max). */
+    size_t (*labels)(const struct source *src, uint32_t leaf, size_t index, struct label *out,
+                     size_t max);
     series_id (*id)(const struct source *src, uint32_t leaf, size_t index);
     /* All samples with from_ms < t <= to_ms, appended to *out, stale markers included. */
-    enum status (*read)(const struct source *src, uint32_t leaf, size_t index, int64_t from_ms, int64_t to_ms,
-                        struct samples *out, struct err *err);
+    enum status (*read)(const struct source *src, uint32_t leaf, size_t index, int64_t from_ms,
+                        int64_t to_ms, struct samples *out, struct err *err);
 };
 struct source {
     const struct source_ops *ops;

@@ -7,15 +7,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "node/base/bytes.h"
+
+static inline bool is_stale(double v) {
+    return f64_bits(v) == STALE_NAN_BITS;
+}
+
 void stage_run_fini(struct stage_run *r) {
-    samples_fini(&r->samples);
+    samples_fini(&r->own);
     free(r->windows.lo);
     free(r->windows.hi);
     free(r->scratch);
 }
 
 static const struct time_shift *stage_shift(const struct stage *s) {
-    if (s->kind == STAGE_WINDOW && s->matrix->kind == EXPR_SUBQUERY) return &s->matrix->u.range.shift;
+    if (s->kind == STAGE_WINDOW && s->matrix->kind == EXPR_SUBQUERY)
+        return &s->matrix->u.range.shift;
     return &s->selector->shift;
 }
 
@@ -33,8 +40,10 @@ static enum range_modifier stage_modifier(const struct stage *s) {
     return s->selector == NULL ? RANGE_PLAIN : s->selector->modifier;
 }
 
-void stage_range(const struct stage *leaf, int64_t lookback_ms, int64_t *out_from_ms, int64_t *out_to_ms) {
-    int64_t first = stage_ref(leaf, 0), last = stage_ref(leaf, leaf->out.steps == 0 ? 0 : leaf->out.steps - 1);
+void stage_range(const struct stage *leaf, int64_t lookback_ms, int64_t *out_from_ms,
+                 int64_t *out_to_ms) {
+    int64_t first = stage_ref(leaf, 0),
+            last = stage_ref(leaf, leaf->out.steps == 0 ? 0 : leaf->out.steps - 1);
     enum range_modifier m = stage_modifier(leaf);
     int64_t before = leaf->kind == STAGE_WINDOW ? stage_window_ms(leaf) : 0;
     if (leaf->kind != STAGE_WINDOW || m != RANGE_PLAIN) before += lookback_ms;
@@ -48,10 +57,11 @@ struct sv stage_metric_name(const struct stage_run *r) {
 
 const struct expr *stage_note_at(const struct stage_run *r) {
     const struct expr *first = r->stage->expr->children[0];
-    return expr_unwrap(first)->kind == EXPR_SUBQUERY ? NULL : first;
+    return node_unwrap(first)->kind == EXPR_SUBQUERY ? NULL : first;
 }
 
-static enum status column_histogram(struct stage_run *r, struct column *out, size_t k, struct histogram *h) {
+static enum status column_histogram(struct stage_run *r, struct column *out, size_t k,
+                                    struct histogram *h) {
     if (out->histograms == NULL) {
         out->histograms = calloc(r->stage->out.steps + 1, sizeof(struct histogram *));
         if (out->histograms == NULL) return eval_nomem(r->ev);
@@ -68,13 +78,14 @@ static enum status read_instant(struct stage_run *r, const struct samples *in, s
     size_t next = 0; /* samples before it are <= ref */
     for (size_t k = 0; k < s->out.steps; k++) {
         int64_t ref = stage_ref(s, k);
-        while (next < in->count && in->times_ms[next] <= ref) next++;
+        while (next < in->count && in->times_ms[next] <= ref)
+            next++;
         out->kinds[k] = POINT_NONE;
         if (next == 0) continue;
         size_t i = next - 1;
         if (in->times_ms[i] <= ref - lookback) continue;
         struct histogram *h = in->histograms == NULL ? NULL : in->histograms[i];
-        if (h == NULL && value_is_stale(in->values[i])) continue;
+        if (h == NULL && is_stale(in->values[i])) continue;
         r->ev->read++;
         if (s->kind == STAGE_SELECT && h != NULL) {
             TRY(column_histogram(r, out, k, h));
@@ -84,15 +95,18 @@ static enum status read_instant(struct stage_run *r, const struct samples *in, s
             if ((query_params(r->ev->q)->features & FEATURE_START_TIMESTAMPS) == 0) continue;
             out->values[k] = in->starts_ms == NULL ? 0 : (double)in->starts_ms[i] / 1000;
         } else {
-            out->values[k] = s->kind == STAGE_TIMESTAMP ? (double)in->times_ms[i] / 1000 : in->values[i];
+            out->values[k] =
+                s->kind == STAGE_TIMESTAMP ? (double)in->times_ms[i] / 1000 : in->values[i];
         }
         out->kinds[k] = POINT_FLOAT;
     }
     return OK;
 }
 
-/* smoothed: between two neighbours the value is interpolated, after the last one it is carried on. */
-static enum status read_smoothed(struct stage_run *r, const struct samples *in, struct column *out) {
+/* smoothed: between two neighbours the value is interpolated, after the last one it is carried on.
+ */
+static enum status read_smoothed(struct stage_run *r, const struct samples *in,
+                                 struct column *out) {
     const struct stage *s = r->stage;
     int64_t lookback = query_params(r->ev->q)->lookback_ms;
     const int64_t *t = in->times_ms;
@@ -106,13 +120,15 @@ static enum status read_smoothed(struct stage_run *r, const struct samples *in, 
             else
                 hi = mid;
         }
-        bool next = lo < in->count && t[lo] <= ref + lookback, prev = lo > 0 && t[lo - 1] > ref - lookback;
+        bool next = lo < in->count && t[lo] <= ref + lookback,
+             prev = lo > 0 && t[lo - 1] > ref - lookback;
         out->kinds[k] = POINT_FLOAT;
         if (next && t[lo] == ref) {
             out->values[k] = in->values[lo];
         } else if (next && prev) {
             double y1 = in->values[lo - 1], y2 = in->values[lo];
-            out->values[k] = y1 + (y2 - y1) * (double)(ref - t[lo - 1]) / (double)(t[lo] - t[lo - 1]);
+            out->values[k] =
+                y1 + (y2 - y1) * (double)(ref - t[lo - 1]) / (double)(t[lo] - t[lo - 1]);
         } else if (prev) {
             out->values[k] = in->values[lo - 1];
         } else {
@@ -122,29 +138,46 @@ static enum status read_smoothed(struct stage_run *r, const struct samples *in, 
     return OK;
 }
 
-/* Copies what a range function sees: no stale markers; histograms only where the function counts samples. */
-static enum status window_input(struct stage_run *r, const struct samples *in) {
-    enum function_id fn = r->stage->fn;
-    bool counts = fn == FN_COUNT_OVER_TIME || fn == FN_PRESENT_OVER_TIME || fn == FN_ABSENT_OVER_TIME;
-    struct samples *to = &r->samples;
-    samples_clear(to);
+/* A copy without stale markers, starting from the first one at index n. */
+static enum status window_copy(struct stage_run *r, const struct samples *in, size_t n) {
+    struct samples *to = &r->own;
     if (in->starts_ms != NULL && to->starts_ms == NULL) {
         samples_fini(to);
-        to->starts_ms = malloc(sizeof *to->starts_ms); /* makes samples_reserve() grow this column too */
+        to->starts_ms = malloc(sizeof *to->starts_ms); /* makes samples_reserve() grow it too */
         if (to->starts_ms == NULL) return eval_nomem(r->ev);
     }
     if (samples_reserve(to, in->count) != OK) return eval_nomem(r->ev);
-    size_t n = 0;
-    for (size_t i = 0; i < in->count; i++) {
+    memcpy(to->times_ms, in->times_ms, n * sizeof *to->times_ms);
+    memcpy(to->values, in->values, n * sizeof *to->values);
+    for (size_t i = 0; i < n && to->starts_ms != NULL; i++)
+        to->starts_ms[i] = in->starts_ms == NULL ? 0 : in->starts_ms[i];
+    for (size_t i = n; i < in->count; i++) {
         bool histogram = in->histograms != NULL && in->histograms[i] != NULL;
-        if (histogram && !counts) return eval_unsupported(r->ev, r->stage->expr->u.function->name);
-        if (!histogram && value_is_stale(in->values[i])) continue;
+        if (!histogram && is_stale(in->values[i])) continue;
         to->times_ms[n] = in->times_ms[i];
-        to->values[n] = histogram ? 0 : in->values[i];
+        to->values[n] = in->values[i];
         if (to->starts_ms != NULL) to->starts_ms[n] = in->starts_ms == NULL ? 0 : in->starts_ms[i];
         n++;
     }
     to->count = n;
+    r->samples = *to;
+    return OK;
+}
+
+/* What a range function sees: no stale markers; histograms only where the function counts samples.
+ */
+static enum status window_input(struct stage_run *r, const struct samples *in) {
+    enum function_id fn = r->stage->fn;
+    bool counts =
+        fn == FN_COUNT_OVER_TIME || fn == FN_PRESENT_OVER_TIME || fn == FN_ABSENT_OVER_TIME;
+    for (size_t i = 0; in->histograms != NULL && !counts && i < in->count; i++)
+        if (in->histograms[i] != NULL) {
+            const struct expr *e = r->stage->expr;
+            return eval_unsupported(r->ev, e->kind == EXPR_CALL ? e->u.function->name : "smoothed");
+        }
+    r->samples = *in;
+    for (size_t i = 0; i < in->count; i++)
+        if (is_stale(in->values[i])) return window_copy(r, in, i);
     return OK;
 }
 
@@ -162,15 +195,18 @@ static enum status window_bounds(struct stage_run *r) {
     }
     int64_t lookback = query_params(r->ev->q)->lookback_ms, range = stage_window_ms(s);
     enum range_modifier m = stage_modifier(s);
-    int64_t before = range + (m == RANGE_PLAIN ? 0 : lookback), after = m == RANGE_SMOOTHED ? lookback : 0;
+    int64_t before = range + (m == RANGE_PLAIN ? 0 : lookback),
+            after = m == RANGE_SMOOTHED ? lookback : 0;
     const int64_t *t = r->samples.times_ms;
     size_t n = r->samples.count, lo = 0, hi = 0;
     if (n > UINT32_MAX) return eval_nomem(r->ev);
     bool leaf = s->matrix->kind == EXPR_MATRIX;
     for (size_t k = 0; k < steps; k++) {
         int64_t ref = stage_ref(s, k);
-        while (hi < n && t[hi] <= ref + after) hi++;
-        while (lo < hi && t[lo] <= ref - before) lo++;
+        while (hi < n && t[hi] <= ref + after)
+            hi++;
+        while (lo < hi && t[lo] <= ref - before)
+            lo++;
         w->lo[k] = (uint32_t)lo;
         w->hi[k] = (uint32_t)hi;
         if (leaf) r->ev->read += hi - lo;
@@ -197,13 +233,15 @@ static enum status window_stage(struct stage_run *r, const struct samples *in, s
 
 enum status stage_read(struct stage_run *r, const struct samples *in, struct column *out) {
     if (r->stage->kind == STAGE_WINDOW) return window_stage(r, in, out);
-    if (r->stage->kind != STAGE_SELECT || stage_modifier(r->stage) != RANGE_SMOOTHED) return read_instant(r, in, out);
+    if (r->stage->kind != STAGE_SELECT || stage_modifier(r->stage) != RANGE_SMOOTHED)
+        return read_instant(r, in, out);
     TRY(window_input(r, in));
     return read_smoothed(r, &r->samples, out);
 }
 
 /* The column of a subquery as samples: its steps are the times. */
-static enum status subquery_stage(struct stage_run *r, const struct column *in, struct column *out) {
+static enum status subquery_stage(struct stage_run *r, const struct column *in,
+                                  struct column *out) {
     const struct grid *g = &r->stage->in;
     struct samples from = {0};
     enum status st = samples_reserve(&from, g->steps);
@@ -217,16 +255,20 @@ static enum status subquery_stage(struct stage_run *r, const struct column *in, 
         from.values[from.count++] = in->values[k];
     }
     if (st == ERR_NOMEM) st = eval_nomem(r->ev);
+    if (st == OK) st = eval_hold(r->ev, from.count);
     if (st == OK) st = window_stage(r, &from, out);
+    eval_release(r->ev, from.count);
     samples_fini(&from);
     return st;
 }
 
-static enum status scalar_op_stage(struct stage_run *r, const struct column *in, struct column *out) {
+static enum status scalar_op_stage(struct stage_run *r, const struct column *in,
+                                   struct column *out) {
     const struct stage *s = r->stage;
     enum binary_op op = s->expr->u.binary.op;
     bool compares = binary_op_is_comparison(op), as_bool = s->expr->u.binary.return_bool;
-    if (op == OP_TRIM_UPPER || op == OP_TRIM_LOWER) return eval_unsupported(r->ev, binary_op_text(op));
+    if (op == OP_TRIM_UPPER || op == OP_TRIM_LOWER)
+        return eval_unsupported(r->ev, binary_op_text(op));
     for (size_t k = 0; k < s->out.steps; k++) {
         uint8_t kind = in->kinds[k];
         if (kind == POINT_HISTOGRAM) return eval_unsupported(r->ev, binary_op_text(op));
@@ -246,13 +288,15 @@ static enum status scalar_op_stage(struct stage_run *r, const struct column *in,
     return OK;
 }
 
-static enum status broadcast_stage(struct stage_run *r, const struct column *in, struct column *out) {
+static enum status broadcast_stage(struct stage_run *r, const struct column *in,
+                                   struct column *out) {
     size_t steps = r->stage->out.steps;
     if (steps == 0) return OK;
     if (in->kinds[0] == POINT_HISTOGRAM) return eval_unsupported(r->ev, "@");
     double v = in->values[0];
     memset(out->kinds, in->kinds[0], steps);
-    for (size_t k = 0; k < steps; k++) out->values[k] = v;
+    for (size_t k = 0; k < steps; k++)
+        out->values[k] = v;
     return OK;
 }
 

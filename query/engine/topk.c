@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* topk, bottomk, limitk as heaps a group and step, and the results of aggregations as vectors. The order of entries is
- * total (value, then label set), so that the k best do not depend on the order of folding. */
+/* topk, bottomk, limitk as heaps a group and step, and the results of aggregations as vectors. The
+ * order of entries is total (value, then label set), so that the k best do not depend on the order
+ * of folding. */
 #include "query/engine/internal.h"
 
 #include <math.h>
@@ -13,7 +14,8 @@ bool topk_better(const struct agg *a, const struct topk_entry *x, const struct t
     if (a->op != AGG_LIMITK) {
         bool xn = isnan(x->value), yn = isnan(y->value);
         if (xn != yn) return yn;
-        if (!xn && x->value != y->value) return a->op == AGG_TOPK ? x->value > y->value : x->value < y->value;
+        if (!xn && x->value != y->value)
+            return a->op == AGG_TOPK ? x->value > y->value : x->value < y->value;
     }
     return labelset_cmp(&a->series_labels[x->series], &a->series_labels[y->series]) < 0;
 }
@@ -43,9 +45,11 @@ enum status topk_push(struct agg *a, struct topk_heap *heap, struct topk_entry e
         return OK;
     }
     if (heap->count == heap->cap) {
-        uint32_t cap = heap->cap == 0 ? (uint32_t)MIN(k, 4) : (uint32_t)MIN(k, (size_t)heap->cap * 2);
+        uint32_t cap =
+            heap->cap == 0 ? (uint32_t)MIN(k, 4) : (uint32_t)MIN(k, (size_t)heap->cap * 2);
         size_t size = sizeof *heap->entries;
-        struct topk_entry *grown = arena_grow(a->groups.arena, heap->entries, heap->cap * size, cap * size);
+        struct topk_entry *grown =
+            arena_grow(a->groups.arena, heap->entries, heap->cap * size, cap * size);
         if (grown == NULL) return ERR_NOMEM;
         heap->entries = grown;
         heap->cap = cap;
@@ -66,7 +70,7 @@ static enum status fail_scalar(struct eval *ev, double v, const char *what) {
 }
 
 enum status topk_check_params(struct eval *ev, const struct agg *a, bool *out_empty) {
-    double lo = INFINITY, hi = -INFINITY;
+    double lo = HUGE_VAL, hi = -HUGE_VAL;
     bool nan = false;
     for (size_t k = 0; k < a->steps; k++) {
         nan = nan || isnan(a->param[k]);
@@ -93,10 +97,12 @@ static int group_order(const void *x, const void *y, void *agg) {
     return labelset_cmp(&a->groups.items[*i].labels, &a->groups.items[*j].labels);
 }
 
-static enum status finish_topk(struct eval *ev, struct agg *a, const uint32_t *order, struct vectors *out) {
+static enum status finish_topk(struct eval *ev, struct agg *a, const uint32_t *order,
+                               struct vectors *out) {
     uint32_t *slot = malloc(((size_t)a->series_count + 1) * sizeof *slot);
     if (slot == NULL) return eval_nomem(ev);
-    for (uint32_t i = 0; i < a->series_count; i++) slot[i] = UINT32_MAX;
+    for (uint32_t i = 0; i < a->series_count; i++)
+        slot[i] = UINT32_MAX;
     enum status st = OK;
     for (uint32_t i = 0; st == OK && i < a->groups.count; i++) {
         struct group *g = &a->groups.items[order[i]];
@@ -123,7 +129,8 @@ static enum status finish_topk(struct eval *ev, struct agg *a, const uint32_t *o
     return st;
 }
 
-/* The sum and its compensation brought to the nearest double and the rest: the same for every order of folding. */
+/* The sum and its compensation brought to the nearest double and the rest: the same for every order
+ * of folding. */
 static double avg_of(double sum, double c, double count) {
     if (!isfinite(sum) || !isfinite(c)) return sum / count + c / count;
     double s = sum + c, rest = (sum - s) + c;
@@ -142,7 +149,8 @@ static double finish_step(const struct agg *a, const struct group *g, size_t k) 
 enum status agg_finish(struct eval *ev, struct agg *a, struct vectors *out) {
     uint32_t *order = malloc(((size_t)a->groups.count + 1) * sizeof *order);
     if (order == NULL) return eval_nomem(ev);
-    for (uint32_t i = 0; i < a->groups.count; i++) order[i] = i;
+    for (uint32_t i = 0; i < a->groups.count; i++)
+        order[i] = i;
     qsort_r(order, a->groups.count, sizeof *order, group_order, a);
     enum status st = OK;
     if (agg_is_topk(a->op)) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* query/engine/window.h: range functions. Each computes all steps of one series: r->samples are its float samples,
- * r->windows the samples of each step; out->kinds is all absent on entry. */
+/* query/engine/window.h: range functions. Each computes all steps of one series: r->samples are its
+ * float samples, r->windows the samples of each step; out->kinds is all absent on entry. */
 #pragma once
 
 #include <stdio.h>

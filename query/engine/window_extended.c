@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rate, increase and delta on anchored and smoothed ranges: no extrapolation; the value at a border is the sample
- * before it (anchored) or interpolated between its neighbours (smoothed). */
+/* rate, increase and delta on anchored and smoothed ranges: no extrapolation; the value at a border
+ * is the sample before it (anchored) or interpolated between its neighbours (smoothed). */
 #include "query/engine/window.h"
 
 static double interpolate(const struct samples *s, size_t i, int64_t t, bool counter) {
     double y1 = s->values[i], y2 = s->values[i + 1];
     if (counter && y2 < y1) y1 = 0;
-    return y1 + (y2 - y1) * (double)(t - s->times_ms[i]) / (double)(s->times_ms[i + 1] - s->times_ms[i]);
+    return y1 +
+           (y2 - y1) * (double)(t - s->times_ms[i]) / (double)(s->times_ms[i + 1] - s->times_ms[i]);
 }
 
 /* The first index in [lo, hi) for which t > limit (or >= with `inclusive`), hi when none. */
@@ -21,7 +22,8 @@ static size_t search(const struct samples *s, size_t lo, size_t hi, int64_t limi
     return lo;
 }
 
-static double resets_between(const struct samples *s, size_t first, size_t end, double left, double right) {
+static double resets_between(const struct samples *s, size_t first, size_t end, double left,
+                             double right) {
     double correction = 0, prev = left;
     for (size_t i = first; i < end; i++) {
         if (s->values[i] < prev) correction += prev;
@@ -44,7 +46,8 @@ static bool extended_step(const struct stage_run *r, size_t k, double *out) {
     if (s->times_ms[last] <= start || (smoothed && s->times_ms[first] > end)) return false;
     double left = s->values[first], right = s->values[last];
     if (smoothed && s->times_ms[first] < start) left = interpolate(s, first, start, counter);
-    if (smoothed && last > lo && s->times_ms[last] > end) right = interpolate(s, last - 1, end, counter);
+    if (smoothed && last > lo && s->times_ms[last] > end)
+        right = interpolate(s, last - 1, end, counter);
     double v = right - left;
     if (counter) {
         size_t from = s->times_ms[first] <= start ? first + 1 : first;

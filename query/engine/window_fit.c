@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Range functions over all values of a window: quantiles, regression, double exponential smoothing. */
+/* Range functions over all values of a window: quantiles, regression, double exponential smoothing.
+ */
 #include "query/engine/window.h"
 
 #include <math.h>
@@ -18,8 +19,8 @@ static int value_order(const void *a, const void *b) {
 
 double quantile_of(double q, double *values, size_t count) {
     if (count == 0 || isnan(q)) return NAN;
-    if (q < 0) return -INFINITY;
-    if (q > 1) return INFINITY;
+    if (q < 0) return -HUGE_VAL;
+    if (q > 1) return HUGE_VAL;
     qsort(values, count, sizeof *values, value_order);
     double rank = q * ((double)count - 1);
     double lower = fmax(0, floor(rank)), upper = fmin((double)count - 1, lower + 1);
@@ -31,14 +32,16 @@ static double mad_of(double *values, size_t count) {
     for (size_t i = 0; i < count; i++)
         if (isnan(values[i])) return NAN;
     double median = quantile_of(0.5, values, count);
-    for (size_t i = 0; i < count; i++) values[i] = fabs(values[i] - median);
+    for (size_t i = 0; i < count; i++)
+        values[i] = fabs(values[i] - median);
     return quantile_of(0.5, values, count);
 }
 
 static void note_quantile(struct stage_run *r, double q) {
     char text[NUM_TEXT_MAX];
     size_t n = num_format_f64(text, q, 'g');
-    eval_note(r->ev, true, stage_note_at(r), "quantile value should be between 0 and 1, got %.*s", (int)n, text);
+    eval_note(r->ev, true, stage_note_at(r), "quantile value should be between 0 and 1, got %.*s",
+              (int)n, text);
 }
 
 enum status window_quantile(struct stage_run *r, struct column *out) {
@@ -47,6 +50,7 @@ enum status window_quantile(struct stage_run *r, struct column *out) {
     double noted = 0.5;
     TRY(window_needs(r, s->count + 1));
     for (size_t k = 0; k < r->stage->out.steps; k++) {
+        if (k % POLL_STEPS == 0) TRY(eval_poll(r->ev));
         size_t lo = r->windows.lo[k], n = r->windows.hi[k] - lo;
         if (n == 0) continue;
         memcpy(r->scratch, &s->values[lo], n * sizeof *r->scratch);
@@ -75,8 +79,8 @@ static void regression(const struct samples *s, size_t lo, size_t hi, int64_t at
         kahan_add(&x2_sum, x * x);
     }
     if (constant) {
-        *slope = isinf(first) ? NAN : 0;
-        *intercept = isinf(first) ? NAN : first;
+        *slope = isinf(first) ? (double)NAN : 0;
+        *intercept = isinf(first) ? (double)NAN : first;
         return;
     }
     double sx = x_sum.sum + x_sum.c, sy = y_sum.sum + y_sum.c;
@@ -90,6 +94,7 @@ enum status window_regression(struct stage_run *r, struct column *out) {
     const struct samples *s = &r->samples;
     bool predict = r->stage->fn == FN_PREDICT_LINEAR;
     for (size_t k = 0; k < r->stage->out.steps; k++) {
+        if (k % POLL_STEPS == 0) TRY(eval_poll(r->ev));
         size_t lo = r->windows.lo[k], hi = r->windows.hi[k];
         if (hi - lo < 2) continue;
         double slope, intercept;
@@ -104,13 +109,16 @@ enum status window_regression(struct stage_run *r, struct column *out) {
 enum status window_smoothing(struct stage_run *r, struct column *out) {
     const struct samples *s = &r->samples;
     for (size_t k = 0; k < r->stage->out.steps; k++) {
+        if (k % POLL_STEPS == 0) TRY(eval_poll(r->ev));
         size_t lo = r->windows.lo[k], hi = r->windows.hi[k];
         if (hi == lo) continue;
         double sf = r->stage->args[0][k], tf = r->stage->args[1][k];
         if (sf <= 0 || sf >= 1)
-            return err_set(r->ev->err, ERR_EXEC, 0, "invalid smoothing factor. Expected: 0 < sf < 1, got: %f", sf);
+            return err_set(r->ev->err, ERR_EXEC, 0,
+                           "invalid smoothing factor. Expected: 0 < sf < 1, got: %f", sf);
         if (tf <= 0 || tf >= 1)
-            return err_set(r->ev->err, ERR_EXEC, 0, "invalid trend factor. Expected: 0 < tf < 1, got: %f", tf);
+            return err_set(r->ev->err, ERR_EXEC, 0,
+                           "invalid trend factor. Expected: 0 < tf < 1, got: %f", tf);
         if (hi - lo < 2) continue;
         double s0 = 0, s1 = s->values[lo], b = s->values[lo + 1] - s->values[lo];
         for (size_t i = lo + 1; i < hi; i++) {

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* sum, avg, min, max, count, first, last, present over time, their timestamps, and variance; the table of all range
- * functions. */
+/* sum, avg, min, max, count, first, last, present over time, their timestamps, and variance; the
+ * table of all range functions. */
 #include "query/engine/window.h"
 
 #include <math.h>
 
 static double window_sum_of(const double *v, size_t n) {
     struct kahan k = {0};
-    for (size_t i = 0; i < n; i++) kahan_add(&k, v[i]);
+    for (size_t i = 0; i < n; i++)
+        kahan_add(&k, v[i]);
     return isinf(k.sum) ? k.sum : k.sum + k.c;
 }
 
@@ -35,7 +36,8 @@ static double window_avg_of(const double *v, size_t n) {
     return incremental ? mean.sum + mean.c : sum.sum / count + sum.c / count;
 }
 
-/* Sums of integers below 2^53 are exact in any order: then a window is the difference of two running sums. */
+/* Sums of integers below 2^53 are exact in any order: then a window is the difference of two
+ * running sums. */
 static bool sums_are_exact(const struct samples *s, double *running) {
     double total = 0, magnitude = 0;
     running[0] = 0;
@@ -55,6 +57,7 @@ enum status window_sum(struct stage_run *r, struct column *out) {
     TRY(window_needs(r, s->count + 1));
     bool exact = sums_are_exact(s, r->scratch);
     for (size_t k = 0; k < r->stage->out.steps; k++) {
+        if (k % POLL_STEPS == 0) TRY(eval_poll(r->ev));
         size_t lo = r->windows.lo[k], hi = r->windows.hi[k];
         if (hi == lo) continue;
         out->kinds[k] = POINT_FLOAT;
@@ -62,7 +65,8 @@ enum status window_sum(struct stage_run *r, struct column *out) {
             double sum = r->scratch[hi] - r->scratch[lo];
             out->values[k] = avg ? sum / (double)(hi - lo) : sum;
         } else {
-            out->values[k] = avg ? window_avg_of(&s->values[lo], hi - lo) : window_sum_of(&s->values[lo], hi - lo);
+            out->values[k] = avg ? window_avg_of(&s->values[lo], hi - lo)
+                                 : window_sum_of(&s->values[lo], hi - lo);
         }
     }
     return OK;
@@ -79,7 +83,8 @@ static bool extreme_beats(enum function_id fn, double v, double best) {
     }
 }
 
-/* Candidates of a sliding window in a queue, the best first: a sample that is beaten by a later one leaves the back. */
+/* Candidates of a sliding window in a queue, the best first: a sample that is beaten by a later one
+ * leaves the back. */
 enum status window_extreme(struct stage_run *r, struct column *out) {
     const struct samples *s = &r->samples;
     enum function_id fn = r->stage->fn;
@@ -97,13 +102,16 @@ enum status window_extreme(struct stage_run *r, struct column *out) {
                 tail--;
             queue[tail++] = (double)next;
         }
-        while (head < tail && (size_t)queue[head] < lo) head++;
+        while (head < tail && (size_t)queue[head] < lo)
+            head++;
         if (hi == lo) continue;
         /* a NaN stays in the queue only until a number comes behind it */
         size_t at = head;
-        while (at + 1 < tail && isnan(s->values[(size_t)queue[at]])) at++;
+        while (at + 1 < tail && isnan(s->values[(size_t)queue[at]]))
+            at++;
         size_t best = (size_t)queue[at];
-        if (isnan(s->values[best])) best = fn == FN_MAX_OVER_TIME || fn == FN_MIN_OVER_TIME ? lo : hi - 1;
+        if (isnan(s->values[best]))
+            best = fn == FN_MAX_OVER_TIME || fn == FN_MIN_OVER_TIME ? lo : hi - 1;
         out->values[k] = want_time ? (double)s->times_ms[best] / 1000 : s->values[best];
         out->kinds[k] = POINT_FLOAT;
     }
@@ -140,6 +148,7 @@ enum status window_count(struct stage_run *r, struct column *out) {
 enum status window_variance(struct stage_run *r, struct column *out) {
     const struct samples *s = &r->samples;
     for (size_t k = 0; k < r->stage->out.steps; k++) {
+        if (k % POLL_STEPS == 0) TRY(eval_poll(r->ev));
         size_t lo = r->windows.lo[k], hi = r->windows.hi[k];
         if (hi == lo) continue;
         struct kahan mean = {0}, aux = {0};

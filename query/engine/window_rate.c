@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Range functions over counters and differences: rate, increase, delta, irate, idelta, resets, changes, also with start
- * timestamps, and rate, increase, delta on anchored and smoothed ranges. The order of additions is Prometheus', so that
- * results agree to the bit. */
+/* Range functions over counters and differences: rate, increase, delta, irate, idelta, resets,
+ * changes, also with start timestamps, and rate, increase, delta on anchored and smoothed ranges.
+ * The order of additions is Prometheus', so that results agree to the bit. */
 #include "query/engine/window.h"
 
 #include <math.h>
 #include <string.h>
 
-/* A start timestamp between two samples is a reset; one that points at the previous sample only for deltas. */
+/* A start timestamp between two samples is a reset; one that points at the previous sample only for
+ * deltas. */
 static bool start_is_reset(int64_t prev_start, int64_t prev_t, int64_t start, int64_t t) {
     if (start == 0 || start >= t || start < prev_t) return false;
     if (start > prev_t) return true;
@@ -25,7 +26,8 @@ static const int64_t *start_column(const struct stage_run *r) {
 
 static bool pair_is_reset(const struct samples *s, const int64_t *starts, size_t i) {
     if (s->values[i] < s->values[i - 1]) return true;
-    return starts != NULL && start_is_reset(starts[i - 1], s->times_ms[i - 1], starts[i], s->times_ms[i]);
+    return starts != NULL &&
+           start_is_reset(starts[i - 1], s->times_ms[i - 1], starts[i], s->times_ms[i]);
 }
 
 /* Resets are found once a series; a window then adds only its own, in order. */
@@ -46,7 +48,9 @@ static void note_overlaps(struct stage_run *r, const int64_t *starts, size_t lo,
         struct sv name = stage_metric_name(r);
         char text[400];
         struct note counters = {.warning = true, .count = 1};
-        snprintf(text, sizeof text, "sample has start time that overlaps with previous sample timestamp for metric \"%.*s\"",
+        snprintf(text, sizeof text,
+                 "sample has start time that overlaps with previous sample timestamp for metric "
+                 "\"%.*s\"",
                  SV_ARG(sv_take(name, 256)));
         eval_note_counted(r->ev, stage_note_at(r), &counters, text);
         return;
@@ -60,14 +64,16 @@ struct rate_window {
     bool counter, per_second;
 };
 
-/* Extrapolation to the borders of the range: promql/functions.go of Prometheus 3.14, extrapolatedRate. */
-static bool rate_of_window(const struct stage_run *r, const struct rate_window *w, const int64_t *starts,
-                           double *out) {
+/* Extrapolation to the borders of the range: promql/functions.go of Prometheus 3.14,
+ * extrapolatedRate. */
+static bool rate_of_window(const struct stage_run *r, const struct rate_window *w,
+                           const int64_t *starts, double *out) {
     const struct samples *s = &r->samples;
     size_t intervals = w->hi - w->lo - 1;
     int64_t first = s->times_ms[w->lo], last = s->times_ms[w->hi - 1];
     double increase = w->increase;
-    double to_start = (double)(first - w->start_ms) / 1000, to_end = (double)(w->end_ms - last) / 1000;
+    double to_start = (double)(first - w->start_ms) / 1000,
+           to_end = (double)(w->end_ms - last) / 1000;
     double sampled = (double)(last - first) / 1000;
     double average = intervals > 0 ? sampled / (double)intervals : 0;
     double threshold = average * 1.1;
@@ -82,7 +88,8 @@ static bool rate_of_window(const struct stage_run *r, const struct rate_window *
         if (to_start >= threshold) to_start = average / 2;
         if (w->counter) {
             double to_zero = to_start;
-            if (increase > 0 && s->values[w->lo] >= 0) to_zero = sampled * (s->values[w->lo] / increase);
+            if (increase > 0 && s->values[w->lo] >= 0)
+                to_zero = sampled * (s->values[w->lo] / increase);
             if (to_zero < to_start) to_start = to_zero;
         }
     }
@@ -102,7 +109,8 @@ static void note_not_counter(struct stage_run *r, const struct column *out) {
         struct sv type = labelset_get(r->labels, SV("__type__"));
         if (sv_eq(type, SV("counter")) || sv_eq(type, SV("histogram"))) return;
         eval_note(r->ev, false, stage_note_at(r),
-                  "metric might not be a counter, __type__ label is not set to \"counter\" or \"histogram\", "
+                  "metric might not be a counter, __type__ label is not set to \"counter\" or "
+                  "\"histogram\", "
                   "got \"%.*s\": \"%.*s\"",
                   SV_ARG(sv_take(type, 200)), SV_ARG(sv_take(name, 400)));
         return;
@@ -110,9 +118,10 @@ static void note_not_counter(struct stage_run *r, const struct column *out) {
     if (sv_ends(name, SV("_total")) || sv_ends(name, SV("_sum")) || sv_ends(name, SV("_count")) ||
         sv_ends(name, SV("_bucket")))
         return;
-    eval_note(r->ev, false, stage_note_at(r),
-              "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: \"%.*s\"",
-              SV_ARG(sv_take(name, 400)));
+    eval_note(
+        r->ev, false, stage_note_at(r),
+        "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: \"%.*s\"",
+        SV_ARG(sv_take(name, 400)));
 }
 
 enum status window_rate(struct stage_run *r, struct column *out) {
@@ -135,7 +144,8 @@ enum status window_rate(struct stage_run *r, struct column *out) {
         w.counter = counter;
         w.per_second = per_second;
         w.increase = s->values[w.hi - 1] - s->values[w.lo];
-        while (next < resets && r->scratch[next] <= (double)w.lo) next++;
+        while (next < resets && r->scratch[next] <= (double)w.lo)
+            next++;
         for (size_t i = next; i < resets && r->scratch[i] < (double)w.hi; i++)
             w.increase += s->values[(size_t)r->scratch[i] - 1];
         if (starts != NULL) note_overlaps(r, starts, w.lo, w.hi);
@@ -161,14 +171,16 @@ enum status window_instant(struct stage_run *r, struct column *out) {
     return OK;
 }
 
-/* An anchored range begins at its last sample at or before the start; false when nothing follows the start. */
+/* An anchored range begins at its last sample at or before the start; false when nothing follows
+ * the start. */
 static bool window_anchor(const struct stage_run *r, size_t k, size_t *lo) {
     const struct stage *st = r->stage;
     if (st->selector == NULL || st->selector->modifier != RANGE_ANCHORED) return true;
     int64_t start = stage_ref(st, k) - stage_window_ms(st);
     size_t hi = r->windows.hi[k];
     if (r->samples.times_ms[hi - 1] <= start) return false;
-    while (*lo + 1 < hi && r->samples.times_ms[*lo + 1] <= start) (*lo)++;
+    while (*lo + 1 < hi && r->samples.times_ms[*lo + 1] <= start)
+        (*lo)++;
     return true;
 }
 

@@ -29,7 +29,8 @@ enum status fragment_request_get(struct sv bytes, struct fragment_request *out, 
     struct reader r = reader_init(bytes.ptr, bytes.len);
     uint8_t version = read_u8(&r);
     if (!r.failed && version != REQUEST_VERSION)
-        return err_set(err, ERR_UNSUPPORTED, 0, "fragment: request version %u, this program reads %d", version,
+        return err_set(err, ERR_UNSUPPORTED, 0,
+                       "fragment: request version %u, this program reads %d", version,
                        REQUEST_VERSION);
     struct fragment_request q = {.text = read_lenstr(&r)};
     q.params.start_ms = read_zigzag(&r);
@@ -53,7 +54,8 @@ enum status fragment_request_get(struct sv bytes, struct fragment_request *out, 
 
 void shard_list_put(const struct ring_map *map, const uint64_t *shards, struct buf *out) {
     uint32_t count = 0, previous = 0;
-    for (uint32_t i = 0; i < map->settings.shards_count; i++) count += bit_get(shards, i);
+    for (uint32_t i = 0; i < map->settings.shards_count; i++)
+        count += bit_get(shards, i);
     buf_put_varint(out, count);
     for (uint32_t i = 0; i < map->settings.shards_count; i++) {
         if (!bit_get(shards, i)) continue;
@@ -63,7 +65,8 @@ void shard_list_put(const struct ring_map *map, const uint64_t *shards, struct b
     }
 }
 
-enum status shard_list_get(const struct ring_map *map, struct sv bytes, uint64_t *shards, struct err *err) {
+enum status shard_list_get(const struct ring_map *map, struct sv bytes, uint64_t *shards,
+                           struct err *err) {
     struct reader r = reader_init(bytes.ptr, bytes.len);
     uint64_t count = read_varint(&r), shard = 0;
     for (uint64_t i = 0; i < count && !r.failed; i++) {
@@ -74,6 +77,7 @@ enum status shard_list_get(const struct ring_map *map, struct sv bytes, uint64_t
                            map->settings.shards_count);
         if (epoch == map->shards[shard].epoch) bit_set(shards, (uint32_t)shard);
     }
-    if (r.failed || reader_left(&r) != 0) return err_set(err, ERR_CORRUPT, 0, "shard list: malformed");
+    if (r.failed || reader_left(&r) != 0)
+        return err_set(err, ERR_CORRUPT, 0, "shard list: malformed");
     return OK;
 }

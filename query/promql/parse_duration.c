@@ -127,11 +127,12 @@ struct expr *parse_number(struct parser *p) {
 /* -- duration expressions */
 
 static bool seconds_out_of_range(double seconds) { /* of int64 nanoseconds */
-    return !(seconds <= 0x1p63 / 1e9 && seconds >= -0x1p63 / 1e9);
+    return seconds > 0x1p63 / 1e9 || seconds < -0x1p63 / 1e9;
 }
 
 static int64_t seconds_to_ms(double seconds) {
     double ns = round(seconds * 1e9);
+    if (isnan(ns)) return INT64_MIN / 1000000; /* `offset NaN`: what Go makes of it on amd64 */
     return ns >= 0x1p63 ? INT64_MAX / 1000000 : (int64_t)ns / 1000000;
 }
 
@@ -305,6 +306,13 @@ static struct duration_expr *parse_offset_duration(struct parser *p) {
     return duration_operators(p, duration_signed(p, op, parse_duration_expr(p, PREC_POW)), PREC_OR);
 }
 
+static void duration_store(struct duration_expr *d, int64_t *out_ms, struct duration_expr **out) {
+    if (d->kind == DUR_NUMBER)
+        *out_ms = seconds_to_ms(d->seconds);
+    else
+        *out = d;
+}
+
 /* -- what follows a selector */
 
 static struct selector *selector_of(struct expr *e) {
@@ -332,10 +340,7 @@ static bool parse_offset(struct parser *p, struct expr *e) {
                            "range vector selector or a subquery");
     if (shift->offset_ms != 0 || shift->offset_expr != NULL)
         return parser_fail(p, e->pos_start, "offset may not be set multiple times");
-    if (d->kind == DUR_NUMBER)
-        shift->offset_ms = seconds_to_ms(d->seconds);
-    else
-        shift->offset_expr = d;
+    duration_store(d, &shift->offset_ms, &shift->offset_expr);
     e->pos_end = p->last_closing;
     return true;
 }
@@ -408,7 +413,7 @@ static bool parse_range_modifier(struct parser *p, struct expr *e) {
 
 static struct duration_expr *parse_positive_duration(struct parser *p) {
     struct duration_expr *d = parse_duration_expr(p, PREC_OR);
-    if (d == NULL || d->kind != DUR_NUMBER || d->seconds > 0) return d;
+    if (d == NULL || d->kind != DUR_NUMBER || !(d->seconds <= 0)) return d;
     parser_fail(p, d->pos_start, "duration must be greater than 0");
     return NULL;
 }
@@ -422,13 +427,6 @@ static bool matrix_of(struct parser *p, struct expr *e, uint32_t bracket_pos) {
     if (shift->at != AT_NONE)
         return parser_fail(p, bracket_pos, "no @ modifiers allowed before range");
     return true;
-}
-
-static void duration_store(struct duration_expr *d, int64_t *out_ms, struct duration_expr **out) {
-    if (d->kind == DUR_NUMBER)
-        *out_ms = seconds_to_ms(d->seconds);
-    else
-        *out = d;
 }
 
 static struct expr *parse_range(struct parser *p, struct expr *inner) {

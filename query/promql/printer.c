@@ -152,6 +152,8 @@ static void put_matchers(struct buf *out, const struct selector *s) {
 static void put_selector(struct buf *out, const struct selector *s) {
     buf_put_sv(out, s->name);
     put_matchers(out, s);
+    /* only info() takes it; Prometheus prints nothing here, which no longer parses */
+    if (s->matchers_count == 0) buf_put_sv(out, SV("{}"));
     put_at(out, &s->shift);
     put_range_modifier(out, s->modifier);
     put_offset(out, &s->shift);
@@ -286,7 +288,8 @@ static void put_indent(struct buf *out, unsigned level) {
 static bool needs_split(const struct expr *e) {
     struct buf line = {.limit_bytes = PRETTY_LINE_BYTES};
     promql_print(e, &line);
-    bool split = line.failed || line.len > PRETTY_LINE_BYTES; /* the limit is only as fine as growth */
+    bool split =
+        line.failed || line.len > PRETTY_LINE_BYTES; /* the limit is only as fine as growth */
     buf_fini(&line);
     return split;
 }
@@ -323,7 +326,7 @@ static void pretty(const struct expr *e, unsigned level, struct buf *out) {
     switch (e->kind) {
     case EXPR_STEP_INVARIANT: pretty(e->children[0], level, out); return;
     case EXPR_UNARY: {
-        AUTO(buf_fini) struct buf child = {0};
+        AUTO(buf_fini) struct buf child = {.limit_bytes = out->limit_bytes};
         pretty(e->children[0], level, &child);
         out->failed |= child.failed;
         put_indent(out, level);

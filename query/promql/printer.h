@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* query/promql/printer.h: a parsed tree as text again. All append to a buf; the caller checks
- * buf.failed. */
+ * buf.failed, and sets buf.limit_bytes where the text comes from outside: what a deep tree is
+ * indented by may be much longer than its text. */
 #pragma once
 
 #include "node/base/buf.h"

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tests/fuzz/fuzz_main.c: replays files and directories through a fuzz target, so that a corpus is a
- * normal test. */
+/* tests/fuzz/fuzz_main.c: replays files and directories through a fuzz target, so that a corpus is
  * a normal test. */
 #include <dirent.h>
 #include <stdint.h>

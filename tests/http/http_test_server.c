@@ -137,6 +137,13 @@ static void canceled(struct http_request *req) {
     http_answer_text(req, 200, "%u", atomic_load(&canceled_count));
 }
 
+static void long_text(struct http_request *req) {
+    struct buf out = {0};
+    fill(&out, number_param(req, SV("n"), 0));
+    http_answer_text(req, 400, "%.*s", SV_ARG(buf_sv(&out)));
+    buf_fini(&out);
+}
+
 static void metrics(struct http_request *req) {
     struct buf out = {0};
     metrics_put_text(&out);
@@ -158,6 +165,7 @@ static const struct http_route routes[] = {
     {.methods = HTTP_GET | HTTP_POST, .path = "/delayed", .handler = delayed},
     {.methods = HTTP_GET, .path = "/canceled", .handler = canceled},
     {.methods = HTTP_GET, .path = "/metrics", .handler = metrics},
+    {.methods = HTTP_GET, .path = "/text", .handler = long_text},
 };
 
 static void on_stopped(void *ctx) {

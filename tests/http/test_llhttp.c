@@ -173,10 +173,10 @@ static size_t mutate(struct rng *rng, char *text) {
             cut = at < len;
             put[put_len++] = (char)rng_below(rng, 256);
             break;
-        case 1: cut = MIN((size_t)rng_below(rng, 8), len - at); break;
+        case 1: cut = (size_t)rng_below(rng, MIN(len - at, (size_t)7) + 1); break;
         case 2: { /* a piece from elsewhere */
-            size_t from = (size_t)rng_below(rng, len);
-            put_len = MIN(MIN((size_t)rng_below(rng, 40), len - from), sizeof put);
+            size_t from = (size_t)rng_below(rng, len + 1);
+            put_len = (size_t)rng_below(rng, MIN(len - from, (size_t)40) + 1);
             memcpy(put, text + from, put_len);
             break;
         }
@@ -335,6 +335,6 @@ int main(int argc, char **argv) {
            "), %u accepted by us, %u differences; llhttp alone refuses: "
            "%u method, %u target; %u trailer, %u close, %u extension, %u upgrades\n",
            mutations, seed, n.accepted, differences, n.method, n.target, n.trailer, n.close,
-           n.upgrade);
+           n.extension, n.upgrade);
     return differences > 0 || n.accepted < mutations / 10;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Power is cut, or one call fails, at the n-th call to the disk, for every n of a workload: what was acknowledged is
- * there, what was not appended is not, the order is kept, and the log goes on. */
+/* Power is cut, or one call fails, at the n-th call to the disk, for every n of a workload: what
+ * was acknowledged is there, what was not appended is not, the order is kept, and the log goes on.
+ */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -36,7 +37,8 @@ static void workload_start(struct rig *rig, uint64_t seed, unsigned count) {
     rng_init(&workload, seed);
     left = count;
     rig->on_done = workload_next;
-    for (unsigned i = 0; i < WINDOW; i++) workload_next(rig, i % RIG_CORES);
+    for (unsigned i = 0; i < WINDOW; i++)
+        workload_next(rig, i % RIG_CORES);
 }
 
 static void workload_run(struct rig *rig, uint64_t seed, unsigned count) {
@@ -67,10 +69,11 @@ static void failure_check(struct rig *rig) {
 }
 
 static void recovery_check(struct rig *rig, const struct mode *mode, uint64_t n, bool twice) {
-    /* What was acknowledged without a sync may go; what is there is a prefix of each shard all the same. */
+    /* What was acknowledged without a sync may go; what is there is a prefix of each shard all the
+     * same. */
     if (!mode->sync_every_frame) memset(rig->acked, 0, sizeof rig->acked);
     sim_disk_fail_at(rig->sd, 0, 0); /* this seed's run may have been shorter */
-    if (twice) { /* recovery itself loses power first */
+    if (twice) {                     /* recovery itself loses power first */
         sim_disk_cut_at(rig->sd, sim_disk_calls(rig->sd) + 1 + n % 5);
         if (rig_start(rig) == OK) RIG_CHECK(!rig->damaged, "%s", rig->damage.msg);
         rig_power_cut(rig);
@@ -109,8 +112,9 @@ static uint64_t run(const struct mode *mode, uint64_t n, uint64_t seed) {
     return calls;
 }
 
-/* The process dies right after the n-th call, which may leave a whole frame that was not synced. It starts again on the
- * same page cache, goes on, and then the power is cut at the k-th call from there. */
+/* The process dies right after the n-th call, which may leave a whole frame that was not synced. It
+ * starts again on the same page cache, goes on, and then the power is cut at the k-th call from
+ * there. */
 static bool run_kill(uint64_t n, uint64_t k) {
     struct rig rig;
     rig_setup(&rig, &modes[0], n * 16 + k);
@@ -140,12 +144,14 @@ int main(void) {
         uint64_t calls = run(mode, 0, 1);
         RIG_CHECK(calls >= DISK_CALLS_MIN || !mode->sync_every_frame, "%" PRIu64 " calls", calls);
         for (uint64_t n = 1; n <= calls; n++)
-            for (uint64_t seed = 0; seed < 3; seed++) run(mode, n, n * 3 + seed);
+            for (uint64_t seed = 0; seed < 3; seed++)
+                run(mode, n, n * 3 + seed);
         printf("%s: at each of %" PRIu64 " calls\n", mode->name, calls);
     }
     uint64_t n = 1;
     for (bool more = true; more; n++)
-        for (uint64_t k = 1; k <= 8; k++) more = run_kill(n, k);
+        for (uint64_t k = 1; k <= 8; k++)
+            more = run_kill(n, k);
     printf("kill, start, power cut: at each of %" PRIu64 " calls\n", n - 1);
     return 0;
 }

@@ -29,8 +29,8 @@ void rig_init(struct rig *rig, uint64_t seed) {
                     .sync_every_frame = true,
                     .sync_interval_ms = 100},
         .sd = sim_disk_new(seed),
-        .sim = sim_new(&(struct sim_options){
-            .seed = seed, .nodes_count = 1, .cores_per_node = RIG_CORES}),
+        .sim = sim_new(
+            &(struct sim_options){.seed = seed, .nodes_count = 1, .cores_per_node = RIG_CORES}),
         .body_bytes_max = 60,
     };
     list_init(&rig->ops);
@@ -48,7 +48,8 @@ struct sv rig_body(const struct rig *rig, uint32_t shard, uint64_t seq, char *sc
     rng_init(&rng, seq * RIG_SHARDS + shard);
     size_t len = (size_t)rng_below(&rng, rig->body_bytes_max + 1);
     RIG_CHECK(len <= BODY_BYTES_MAX, "%zu", len);
-    for (size_t i = 0; i < len; i++) scratch[i] = (char)rng_u64(&rng);
+    for (size_t i = 0; i < len; i++)
+        scratch[i] = (char)rng_u64(&rng);
     return sv_make(scratch, len);
 }
 
@@ -101,8 +102,8 @@ enum status rig_start(struct rig *rig) {
     memset(rig->failed_on, 0, sizeof rig->failed_on);
     rig->failure = rig->damage = (struct err){0};
     rig->damaged = rig->acked_after_failure = false;
-    enum status status = log_open(rig->rt, &rig->options, rig_apply, rig, &rig->log, &rig->damaged,
-                                  &rig->damage);
+    enum status status =
+        log_open(rig->rt, &rig->options, rig_apply, rig, &rig->log, &rig->damaged, &rig->damage);
     if (status != OK) {
         rig->log = NULL;
         rig_kill(rig);

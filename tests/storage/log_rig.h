@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tests/storage/log_rig.h: the shipped log on a simulated runtime and a disk whose power can be cut, with a model of what
- * was appended, acknowledged and recovered. Entry bodies are a function of (shard, seq), so that any entry that
- * comes back can be checked. A broken promise prints itself and aborts. */
+/* tests/storage/log_rig.h: the shipped log on a simulated runtime and a disk whose power can be
+ * cut, with a model of what was appended, acknowledged and recovered. Entry bodies are a function
+ * of (shard, seq), so that any entry that comes back can be checked. A broken promise prints itself
+ * and aborts. */
 #pragma once
 
 #include "node/base/list.h"
@@ -42,8 +43,8 @@ struct rig {
 
 void rig_init(struct rig *rig, uint64_t seed);
 void rig_fini(struct rig *rig);
-/* Starts a process: opens the log, checks what it recovers entry by entry. The model of what is appended continues from
- * there. */
+/* Starts a process: opens the log, checks what it recovers entry by entry. The model of what is
+ * appended continues from there. */
 MUST_USE enum status rig_start(struct rig *rig);
 void rig_must_start(struct rig *rig);
 /* What was recovered: everything acknowledged, nothing that was not appended. */

@@ -26,7 +26,8 @@ static struct buf hex(const char *text) {
 static void expect_bytes(const struct buf *got, const char *want_hex) {
     struct buf want = hex(want_hex);
     struct buf text = {0};
-    for (size_t i = 0; i < got->len; i++) buf_printf(&text, "%02x", (uint8_t)got->ptr[i]);
+    for (size_t i = 0; i < got->len; i++)
+        buf_printf(&text, "%02x", (uint8_t)got->ptr[i]);
     cr_expect(sv_eq(buf_sv(got), buf_sv(&want)), "got %s, want %s", buf_cstr(&text), want_hex);
     buf_fini(&text);
     buf_fini(&want);
@@ -101,8 +102,9 @@ Test(entry, golden_write_body) {
 }
 
 static const int64_t times[] = {0, 1, -1, 1767225600000, INT64_MAX, INT64_MIN, 1767225615000};
-static const uint64_t values[] = {0, 0x8000000000000000, 0x7ff0000000000002, 0x7ff8000000000001,
-                                  0x7ff0000000000000, 1, 0x4045000000000000};
+static const uint64_t values[] = {
+    0, 0x8000000000000000, 0x7ff0000000000002, 0x7ff8000000000001, 0x7ff0000000000000,
+    1, 0x4045000000000000};
 
 struct model {
     uint32_t numbers[64];
@@ -125,10 +127,10 @@ static void model_make(struct model *m, struct rng *rng, struct entry_write *w) 
     if (m->series_count == 0 && m->floats_count == 0) m->floats_count = 1;
     for (size_t i = 0; i < m->floats_count; i++) {
         m->numbers[i] = (uint32_t)(rng_u64(rng) >> (32 + rng_below(rng, 32)));
-        m->times_ms[i] = rng_chance(rng, 0.5) ? times[rng_below(rng, ARRAY_LEN(times))]
-                                              : (int64_t)rng_u64(rng);
-        m->bits[i] = rng_chance(rng, 0.5) ? values[rng_below(rng, ARRAY_LEN(values))]
-                                          : rng_u64(rng);
+        m->times_ms[i] =
+            rng_chance(rng, 0.5) ? times[rng_below(rng, ARRAY_LEN(times))] : (int64_t)rng_u64(rng);
+        m->bits[i] =
+            rng_chance(rng, 0.5) ? values[rng_below(rng, ARRAY_LEN(values))] : rng_u64(rng);
         cr_assert(entry_write_float(w, m->numbers[i], m->times_ms[i], f64_from_bits(m->bits[i])) ==
                   OK);
         if (!rng_chance(rng, 0.3)) continue;
@@ -164,8 +166,12 @@ Test(entry, decoding_gives_back_what_was_encoded) {
         size_t bound = entry_write_bound(&w, 0, 0);
         entry_write_finish(&w, &body);
         cr_assert(body.len <= bound && bound <= entry_write_bound(&w, 3, 100));
-        struct entry e = {ENTRY_WRITE, (uint32_t)rng_u64(&rng), (uint32_t)rng_u64(&rng),
-                          (uint32_t)rng_u64(&rng), 1 + (rng_u64(&rng) >> 1), buf_sv(&body)};
+        struct entry e = {ENTRY_WRITE,
+                          (uint32_t)rng_u64(&rng),
+                          (uint32_t)rng_u64(&rng),
+                          (uint32_t)rng_u64(&rng),
+                          1 + (rng_u64(&rng) >> 1),
+                          buf_sv(&body)};
         entry_put(&e, &out);
         entry_put(&e, &out);
         struct sv rest = buf_sv(&out);

@@ -307,3 +307,33 @@ Test(head, each_series_stops_when_told) {
     cr_expect(next == 5);
     head_free(head);
 }
+
+Test(head, a_selection_keeps_one_copy_of_late_samples_not_one_a_sample) {
+    enum { ROWS = 2000 };
+    struct head *head = util_head(30 * MINUTE);
+    uint32_t ref = util_series(head, "__name__=up");
+    cr_assert(head_append(head, ref, T0, 0) == OK);
+    cr_assert(head_append(head, ref, T0 - 1, 1) == OK);
+    struct head_stats before, held, after;
+    head_stats(head, &before);
+    struct select_query query = util_query(NULL, 0);
+    struct selection *sel = util_select(head, &query);
+    for (int i = 2; i < ROWS; i++)
+        cr_assert(head_append(head, ref, T0 - i, i) == OK);
+    head_stats(head, &held);
+    cr_expect(held.memory_bytes - before.memory_bytes < ROWS * 16 * 2, "%zu",
+              (size_t)(held.memory_bytes - before.memory_bytes));
+    size_t count;
+    struct samples s = {0};
+    cr_assert(series_view_read(selection_series(sel, &count), INT64_MIN, INT64_MAX, &s, NULL) ==
+              OK);
+    cr_expect(s.count == 2 && s.times_ms[0] == T0 - 1 && s.values[0] == 1);
+    selection_release(sel);
+    head_stats(head, &after);
+    cr_expect(after.memory_bytes < held.memory_bytes, "what was replaced is freed");
+    samples_fini(&s);
+    s = all_samples(head, ref, INT64_MIN, INT64_MAX);
+    cr_expect(s.count == ROWS && s.values[0] == ROWS - 1 && s.values[ROWS - 1] == 0);
+    samples_fini(&s);
+    head_free(head);
+}

@@ -13,6 +13,11 @@ enum { TARGETS = 100, METRICS = 1000, SERIES = TARGETS * METRICS, SAMPLES = 30, 
 enum { BYTES_PER_SERIES_MAX = 700 };
 #define T0 1600000000000LL
 
+static size_t heap_bytes(void) {
+    struct mallinfo2 m = mallinfo2();
+    return m.uordblks + m.hblkhd;
+}
+
 static uint64_t now_ns(void) {
     struct timespec ts;
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
@@ -42,10 +47,110 @@ static double value_next(struct rng *r, int series) {
     return last[series] = rng_unit(r);
 }
 
+static void random_order(struct head *head, struct rng *r) {
+    static uint32_t order[SERIES];
+    for (uint32_t i = 0; i < SERIES; i++)
+        order[i] = i;
+    for (uint32_t i = SERIES - 1; i > 0; i--) {
+        uint32_t k = (uint32_t)rng_below(r, i + 1), swap = order[i];
+        order[i] = order[k];
+        order[k] = swap;
+    }
+    int64_t t = T0 + SAMPLES * STEP_MS;
+    uint64_t ns = now_ns();
+    enum { AHEAD = 8 };
+    static uint32_t found[SERIES];
+    for (int i = 0; i < SERIES + 3 * AHEAD; i++) {
+        int series = i - AHEAD, find = i - 2 * AHEAD, append = i - 3 * AHEAD;
+        if (i < SERIES) head_prefetch(head, ids[order[i]]);
+        if (series >= 0 && series < SERIES) head_prefetch_series(head, ids[order[series]]);
+        if (find >= 0 && find < SERIES) {
+            found[find] = head_find(head, ids[order[find]]);
+            head_prefetch_open(head, found[find]);
+        }
+        if (append < 0) continue;
+        double v = value_next(r, (int)order[append]);
+        MUST(found[append] == refs[order[append]]);
+        MUST(head_judge(head, found[append], t, v, t) == VERDICT_ACCEPT);
+        MUST(head_append(head, found[append], t, v) == OK);
+    }
+    printf("the same in random order: %.1f ns a sample\n", (double)(now_ns() - ns) / SERIES);
+}
+
+struct selector {
+    enum match_kind kind;
+    const char *name, *value;
+    size_t want;
+};
+
+/* By hand from series_spec. */
+static const struct selector selectors[] = {
+    {MATCH_EQ, "job", "kubelet", SERIES},
+    {MATCH_EQ, "__name__", "container_metric_7_total", TARGETS * 8},
+    {MATCH_RE, "__name__", "container_metric_.*", SERIES},
+    {MATCH_RE, "pod", ".*-x1.z", 10 * METRICS},
+    {MATCH_NRE, "device", "disk[01]", SERIES / 2},
+    {MATCH_NEQ, "mode", "mode-0", SERIES / 8 * 7},
+};
+
+static void select_timed(struct head *head, const struct selector *s) {
+    struct arena arena;
+    arena_init(&arena, 0);
+    struct matcher m = {.kind = s->kind, .name = sv_from(s->name), .value = sv_from(s->value)};
+    MUST(matcher_compile(&m, &arena, NULL) == OK);
+    struct select_query query = util_query(&m, 1);
+    uint64_t ns = now_ns();
+    struct selection *sel = util_select(head, &query);
+    uint64_t select_ns = now_ns() - ns;
+    size_t count, rows = 0;
+    const struct series_view *views = selection_series(sel, &count);
+    struct samples out = {0};
+    ns = now_ns();
+    for (size_t i = 0; i < count; i++) {
+        samples_clear(&out);
+        MUST(series_view_read(&views[i], INT64_MIN, INT64_MAX, &out, NULL) == OK);
+        rows += out.count;
+    }
+    printf("%s%s\"%s\": %zu series in %.2f ms, %.1f ns to read a sample\n", s->name,
+           match_kind_text[s->kind], s->value, count, (double)select_ns / 1e6,
+           (double)(now_ns() - ns) / (double)rows);
+    MUST(count == s->want && rows == count * (SAMPLES + 1));
+    samples_fini(&out);
+    selection_release(sel);
+    matcher_fini(&m);
+    arena_fini(&arena);
+}
+
+/* malloc adds its own headers; a sanitizer's malloc does not answer. */
+static void memory_check(const struct head *head, size_t malloc_bytes) {
+    struct head_stats stats;
+    head_stats(head, &stats);
+    printf("%.1f bytes a series, malloc says %.1f\n", (double)stats.memory_bytes / SERIES,
+           (double)malloc_bytes / SERIES);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    double ratio = (double)malloc_bytes / (double)stats.memory_bytes;
+    MUST(ratio > 0.97 && ratio < 1.08);
+#endif
+}
+
+/* Two hours: every series seals; every tenth gets late samples. */
+static void grow_old(struct head *head, struct rng *r) {
+    for (int k = SAMPLES + 1; k < 480; k++) {
+        int64_t t = T0 + k * STEP_MS;
+        for (int i = 0; i < SERIES; i++)
+            MUST(head_append(head, refs[i], t, value_next(r, i)) == OK);
+        for (int i = 0; i < SERIES && k % 60 == 0; i += 10)
+            MUST(head_append(head, refs[i], t - 1000, -1) == OK);
+    }
+    struct head_stats stats;
+    head_stats(head, &stats);
+    printf("after 480 samples: %llu chunks; ", (unsigned long long)stats.chunks);
+}
+
 int main(void) {
     struct rng r;
     rng_init(&r, 42);
-    size_t malloc_before = (size_t)mallinfo2().uordblks + (size_t)mallinfo2().hblkhd;
+    size_t malloc_before = heap_bytes();
     struct head *head = util_head(1800000);
     struct buf canonical = {0};
     uint64_t create_ns = now_ns();
@@ -74,21 +179,20 @@ int main(void) {
     append_ns = now_ns() - append_ns;
     struct head_stats stats;
     head_stats(head, &stats);
-    size_t malloc_bytes =
-        (size_t)mallinfo2().uordblks + (size_t)mallinfo2().hblkhd - malloc_before - canonical.cap;
+    size_t malloc_bytes = heap_bytes() - malloc_before - canonical.cap;
     double per_series = (double)stats.memory_bytes / SERIES;
-    printf("%d series, 12 labels, %d samples: %.1f bytes a series (malloc says %.1f), %llu pairs\n",
-           SERIES, SAMPLES, per_series, (double)malloc_bytes / SERIES,
+    printf("%d series, 12 labels, %d samples, %llu pairs: ", SERIES, SAMPLES,
            (unsigned long long)stats.label_pairs);
+    memory_check(head, malloc_bytes);
     printf("new series: %.0f ns with making its labels; find, judge and append: %.1f ns a sample\n",
            (double)create_ns / SERIES, (double)append_ns / SERIES / SAMPLES);
     MUST(stats.series == SERIES && stats.samples_appended == (uint64_t)SERIES * SAMPLES);
     MUST(per_series <= BYTES_PER_SERIES_MAX);
-    /* malloc adds its own headers; a sanitizer's malloc does not answer */
-    if (malloc_bytes > SERIES) {
-        double ratio = (double)malloc_bytes / (double)stats.memory_bytes;
-        MUST(ratio > 0.97 && ratio < 1.08);
-    }
+    random_order(head, &r);
+    for (size_t i = 0; i < ARRAY_LEN(selectors); i++)
+        select_timed(head, &selectors[i]);
+    grow_old(head, &r);
+    memory_check(head, heap_bytes() - malloc_before - canonical.cap);
     buf_fini(&canonical);
     head_free(head);
     return 0;

@@ -75,9 +75,32 @@ Test(index, symbols_are_found_again_and_stay_where_they_are) {
             buf_fini(&canonical);
         }
     }
-    cr_expect(sy.names_count == 50 && sy.pairs.count == 20000 && sy.names[7].pairs.count == 400);
+    const uint32_t *run;
+    uint32_t pair_sum = 0;
+    for (int i = 0; i < 3000; i++) {
+        char value[16];
+        snprintf(value, sizeof value, "%d", i * 7919 % 3001);
+        struct label label = {SV("many"), sv_from(value)};
+        struct buf canonical = {0};
+        label_put_canonical(&canonical, label.name, label.value);
+        uint32_t pair;
+        cr_assert(symbols_intern(&sy, buf_sv(&canonical), &label, &pair) == OK);
+        if (i >= NAME_RUN && i < 2 * NAME_RUN) pair_sum += pair;
+        buf_fini(&canonical);
+    }
+    size_t before = symbols_memory_bytes(&sy);
+    cr_assert(symbols_sorted_run(&sy, 50, 1, &run) == OK);
+    cr_expect(symbols_memory_bytes(&sy) >= before + 2 * NAME_RUN * sizeof *run);
+    for (int i = 0; i < NAME_RUN; i++) {
+        pair_sum -= run[i];
+        if (i == 0) continue;
+        struct sv a = pair_value(symbols_pair(sy.pairs.dir, run[i - 1]));
+        cr_assert(sv_cmp(a, pair_value(symbols_pair(sy.pairs.dir, run[i]))) < 0);
+    }
+    cr_expect(pair_sum == 0);
+    cr_expect(sy.names_count == 51 && sy.pairs.count == 23000 && sy.names[7].pairs.count == 400);
     cr_expect(symbols_pair(sy.pairs.dir, 0)->bytes == first);
     cr_expect(symbols_find(&sy, SV("n1"), SV("v000")) == MAP_NONE &&
-              symbols_find_name(&sy, SV("n50")) == MAP_NONE);
+              symbols_find_name(&sy, SV("n51")) == MAP_NONE);
     symbols_fini(&sy);
 }

@@ -212,9 +212,11 @@ static uint64_t fake_mono_ns(struct runtime *rt) {
 }
 
 struct slices_case {
-    const char *name, *value;
     enum match_kind kind;
+    const char *name, *value;
     size_t want;
+    enum match_kind kind2; /* with name2 */
+    const char *name2, *value2;
 };
 
 /* In each gap between slices new series come (some would match), postings and values grow, and all
@@ -269,14 +271,17 @@ static size_t select_in_slices(struct head *head, const struct select_query *que
 Test(select, slices_are_not_disturbed_by_appends, .timeout = 60) {
     enum { SERIES = 14000 };
     static const struct slices_case cases[] = {
-        {"kind", "k0", MATCH_EQ, SERIES / 2},
-        {"kind", "k0", MATCH_NEQ, SERIES / 2},
-        {"pod", "p1.*", MATCH_RE, 5111},
-        {"pod", "p1.*", MATCH_NRE, SERIES - 5111},
-        {"pod", ".*[13579]", MATCH_RE, SERIES / 2},
-        {"nope", "x", MATCH_NEQ, SERIES},
-        {"pod", "(p1|p2|p3)", MATCH_RE, 3},
-        {"__name__", "m[0-2]", MATCH_RE, 6000},
+        {MATCH_EQ, "kind", "k0", SERIES / 2, 0, NULL, NULL},
+        {MATCH_NEQ, "kind", "k0", SERIES / 2, 0, NULL, NULL},
+        {MATCH_RE, "pod", "p1.*", 5111, 0, NULL, NULL},
+        {MATCH_NRE, "pod", "p1.*", SERIES - 5111, 0, NULL, NULL},
+        {MATCH_RE, "pod", ".*[13579]", SERIES / 2, 0, NULL, NULL},
+        {MATCH_NEQ, "nope", "x", SERIES, 0, NULL, NULL},
+        {MATCH_RE, "pod", "(p1|p2|p3)", 3, 0, NULL, NULL},
+        {MATCH_RE, "__name__", "m[0-2]", 6000, 0, NULL, NULL},
+        {MATCH_RE, "__name__", "m[0-2]", 3000, MATCH_EQ, "kind", "k0"},
+        {MATCH_EQ, "kind", "k1", 6945, MATCH_NRE, "pod", "p14.*[13579]|x"},
+        {MATCH_EQ, "__name__", "m3", 1000, MATCH_RE, "pod", ".*[13579]"},
     };
     static struct runtime_ops ops = {.mono_ns = fake_mono_ns};
     static struct runtime rt = {.ops = &ops};
@@ -293,15 +298,19 @@ Test(select, slices_are_not_disturbed_by_appends, .timeout = 60) {
         }
         struct arena arena;
         arena_init(&arena, 0);
-        struct matcher m = {.kind = cases[i].kind,
-                            .name = sv_from(cases[i].name),
-                            .value = sv_from(cases[i].value)};
-        cr_assert(matcher_compile(&m, &arena, NULL) == OK);
-        struct select_query query = util_query(&m, 1);
+        const struct slices_case *c = &cases[i];
+        struct matcher m[2] = {
+            {.kind = c->kind, .name = sv_from(c->name), .value = sv_from(c->value)},
+            {.kind = c->kind2, .name = sv_from(c->name2), .value = sv_from(c->value2)}};
+        size_t n = c->name2 == NULL ? 1 : 2;
+        for (size_t k = 0; k < n; k++)
+            cr_assert(matcher_compile(&m[k], &arena, NULL) == OK);
+        struct select_query query = util_query(m, n);
         size_t slices = 0, found = select_in_slices(head, &query, &next, &slices);
-        cr_expect(found == cases[i].want, "%s: %zu, not %zu", cases[i].value, found, cases[i].want);
-        cr_expect(slices > 5 || cases[i].want < 10, "%zu slices", slices);
-        matcher_fini(&m);
+        cr_expect(found == c->want, "case %zu: %zu, not %zu", i, found, c->want);
+        cr_expect(slices > 5 || c->want < 10, "%zu slices", slices);
+        for (size_t k = 0; k < n; k++)
+            matcher_fini(&m[k]);
         arena_fini(&arena);
         head_free(head);
     }

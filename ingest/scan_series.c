@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+
+#include "ingest/scan_internal.h"
+#include "node/base/utf8.h"
+
+/* A series as the wire format allows it: fields in any order, labels unsorted, empty values, padded
+ * lengths, unknown fields, errors. Its labels are collected, sorted and written anew, so that one
+ * label set has one id however it was sent. */
+
+struct series_parts {
+    size_t label_bytes;
+    uint64_t histograms;
+};
+
+static enum status scan_label(struct scanner *s, struct wire w) {
+    struct label l = {{"", 0}, {"", 0}};
+    const uint8_t *begin = w.cur;
+    while (w.cur < w.end) {
+        const uint8_t *at = w.cur;
+        uint32_t field;
+        unsigned type;
+        struct wire inner;
+        if (!wire_tag(&w, &field, &type)) return scan_bad(s, at, "tag");
+        if (field > 2) {
+            if (!wire_skip(&w, type)) return scan_bad(s, at, "label");
+            continue;
+        }
+        if (type != WIRE_BYTES || !wire_bytes(&w, &inner)) return scan_bad(s, at, "label");
+        *(field == 1 ? &l.name : &l.value) =
+            wire_sv(inner); /* of a repeated field the last counts */
+    }
+    if (l.name.len + l.value.len > s->o->label_bytes_max)
+        return err_set(s->err, ERR_LIMIT, 0,
+                       "remote write: label of %zu bytes, at most %u, at byte %zu",
+                       l.name.len + l.value.len, s->o->label_bytes_max, (size_t)(begin - s->begin));
+    if (s->labels_count == s->labels_cap) {
+        size_t cap = s->labels_cap == 0 ? 64 : 2 * s->labels_cap;
+        void *p = realloc(s->labels, cap * sizeof *s->labels);
+        if (p == NULL) return err_set(s->err, ERR_NOMEM, 0, "remote write: out of memory");
+        s->labels = p;
+        s->labels_cap = cap;
+    }
+    s->labels[s->labels_count++] = l;
+    return OK;
+}
+
+static enum status scan_sample(struct scanner *s, struct wire w) {
+    struct write_rows *rows = s->out->rows;
+    uint64_t value_bits = 0, time_ms = 0;
+    while (w.cur < w.end) {
+        const uint8_t *at = w.cur;
+        uint32_t field;
+        unsigned type;
+        bool ok = true;
+        if (!wire_tag(&w, &field, &type)) return scan_bad(s, at, "tag");
+        if (field == 1)
+            ok = type == WIRE_FIXED64 && wire_fixed64(&w, &value_bits);
+        else if (field == 2)
+            ok = type == WIRE_VARINT && wire_varint(&w, &time_ms);
+        else
+            ok = wire_skip(&w, type);
+        if (!ok) return scan_bad(s, at, "sample");
+    }
+    TRY(scan_reserve(s, rows->count + 1));
+    rows->values[rows->count] = f64_from_bits(value_bits);
+    rows->times_ms[rows->count] = (int64_t)time_ms;
+    rows->count++;
+    return OK;
+}
+
+static enum status scan_fields(struct scanner *s, struct wire w, struct series_parts *parts) {
+    while (w.cur < w.end) {
+        const uint8_t *at = w.cur;
+        uint32_t field;
+        unsigned type;
+        struct wire inner;
+        if (!wire_tag(&w, &field, &type)) return scan_bad(s, at, "tag");
+        if (field > 4) {
+            if (!wire_skip(&w, type)) return scan_bad(s, at, "series");
+            continue;
+        }
+        if (type != WIRE_BYTES || !wire_bytes(&w, &inner)) return scan_bad(s, at, "series");
+        if (field == 1) {
+            TRY(scan_label(s, inner));
+            parts->label_bytes += (size_t)(inner.end - at);
+        } else if (field == 2) {
+            TRY(scan_sample(s, inner));
+        } else if (field == 3) {
+            TRY(scan_form(s, inner, &form_exemplar));
+            s->out->exemplars++;
+        } else {
+            TRY(scan_form(s, inner, &form_histogram));
+            parts->histograms++;
+        }
+    }
+    return OK;
+}
+
+static bool labels_are_valid(const struct scanner *s) {
+    bool has_name = false;
+    for (size_t i = 0; i < s->labels_count; i++) {
+        const struct label *l = &s->labels[i];
+        if (!label_name_valid(l->name) || !utf8_valid(l->value)) return false;
+        if (sv_eq(l->name, SV("__name__"))) {
+            if (l->value.len == 0) return false;
+            has_name = true;
+        }
+    }
+    return has_name;
+}
+
+/* ptr NULL: a name is repeated. */
+static enum status rewrite_labels(struct scanner *s, struct sv *out) {
+    struct err ignored;
+    buf_clear(&s->canonical);
+    enum status st = labels_encode(s->labels, s->labels_count, &s->canonical, &ignored);
+    *out = (struct sv){0};
+    if (st == ERR_CONFLICT) return OK;
+    if (st == OK) *out = arena_sv(s->arena, buf_sv(&s->canonical));
+    return out->ptr != NULL ? OK : err_set(s->err, ERR_NOMEM, 0, "remote write: out of memory");
+}
+
+enum status scan_series_any(struct scanner *s, struct wire w) {
+    struct write_rows *rows = s->out->rows;
+    struct series_parts parts = {0};
+    size_t first = rows->count;
+    const uint8_t *begin = w.cur;
+    s->labels_count = 0;
+    TRY(scan_fields(s, w, &parts));
+    if (parts.label_bytes > s->o->labels_bytes_max)
+        return err_set(s->err, ERR_LIMIT, 0,
+                       "remote write: labels of %zu bytes in one series, at most %u, at byte %zu",
+                       parts.label_bytes, s->o->labels_bytes_max, (size_t)(begin - s->begin));
+    struct sv labels = {0};
+    if (labels_are_valid(s)) TRY(rewrite_labels(s, &labels));
+    if (labels.ptr == NULL) {
+        s->out->skipped_series_samples += rows->count - first + parts.histograms;
+        rows->count = first;
+        return OK;
+    }
+    s->out->histograms += parts.histograms;
+    scan_set_series(s, first, labels);
+    return OK;
+}

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* query/api/internal.h: shared by the files of query/api only.
+ *
+ *   routes.c   the table of endpoints, and those that answer from nothing but the options
+ *   answer.c   envelope, errors, JSON strings as Prometheus writes them
+ *   params.c   times, durations, limits, selectors
+ *   query.c    /query and /query_range: parameters, flow, stream; result.c: the result as JSON in
+ * pieces list.c     /series, /labels, /label/<name>/values text.c     /format_query, /parse_query,
+ * /query_exemplars status.c   /status/..., /features; tsdb.c: /status/tsdb rules.c    /rules,
+ * /alerts, /targets and what stands beside them */
+#pragma once
+
+#include "node/base/json.h"
+#include "query/api/api.h"
+
+/* -- answer.c */
+enum api_error {
+    API_BAD_DATA,
+    API_EXECUTION,
+    API_CANCELED,
+    API_TIMEOUT,
+    API_INTERNAL,
+    API_NOT_FOUND,
+    API_UNAVAILABLE, /* what is switched off: 500, as in Prometheus */
+    API_INCOMPLETE,  /* `unavailable` with 503: shards are missing, a retry may work */
+    API_ERROR_COUNT
+};
+#define API_JSON SV("application/json")
+/* Prometheus' two ways with strings: label names and values go as they are, but for quotes and
+ * control bytes; everything else also escapes <, > and &, U+2028 and U+2029, and replaces bytes
+ * that are not UTF-8. */
+void api_put_label(struct buf *out, struct sv s);
+void api_put_text(struct buf *out, struct sv s);
+void api_put_label_set(struct buf *out, const struct label *labels, size_t count);
+
+void api_fail(struct http_request *req, enum api_error error, const char *fmt, ...)
+    PRINTF_LIKE(3, 4);
+/* `invalid parameter "name": text` */
+void api_fail_param(struct http_request *req, const char *name, const char *text);
+/* What a flow ended with; a text that does not parse is told with `invalid parameter "query": ` in
+ * front. */
+void api_fail_status(struct http_request *req, enum status status, const struct err *err);
+/* {"status":"success","data":<data>}; takes data. */
+void api_answer(struct http_request *req, struct buf *data);
+void api_answer_none(struct http_request *req); /* 204 */
+/* What stands behind the data: warnings, infos and the closing brace. */
+struct api_notes {
+    const char *warning; /* one of the API's own, NULL for none */
+    char **warnings, **gather_warnings, **infos;
+    size_t warnings_count, gather_warnings_count, infos_count;
+};
+void api_put_notes(struct buf *out, const struct api_notes *notes);
+
+/* -- params.c: false once the error has been answered */
+struct sv api_form(struct http_request *req, const char *name); /* empty when absent */
+#define API_MIN_MS (-9223309901257974000LL) /* Prometheus' MinTime and MaxTime */
+#define API_MAX_MS 9223309901257974999LL
+bool api_time_parse(struct sv s, int64_t *out_ms);
+/* Absent: default_ms. */
+bool api_time(struct http_request *req, const char *name, int64_t default_ms, int64_t *out_ms);
+bool api_time_required(struct http_request *req, const char *name, int64_t *out_ms);
+/* Nanoseconds; text: what is wrong. */
+bool api_duration_parse(struct sv s, int64_t *out_ns, struct err *err);
+bool api_limit(struct http_request *req, uint64_t *out);
+/* match[] of the request; each parsed and refused when it selects everything. invalid_param: errors
+ * are told as those of the parameter (/series) or bare (the others). */
+bool api_selectors(struct http_request *req, bool invalid_param, struct sv **out,
+                   size_t *out_count);
+bool api_flag(struct http_request *req, const char *name); /* "true" or "1" */
+
+static inline const struct api_options *api_options_of(const struct http_request *req) {
+    return req->route_ctx;
+}
+static inline struct gather *api_gather(const struct http_request *req) {
+    return req->core->locals[CORE_QUERY];
+}
+
+/* -- result.c: a result as JSON, in pieces of a wanted size */
+struct result_writer {
+    const struct result *result;
+    size_t series_max; /* limit; UINT64_MAX for all */
+    bool instant;
+    /* private */
+    size_t series_at, points_at;
+    bool began, in_values, done;
+};
+/* Appends until `out` has at least wanted_bytes or the result has ended (then done is set). */
+void result_writer_next(struct result_writer *w, struct buf *out, size_t wanted_bytes);
+
+/* -- handlers */
+void api_query(struct http_request *req);
+void api_query_range(struct http_request *req);
+void api_query_exemplars(struct http_request *req);
+void api_format_query(struct http_request *req);
+void api_parse_query(struct http_request *req);
+void api_series(struct http_request *req);
+void api_labels(struct http_request *req);
+void api_label_values(struct http_request *req);
+void api_metadata(struct http_request *req);
+void api_rules(struct http_request *req);
+void api_alerts(struct http_request *req);
+void api_targets(struct http_request *req);
+void api_targets_metadata(struct http_request *req);
+void api_scrape_pools(struct http_request *req);
+void api_alertmanagers(struct http_request *req);
+void api_status_config(struct http_request *req);
+void api_status_flags(struct http_request *req);
+void api_status_runtimeinfo(struct http_request *req);
+void api_status_buildinfo(struct http_request *req);
+void api_status_walreplay(struct http_request *req);
+void api_status_tsdb(struct http_request *req);
+void api_status_tsdb_blocks(struct http_request *req);
+void api_features(struct http_request *req);
+void api_notifications(struct http_request *req);
+void api_admin(struct http_request *req);

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "node/base/num.h"
+#include "query/api/internal.h"
+
+enum { PIECE_BYTES = 64 << 10, WHOLE_BYTES_MAX = 128 << 10, TURN_NS = 1000000, POINTS_MAX = 11000 };
+
+/* One request. Its memory is its own: the HTTP request stays valid until it is answered, also when
+ * the client has gone. RUNNING (gather) -> answered at once, or STREAMING: a turn of at most 1 ms
+ * writes pieces, then the core goes on with other work (POSTED) or the client's queue is full
+ * (WAITING); -> ended */
+enum query_state { QUERY_RUNNING, QUERY_POSTED, QUERY_WAITING };
+
+struct query_request {
+    struct http_request *req;
+    struct gather_query q;
+    enum query_state state;
+    bool gone; /* the client, while streaming */
+    uint64_t limit;
+    struct sv stats; /* in the request's arena */
+    char own_warning[400];
+    struct result_writer writer;
+    struct msg msg;
+};
+
+static void request_free(struct query_request *r) {
+    gather_query_fini(&r->q);
+    free(r);
+}
+
+/* -- the answer */
+
+static void put_timing(struct buf *out, const char *name, uint64_t ns) {
+    struct json j = json_init(out);
+    buf_put_char(out, '"');
+    buf_put_sv(out, sv_from(name));
+    buf_put_sv(out, SV("\":"));
+    json_f64(&j, (double)ns / 1e9);
+}
+
+static void put_stats(struct buf *out, const struct gather_query *q) {
+    const char *names[] = {"evalTotalTime", "resultSortTime", "queryPreparationTime",
+                           "innerEvalTime", "execQueueTime",  "execTotalTime"};
+    uint64_t values[] = {q->eval_ns, 0, 0, q->eval_ns, q->queue_ns, q->queue_ns + q->eval_ns};
+    buf_put_sv(out, SV(",\"stats\":{\"timings\":{"));
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (i > 0) buf_put_char(out, ',');
+        put_timing(out, names[i], values[i]);
+    }
+    buf_printf(out,
+               "},\"samples\":{\"totalQueryableSamples\":%" PRIu64 ",\"samplesRead\":%" PRIu64
+               ",\"peakSamples\":%" PRIu64 "}}",
+               q->result.samples_read, q->result.samples_read, q->result.samples_peak);
+}
+
+static void put_tail(struct query_request *r, struct buf *out) {
+    if (r->stats.len > 0) put_stats(out, &r->q);
+    buf_put_char(out, '}');
+    struct api_notes notes = {
+        .warning = r->own_warning[0] == '\0' ? NULL : r->own_warning,
+        .warnings = r->q.result.warnings,
+        .warnings_count = r->q.result.warnings_count,
+        .gather_warnings = r->q.warnings,
+        .gather_warnings_count = r->q.warnings_count,
+        .infos = r->q.result.infos,
+        .infos_count = r->q.result.infos_count,
+    };
+    api_put_notes(out, &notes);
+}
+
+static void request_end_stream(struct query_request *r) {
+    http_stream_end(r->req);
+    request_free(r);
+}
+
+static void request_turn(struct core *here, struct msg *m) {
+    struct query_request *r = container_of(m, struct query_request, msg);
+    uint64_t until_ns = core_mono_ns(here) + TURN_NS;
+    bool open = !r->gone;
+    while (open && !r->writer.done && !http_stream_is_full(r->req) &&
+           core_mono_ns(here) < until_ns) {
+        struct buf piece = {0};
+        result_writer_next(&r->writer, &piece, PIECE_BYTES);
+        if (r->writer.done) put_tail(r, &piece);
+        open = http_stream_write(r->req, &piece);
+    }
+    if (!open || r->writer.done) {
+        request_end_stream(r);
+    } else if (http_stream_is_full(r->req)) {
+        r->state = QUERY_WAITING;
+    } else {
+        r->state = QUERY_POSTED;
+        core_post(here, &r->msg);
+    }
+}
+
+static void request_on_writable(struct http_request *req, void *ctx) {
+    struct query_request *r = ctx;
+    if (r->state != QUERY_WAITING) return;
+    r->state = QUERY_POSTED;
+    core_post(req->core, &r->msg);
+}
+
+static void add_warning(struct query_request *r, const char *text) {
+    if (r->own_warning[0] == '\0') snprintf(r->own_warning, sizeof r->own_warning, "%s", text);
+}
+
+static void request_answer(struct query_request *r) {
+    const struct result *result = &r->q.result;
+    r->writer = (struct result_writer){.result = result, .series_max = SIZE_MAX};
+    bool is_list = result->type == VALUE_VECTOR || result->type == VALUE_MATRIX;
+    if (is_list && r->limit != 0 && result->series_count > r->limit) {
+        r->writer.series_max = (size_t)r->limit;
+        add_warning(r, "results truncated due to limit");
+    }
+    struct buf first = {0};
+    buf_put_sv(&first, SV("{\"status\":\"success\",\"data\":{\"resultType\":\""));
+    buf_put_sv(&first, sv_from(value_type_name(result->type)));
+    buf_put_sv(&first, SV("\",\"result\":"));
+    result_writer_next(&r->writer, &first, WHOLE_BYTES_MAX);
+    if (r->writer.done || first.failed) {
+        put_tail(r, &first);
+        http_answer_take(r->req, 200, API_JSON, &first);
+        request_free(r);
+        return;
+    }
+    http_stream_begin(r->req, 200, API_JSON);
+    http_stream_on_writable(r->req, request_on_writable, r);
+    http_stream_write(r->req, &first);
+    r->msg.run = request_turn;
+    r->state = QUERY_POSTED;
+    core_post(r->req->core, &r->msg);
+}
+
+static void request_on_done(struct core *here, struct gather_query *q) {
+    (void)here;
+    struct query_request *r = q->user;
+    if (q->status == OK) {
+        request_answer(r);
+        return;
+    }
+    api_fail_status(r->req, q->status, &q->err);
+    request_free(r);
+}
+
+static void request_on_canceled(struct http_request *req, void *ctx) {
+    (void)req;
+    struct query_request *r = ctx;
+    if (r->state == QUERY_RUNNING) {
+        gather_query_cancel(&r->q); /* done still comes and answers, which nobody reads */
+        return;
+    }
+    r->gone = true;
+    if (r->state == QUERY_WAITING) request_end_stream(r);
+}
+
+/* -- parameters */
+
+struct query_times {
+    int64_t start_ms, end_ms, step_ms;
+    bool instant;
+};
+
+static bool get_timeout(struct http_request *req, uint64_t *out_ms) {
+    struct sv s = api_form(req, "timeout");
+    int64_t ns;
+    struct err err;
+    *out_ms = (uint64_t)api_options_of(req)->query_timeout_ms;
+    if (s.len == 0) return true;
+    if (!api_duration_parse(s, &ns, &err)) {
+        api_fail_param(req, "timeout", err.msg);
+        return false;
+    }
+    *out_ms = MIN(*out_ms, (uint64_t)(MAX(ns, (int64_t)0) / 1000000));
+    return true;
+}
+
+static bool get_lookback(struct http_request *req, int64_t *out_ms) {
+    struct sv s = api_form(req, "lookback_delta");
+    int64_t ns;
+    struct err err;
+    *out_ms = api_options_of(req)->lookback_ms;
+    if (s.len == 0) return true;
+    if (!api_duration_parse(s, &ns, &err)) {
+        api_fail(req, API_BAD_DATA, "error parsing lookback delta duration: %s", err.msg);
+        return false;
+    }
+    if (ns / 1000000 > 0) *out_ms = ns / 1000000;
+    return true;
+}
+
+static void warn_of_stats(struct query_request *r) {
+    if (r->stats.len == 0 || sv_eq(r->stats, SV("true")) || sv_eq(r->stats, SV("all"))) return;
+    struct buf quoted = {0};
+    char text[400];
+    go_put_quoted(&quoted, sv_take(r->stats, 60));
+    snprintf(text, sizeof text,
+             "value %.*s for parameter \"stats\" is deprecated and will be rejected in the next "
+             "major release, use "
+             "\"true\" or \"all\"",
+             SV_ARG(buf_sv(&quoted)));
+    buf_fini(&quoted);
+    add_warning(r, text);
+}
+
+static void request_start(struct http_request *req, const struct query_times *times,
+                          uint64_t limit) {
+    const struct api_options *o = api_options_of(req);
+    uint64_t timeout_ms;
+    int64_t lookback_ms;
+    if (!get_timeout(req, &timeout_ms) || !get_lookback(req, &lookback_ms)) return;
+    struct query_request *r = calloc(1, sizeof *r);
+    if (r == NULL) {
+        api_fail(req, API_INTERNAL, "out of memory");
+        return;
+    }
+    *r = (struct query_request){.req = req, .limit = limit, .stats = api_form(req, "stats")};
+    warn_of_stats(r);
+    r->q = (struct gather_query){
+        .text = api_form(req, "query"),
+        .params = {.start_ms = times->start_ms,
+                   .end_ms = times->end_ms,
+                   .step_ms = times->step_ms,
+                   .instant = times->instant,
+                   .lookback_ms = lookback_ms,
+                   .default_step_ms = o->default_step_ms,
+                   .samples_max = o->samples_max,
+                   .memory_bytes_max = o->memory_bytes_max,
+                   .features = o->features},
+        .timeout_ms = timeout_ms,
+        .partial_response = api_flag(req, "partial_response"),
+        .done = request_on_done,
+        .user = r,
+    };
+    req->canceled = request_on_canceled;
+    req->canceled_ctx = r;
+    gather_query_start(api_gather(req), &r->q);
+}
+
+void api_query(struct http_request *req) {
+    uint64_t limit;
+    int64_t time_ms;
+    if (!api_limit(req, &limit) || !api_time(req, "time", core_wall_ms(req->core), &time_ms))
+        return;
+    struct query_times times = {.start_ms = time_ms, .end_ms = time_ms, .instant = true};
+    request_start(req, &times, limit);
+}
+
+static bool get_range(struct http_request *req, struct query_times *out) {
+    struct err err;
+    int64_t step_ns;
+    if (!api_time_required(req, "start", &out->start_ms)) return false;
+    if (!api_time_required(req, "end", &out->end_ms)) return false;
+    if (out->end_ms < out->start_ms) {
+        api_fail_param(req, "end", "end timestamp must not be before start time");
+        return false;
+    }
+    if (!api_duration_parse(api_form(req, "step"), &step_ns, &err)) {
+        api_fail_param(req, "step", err.msg);
+        return false;
+    }
+    out->step_ms = step_ns / 1000000;
+    if (out->step_ms <=
+        0) { /* also below a millisecond, on which Prometheus trips while it evaluates */
+        api_fail_param(req, "step",
+                       "zero or negative query resolution step widths are not accepted. Try a "
+                       "positive integer");
+        return false;
+    }
+    /* as time.Duration, a difference beyond 292 years is the longest there is */
+    uint64_t width_ms = (uint64_t)out->end_ms - (uint64_t)out->start_ms;
+    int64_t width_ns = width_ms > INT64_MAX / 1000000 ? INT64_MAX : (int64_t)width_ms * 1000000;
+    if (width_ns / step_ns > POINTS_MAX) {
+        api_fail(req, API_BAD_DATA,
+                 "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the "
+                 "query resolution "
+                 "(?step=XX)");
+        return false;
+    }
+    return true;
+}
+
+void api_query_range(struct http_request *req) {
+    uint64_t limit;
+    struct query_times times = {0};
+    if (api_limit(req, &limit) && get_range(req, &times)) request_start(req, &times, limit);
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <assert.h>
+
+#include "query/api/internal.h"
+#include "query/promql/parser.h"
+#include "query/promql/printer.h"
+
+static_assert((int)FEATURE_EXPERIMENTAL_FUNCTIONS == (int)PROMQL_EXPERIMENTAL_FUNCTIONS &&
+                  (int)FEATURE_FILL == (int)PROMQL_FILL &&
+                  (int)FEATURE_EXTENDED_RANGES == (int)PROMQL_EXTENDED_RANGES,
+              "the parser reads the query's feature bits");
+
+static enum status parse_form(struct http_request *req, struct expr **out, struct err *err) {
+    struct promql_options options = {.features = api_options_of(req)->features};
+    return promql_parse(api_form(req, "query"), &options, req->arena, out, err);
+}
+
+static void answer_printed(struct http_request *req,
+                           void (*print)(const struct expr *expr, struct buf *out), bool is_json) {
+    struct expr *expr;
+    struct err err;
+    if (parse_form(req, &expr, &err) != OK) {
+        api_fail_param(req, "query", err.msg);
+        return;
+    }
+    struct buf text = {0}, data = {0};
+    print(expr, &text);
+    promql_free(expr);
+    if (is_json)
+        buf_put_sv(&data, buf_sv(&text));
+    else
+        api_put_text(&data, buf_sv(&text));
+    data.failed |= text.failed;
+    buf_fini(&text);
+    api_answer(req, &data);
+}
+
+void api_format_query(struct http_request *req) {
+    answer_printed(req, promql_pretty, false);
+}
+
+void api_parse_query(struct http_request *req) {
+    answer_printed(req, promql_put_json, true);
+}
+
+static bool has_selector(const struct expr *e) {
+    if (e->kind == EXPR_SELECTOR) return true;
+    for (size_t i = 0; i < e->children_count; i++)
+        if (has_selector(e->children[i])) return true;
+    return false;
+}
+
+/* No exemplar is kept: the right answer to a well-formed question is an empty one. */
+void api_query_exemplars(struct http_request *req) {
+    int64_t start_ms, end_ms;
+    if (!api_time(req, "start", API_MIN_MS, &start_ms) ||
+        !api_time(req, "end", API_MAX_MS, &end_ms))
+        return;
+    if (end_ms < start_ms) {
+        api_fail(req, API_BAD_DATA, "end timestamp must not be before start timestamp");
+        return;
+    }
+    struct expr *expr;
+    struct err err;
+    if (parse_form(req, &expr, &err) != OK) {
+        api_fail(req, API_BAD_DATA, "%s", err.msg);
+        return;
+    }
+    bool any = has_selector(expr);
+    promql_free(expr);
+    struct buf data = {0};
+    buf_put_sv(&data, SV("[]"));
+    if (any) {
+        api_answer(req, &data);
+    } else {
+        buf_fini(&data);
+        api_answer_none(req);
+    }
+}

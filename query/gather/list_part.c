@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <assert.h>
+#include <stdlib.h>
+
+#include "query/gather/list.h"
+#include "storage/labels.h"
+
+/* One list on one core, set by set.
+ *   SELECT (slices on the core) -> COLLECT (worker) -> RELEASE (on the core) -> SELECT of the next
+ * set ... -> told at home Label names and values of everything come straight from the head's
+ * symbols, in one step. */
+struct list_local {
+    struct msg msg;
+    struct work work;
+    struct list_part *part; /* touched at home only, but for its items */
+    struct core *home, *core;
+    const struct list_query *query;
+    uint64_t *shard_bits;
+    struct shard_set shards;
+    size_t set_at;
+    struct selection *selection;
+    const struct series_view *views;
+    size_t views_count;
+    enum status status;
+    struct err err;
+    struct list_items items;
+};
+
+static void local_at_home(struct core *here, struct msg *m) {
+    (void)here;
+    struct list_local *lp = container_of(m, struct list_local, msg);
+    struct list_part *part = lp->part;
+    part->status = lp->status;
+    part->err = lp->err;
+    list_items_fini(&part->items);
+    part->items = lp->items;
+    list_items_init(&lp->items);
+    if (lp->status == OK) bits_or(part->claimed, lp->shard_bits, part->scatter->o.g->words);
+    list_part_done(part);
+}
+
+static void local_end(struct list_local *lp) {
+    lp->msg.run = local_at_home;
+    core_post(lp->home, &lp->msg);
+}
+
+/* -- on a worker */
+
+struct labels_scratch {
+    struct label *at;
+    size_t cap;
+    struct buf canonical;
+};
+
+static enum status collect_view(struct list_local *lp, const struct series_view *v,
+                                struct labels_scratch *s) {
+    size_t n = series_view_labels(v, s->at, s->cap);
+    if (n > s->cap) {
+        struct label *at = realloc(s->at, n * 2 * sizeof *at);
+        if (at == NULL) return err_set(&lp->err, ERR_NOMEM, 0, "list: out of memory");
+        s->at = at;
+        s->cap = n * 2;
+        n = series_view_labels(v, s->at, s->cap);
+    }
+    if (lp->query->kind == GATHER_SERIES) {
+        buf_clear(&s->canonical);
+        TRY(labels_encode(s->at, n, &s->canonical, &lp->err));
+        return list_items_add(&lp->items, buf_sv(&s->canonical), &lp->err);
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (lp->query->kind == GATHER_LABEL_NAMES)
+            TRY(list_items_add(&lp->items, s->at[i].name, &lp->err));
+        else if (sv_eq(s->at[i].name, lp->query->label))
+            return list_items_add(&lp->items, s->at[i].value, &lp->err);
+    }
+    return OK;
+}
+
+static void collect_run(struct work *w) {
+    struct list_local *lp = container_of(w, struct list_local, work);
+    struct labels_scratch scratch = {0};
+    for (size_t i = 0; i < lp->views_count && lp->status == OK; i++) {
+        if (i % 1024 == 0 && list_query_is_canceled(lp->query))
+            lp->status = err_set(&lp->err, ERR_CANCELED, 0, "list was canceled");
+        else
+            lp->status = collect_view(lp, &lp->views[i], &scratch);
+    }
+    free(scratch.at);
+    buf_fini(&scratch.canonical);
+    if (lp->status == OK && lp->set_at + 1 >= lp->query->sets_count)
+        list_items_finish(&lp->items, lp->query->kind, lp->query->keep_max);
+}
+
+/* -- on the core */
+
+static void local_select(struct core *here, struct msg *m);
+
+static void collect_ran(struct core *here, struct work *w) {
+    struct list_local *lp = container_of(w, struct list_local, work);
+    selection_release(lp->selection);
+    lp->selection = NULL;
+    lp->set_at++;
+    if (lp->status != OK || lp->set_at >= lp->query->sets_count) {
+        local_end(lp);
+        return;
+    }
+    lp->msg.run = local_select;
+    core_post(here, &lp->msg);
+}
+
+static enum status local_select_begin(struct list_local *lp) {
+    const struct list_query *q = lp->query;
+    const struct list_set *set = q->sets_count == 0 ? NULL : &q->sets[lp->set_at];
+    struct select_query sq = {
+        .matchers = set == NULL ? NULL : set->matchers,
+        .matchers_count = set == NULL ? 0 : set->count,
+        .shards = &lp->shards,
+        .from_ms = q->from_ms,
+        .to_ms = q->to_ms,
+        .memory_bytes_max = LIST_PART_BYTES_MAX,
+    };
+    return select_new(store_head(lp->core->locals[CORE_STORE]), &sq, &lp->selection, &lp->err);
+}
+
+static void local_select(struct core *here, struct msg *m) {
+    struct list_local *lp = container_of(m, struct list_local, msg);
+    assert(here == lp->core);
+    bool done = false;
+    if (list_query_is_canceled(lp->query))
+        lp->status = err_set(&lp->err, ERR_CANCELED, 0, "list was canceled");
+    if (lp->status == OK && lp->selection == NULL) lp->status = local_select_begin(lp);
+    if (lp->status == OK)
+        lp->status =
+            select_step(lp->selection, core_mono_ns(here) + SELECT_SLICE_NS, &done, &lp->err);
+    if (lp->status != OK) {
+        if (lp->selection != NULL) selection_release(lp->selection);
+        lp->selection = NULL;
+        local_end(lp);
+        return;
+    }
+    if (!done) {
+        core_post(here, &lp->msg);
+        return;
+    }
+    lp->views = selection_series(lp->selection, &lp->views_count);
+    lp->work = (struct work){.run = collect_run, .done = collect_ran};
+    work_submit(here, &lp->work);
+}
+
+static enum status local_take_all(struct list_local *lp, const struct sv *found, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        TRY(list_items_add(&lp->items, found[i], &lp->err));
+    list_items_finish(&lp->items, lp->query->kind, lp->query->keep_max);
+    return OK;
+}
+
+static void local_symbols(struct core *here, struct msg *m) {
+    struct list_local *lp = container_of(m, struct list_local, msg);
+    const struct list_query *q = lp->query;
+    struct select_query sq = {.shards = &lp->shards, .from_ms = q->from_ms, .to_ms = q->to_ms};
+    struct head *head = store_head(here->locals[CORE_STORE]);
+    struct arena arena;
+    arena_init(&arena, LIST_PART_BYTES_MAX);
+    struct sv *found = NULL;
+    size_t count = 0;
+    if (q->kind == GATHER_LABEL_NAMES)
+        lp->status = head_label_names(head, &sq, &arena, &found, &count, &lp->err);
+    else
+        lp->status = head_label_values(head, q->label, &sq, &arena, &found, &count, &lp->err);
+    if (lp->status == OK) lp->status = local_take_all(lp, found, count);
+    arena_fini(&arena);
+    local_end(lp);
+}
+
+static void local_nothing(struct core *here, struct msg *m) {
+    (void)here;
+    local_end(container_of(m, struct list_local, msg));
+}
+
+enum status list_local_start(struct list_part *part, struct core *core, struct err *err) {
+    struct list_scatter *s = part->scatter;
+    struct gather *g = s->o.g, *owner = gather_of(core);
+    struct list_local *lp = calloc(1, sizeof *lp);
+    if (lp == NULL) return err_set(err, ERR_NOMEM, 0, "list: out of memory");
+    *lp = (struct list_local){.part = part, .home = g->core, .core = core, .query = s->o.query};
+    list_items_init(&lp->items);
+    part->local = lp;
+    lp->shard_bits = calloc(g->words, sizeof *lp->shard_bits);
+    if (lp->shard_bits == NULL) return err_set(err, ERR_NOMEM, 0, "list: out of memory");
+    for (uint32_t i = 0; i < g->words; i++)
+        lp->shard_bits[i] =
+            owner->own_shards[i] & (s->o.shards == NULL ? UINT64_MAX : s->o.shards[i]);
+    lp->shards = (struct shard_set){lp->shard_bits, g->options.map->settings.shards_count};
+    if (s->o.query->kind == GATHER_METADATA)
+        lp->msg.run = local_nothing;
+    else if (s->o.query->kind == GATHER_SERIES || s->o.query->sets_count > 0)
+        lp->msg.run = local_select;
+    else
+        lp->msg.run = local_symbols;
+    core_post(core, &lp->msg);
+    return OK;
+}
+
+void list_local_free(struct list_local *lp) {
+    if (lp == NULL) return;
+    list_items_fini(&lp->items);
+    free(lp->shard_bits);
+    free(lp);
+}

@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* query/ui/page.h: the query page, one HTML file without outside resources, embedded at build time
+ * (page.html, embed.py). It lists nothing that the HTTP API does not give. */
+#pragma once
+
+#include <stddef.h>
+
+extern const char ui_page[];
+extern const size_t ui_page_len;

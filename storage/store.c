@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "storage/store.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "node/base/arena.h"
+#include "storage/store_internal.h"
+
+static const struct metric_def store_metrics[] = {
+    {"prometheus_tsdb_head_samples_appended_total", "Total number of appended samples.",
+     METRIC_COUNTER, NULL, 0},
+    {"prometheus_tsdb_out_of_order_samples_total",
+     "Total number of out of order samples ingestion failed attempts due to out of order being "
+     "disabled.",
+     METRIC_COUNTER, NULL, 0},
+    {"prometheus_tsdb_too_old_samples_total",
+     "Total number of out of order samples ingestion failed attempts with out of support enabled, "
+     "but sample outside of time window.",
+     METRIC_COUNTER, NULL, 0},
+    {"prometheus_tsdb_out_of_bound_samples_total",
+     "Total number of out of bound samples ingestion failed attempts with out of order support "
+     "disabled.",
+     METRIC_COUNTER, NULL, 0},
+};
+
+enum status store_new(struct core *core, const struct store_options *options, struct store **out,
+                      struct err *err) {
+    assert(options->shards_count > 0);
+    struct store *store = calloc(1, sizeof *store);
+    if (store == NULL) return err_set(err, ERR_NOMEM, 0, "store: not enough memory");
+    store->core = core;
+    store->options = *options;
+    arena_init(&store->decode, 0);
+    uint32_t count = options->shards_count;
+    store->shards_mask = (count & (count - 1)) == 0 ? count - 1 : 0;
+    store->shards = calloc(count, sizeof *store->shards);
+    /* The limit on series is ours: what was acknowledged must come back at recovery whatever the
+     * limit is now. */
+    struct head_options head_options = options->head;
+    head_options.series_max = 0;
+    if (store->shards == NULL || head_new(&head_options, &store->head) != OK) {
+        store_free(store);
+        return err_set(err, ERR_NOMEM, 0, "store: not enough memory");
+    }
+    for (uint32_t i = 0; i < count; i++)
+        store->shards[i].newest_ms = INT64_MIN;
+    store->metrics.appended = metric_get(&store_metrics[0], "type=\"float\"");
+    store->metrics.out_of_order = metric_get(&store_metrics[1], "type=\"float\"");
+    store->metrics.too_old = metric_get(&store_metrics[2], "type=\"float\"");
+    store->metrics.out_of_bound = metric_get(&store_metrics[3], "type=\"float\"");
+    *out = store;
+    return OK;
+}
+
+void store_free(struct store *store) {
+    if (store == NULL) return;
+    for (struct store_append *a = store->all, *next; a != NULL; a = next) {
+        next = a->next_all;
+        buf_fini(&a->req.entries);
+        free(a);
+    }
+    for (uint32_t i = 0; store->shards != NULL && i < store->options.shards_count; i++) {
+        free(store->shards[i].refs);
+        free(store->shards[i].damage);
+    }
+    free(store->shards);
+    head_free(store->head);
+    entry_write_fini(&store->write);
+    buf_fini(&store->body);
+    buf_fini(&store->labels);
+    arena_fini(&store->decode);
+    free(store);
+}
+
+struct head *store_head(struct store *store) {
+    return store->head;
+}
+
+struct core *store_core(struct store *store) {
+    return store->core;
+}
+
+enum status store_shard_open(struct store *store, uint32_t shard, uint32_t incarnation,
+                             uint32_t epoch, struct err *err) {
+    if (shard >= store->options.shards_count) {
+        return err_set(err, ERR_CONFLICT, 0, "store: shard %u of %u", shard,
+                       store->options.shards_count);
+    }
+    struct store_shard *st = &store->shards[shard];
+    st->open = true;
+    st->map_incarnation = MAX(st->map_incarnation, incarnation);
+    st->map_epoch = MAX(st->map_epoch, epoch);
+    return OK;
+}
+
+bool store_has_shard(const struct store *store, uint32_t shard) {
+    return shard < store->options.shards_count && store->shards[shard].open;
+}
+
+bool store_shard_place(const struct store *store, uint32_t shard, struct shard_place *out) {
+    if (!store_has_shard(store, shard)) return false;
+    const struct store_shard *st = &store->shards[shard];
+    *out = (struct shard_place){.epoch = st->has_log ? st->epoch : st->map_epoch,
+                                .seq = st->seq,
+                                .newest_ms = st->newest_ms,
+                                .series_count = st->refs_count};
+    return true;
+}
+
+size_t store_damaged_shards(const struct store *store, uint32_t *out, size_t max) {
+    size_t count = 0;
+    for (uint32_t i = 0; i < store->options.shards_count; i++) {
+        if (!store->shards[i].damaged) continue;
+        if (count < max) out[count] = i;
+        count++;
+    }
+    return count;
+}
+
+bool store_damage(const struct store *store, uint32_t shard, struct err *out) {
+    if (shard >= store->options.shards_count || !store->shards[shard].damaged) return false;
+    const char *text = store->shards[shard].damage;
+    err_set(out, ERR_CORRUPT, 0, "%s", text == NULL ? "store: the shard is damaged" : text);
+    return true;
+}
+
+void store_set_log(struct store *store, struct log *log,
+                   void (*durable)(struct store *store, uint64_t position, enum status status,
+                                   const struct err *err, void *ctx),
+                   void *ctx) {
+    assert(log != NULL && durable != NULL);
+    store->log = log;
+    store->durable = durable;
+    store->durable_ctx = ctx;
+}
+
+enum status store_number_reserve(struct store_shard *st) {
+    if (st->refs_count < st->refs_cap) return OK;
+    if (st->refs_cap > UINT32_MAX / 2) return ERR_NOMEM;
+    uint32_t cap = MAX(st->refs_cap * 2, 8);
+    uint32_t *refs = realloc(st->refs, cap * sizeof *refs);
+    if (refs == NULL) return ERR_NOMEM;
+    st->refs = refs;
+    st->refs_cap = cap;
+    return OK;
+}
+
+uint32_t store_number_next(struct store *store, struct store_shard *st, uint32_t ref) {
+    assert(st->refs_count < st->refs_cap);
+    uint32_t number = st->refs_count++;
+    st->refs[number] = ref;
+    head_series_set_number(store->head, ref, number);
+    return number;
+}
+
+void store_numbers_reset(struct store *store, struct store_shard *st) {
+    for (uint32_t i = 0; i < st->refs_count; i++)
+        head_series_set_number(store->head, st->refs[i], HEAD_NONE);
+    st->refs_count = 0;
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* storage/store_internal.h: what store.c, store_write.c and store_recover.c share. Only these
+ * include it. */
+#pragma once
+
+#include "node/base/metrics.h"
+#include "storage/store.h"
+
+struct store_shard {
+    bool open;    /* this core's */
+    bool has_log; /* epoch and seq are those of an entry; before, the shard has none */
+    bool damaged;
+    char *damage; /* owned; NULL also when there was no memory for it */
+    /* As last opened; the next entry is written with these. When the epoch is above the log's, an
+     * EPOCH entry goes first. */
+    uint32_t map_incarnation, map_epoch;
+    uint32_t incarnation, epoch; /* the last entry's */
+    uint64_t seq;
+    int64_t newest_ms; /* INT64_MIN: no sample */
+    uint32_t *refs;    /* by series number: what entries of this epoch name */
+    uint32_t refs_count, refs_cap;
+};
+
+struct store_append {
+    struct log_append req;
+    struct store *store;
+    uint64_t position;
+    struct store_append *next_free, *next_all;
+};
+
+struct store {
+    struct core *core;
+    struct store_options options;
+    struct head *head;
+    struct store_shard *shards; /* options.shards_count of them */
+    uint32_t shards_mask;       /* shards_count - 1 when that is a power of two, else 0 */
+
+    struct log *log;
+    void (*durable)(struct store *store, uint64_t position, enum status status,
+                    const struct err *err, void *ctx);
+    void *durable_ctx;
+    uint64_t position; /* of the buffer handed last */
+    struct store_append *free, *all;
+
+    /* scratch, reused: no allocation per shard or sample once they have grown */
+    struct entry_write write;
+    struct buf body, labels;
+    struct arena decode;
+
+    struct {
+        struct metric *appended, *out_of_order, *too_old, *out_of_bound;
+    } metrics;
+};
+
+/* Room for one more number; then the shard takes the series under its next one, which cannot fail.
+ */
+MUST_USE enum status store_number_reserve(struct store_shard *st);
+uint32_t store_number_next(struct store *store, struct store_shard *st, uint32_t ref);
+/* A new epoch, or a CUT: numbers start again. */
+void store_numbers_reset(struct store *store, struct store_shard *st);
+static inline uint32_t store_shard_of(const struct store *store, series_id id) {
+    return store->shards_mask != 0 ? (uint32_t)id.hi & store->shards_mask
+                                   : series_shard(id, store->options.shards_count);
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Three nodes in one process on fake clock, network and disk. Prints how often each fault struck,
+ * and fails when one never did, when a check of world.h fails, or when the same seed gives another
+ * trace. sim_cluster [--seeds=N] [--seed=S] [--random] [--seconds=T] [--nodes=3] [--cores=2]
+ * [--expect-bug] */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "node/base/log.h"
+#include "node/base/num.h"
+#include "tests/cluster/world.h"
+
+struct totals {
+    uint64_t faults[SIM_FAULT_COUNT], events, ok, unavailable, acked, queries, partial, failed,
+        restarts, seeds;
+};
+
+static uint64_t option(int argc, char **argv, const char *name, uint64_t otherwise) {
+    for (int i = 1; i < argc; i++) {
+        uint64_t v = 1;
+        size_t n = strlen(name);
+        if (strncmp(argv[i], name, n) != 0) continue;
+        if (argv[i][n] == '\0') return 1;
+        if (argv[i][n] == '=' && num_parse_u64(sv_from(argv[i] + n + 1), &v)) return v;
+    }
+    return otherwise;
+}
+
+static bool run_seed(uint64_t seed, const struct world_options *base, struct totals *t,
+                     uint64_t *out_hash, char *failure) {
+    static struct world w;
+    struct world_options o = *base;
+    o.seed = seed;
+    o.faults = true;
+    bool ok = world_run(&w, &o);
+    *out_hash = sim_trace_hash(w.sim);
+    t->events += sim_events(w.sim);
+    for (unsigned f = 0; f < SIM_FAULT_COUNT; f++)
+        t->faults[f] += sim_fault_total(w.sim, (enum sim_fault)f);
+    t->ok += w.writes_ok;
+    t->unavailable += w.writes_unavailable;
+    t->acked += w.samples_acked;
+    t->queries += w.queries_ok;
+    t->partial += w.queries_partial;
+    t->failed += w.queries_failed;
+    t->restarts += w.restarts;
+    t->seeds++;
+    memcpy(failure, w.failure, sizeof w.failure);
+    sim_free(w.sim);
+    return ok;
+}
+
+static double now_seconds(void) {
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
+static int report(const struct totals *t, double seconds, bool all_faults) {
+    printf("%" PRIu64 " seeds in %.1f s: %" PRIu64 " events, %" PRIu64
+           " writes acknowledged (%" PRIu64 " samples), %" PRIu64 " unavailable; %" PRIu64
+           " complete answers, %" PRIu64 " partial, %" PRIu64 " errors; %" PRIu64 " restarts\n",
+           t->seeds, seconds, t->events, t->ok, t->acked, t->unavailable, t->queries, t->partial,
+           t->failed, t->restarts);
+    int missing = 0;
+    for (unsigned f = 0; f < SIM_FAULT_COUNT; f++) {
+        printf("  %-18s %" PRIu64 "\n", sim_fault_names[f], t->faults[f]);
+        if (t->faults[f] == 0) missing++;
+    }
+    if (missing > 0 && all_faults) printf("FAILED: %d faults never struck\n", missing);
+    return missing > 0 && all_faults;
+}
+
+int main(int argc, char **argv) {
+    uint64_t seeds = option(argc, argv, "--seeds", 100), first = option(argc, argv, "--seed", 1);
+    uint64_t seconds = option(argc, argv, "--seconds", 0);
+    bool expect_bug = option(argc, argv, "--expect-bug", 0);
+    if (option(argc, argv, "--random", 0)) {
+        struct timespec ts;
+        clock_gettime(CLOCK_REALTIME, &ts);
+        first = (uint64_t)ts.tv_sec * 1000003 + (uint64_t)ts.tv_nsec;
+    }
+    struct world_options base = {.nodes = (unsigned)option(argc, argv, "--nodes", 3),
+                                 .cores = (unsigned)option(argc, argv, "--cores", 2),
+                                 .duration_ms = option(argc, argv, "--duration-ms", 6000)};
+    log_setup(option(argc, argv, "--verbose", 0) ? LOG_DEBUG : LOG_ERROR + 1, LOG_LOGFMT, 2);
+    struct totals t = {0};
+    double began = now_seconds();
+    char failure[WORLD_FAILURE_MAX];
+    printf("first seed %" PRIu64 "\n", first);
+    for (uint64_t i = 0; seconds > 0 ? now_seconds() - began < (double)seconds : i < seeds; i++) {
+        uint64_t hash, again;
+        if (!run_seed(first + i, &base, &t, &hash, failure)) {
+            printf("seed %" PRIu64 ": %s\n", first + i, failure);
+            if (expect_bug) printf("found after %" PRIu64 " seeds\n", i + 1);
+            return expect_bug ? 0 : 1;
+        }
+        if (i % 50 == 0 && (!run_seed(first + i, &base, &t, &again, failure) || again != hash)) {
+            printf("seed %" PRIu64 ": the same seed gave another trace\n", first + i);
+            return 1;
+        }
+    }
+    if (expect_bug) {
+        printf("the planted bug was not found\n");
+        return 1;
+    }
+    return report(&t, now_seconds() - began, t.seeds >= 50);
+}

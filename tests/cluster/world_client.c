@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <assert.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/cluster/world.h"
+
+enum { WRITE_SERIES_MAX = 10, WRITE_SAMPLES_MAX = 3, QUERY_RANGE_S = 7200 };
+
+/* What a client has under way. It lives until its answer, or until the node that it asked dies. */
+struct client {
+    struct list_node node;
+    struct world *w;
+    unsigned on; /* the node asked */
+    struct msg msg;
+    unsigned core;
+    bool is_write, closing;
+    /* write */
+    struct write_op op;
+    struct {
+        unsigned series;
+        size_t sample;
+    } sent[WRITE_SERIES_MAX * WRITE_SAMPLES_MAX];
+    size_t sent_count;
+    /* query */
+    struct gather_query query;
+    char text[64];
+    uint64_t acks_before;
+};
+
+static void client_free(struct client *c) {
+    list_remove(&c->node);
+    if (c->is_write) {
+        write_rows_fini(&c->op.rows);
+        buf_fini(&c->op.body);
+        arena_fini(&c->op.arena);
+        free(c->op.unknown);
+    }
+    free(c);
+}
+
+void clients_drop(struct world *w, unsigned node) {
+    LIST_FOREACH_SAFE(n, &w->clients) {
+        struct client *c = container_of(n, struct client, node);
+        if (c->on == node) client_free(c);
+    }
+}
+
+static struct client *client_new(struct world *w, unsigned node) {
+    struct client *c = calloc(1, sizeof *c);
+    assert(c != NULL);
+    c->w = w;
+    c->on = node;
+    c->core = (unsigned)rng_below(sim_rng(w->sim), w->options.cores);
+    list_push_back(&w->clients, &c->node);
+    return c;
+}
+
+static struct core *client_core(const struct client *c) {
+    return store_core(node_store(c->w->nodes[c->on], c->core));
+}
+
+/* -- writing */
+
+static void write_done(struct core *here, struct write_op *op) {
+    (void)here;
+    struct client *c = container_of(op, struct client, op);
+    struct world *w = c->w;
+    if (op->outcome == WRITE_REFUSED) world_fail(w, "a good write was refused: %s", op->text);
+    if (op->outcome == WRITE_UNAVAILABLE) w->writes_unavailable++;
+    if (op->outcome == WRITE_OK) {
+        w->writes_ok++;
+        w->acks++;
+        for (size_t i = 0; i < c->sent_count; i++) {
+            struct model_sample *s = &w->series[c->sent[i].series].samples[c->sent[i].sample];
+            if (s->state == SAMPLE_ACKED) continue;
+            s->state = SAMPLE_ACKED;
+            s->acked_at = w->acks;
+            w->samples_acked++;
+        }
+    }
+    client_free(c);
+}
+
+static void write_run(struct core *here, struct msg *m) {
+    (void)here;
+    struct client *c = container_of(m, struct client, msg);
+    distributor_write(node_distributor(c->w->nodes[c->on], c->core), &c->op);
+}
+
+static void add_row(struct client *c, unsigned series, size_t sample) {
+    struct world *w = c->w;
+    const struct ring_settings *set = &node_map(w->nodes[c->on])->settings;
+    char name[16];
+    snprintf(name, sizeof name, "%u", series);
+    struct label labels[] = {{SV("__name__"), SV("m")}, {SV("i"), sv_from(name)}};
+    struct buf b = {0};
+    struct err err;
+    enum status st = labels_encode(labels, 2, &b, &err);
+    assert(st == OK);
+    struct sv canonical = arena_sv(&c->op.arena, buf_sv(&b));
+    buf_fini(&b);
+    struct write_rows *rows = &c->op.rows;
+    st = write_rows_reserve(rows, rows->count + 1);
+    assert(st == OK);
+    rows->ids[rows->count] = series_id_of(set->secret, 0, canonical);
+    rows->shards[rows->count] = series_shard(rows->ids[rows->count], set->shards_count);
+    rows->times_ms[rows->count] = w->series[series].samples[sample].time_ms;
+    rows->values[rows->count] = w->series[series].samples[sample].value;
+    rows->labels[rows->count] = canonical;
+    rows->count++;
+    c->sent[c->sent_count].series = series;
+    c->sent[c->sent_count++].sample = sample;
+}
+
+static void add_series(struct client *c, unsigned series) {
+    struct world *w = c->w;
+    struct rng *rng = sim_rng(w->sim);
+    struct model_series *m = &w->series[series];
+    if (m->count > 0 &&
+        rng_chance(rng, 0.2)) { /* a sender that did not hear an answer sends again */
+        add_row(c, series, m->count - 1);
+        return;
+    }
+    int64_t now = core_wall_ms(client_core(c));
+    size_t n = 1 + rng_below(rng, WRITE_SAMPLES_MAX);
+    for (size_t i = 0; i < n && m->count < WORLD_SAMPLES_MAX; i++) {
+        int64_t t = MAX(m->next_time_ms, now);
+        m->next_time_ms = t + 1 + (int64_t)rng_below(rng, 20);
+        m->samples[m->count] = (struct model_sample){
+            .time_ms = t, .value = (double)w->value_next++, .state = SAMPLE_SENT};
+        add_row(c, series, m->count++);
+    }
+}
+
+void client_write_start(struct world *w, unsigned node) {
+    struct client *c = client_new(w, node);
+    c->is_write = true;
+    arena_init(&c->op.arena, 0);
+    c->op.done = write_done;
+    unsigned first = (unsigned)rng_below(sim_rng(w->sim), WORLD_SERIES);
+    unsigned count = 1 + (unsigned)rng_below(sim_rng(w->sim), WRITE_SERIES_MAX);
+    for (unsigned i = 0; i < count; i++)
+        add_series(c, (first + i) % WORLD_SERIES);
+    c->msg.run = write_run;
+    core_post(client_core(c), &c->msg);
+}
+
+/* -- querying */
+
+static struct model_sample *find_sample(struct model_series *m, int64_t time_ms) {
+    size_t lo = 0, hi = m->count;
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        if (m->samples[mid].time_ms < time_ms)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo < m->count && m->samples[lo].time_ms == time_ms ? &m->samples[lo] : NULL;
+}
+
+static void check_series(struct client *c, const struct result_series *s, bool *seen) {
+    struct world *w = c->w;
+    unsigned index = WORLD_SERIES;
+    for (size_t i = 0; i < s->labels_count; i++)
+        if (sv_eq(s->labels[i].name, SV("i"))) {
+            char text[8] = "";
+            memcpy(text, s->labels[i].value.ptr, MIN(s->labels[i].value.len, sizeof text - 1));
+            index = (unsigned)strtoul(text, NULL, 10);
+        }
+    if (index >= WORLD_SERIES || seen[index]) {
+        world_fail(w, "an answer has series %u %s", index,
+                   index < WORLD_SERIES ? "twice" : "that nobody sent");
+        return;
+    }
+    seen[index] = true;
+    struct model_series *m = &w->series[index];
+    int64_t previous = INT64_MIN;
+    for (size_t i = 0; i < s->points_count; i++) {
+        const struct model_sample *known = find_sample(m, s->points[i].time_ms);
+        if (s->points[i].time_ms <= previous)
+            world_fail(w, "series %u: times do not ascend", index);
+        previous = s->points[i].time_ms;
+        if (known == NULL || known->value != s->points[i].value)
+            world_fail(w, "series %u has a sample that nobody sent: %" PRId64 " = %g", index,
+                       s->points[i].time_ms, s->points[i].value);
+    }
+    if (c->query.warnings_count > 0) return; /* says itself that it is incomplete */
+    size_t at = 0;
+    for (size_t k = 0; k < m->count; k++) {
+        if (m->samples[k].state != SAMPLE_ACKED || m->samples[k].acked_at > c->acks_before)
+            continue;
+        while (at < s->points_count && s->points[at].time_ms < m->samples[k].time_ms)
+            at++;
+        if (at == s->points_count || s->points[at].time_ms != m->samples[k].time_ms) {
+            world_fail(w,
+                       "an answer of node %u that claims to be complete misses sample %zu of "
+                       "series %u at %" PRId64 ", acknowledged before the query",
+                       c->on, k, index, m->samples[k].time_ms);
+            return;
+        }
+    }
+}
+
+static void check_result(struct client *c) {
+    struct world *w = c->w;
+    bool seen[WORLD_SERIES] = {false};
+    if (c->query.result.type != VALUE_MATRIX) world_fail(w, "the answer is no matrix");
+    for (size_t i = 0; i < c->query.result.series_count; i++)
+        check_series(c, &c->query.result.series[i], seen);
+    if (c->query.warnings_count > 0) return;
+    for (unsigned s = 0; s < WORLD_SERIES; s++)
+        for (size_t k = 0; k < w->series[s].count && !seen[s]; k++)
+            if (w->series[s].samples[k].state == SAMPLE_ACKED &&
+                w->series[s].samples[k].acked_at <= c->acks_before) {
+                world_fail(w, "an answer of node %u that claims to be complete misses series %u",
+                           c->on, s);
+                return;
+            }
+}
+
+static void query_done(struct core *here, struct gather_query *q) {
+    (void)here;
+    struct client *c = container_of(q, struct client, query);
+    struct world *w = c->w;
+    if (q->status == OK) {
+        check_result(c);
+        if (q->warnings_count > 0)
+            w->queries_partial++;
+        else
+            w->queries_ok++;
+        if (c->closing && q->warnings_count == 0) w->closing_left--;
+    } else {
+        w->queries_failed++;
+        if (q->status != ERR_UNAVAILABLE && q->status != ERR_TIMEOUT)
+            world_fail(w, "a query failed with %s: %s", status_name(q->status), q->err.msg);
+    }
+    gather_query_fini(q);
+    client_free(c);
+}
+
+static void query_run(struct core *here, struct msg *m) {
+    struct client *c = container_of(m, struct client, msg);
+    struct gather_query *q = &c->query;
+    c->acks_before = c->w->acks;
+    snprintf(c->text, sizeof c->text, "m[%ds]", QUERY_RANGE_S);
+    int64_t at =
+        core_wall_ms(here) + QUERY_RANGE_S * 500; /* samples may run ahead of the clock a little */
+    q->text = sv_from(c->text);
+    q->params = (struct query_params){.start_ms = at,
+                                      .end_ms = at,
+                                      .instant = true,
+                                      .lookback_ms = 300000,
+                                      .default_step_ms = 60000,
+                                      .samples_max = 50000000,
+                                      .memory_bytes_max = 1 << 30};
+    q->timeout_ms = 6000;
+    q->done = query_done;
+    gather_query_start(node_gather(c->w->nodes[c->on], c->core), q);
+}
+
+void client_query_start(struct world *w, unsigned node, bool closing) {
+    struct client *c = client_new(w, node);
+    c->closing = closing;
+    c->query.partial_response = !closing && rng_chance(sim_rng(w->sim), 0.3);
+    c->msg.run = query_run;
+    core_post(client_core(c), &c->msg);
+}

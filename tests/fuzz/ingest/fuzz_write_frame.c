@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Any bytes as a write frame and as its reply: no crash; an accepted frame is written and read
+ * again to the same rows. */
+#include <assert.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include "ingest/write_frame.h"
+#include "node/base/bytes.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void check_frame(const struct ring_map *map, struct sv payload) {
+    struct write_rows rows = {0}, again = {0};
+    struct buf frame = {0};
+    bool with_labels, with_labels_again;
+    if (write_frame_get(map, payload, &rows, &with_labels, NULL) == OK) {
+        struct write_frame_rows put = {rows.count,  rows.ids,    rows.shards, rows.times_ms,
+                                       rows.values, rows.labels, with_labels};
+        write_frame_put(map, &put, &frame);
+        assert(write_frame_get(map, buf_sv(&frame), &again, &with_labels_again, NULL) == OK);
+        assert(again.count == rows.count && with_labels_again == with_labels);
+        for (size_t i = 0; i < rows.count; i++) {
+            assert(series_id_eq(rows.ids[i], again.ids[i]) &&
+                   rows.times_ms[i] == again.times_ms[i]);
+            assert(f64_bits(rows.values[i]) == f64_bits(again.values[i]) &&
+                   rows.shards[i] == again.shards[i]);
+            assert(sv_eq(rows.labels[i], again.labels[i]));
+        }
+    }
+    write_rows_fini(&rows);
+    write_rows_fini(&again);
+    buf_fini(&frame);
+}
+
+static void check_reply(struct sv payload) {
+    struct write_frame_reply reply;
+    if (write_frame_reply_get(payload, &reply, NULL) != OK) return;
+    struct buf again = {0};
+    write_frame_reply_put(&reply, &again);
+    struct write_frame_reply got;
+    assert(write_frame_reply_get(buf_sv(&again), &got, NULL) == OK);
+    assert(got.unknown_count == reply.unknown_count && got.first_refused == reply.first_refused);
+    free(got.unknown);
+    free(reply.unknown);
+    buf_fini(&again);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    static struct ring_map *map;
+    if (map == NULL) {
+        if (ring_map_new(1, 2, &map, NULL) != OK) abort();
+        map->settings.shards_count = 2;
+        map->shards[0].epoch = map->shards[1].epoch = 1;
+    }
+    struct sv payload = sv_make(data, size);
+    check_frame(map, payload);
+    check_reply(payload);
+    return 0;
+}

@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A write's way to its shards, on one and on three simulated nodes. */
+#include <criterion/criterion.h>
+#include <errno.h>
+
+#include "cluster.h"
+
+enum { SERIES = 300 };
+
+static void start_cluster(struct cluster *c, unsigned nodes, uint64_t seed) {
+    cluster_init(c, &(struct sim_options){.seed = seed, .nodes_count = nodes});
+    for (unsigned i = 0; i < nodes; i++)
+        cluster_start(c, i);
+}
+
+/* A sample of each series at the time, its value from series and time. */
+static struct client *all_series(struct cluster *c, int64_t time_ms) {
+    static struct client_sample samples[SERIES];
+    for (unsigned i = 0; i < SERIES; i++)
+        samples[i] = (struct client_sample){i, time_ms, (double)i + (double)(time_ms % 1000)};
+    return client_new(c, samples, SERIES);
+}
+
+static void expect_counts(const struct client *w, uint32_t accept, uint32_t noop,
+                          uint32_t refused) {
+    uint32_t others = 0;
+    for (unsigned v = VERDICT_NOOP + 1; v < VERDICT_COUNT; v++)
+        others += w->op.counts[v];
+    cr_assert(w->op.counts[VERDICT_ACCEPT] == accept && w->op.counts[VERDICT_NOOP] == noop &&
+                  others == refused,
+              "accepted %u, no-op %u, refused %u: %s", w->op.counts[VERDICT_ACCEPT],
+              w->op.counts[VERDICT_NOOP], others, w->op.text);
+}
+
+static void write_all(struct cluster *c, unsigned node, unsigned core, int64_t time_ms,
+                      uint32_t accept) {
+    struct client *w = all_series(c, time_ms);
+    client_write(c, w, node, core);
+    cr_assert_eq(w->op.outcome, WRITE_OK, "%s", w->op.text);
+    expect_counts(w, accept, SERIES - accept, 0);
+    client_free(w);
+}
+
+static void expect_newest(struct cluster *c, int64_t time_ms) {
+    for (unsigned i = 0; i < SERIES; i++) {
+        int64_t got_ms = 0;
+        double value = 0;
+        cr_assert(cluster_newest(c, i, &got_ms, &value), "series %u", i);
+        cr_assert(got_ms == time_ms && value == (double)i + (double)(time_ms % 1000), "series %u",
+                  i);
+    }
+}
+
+Test(distributor, acknowledged_series_are_on_the_nodes_of_their_shards) {
+    for (unsigned nodes = 1; nodes <= 3; nodes += 2) {
+        struct cluster c;
+        start_cluster(&c, nodes, 1);
+        int64_t now = cluster_now_ms(&c);
+        write_all(&c, 0, 0, now, SERIES);
+        expect_newest(&c, now);
+        size_t total = 0;
+        for (unsigned i = 0; i < nodes; i++) {
+            size_t here = cluster_series_count(&c, i);
+            cr_assert(here > 0 && (nodes == 1 || here < SERIES));
+            total += here;
+        }
+        cr_assert_eq(total, SERIES); /* nowhere twice */
+        /* from elsewhere, where the ids are known by now; and once more, which is harmless */
+        write_all(&c, nodes - 1, 1, now + 15000, SERIES);
+        expect_newest(&c, now + 15000);
+        write_all(&c, 0, 1, now + 15000, 0);
+        write_all(&c, nodes - 1, 0, now, 0);
+        cluster_fini(&c);
+    }
+}
+
+Test(distributor, an_empty_write_is_acknowledged) {
+    struct cluster c;
+    start_cluster(&c, 1, 2);
+    struct client *w = client_new(&c, NULL, 0);
+    client_write(&c, w, 0, 0);
+    cr_assert_eq(w->op.outcome, WRITE_OK);
+    client_free(w);
+    cluster_fini(&c);
+}
+
+Test(distributor, acknowledged_samples_survive_the_process) {
+    struct cluster c;
+    start_cluster(&c, 3, 3);
+    int64_t now = cluster_now_ms(&c);
+    write_all(&c, 1, 0, now, SERIES);
+    for (unsigned i = 0; i < 3; i++)
+        cluster_kill(&c, i);
+    for (unsigned i = 0; i < 3; i++)
+        cluster_start(&c, i);
+    expect_newest(&c, now);
+    write_all(&c, 2, 1, now, 0);
+    cluster_fini(&c);
+}
+
+Test(distributor, the_first_refused_sample_names_the_reason_and_the_rest_is_kept) {
+    for (unsigned nodes = 1; nodes <= 3; nodes += 2) {
+        struct cluster c;
+        start_cluster(&c, nodes, 4);
+        int64_t now = cluster_now_ms(&c);
+        write_all(&c, 0, 0, now, SERIES);
+        struct client_sample samples[SERIES];
+        for (unsigned i = 0; i < SERIES; i++)
+            samples[i] = (struct client_sample){i, now + 1000, 1};
+        samples[7].time_ms = samples[9].time_ms = now; /* another value at the newest time */
+        samples[7].value = samples[9].value = -1;
+        samples[200].time_ms = now + 3600000; /* beyond the ten minutes */
+        struct client *w = client_new(&c, samples, SERIES);
+        client_write(&c, w, 0, 0);
+        cr_assert_eq(w->op.outcome, WRITE_REFUSED);
+        expect_counts(w, SERIES - 3, 0, 3);
+        cr_assert_eq(w->op.counts[VERDICT_DUPLICATE], 2);
+        cr_assert_eq(w->op.counts[VERDICT_FUTURE], 1);
+        cr_assert(strstr(w->op.text, "duplicate sample for timestamp") != NULL, "%s", w->op.text);
+        cr_assert(strstr(w->op.text, "i=\"7\"") != NULL || strstr(w->op.text, "existing") != NULL,
+                  "%s", w->op.text);
+        for (unsigned i = 0; i < SERIES; i++) {
+            int64_t got_ms;
+            double value;
+            cr_assert(cluster_newest(&c, i, &got_ms, &value));
+            cr_assert_eq(got_ms, i == 7 || i == 9 || i == 200 ? now : now + 1000);
+        }
+        client_free(w);
+        cluster_fini(&c);
+    }
+}
+
+Test(distributor, a_node_that_is_down_makes_it_503_and_a_resend_completes_it) {
+    struct cluster c;
+    start_cluster(&c, 3, 5);
+    int64_t now = cluster_now_ms(&c);
+    write_all(&c, 0, 0, now, SERIES);
+    unsigned there = (unsigned)cluster_series_count(&c, 2);
+    cluster_kill(&c, 2);
+    struct client *w = all_series(&c, now + 15000);
+    client_write(&c, w, 0, 0);
+    cr_assert_eq(w->op.outcome, WRITE_UNAVAILABLE);
+    cr_assert(w->took_ms >= 8000 && w->took_ms <= 15500, "after %lu ms", (unsigned long)w->took_ms);
+    cr_assert(strstr(w->op.text, "shard ") != NULL &&
+                  strstr(w->op.text, sim_addr(c.sim, 2)) != NULL,
+              "%s", w->op.text);
+    expect_counts(w, SERIES - there, 0, 0); /* what could be kept was */
+    client_free(w);
+    cluster_start(&c, 2);
+    write_all(&c, 0, 0, now + 15000, there);
+    expect_newest(&c, now + 15000);
+    cluster_fini(&c);
+}
+
+static void restart_node(void *ctx) {
+    cluster_start(ctx, 2);
+}
+
+Test(distributor, a_node_that_comes_back_in_time_is_not_noticed) {
+    struct cluster c;
+    start_cluster(&c, 3, 6);
+    int64_t now = cluster_now_ms(&c);
+    write_all(&c, 0, 0, now, SERIES);
+    cluster_kill(&c, 2);
+    sim_after(c.sim, 3000, restart_node, &c);
+    struct client *w = all_series(&c, now + 15000);
+    client_write(&c, w, 0, 1);
+    cr_assert_eq(w->op.outcome, WRITE_OK, "%s", w->op.text);
+    cr_assert(w->took_ms >= 3000 && w->took_ms < 10000, "after %lu ms", (unsigned long)w->took_ms);
+    expect_counts(w, SERIES, 0, 0);
+    client_free(w);
+    expect_newest(&c, now + 15000);
+    cluster_fini(&c);
+}
+
+/* The disk of one node says EIO at its next sync; its log is closed for good. */
+Test(distributor, a_log_that_fails_makes_it_503) {
+    struct cluster c;
+    cluster_init(&c, &(struct sim_options){.seed = 7, .nodes_count = 3});
+    c.nodes[1].disk = sim_disk_new(7);
+    for (unsigned i = 0; i < 3; i++)
+        cluster_start(&c, i);
+    int64_t now = cluster_now_ms(&c);
+    write_all(&c, 0, 0, now, SERIES);
+    unsigned there = (unsigned)cluster_series_count(&c, 1);
+    for (uint64_t k = 1; k <= 2; k++) /* write, sync: whichever comes, the frame is not durable */
+        sim_disk_fail_at(c.nodes[1].disk, sim_disk_calls(c.nodes[1].disk) + k, EIO);
+    struct client *w = all_series(&c, now + 15000);
+    client_write(&c, w, 0, 0);
+    cr_assert_eq(w->op.outcome, WRITE_UNAVAILABLE);
+    expect_counts(w, SERIES - there, 0, 0);
+    client_free(w);
+    cr_assert(!node_is_ready(c.nodes[1].node));
+    w = all_series(
+        &c,
+        now + 30000); /* through the failed node itself: its own shards at once, the others work */
+    client_write(&c, w, 1, 0);
+    cr_assert_eq(w->op.outcome, WRITE_UNAVAILABLE);
+    expect_counts(w, SERIES - there, 0, 0);
+    client_free(w);
+    cluster_kill(&c, 1);
+    cluster_start(&c, 1);
+    write_all(&c, 0, 0, now + 30000, there);
+    cluster_fini(&c);
+}
+
+Test(distributor, too_much_under_way_is_refused_at_once) {
+    struct cluster c;
+    start_cluster(&c, 1, 8);
+    int64_t now = cluster_now_ms(&c);
+    struct client *a = all_series(&c, now), *b = all_series(&c, now);
+    /* 256 MiB are a core's; the body's bytes count */
+    MUST(buf_reserve(&a->op.body, 1));
+    a->op.body.len = (size_t)200 << 20;
+    MUST(buf_reserve(&b->op.body, 1));
+    b->op.body.len = (size_t)200 << 20;
+    client_start(&c, a, 0, 0);
+    client_start(&c, b, 0, 0);
+    MUST(sim_run(c.sim, client_is_done, a, sim_now_ms(c.sim) + 1000));
+    MUST(sim_run(c.sim, client_is_done, b, sim_now_ms(c.sim) + 1000));
+    cr_assert_eq(a->op.outcome, WRITE_OK);
+    cr_assert_eq(b->op.outcome, WRITE_UNAVAILABLE);
+    cr_assert(b->took_ms <= 1);
+    client_free(a);
+    client_free(b);
+    write_all(&c, 0, 0, now + 15000, SERIES); /* and the room is free again */
+    cluster_fini(&c);
+}
+
+/* -- frames from a peer that is not as it should be */
+
+struct call {
+    unsigned replies;
+    enum status status;
+    char text[480];
+};
+
+static void call_on_reply(void *ctx, enum status status, struct sv part, bool last,
+                          const struct err *err) {
+    struct call *call = ctx;
+    cr_assert(last);
+    (void)part;
+    call->replies++;
+    call->status = status;
+    snprintf(call->text, sizeof call->text, "%s", status == OK ? "" : err->msg);
+}
+
+struct caller {
+    struct msg msg;
+    struct call call;
+    struct buf payload;
+    uint16_t node;
+};
+
+static void caller_on_core(struct core *here, struct msg *m) {
+    struct caller *caller = container_of(m, struct caller, msg);
+    struct peer_call_options o = {.node = caller->node,
+                                  .type = FRAME_WRITE,
+                                  .timeout_ms = 5000,
+                                  .reply = call_on_reply,
+                                  .ctx = &caller->call};
+    peers_call(here->locals[CORE_PEERS], &o, &caller->payload);
+}
+
+static bool caller_is_done(void *ctx) {
+    return ((struct caller *)ctx)->call.replies > 0;
+}
+
+static struct call call_with(struct cluster *c, struct sv payload) {
+    struct caller caller = {.msg.run = caller_on_core};
+    struct ring_map *map = node_map(c->nodes[0].node);
+    for (uint16_t i = 0; i < map->nodes_count; i++)
+        if (strcmp(map->nodes[i].addr, sim_addr(c->sim, 1)) == 0) caller.node = i;
+    buf_put_sv(&caller.payload, payload);
+    core_post(store_core(node_store(c->nodes[0].node, 0)), &caller.msg);
+    MUST(sim_run(c->sim, caller_is_done, &caller, sim_now_ms(c->sim) + 10000));
+    cr_assert_eq(caller.call.replies, 1);
+    return caller.call;
+}
+
+Test(distributor, bad_frames_are_answered_with_their_fault) {
+    struct cluster c;
+    start_cluster(&c, 2, 9);
+    struct call got = call_with(&c, SV("\x02\x00\x00\x00"));
+    cr_assert_eq(got.status, ERR_UNSUPPORTED, "%s", got.text);
+    cr_assert(strstr(got.text, "version 2") != NULL);
+    got = call_with(&c, SV("garbage"));
+    cr_assert_neq(got.status, OK);
+    got = call_with(&c, SV("\x01\x00\x00\x01\x00\x63\x01"
+                           "aaaaaaaaaaaaaaaaaaaaaaaaaaaa"));
+    cr_assert_eq(got.status, ERR_CONFLICT, "%s", got.text);
+    cr_assert(strstr(got.text, "epoch 99") != NULL, "%s", got.text);
+    got = call_with(&c, SV("\x01\x00\x00\x00"));
+    cr_assert_eq(got.status, OK);
+    cluster_fini(&c);
+}
+
+/* -- replies that are not as they should be: never a crash, never an acknowledgement */
+
+static unsigned odd_asked;
+
+static void answer_with(struct peer_request *req, const void *bytes, size_t len, bool last) {
+    struct buf b = {0};
+    buf_put(&b, bytes, len);
+    MUST(peer_reply(req, &b, last));
+}
+
+static void answer_oddly(struct peer_request *req, struct sv payload, void *ctx) {
+    static const char ok[] = "\x01\x00\x07\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
+    static const char asks[] =
+        "\x01\x00\x07\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00";
+    static const char asks_beyond[] =
+        "\x01\x00\x07\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\xff\xff\x00\x00";
+    cr_assert(payload.len > 0);
+    odd_asked++;
+    switch (*(unsigned *)ctx) {
+    case 0: answer_with(req, ok, sizeof ok - 1, false); break; /* and never the last part */
+    case 1: answer_with(req, "garbage", 7, true); break;
+    case 2: answer_with(req, ok, 5, true); break;
+    case 3: answer_with(req, asks_beyond, sizeof asks_beyond - 1, true); break;
+    case 4: answer_with(req, asks, sizeof asks - 1, true); break; /* again and again */
+    case 5: peer_reply_error(req, ERR_NOMEM, "out of memory"); break;
+    default: break; /* no answer */
+    }
+}
+
+Test(distributor, odd_replies_make_it_503) {
+    for (unsigned kind = 0; kind <= 6; kind++) {
+        struct cluster c;
+        start_cluster(&c, 2, 10 + kind);
+        for (unsigned i = 0; i < CLUSTER_CORES; i++) {
+            struct core *core = store_core(node_store(c.nodes[1].node, i));
+            core_set_current(core);
+            peers_handle(core->locals[CORE_PEERS], FRAME_WRITE, answer_oddly, &kind);
+        }
+        core_set_current(NULL);
+        odd_asked = 0;
+        struct client *w = all_series(&c, cluster_now_ms(&c));
+        client_write(&c, w, 0, 0);
+        cr_assert_eq(w->op.outcome, WRITE_UNAVAILABLE, "kind %u", kind);
+        cr_assert(odd_asked >= 2 && w->took_ms <= 16000, "kind %u: asked %u times, %lu ms", kind,
+                  odd_asked, (unsigned long)w->took_ms);
+        cr_assert(strstr(w->op.text, sim_addr(c.sim, 1)) != NULL, "%s", w->op.text);
+        client_free(w);
+        cluster_fini(&c);
+    }
+}

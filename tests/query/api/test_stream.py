@@ -1,0 +1,110 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Long answers go out in pieces: a result of some 40 MB is complete and right (also compressed), a slow reader slows it
+down without a second copy in the server's memory, and readers that go away in the middle or before the answer leave the
+server well. Usage: test_stream.py CAIRN."""
+import gzip, json, os, re, socket, sys, threading, time
+
+from servers import BASE_MS, cairn, write_request
+
+SERIES, POINTS, STEP_S = 300, 10000, 1
+START_S = BASE_MS // 1000
+TARGET = (f"/api/v1/query_range?query=wide%2Btime()&start={START_S}&end={START_S + POINTS - 1}&step={STEP_S}"
+          "&lookback_delta=4h")
+ANSWER_BYTES_MIN = 20 << 20
+
+
+def resident_bytes(pid: int) -> int:
+    with open(f"/proc/{pid}/status", encoding="ascii") as f:
+        return int(re.search(r"VmRSS:\s+(\d+) kB", f.read()).group(1)) << 10
+
+
+def check_body(body: bytes):
+    assert len(body) > ANSWER_BYTES_MIN, len(body)
+    answer = json.loads(body)
+    assert answer["status"] == "success" and list(answer) == ["status", "data"], list(answer)
+    result = answer["data"]["result"]
+    assert len(result) == SERIES, len(result)
+    assert [s["metric"]["n"] for s in result] == sorted(f"{n:03}" for n in range(SERIES))
+    for s in result:
+        n = int(s["metric"]["n"])
+        assert len(s["values"]) == POINTS
+        for i in (0, 1, 4999, POINTS - 1):
+            assert s["values"][i] == [START_S + i, str(START_S + i + n)], (n, i, s["values"][i])
+
+
+def raw_request(port: int) -> socket.socket:
+    s = socket.create_connection(("127.0.0.1", port), timeout=60)
+    s.sendall(f"GET {TARGET} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    return s
+
+
+def main() -> int:
+    server = cairn(sys.argv[1])
+    try:
+        server.write(write_request([({"__name__": "wide", "n": f"{n:03}"}, [(BASE_MS - 1000, float(n))])
+                                    for n in range(SERIES)]))
+        status, body, headers = server.request("GET", TARGET, timeout=100)
+        assert status == 200 and headers.get("Transfer-Encoding") == "chunked", headers
+        check_body(body)
+        status, packed, headers = server.request("GET", TARGET, headers={"Accept-Encoding": "gzip"}, timeout=100)
+        assert headers.get("Content-Encoding") == "gzip" and len(packed) < len(body) // 2
+        check_body(gzip.decompress(packed))
+
+        # others are served while a long answer is written
+        longest = []
+
+        def ask():
+            began = time.monotonic()
+            status, answer, _ = server.request("GET", "/api/v1/query?query=1&time=1")
+            longest.append(time.monotonic() - began)
+            assert status == 200 and answer.endswith(b'[1,"1"]}}'), answer
+        slow = raw_request(server.port)
+        first = slow.recv(65536)
+        assert first.startswith(b"HTTP/1.1 200"), first[:100]
+        for _ in range(20):
+            ask()
+        got = len(first)
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        before = resident_bytes(server.process.pid)
+        while got < len(body):
+            piece = slow.recv(1 << 20)
+            if not piece:
+                break
+            got += len(piece)
+        slow.close()
+        assert got >= len(body), (got, len(body))
+
+        # gone in the middle, and before the answer
+        threads = []
+        for n in range(20):
+            def leave(n=n):
+                s = raw_request(server.port)
+                if n % 2 == 0:
+                    s.recv(1000)
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+                s.close()
+            threads.append(threading.Thread(target=leave))
+            threads[-1].start()
+        for t in threads:
+            t.join()
+        status, again, _ = server.request("GET", TARGET, timeout=100)
+        assert status == 200 and again == body
+        assert server.request("GET", "/-/healthy")[0] == 200
+        deadline = time.monotonic() + 30
+        while True:  # what the others began ends soon
+            metrics = server.request("GET", "/metrics")[1].decode()
+            if re.search(r"^prometheus_engine_queries 0$", metrics, re.M):
+                break
+            assert time.monotonic() < deadline, re.findall(r"^prometheus_engine_queries.*$", metrics, re.M)
+            threading.Event().wait(0.05)
+    finally:
+        code = server.stop()
+    assert code == 0, code
+    print(f"answers of {len(body) >> 20} MiB, others waited at most {max(longest) * 1000:.0f} ms, "
+          f"resident {before >> 20} MiB meanwhile")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

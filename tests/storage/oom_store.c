@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every allocation of a batch with new series fails in turn: what was applied is in the log and the
+ * other way round, so that the batch can be sent again, and a start gives what was there. malloc
+ * and its kin are wrapped by the linker. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "node/base/bytes.h"
+#include "tests/storage/store_rig.h"
+
+static long fail_in; /* 0: never; the n-th allocation from here, and all behind it while fail_on */
+static bool fail_on, fail_once;
+static unsigned failed;
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__real_realloc(void *p, size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_realloc(void *p, size_t size);
+
+static bool fails(void) {
+    if (!fail_on) return false;
+    if (fail_in > 1) {
+        fail_in--;
+        return false;
+    }
+    failed++;
+    if (fail_once) fail_on = false;
+    return true;
+}
+void *__wrap_malloc(size_t size) {
+    return fails() ? NULL : __real_malloc(size);
+}
+void *__wrap_calloc(size_t count, size_t size) {
+    return fails() ? NULL : __real_calloc(count, size);
+}
+void *__wrap_realloc(void *p, size_t size) {
+    return fails() ? NULL : __real_realloc(p, size);
+}
+
+/* From here on it is the simulator that allocates. */
+void __real_log_append(struct log *log, struct core *from, struct log_append *req);
+void __wrap_log_append(struct log *log, struct core *from, struct log_append *req);
+void __wrap_log_append(struct log *log, struct core *from, struct log_append *req) {
+    fail_on = false;
+    __real_log_append(log, from, req);
+}
+
+static struct store_rig rig;
+enum { SAMPLES = STORE_SERIES * 2 };
+
+/* All series, grouped by shard, two samples each; from slot `slot` on. */
+static enum status write_all(unsigned slot, struct write_result *r) {
+    series_id ids[SAMPLES];
+    uint32_t shards[SAMPLES], *unknown;
+    int64_t times_ms[SAMPLES];
+    double values[SAMPLES];
+    struct sv labels[SAMPLES];
+    size_t n = 0, unknown_count;
+    for (uint32_t shard = 0; shard < STORE_SHARDS; shard++) {
+        for (size_t s = 0; s < STORE_SERIES; s++) {
+            for (unsigned k = 0; k < 2 && rig.shards[s] == shard; k++, n++) {
+                ids[n] = rig.ids[s];
+                shards[n] = shard;
+                times_ms[n] = STORE_START_MS + (slot + k) * (int64_t)STORE_SLOT_MS;
+                values[n] = store_rig_value(s, slot + k);
+                labels[n] = sv_make(rig.series[s], rig.series_len[s]);
+                rig.sent[s][slot + k] = true;
+            }
+        }
+    }
+    struct write_columns c = {n, ids, shards, times_ms, values, labels, NULL};
+    struct arena scratch;
+    arena_init(&scratch, 0);
+    core_set_current(rig.rt->cores[0]);
+    fail_on = fail_in > 0;
+    enum status status = store_write(rig.stores[0], &c, STORE_START_MS + 3600000, &scratch, r,
+                                     &unknown, &unknown_count, NULL);
+    fail_on = false;
+    core_set_current(NULL);
+    arena_fini(&scratch);
+    return status;
+}
+
+/* False when nothing failed: there are fewer allocations. */
+static bool run(long n, bool new_epoch) {
+    struct write_result r;
+    store_rig_init(&rig, 1);
+    store_rig_must_start(&rig, 1);
+    if (new_epoch) { /* the series are known, and need numbers again */
+        RIG_CHECK(write_all(0, &r) == OK, "!");
+        while (rig.durable[0] < r.position)
+            RIG_CHECK(sim_step(rig.sim), "!");
+        store_rig_kill(&rig);
+        rig.epoch++;
+        store_rig_must_start(&rig, 1);
+    }
+    failed = 0;
+    fail_in = n;
+    enum status status = write_all(2, &r);
+    fail_in = 0;
+    RIG_CHECK(status == (failed > 0 ? ERR_NOMEM : OK), "%s", status_name(status));
+    store_rig_verify(&rig, false);
+    if (n % 2 == 0) { /* sent again, as a client would */
+        RIG_CHECK(write_all(2, &r) == OK && !r.refused, "%s", r.first_text);
+        store_rig_verify(&rig, true);
+    }
+    RIG_CHECK(write_all(4, &r) == OK && r.counts[VERDICT_ACCEPT] == SAMPLES, "%s", r.first_text);
+    while (rig.durable[0] < r.position)
+        RIG_CHECK(sim_step(rig.sim), "!");
+    store_rig_heal(&rig); /* the head of now is what must come back, no more and no less */
+    store_rig_power_cut(&rig);
+    store_rig_must_start(&rig, 1 + (unsigned)n % STORE_CORES);
+    store_rig_verify(&rig, true);
+    store_rig_fini(&rig);
+    return failed > 0;
+}
+
+int main(void) {
+    for (int new_epoch = 0; new_epoch < 2; new_epoch++) {
+        long n = 1;
+        while (run(n, new_epoch != 0))
+            n++;
+        RIG_CHECK(n > 10, "%ld allocations", n);
+        printf("%ld allocations failed in turn\n", n - 1);
+    }
+    return 0;
+}

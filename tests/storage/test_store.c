@@ -1,0 +1,415 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <criterion/criterion.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "node/base/bytes.h"
+#include "tests/storage/store_rig.h"
+
+#define HOUR_MS 3600000
+#define NOW_MS (STORE_START_MS + 48 * (int64_t)HOUR_MS)
+
+static struct store_rig rig;
+
+/* One write of one series, a batch of a few samples. */
+struct one {
+    size_t series;
+    int64_t times_ms[4];
+    double values[4];
+    size_t count;
+};
+
+static enum status write_one(const struct one *o, struct write_result *r, struct err *err) {
+    series_id ids[4];
+    uint32_t shards[4];
+    struct sv labels[4];
+    for (size_t i = 0; i < o->count; i++) {
+        ids[i] = rig.ids[o->series];
+        shards[i] = rig.shards[o->series];
+        labels[i] = i > 0 ? (struct sv){0} /* those before it will do */
+                          : sv_make(rig.series[o->series], rig.series_len[o->series]);
+    }
+    struct write_columns c = {o->count, ids, shards, o->times_ms, o->values, labels, NULL};
+    return store_rig_write(&rig, &c, NOW_MS, r, err);
+}
+
+static void start(int64_t window_ms) {
+    store_rig_init(&rig, 1);
+    rig.options.head.out_of_order_window_ms = window_ms;
+    store_rig_must_start(&rig, 1);
+}
+
+static void wait_durable(uint64_t position) {
+    while (rig.durable[0] < position)
+        cr_assert(sim_step(rig.sim));
+}
+
+/* Expected: reference/prometheus.md 3.4 and storage/remote/write_handler.go; the series are written
+ * in this order. */
+static const struct step {
+    int64_t window_ms; /* a change starts afresh */
+    int64_t at_ms;     /* after the start */
+    double value;
+    enum verdict verdict;
+    const char *text;
+} steps[] = {
+    {0, 10 * HOUR_MS, 1, VERDICT_ACCEPT, NULL},
+    {0, 10 * HOUR_MS, 1, VERDICT_NOOP, NULL},
+    {0, 10 * HOUR_MS, 2, VERDICT_DUPLICATE,
+     "duplicate sample for timestamp 1767261600000; overrides not allowed: existing 1, new value "
+     "2"},
+    {0, 10 * HOUR_MS - 1, 3, VERDICT_OUT_OF_ORDER, "out of order sample"},
+    {0, 9 * HOUR_MS - 1, 3, VERDICT_TOO_OLD, "out of bounds"},
+    {0, 48 * HOUR_MS + 600000, 1e6, VERDICT_ACCEPT, NULL},
+    {0, 48 * HOUR_MS + 600001, 4, VERDICT_FUTURE,
+     "out of bounds: timestamp is too far in the future"},
+    {0, 48 * HOUR_MS + 600000, -0.5, VERDICT_DUPLICATE,
+     "duplicate sample for timestamp 1767399000000; overrides not allowed: existing 1e+06, new "
+     "value -0.5"},
+    {1800000, 10 * HOUR_MS, 1, VERDICT_ACCEPT, NULL},
+    {1800000, 10 * HOUR_MS - 1800000, 5, VERDICT_ACCEPT, NULL},
+    {1800000, 10 * HOUR_MS - 1800000, 6, VERDICT_NOOP, NULL}, /* the first value stays, silently */
+    {1800000, 10 * HOUR_MS - 1800001, 5, VERDICT_TOO_OLD, "too old sample"},
+    {1800000, 40 * HOUR_MS, 7, VERDICT_ACCEPT, NULL},
+    {1800000, 10 * HOUR_MS, 1, VERDICT_NOOP, NULL}, /* held: at any age */
+};
+
+Test(store, verdicts_and_texts) {
+    int64_t window_ms = -1;
+    for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+        const struct step *s = &steps[i];
+        if (s->window_ms != window_ms) {
+            if (window_ms >= 0) store_rig_fini(&rig);
+            start(window_ms = s->window_ms);
+        }
+        struct one o = {0, {STORE_START_MS + s->at_ms}, {s->value}, 1};
+        struct write_result r;
+        struct err err = {0};
+        cr_assert(write_one(&o, &r, &err) == OK, "%s", err.msg);
+        cr_expect(r.counts[s->verdict] == 1, "step %zu", i);
+        cr_expect(r.refused == (s->text != NULL), "step %zu", i);
+        if (s->text == NULL) continue;
+        cr_expect(r.first_verdict == s->verdict && r.first_index == 0);
+        char want[400];
+        snprintf(want, sizeof want, "%s for series {__name__=\"up\", job=\"job-0\"}", s->text);
+        cr_expect(strcmp(r.first_text, want) == 0, "step %zu: %s", i, r.first_text);
+        cr_expect(r.first_plain_len == strlen(s->text), "step %zu", i);
+    }
+    store_rig_fini(&rig);
+}
+
+Test(store, window_counts_from_before_the_batch) {
+    start(0);
+    /* Series by series, as a sender that catches up does: the first series' newest must not make
+     * the second's too old. */
+    series_id ids[8];
+    uint32_t shards[8];
+    int64_t times_ms[8];
+    double values[8];
+    struct sv labels[8];
+    size_t other = 1;
+    while (rig.shards[other] != rig.shards[0])
+        other++;
+    for (size_t i = 0; i < 8; i++) {
+        size_t s = i < 4 ? 0 : other;
+        ids[i] = rig.ids[s];
+        shards[i] = rig.shards[s];
+        times_ms[i] = STORE_START_MS + (int64_t)(i % 4) * 2 * HOUR_MS;
+        values[i] = (double)i;
+        labels[i] = sv_make(rig.series[s], rig.series_len[s]);
+    }
+    struct write_columns c = {8, ids, shards, times_ms, values, labels, NULL};
+    struct write_result r;
+    cr_assert(store_rig_write(&rig, &c, NOW_MS, &r, NULL) == OK);
+    cr_assert(r.counts[VERDICT_ACCEPT] == 8, "%s", r.first_text);
+    uint64_t position = r.position;
+    /* Once more: nothing new, so nothing is logged, and the position is that of the log's end. */
+    cr_assert(store_rig_write(&rig, &c, NOW_MS, &r, NULL) == OK);
+    cr_assert(r.counts[VERDICT_NOOP] == 8 && r.position == position);
+    struct shard_place place;
+    cr_assert(store_shard_place(rig.stores[0], rig.shards[0], &place));
+    cr_assert(place.seq == 1 && place.epoch == 1 && place.series_count == 2);
+    cr_assert(place.newest_ms == STORE_START_MS + 6 * HOUR_MS);
+    store_rig_fini(&rig);
+}
+
+Test(store, within_a_batch_each_sample_is_judged_after_those_before) {
+    start(0);
+    struct one o = {3,
+                    {STORE_START_MS, STORE_START_MS + 1, STORE_START_MS + 1, STORE_START_MS},
+                    {1, 2, 9, 3},
+                    4};
+    struct write_result r;
+    cr_assert(write_one(&o, &r, NULL) == OK);
+    cr_assert(r.counts[VERDICT_ACCEPT] == 2 && r.counts[VERDICT_DUPLICATE] == 1);
+    cr_assert(r.counts[VERDICT_OUT_OF_ORDER] == 1);
+    cr_assert(r.first_verdict == VERDICT_DUPLICATE && r.first_index == 2);
+    int64_t times[8];
+    double values[8];
+    cr_assert(store_rig_read(rig.stores[0], rig.ids[3], times, values, 8) == 2);
+    cr_assert(times[0] == STORE_START_MS && values[0] == 1 && values[1] == 2);
+    store_rig_fini(&rig);
+}
+
+Test(store, unknown_ids_without_labels_are_asked_for_and_nothing_is_done) {
+    start(1800000);
+    struct write_result r;
+    struct one known = {0, {STORE_START_MS}, {1}, 1};
+    cr_assert(write_one(&known, &r, NULL) == OK);
+    series_id ids[] = {rig.ids[0], rig.ids[1], rig.ids[2], rig.ids[1]};
+    uint32_t shards[] = {rig.shards[0], rig.shards[1], rig.shards[2], rig.shards[1]};
+    int64_t times_ms[] = {STORE_START_MS + 1, STORE_START_MS, STORE_START_MS, STORE_START_MS + 1};
+    double values[4] = {0};
+    struct sv labels[4] = {[2] = sv_make(rig.series[2], rig.series_len[2])};
+    struct write_columns c = {4, ids, shards, times_ms, values, labels, NULL};
+    struct arena scratch;
+    arena_init(&scratch, 0);
+    uint32_t *unknown;
+    size_t unknown_count;
+    core_set_current(rig.rt->cores[0]);
+    cr_assert(store_write(rig.stores[0], &c, NOW_MS, &scratch, &r, &unknown, &unknown_count,
+                          NULL) == ERR_UNAVAILABLE);
+    core_set_current(NULL);
+    cr_assert(unknown_count == 2 && unknown[0] == 1 && unknown[1] == 3);
+    cr_assert(head_find(store_head(rig.stores[0]), rig.ids[2]) == HEAD_NONE);
+    int64_t times[4];
+    cr_assert(store_rig_read(rig.stores[0], rig.ids[0], times, values, 4) == 1);
+    arena_fini(&scratch);
+    store_rig_fini(&rig);
+}
+
+Test(store, foreign_shards_and_false_labels_are_refused_before_anything_is_done) {
+    start(1800000);
+    series_id id = rig.ids[0];
+    uint32_t shard = rig.shards[0], other = (shard + 1) % STORE_SHARDS;
+    int64_t time_ms = STORE_START_MS;
+    double value = 1;
+    struct sv labels = sv_make(rig.series[0], rig.series_len[0]), wrong = SV("x");
+    struct write_result r;
+    struct err err = {0};
+    struct write_columns c = {1, &id, &other, &time_ms, &value, &labels, NULL};
+    cr_assert(store_rig_write(&rig, &c, NOW_MS, &r, &err) == ERR_CONFLICT, "%s", err.msg);
+    uint32_t beyond = STORE_SHARDS;
+    c.shards = &beyond;
+    cr_assert(store_rig_write(&rig, &c, NOW_MS, &r, &err) == ERR_CONFLICT, "%s", err.msg);
+    c.shards = &shard;
+    c.labels = &wrong;
+    cr_assert(store_rig_write(&rig, &c, NOW_MS, &r, &err) == ERR_CORRUPT, "%s", err.msg);
+    c.labels = &labels;
+    cr_assert(store_rig_write(&rig, &c, NOW_MS, &r, &err) == OK, "%s", err.msg);
+    cr_assert(r.position == 1);
+    store_rig_fini(&rig);
+    /* A core that does not hold the shard. */
+    store_rig_init(&rig, 1);
+    store_rig_must_start(&rig, 2);
+    cr_assert(store_has_shard(rig.stores[0], 0) && !store_has_shard(rig.stores[0], 1));
+    struct shard_place place;
+    cr_assert(!store_shard_place(rig.stores[0], 1, &place));
+    store_rig_fini(&rig);
+}
+
+Test(store, limits_refuse_new_series_only) {
+    start(1800000);
+    struct write_result r;
+    struct one o = {0, {STORE_START_MS}, {1}, 1};
+    cr_assert(write_one(&o, &r, NULL) == OK);
+    wait_durable(r.position);
+    store_rig_kill(&rig);
+    rig.options.head.series_max = 1;
+    store_rig_must_start(&rig, 1); /* what was acknowledged comes back, whatever the limit */
+    o.series = 1;
+    cr_assert(write_one(&o, &r, NULL) == OK);
+    cr_assert(r.counts[VERDICT_LIMIT] == 1 && r.first_verdict == VERDICT_LIMIT);
+    const char *want =
+        "maximum series limit of 1 reached for series {__name__=\"up\", job=\"job-1\"}";
+    cr_assert(strcmp(r.first_text, want) == 0, "%s", r.first_text);
+    o = (struct one){0, {STORE_START_MS + 1}, {1}, 1};
+    cr_assert(write_one(&o, &r, NULL) == OK && r.counts[VERDICT_ACCEPT] == 1);
+    wait_durable(r.position);
+    store_rig_kill(&rig);
+    rig.options.head.series_max = 0;
+    rig.options.memory_bytes_max = 1;
+    store_rig_must_start(&rig, 1);
+    o = (struct one){1, {STORE_START_MS}, {1}, 1};
+    cr_assert(write_one(&o, &r, NULL) == OK && r.counts[VERDICT_LIMIT] == 1);
+    cr_assert(strncmp(r.first_text, "memory limit of 1 bytes reached", 31) == 0, "%s",
+              r.first_text);
+    store_rig_fini(&rig);
+}
+
+Test(store, closed_log_refuses_and_applies_nothing) {
+    start(1800000);
+    struct write_result r;
+    struct err err;
+    struct one o = {0, {STORE_START_MS}, {1}, 1};
+    sim_disk_fail_at(rig.sd, sim_disk_calls(rig.sd) + 1, 28);
+    cr_assert(write_one(&o, &r, NULL) == OK);
+    while (!log_is_failed(rig.log))
+        cr_assert(sim_step(rig.sim));
+    o.times_ms[0]++;
+    cr_assert(write_one(&o, &r, &err) == ERR_IO);
+    cr_assert(strstr(err.msg, "No space left on device") != NULL, "%s", err.msg);
+    int64_t times[4];
+    double values[4];
+    cr_assert(store_rig_read(rig.stores[0], rig.ids[0], times, values, 4) == 1);
+    store_rig_fini(&rig);
+}
+
+Test(store, any_number_of_cores_gives_the_same_content) {
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        store_rig_init(&rig, seed);
+        for (unsigned round = 0; round < 6; round++) {
+            unsigned cores = 1 + (unsigned)((seed + round * 2) % STORE_CORES);
+            rig.epoch += round == 2 || round == 4; /* numbering begins anew */
+            rig.incarnation += round == 4;
+            store_rig_must_start(&rig, cores);
+            store_rig_verify(&rig, true);
+            store_rig_work(&rig, 20);
+            store_rig_verify(&rig, true);
+            store_rig_kill(&rig);
+        }
+        cr_assert(rig.accepted > 200 && rig.noops > 20, "the workload does nothing");
+        store_rig_fini(&rig);
+    }
+}
+
+/* -- entries one by one: the gap rules */
+
+static struct buf body_of(size_t series, uint32_t number, int64_t time_ms) {
+    struct entry_write w = {0};
+    struct buf body = {0};
+    if (series < STORE_SERIES)
+        entry_write_series(&w, sv_make(rig.series[series], rig.series_len[series]));
+    cr_assert(entry_write_float(&w, number, time_ms, 1) == OK);
+    entry_write_finish(&w, &body);
+    entry_write_fini(&w);
+    return body;
+}
+
+enum { NO_SERIES = STORE_SERIES };
+static const struct feed {
+    int shard; /* 0: that of series 0; 1: another; entries with a series are of series 0 */
+    enum entry_type type;
+    uint32_t incarnation, epoch;
+    uint64_t seq;
+    uint32_t previous_epoch;
+    uint64_t previous_seq;
+    uint32_t number;
+    const char *damage; /* the shard is damaged from here on; NULL: not */
+    bool fresh;         /* starts afresh before it */
+} feeds[] = {
+    {0, ENTRY_WRITE, 1, 1, 1, 0, 0, 0, NULL, true},
+    {0, ENTRY_WRITE, 1, 1, 2, 0, 0, 0, NULL, false},
+    {0, ENTRY_WRITE, 1, 1, 2, 0, 0, 0, NULL, false}, /* applied before */
+    {0, ENTRY_WRITE, 1, 1, 1, 0, 0, 0, NULL, false},
+    {0, ENTRY_WRITE, 2, 1, 3, 0, 0, 0, NULL, false}, /* a new process */
+    {0, ENTRY_EPOCH, 2, 2, 0, 1, 3, 0, NULL, false},
+    {0, ENTRY_EPOCH, 2, 2, 0, 1, 3, 0, NULL, false},
+    {0, ENTRY_WRITE, 2, 2, 1, 0, 0, 0, NULL, false},
+    {0, ENTRY_EPOCH, 2, 7, 0, 2, 1, 0, NULL, false},
+    {0, ENTRY_WRITE, 2, 7, 1, 0, 0, 0, NULL, false},
+    {0, ENTRY_WRITE, 2, 7, 3, 0, 0, 0,
+     "epoch 7 seq 3 (incarnation 2) does not follow epoch 7 seq 1", false},
+    {0, ENTRY_WRITE, 2, 7, 2, 0, 0, 0, "epoch 7 seq 3", false}, /* not applied any more */
+    {0, ENTRY_WRITE, 1, 1, 2, 0, 0, 0, "epoch 1 seq 2 (incarnation 1) does not follow", true},
+    {0, ENTRY_WRITE, 5, 1, 1, 0, 0, 0, NULL, true},
+    {0, ENTRY_WRITE, 4, 1, 2, 0, 0, 0,
+     "(incarnation 4) does not follow epoch 1 seq 1 (incarnation 5)", false},
+    {0, ENTRY_WRITE, 1, 1, 1, 0, 0, 0, NULL, true},
+    {0, ENTRY_WRITE, 1, 2, 1, 0, 0, 0, "epoch 2 seq 1", false}, /* no EPOCH entry */
+    {0, ENTRY_WRITE, 1, 1, 1, 0, 0, 0, NULL, true},
+    {0, ENTRY_EPOCH, 1, 2, 0, 1, 2, 0,
+     "epoch 2 opens after epoch 1 seq 2, and the log here ends at epoch 1 seq 1", false},
+    {0, ENTRY_WRITE, 1, 1, 1, 0, 0, 0, NULL, true},
+    {0, ENTRY_WRITE, 1, 1, 2, 0, 0, 0, NULL, false},
+    {0, ENTRY_EPOCH, 1, 2, 0, 1, 1, 0, "epoch 2 opens after epoch 1 seq 1",
+     false}, /* this log is too long */
+    {0, ENTRY_EPOCH, 1, 2, 0, 1, 9, 0, "opens after epoch 1 seq 9", true},
+    {0, ENTRY_EPOCH, 1, 2, 0, 1, 0, 0, NULL, true},
+    {0, ENTRY_WRITE, 1, 2, 1, 0, 0, 0, NULL, false},
+    {0, ENTRY_WRITE, 1, 1, 1, 0, 0, 1, "series number 1, and there are 1", true},
+    {1, ENTRY_WRITE, 1, 1, 1, 0, 0, 0, "series of another shard", true},
+};
+
+Test(store, entries_must_follow_each_other) {
+    uint32_t shards[2] = {0};
+    for (size_t i = 0; i < ARRAY_LEN(feeds); i++) {
+        const struct feed *f = &feeds[i];
+        if (f->fresh) {
+            if (i > 0) store_rig_fini(&rig);
+            start(1800000);
+            shards[0] = rig.shards[0];
+            shards[1] = (shards[0] + 1) % STORE_SHARDS;
+        }
+        struct buf body = {0};
+        if (f->type == ENTRY_EPOCH)
+            entry_epoch_put(f->previous_epoch, f->previous_seq, &body);
+        else
+            body = body_of(f->seq == 1 ? 0 : NO_SERIES, f->number, STORE_START_MS + (int64_t)i);
+        struct entry e = {f->type,  shards[f->shard], f->incarnation,
+                          f->epoch, f->seq,           buf_sv(&body)};
+        struct err err = {0};
+        cr_assert(store_recover(rig.stores[0], &e, &err) == OK, "entry %zu: %s", i, err.msg);
+        bool damaged = store_damage(rig.stores[0], e.shard, &err);
+        cr_assert(damaged == (f->damage != NULL), "entry %zu: %s", i, err.msg);
+        if (damaged) {
+            cr_assert(strstr(err.msg, f->damage) != NULL, "entry %zu: %s", i, err.msg);
+            uint32_t list[2];
+            cr_assert(store_damaged_shards(rig.stores[0], list, 2) == 1 && list[0] == e.shard);
+        }
+        buf_fini(&body);
+    }
+    store_rig_fini(&rig);
+}
+
+Test(store, a_damaged_shard_takes_no_writes_and_others_do) {
+    start(1800000);
+    struct buf body = body_of(0, 0, STORE_START_MS);
+    struct entry e = {ENTRY_WRITE, rig.shards[0], 1, 1, 2, buf_sv(&body)};
+    cr_assert(store_recover(rig.stores[0], &e, NULL) == OK);
+    size_t other = 1;
+    while (rig.shards[other] == rig.shards[0])
+        other++;
+    struct write_result r;
+    struct err err;
+    struct one o = {0, {STORE_START_MS}, {1}, 1};
+    cr_assert(write_one(&o, &r, &err) == ERR_CORRUPT);
+    cr_assert(strstr(err.msg, "does not follow") != NULL, "%s", err.msg);
+    o.series = other;
+    cr_assert(write_one(&o, &r, &err) == OK && r.counts[VERDICT_ACCEPT] == 1);
+    buf_fini(&body);
+    store_rig_fini(&rig);
+}
+
+Test(store, what_this_build_cannot_apply_stops_recovery) {
+    start(1800000);
+    struct entry e = {ENTRY_DELETE, 1, 1, 1, 1, SV("x")};
+    cr_assert(store_recover(rig.stores[0], &e, NULL) == ERR_UNSUPPORTED);
+    e.type = ENTRY_FLOOR;
+    cr_assert(store_recover(rig.stores[0], &e, NULL) == ERR_UNSUPPORTED);
+    e = (struct entry){ENTRY_WRITE, 1, 1, 1, 1, SV("\x08\x01\x01x")}; /* exemplars */
+    cr_assert(store_recover(rig.stores[0], &e, NULL) == ERR_UNSUPPORTED);
+    e.shard = STORE_SHARDS;
+    cr_assert(store_recover(rig.stores[0], &e, NULL) == ERR_CONFLICT);
+    store_rig_fini(&rig);
+}
+
+Test(store, a_cut_starts_the_numbers_again) {
+    start(1800000);
+    struct write_result r;
+    struct buf first = body_of(0, 0, STORE_START_MS), cut = {0};
+    entry_cut_put(STORE_START_MS, STORE_START_MS + 2 * HOUR_MS, &cut);
+    struct entry e = {ENTRY_WRITE, rig.shards[0], 1, 1, 1, buf_sv(&first)};
+    cr_assert(store_recover(rig.stores[0], &e, NULL) == OK);
+    e = (struct entry){ENTRY_CUT, rig.shards[0], 1, 1, 2, buf_sv(&cut)};
+    cr_assert(store_recover(rig.stores[0], &e, NULL) == OK);
+    struct shard_place place;
+    cr_assert(store_shard_place(rig.stores[0], rig.shards[0], &place) && place.series_count == 0);
+    struct one o = {0, {STORE_START_MS + 1}, {2}, 1};
+    cr_assert(write_one(&o, &r, NULL) == OK && r.counts[VERDICT_ACCEPT] == 1);
+    cr_assert(store_shard_place(rig.stores[0], rig.shards[0], &place));
+    cr_assert(place.series_count == 1 && place.seq == 3);
+    buf_fini(&first);
+    buf_fini(&cut);
+    store_rig_fini(&rig);
+}

@@ -106,13 +106,20 @@ static bool chain_is_pushed(const struct plan *p, const struct expr *e) {
     return true;
 }
 
+/* absent_over_time() is a chain by itself, but no input of an aggregation: it is one series of all. */
+static bool chain_is_per_series(const struct plan *p, const struct expr *e) {
+    const struct expr *top = node_unwrap(e);
+    bool absent = top->kind == EXPR_CALL && top->u.function->id == FN_ABSENT_OVER_TIME;
+    return !absent && chain_is_pushed(p, e);
+}
+
 static bool fragment_kind_of(const struct plan *p, const struct expr *e, enum fragment_kind *kind) {
     if (p->blocked[e->number]) return false;
     *kind = FRAGMENT_PARTIAL;
     if (e->kind == EXPR_AGGREGATE)
-        return agg_pushable(e->u.aggregate.op) && chain_is_pushed(p, e->children[0]);
+        return agg_pushable(e->u.aggregate.op) && chain_is_per_series(p, e->children[0]);
     if (e->kind == EXPR_CALL && e->u.function->id == FN_ABSENT)
-        return chain_is_pushed(p, e->children[0]);
+        return chain_is_per_series(p, e->children[0]);
     if (e->kind == EXPR_CALL && e->u.function->id == FN_ABSENT_OVER_TIME)
         return chain_is_pushed(p, e);
     *kind = FRAGMENT_VECTORS;

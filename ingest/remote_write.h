@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* ingest/remote_write.h: POST /api/v1/write (remote write 1.0): headers, codes and texts of
- * Prometheus' receiver with the deviations of DESIGN 5: nothing is rolled back, 503 with Retry-After
- * while a shard cannot answer. The raw body is snappy (block format); its declared length is checked
- * before anything is allocated. Bodies over 16 KB are decoded on the least busy core.
+ * Prometheus' receiver with the deviations of DESIGN 5: nothing is rolled back, 503 with
+ * Retry-After while a shard cannot answer. The raw body is snappy (block format); its declared
+ * length is checked before anything is allocated. Bodies over 16 KB are decoded on the least busy
+ * core.
  *
  *   204  all samples are durable
  *   400  malformed body, or the text of the first refused sample (what was good is kept)

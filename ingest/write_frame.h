@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ingest/write_frame.h: payload of FRAME_WRITE (samples for shards of the receiver) and of its reply.
- * Little-endian.
+/* ingest/write_frame.h: payload of FRAME_WRITE (samples for shards of the receiver) and of its
+ * reply. Little-endian.
  *
  *   request  u8 version (1), u8 flags (1: labels follow), varint tenant (0)
  *            varint groups, per group: varint shard, varint epoch, varint rows (>= 1)

@@ -24,7 +24,7 @@ static const struct verb_def {
     {"check", "metrics", NULL, NULL},
     {"check", "web-config", NULL, NULL},
     {"test", "rules", NULL, NULL},
-    {"test", "promql", NULL, NULL},
+    {"test", "promql", test_promql, "Run PromQL test files."},
     {"tsdb", NULL, NULL, NULL},
     {"ring", NULL, NULL, NULL},
     {"silence", NULL, NULL, NULL},

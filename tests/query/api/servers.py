@@ -49,8 +49,13 @@ def write_request(series: list) -> bytes:
 class Server:
     def __init__(self, argv: list, work: str, find_port, port: int = 0):
         self.work, self.port, self.lines = work, port, []
-        self.process = subprocess.Popen(argv, cwd=work, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                        stderr=subprocess.PIPE, text=True)
+        try:
+            self.process = subprocess.Popen([os.path.abspath(argv[0]), *argv[1:]], cwd=work,
+                                            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                            stderr=subprocess.PIPE, text=True)
+        except OSError:
+            shutil.rmtree(work, ignore_errors=True)
+            raise
         self.ready = threading.Event()
         self.find_port = find_port
         self.reader = threading.Thread(target=self.read_log, daemon=True)

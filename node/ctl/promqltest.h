@@ -119,9 +119,12 @@ bool expectation_holds(const struct expectation *e, struct sv text);
 
 /* -- promqltest_compare.c */
 bool test_values_equal(double a, double b); /* relative error below 1e-6 */
-/* Both append to *why what was expected and what came, and return false. */
+/* All append to *why what was expected and what came, and return false. */
 bool compare_result(const struct eval_cmd *cmd, const struct result *result, struct buf *why);
 bool compare_notes(const struct eval_cmd *cmd, const struct result *result, struct buf *why);
+/* Only whether there are any of a kind, not their texts. */
+bool compare_notes_presence(const struct eval_cmd *cmd, const struct result *result,
+                            struct buf *why);
 void test_put_result(struct buf *out, const struct result *result);
 bool result_is_sorted(const struct result *result); /* a matrix, by labels */
 

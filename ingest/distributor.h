@@ -4,8 +4,8 @@
  *
  *   rows, sorted by (node, core, shard) -> one part per local core (message) and per remote node (FRAME_WRITE)
  *   local part:  store_write on the owner's core -> ack_wait on the in-sync set's positions -> back
- *   remote part: frame -> the receiver runs the same flow, local only -> reply; unknown ids come back once and the part is
- *                sent again with their labels
+ *   remote part: frame -> the receiver runs the same flow, local only -> reply; unknown ids come back and the part is
+ *                sent again with their labels (asked once more: with all labels)
  *   all parts back -> done. A part that failed for lack of its node is sent again with back-off for up to resend_ms.
  *
  * Nothing is rolled back. Outcome: any shard without an answer: 503; else a refused sample: 400 with its text; else OK.

@@ -290,13 +290,14 @@ struct groups {
     uint32_t count, cap;
     struct map map;
 };
-/* What an aggregation node does; count_values and limit_ratio take vectors at the coordinator. */
+/* What an aggregation node does; limit_ratio takes vectors at the coordinator. */
 struct agg {
     enum aggregate_op op;
     const struct expr
         *expr; /* of the aggregation; absent() and absent_over_time() fold as group by () */
     const struct label_list *grouping;
     bool without;
+    struct sv value_label; /* count_values */
     size_t steps;
     double *param; /* k of each step; NULL */
     bool order_free;
@@ -314,6 +315,9 @@ void agg_init(struct agg *a, struct arena *arena, const struct expr *e, size_t s
 void agg_fini(struct agg *a);
 enum status agg_group(struct agg *a, const struct labelset *labels, bool drop_name,
                       uint32_t *out) MUST_USE;
+/* count_values: the value becomes a label before grouping. */
+enum status agg_group_value(struct agg *a, const struct labelset *labels, struct sv value,
+                            uint32_t *out) MUST_USE;
 /* Folds one series into its group. */
 enum status agg_fold(struct eval *ev, struct agg *a, const struct labelset *labels, bool drop_name,
                      const struct column *col) MUST_USE;
@@ -430,8 +434,6 @@ enum status fn_vector(struct eval *, const struct expr *, const struct grid *,
                       struct vectors **) MUST_USE;
 enum status fn_info(struct eval *, const struct expr *, const struct grid *,
                     struct vectors **) MUST_USE;
-enum status agg_count_values(struct eval *, const struct expr *, const struct grid *,
-                             struct vectors **) MUST_USE;
 enum status agg_limit_ratio(struct eval *, const struct expr *, const struct grid *,
                             struct vectors **) MUST_USE;
 enum status agg_ordered(struct eval *, const struct expr *, const struct grid *,

@@ -101,6 +101,11 @@ class Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
             code = self.process.wait()
+        self.reader.join(5)
+        if any("runtime error:" in line for line in self.lines):  # of a build with -fsanitize=undefined
+            code = code or 99
+        if code > 0:
+            print("".join(self.lines[-80:]))
         shutil.rmtree(self.work, ignore_errors=True)
         return code
 

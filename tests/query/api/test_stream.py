@@ -98,8 +98,13 @@ def main() -> int:
                 break
             assert time.monotonic() < deadline, re.findall(r"^prometheus_engine_queries.*$", metrics, re.M)
             threading.Event().wait(0.05)
+        unanswered = [raw_request(server.port) for _ in range(6)]  # stopping does not wait for their end
     finally:
+        began = time.monotonic()
         code = server.stop()
+    assert time.monotonic() - began < 15
+    for s in unanswered:
+        s.close()
     assert code == 0, code
     print(f"answers of {len(body) >> 20} MiB, others waited at most {max(longest) * 1000:.0f} ms, "
           f"resident {before >> 20} MiB meanwhile")

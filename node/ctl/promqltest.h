@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "node/base/arena.h"
 #include "node/base/buf.h"
@@ -133,3 +134,31 @@ enum verdict { VERDICT_PASS, VERDICT_FAIL, VERDICT_SKIP };
 /* Evaluates, also in the other ways that must give the same result. *why: what failed, or the
  * reason to skip. */
 enum verdict eval_cmd_run(const struct eval_cmd *cmd, struct dataset *d, struct buf *why);
+
+/* -- promqltest_file.c */
+enum { TALLY_REASONS_MAX = 8 };
+struct tally {
+    size_t passed, failed, skipped;
+    struct {
+        char text[64];
+        size_t count;
+    } reasons[TALLY_REASONS_MAX]; /* of skipping */
+    size_t reasons_count;
+};
+struct test_run {
+    /* given */
+    const char *path; /* in messages */
+    FILE *out;
+    bool verbose; /* names what is skipped */
+    unsigned sources_count;
+    uint64_t seed;
+    /* outcome */
+    struct tally tally;
+    bool broken; /* a line could not be read: what follows it did not run */
+    /* private */
+    struct lines lines;
+    struct dataset data;
+};
+/* true when everything was read and nothing failed */
+bool test_text_run(struct sv text, struct test_run *t);
+void tally_skip(struct tally *t, const char *reason, size_t count);

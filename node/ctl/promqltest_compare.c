@@ -228,9 +228,9 @@ static bool compare_kind(const struct expectations *want, char *const *got, size
 
 bool compare_notes_presence(const struct eval_cmd *cmd, const struct result *r, struct buf *why) {
     if (cmd->warns.count > 0 && r->warnings_count == 0)
-        return notes_differ(why, "warning", "expected and missing", (struct sv){0});
+        return notes_differ(why, "warning", "expected and missing", SV(""));
     if (cmd->infos.count > 0 && r->infos_count == 0)
-        return notes_differ(why, "info", "expected and missing", (struct sv){0});
+        return notes_differ(why, "info", "expected and missing", SV(""));
     if (cmd->no_warn && r->warnings_count > 0)
         return notes_differ(why, "warning", "unexpected", sv_from(r->warnings[0]));
     if (cmd->no_info && r->infos_count > 0)

@@ -113,7 +113,8 @@ SERVERS = {s.name: s for s in (Cairn, Prometheus, VictoriaMetrics)}
 def run_load(server: Server, capture: Path, a, start_ms: int) -> dict:
     out = subprocess.run([str(Path(os.environ.get("CAIRN_BUILD", ROOT / "build")) / "bench/load"), f"--url={server.url('/api/v1/write')}", f"--capture={capture}",
                           f"--instances={a.instances}", f"--rows={a.rows}", f"--start-ms={start_ms}",
-                          f"--step-ms={a.step_ms}", f"--connections={a.connections}", f"--rate={a.rate}"],
+                          f"--step-ms={a.step_ms}", f"--connections={a.connections}", f"--rate={a.rate}",
+                          f"--merge={int(a.what == 'query')}"],
                          capture_output=True, text=True)
     sys.stderr.write(out.stderr)
     if not out.stdout:

@@ -118,6 +118,7 @@ def cairn(program: str, *flags: str) -> Server:
     def find_port(line):
         m = re.search(r'msg="Server is ready.* port=(\d+)', line)
         return int(m.group(1)) if m else None
+    program = os.path.abspath(program)  # the server runs in a folder of its own
     return Server([program, "--web.listen-address=127.0.0.1:0", "--storage.tsdb.path=data", *flags], work, find_port)
 
 

@@ -56,8 +56,11 @@ static enum status source_read(const struct source *src, uint32_t leaf, size_t i
                                int64_t from_ms, int64_t to_ms, struct samples *out,
                                struct err *err) {
     const struct local_part *lp = container_of_const(src, struct local_part, source);
-    return series_view_read(&lp->selected[leaf_index(lp, leaf)].views[index], from_ms, to_ms, out,
-                            err);
+    size_t at = leaf_index(lp, leaf), left = lp->selected[at].views_count - index;
+    const struct series_view *v = &lp->selected[at].views[index];
+    if (index % SERIES_TOUCH_MAX == 0)
+        series_views_touch(v, MIN(left, (size_t)SERIES_TOUCH_MAX), from_ms);
+    return series_view_read(v, from_ms, to_ms, out, err);
 }
 static const struct source_ops source_ops = {source_count, source_labels, source_id, source_read};
 

@@ -151,6 +151,7 @@ void eval_note(struct eval *ev, bool warning, const struct expr *at, const char 
     PRINTF_LIKE(4, 5);
 void eval_note_counted(struct eval *ev, const struct expr *at, const struct note *counters,
                        const char *text);
+void note_float_trim(struct eval *ev, const struct expr *binary); /* </ or >/ between floats */
 
 /* -- scalars */
 const struct expr *node_unwrap(const struct expr *e); /* without parentheses */

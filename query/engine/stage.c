@@ -308,12 +308,15 @@ static enum status scalar_op_stage(struct stage_run *r, const struct column *in,
     const struct stage *s = r->stage;
     enum binary_op op = s->expr->u.binary.op;
     bool compares = binary_op_is_comparison(op), as_bool = s->expr->u.binary.return_bool;
-    if (op == OP_TRIM_UPPER || op == OP_TRIM_LOWER)
-        return eval_unsupported(r->ev, binary_op_text(op));
+    bool trimmed = false;
+    bool trims = op == OP_TRIM_UPPER || op == OP_TRIM_LOWER; /* floats have no buckets to trim */
     for (size_t k = 0; k < s->out.steps; k++) {
         uint8_t kind = in->kinds[k];
         if (kind == POINT_HISTOGRAM) return eval_unsupported(r->ev, binary_op_text(op));
-        if (kind == POINT_FLOAT) {
+        if (kind == POINT_FLOAT && trims) {
+            kind = POINT_NONE;
+            trimmed = true;
+        } else if (kind == POINT_FLOAT) {
             double v = in->values[k], x = s->args[0][k];
             double a = s->swapped ? x : v, b = s->swapped ? v : x;
             if (!compares) {
@@ -326,6 +329,7 @@ static enum status scalar_op_stage(struct stage_run *r, const struct column *in,
         }
         out->kinds[k] = kind;
     }
+    if (trimmed) note_float_trim(r->ev, s->expr);
     return OK;
 }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Captures for bench/load.c: the capture of real exporters where there is one, else data made like it (seeded)."""
-import argparse, lzma, random, re, struct
+import argparse, lzma, math, random, re, struct
 from pathlib import Path
 
 LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:\\.|[^"\\])*)"')
@@ -43,6 +43,49 @@ def make_capture(series_count: int = 1150, rows_count: int = 240, seed: int = 1)
                 value += rng.gauss(0, 1)
             row.append(value)
     return names, rows
+
+
+FLEET = [("up", ""), ("node_cpu_seconds_total", 'cpu="0",mode="idle"'), ("node_cpu_seconds_total", 'cpu="0",mode="user"'),
+         ("node_cpu_seconds_total", 'cpu="0",mode="system"'), ("node_memory_MemAvailable_bytes", ""), ("node_memory_MemTotal_bytes", ""),
+         ("node_load1", ""), ("node_network_receive_bytes_total", 'device="eth0"'),
+         ("node_filesystem_avail_bytes", 'mountpoint="/"'), ("node_filesystem_size_bytes", 'mountpoint="/"'),
+         ("http_requests_total", 'code="200",handler="/api"'), ("http_requests_total", 'code="500",handler="/api"'),
+         ("http_request_duration_seconds_bucket", 'handler="/api",le="0.1"'),
+         ("http_request_duration_seconds_bucket", 'handler="/api",le="0.5"'),
+         ("http_request_duration_seconds_bucket", 'handler="/api",le="2.5"'),
+         ("http_request_duration_seconds_bucket", 'handler="/api",le="+Inf"'),
+         ("http_request_duration_seconds_sum", 'handler="/api"'), ("http_request_duration_seconds_count", 'handler="/api"'),
+         ("process_start_time_seconds", ""), ("build_info", 'version="1.7.3"')]
+
+
+def make_fleet(rows_count: int, seed: int = 1):
+    """One host of 20 series."""
+    rng = random.Random(seed)
+    names = [canonical("node", f"{name}{{{labels}}}") for name, labels in FLEET]
+    cpu, memory, load, received, disk, ok, failed, buckets, took = [9e5, 3e4, 1e4], 6e9, 1.0, 1e10, 4e11, 0, 0, [0, 0, 0, 0], 0.0
+    rows = []
+    for _ in range(rows_count):
+        busy = rng.uniform(0.5, 6)
+        cpu = [round(c + d, 2) for c, d in zip(cpu, (15 - busy, busy * 0.7, busy * 0.3))]
+        memory, load = max(1e8, memory + rng.randrange(-2000, 2000) * 4096), round(max(0, load + rng.gauss(0, 0.1)), 2)
+        received, disk = received + rng.randrange(10**5, 10**7), disk - rng.randrange(0, 100) * 4096
+        for _ in range(rng.randrange(20, 60)):
+            seconds = round(rng.lognormvariate(-2, 1), 4)
+            took += seconds
+            buckets = [b + (seconds <= le) for b, le in zip(buckets, (0.1, 0.5, 2.5, math.inf))]
+            ok, failed = ok + (rng.random() < 0.99), failed + (rng.random() < 0.01)
+        rows.append([1, *cpu, memory, 8e9, load, received, disk, 5e11, ok, failed, *buckets, took, buckets[3], 1.7e9, 1])
+    return names, [[float(v) for v in row] for row in rows]
+
+
+def prepare_fleet(path: Path, rows_count: int) -> str:
+    write(path, *make_fleet(rows_count))
+    return f"made hosts of {len(FLEET)} series"
+
+
+def series_count(path: Path) -> int:
+    with open(path, "rb") as f:
+        return struct.unpack("<I", f.read(4))[0]
 
 
 def write(path: Path, names, rows):

@@ -5,9 +5,9 @@
  *
  * load --url=http://127.0.0.1:9090/api/v1/write --capture=FILE --instances=N --rows=R --start-ms=T
  * --step-ms=15000
- *      --connections=C [--batch=2000] [--rate=samples per second]
+ *      --connections=C [--batch=2000] [--merge=1] [--rate=samples per second]
  * Instance i replays the rows from its own offset with the labels instance, cluster and region of
- * its own. */
+ * its own. Each request is of one instance, with --merge=1 of as many as fill the batch. */
 #include <errno.h>
 #include <inttypes.h>
 #include <netdb.h>
@@ -38,7 +38,7 @@ struct capture {
 struct plan {
     const char *host, *port, *path;
     struct capture capture;
-    uint64_t instances, rows, batch, connections, rate;
+    uint64_t instances, rows, batch, merge, connections, rate;
     int64_t start_ms, step_ms;
 };
 
@@ -229,10 +229,10 @@ static void *worker_run(void *arg) {
     w->labels_at = calloc((size_t)c->series_count + 1, sizeof *w->labels_at);
     if (w->labels_at == NULL) die("memory");
     for (uint64_t row = 0; row < p->rows; row++) {
+        uint64_t samples = 0;
         for (uint64_t i = w->index; i < p->instances; i += p->connections) {
             encode_instance(w, i);
             const char *values = c->values + (row + i * 37) % c->rows_count * c->series_count * 8;
-            uint64_t samples = 0;
             for (uint32_t s = 0; s < c->series_count; s++) {
                 double v = get_f64le(values + (size_t)s * 8);
                 if (v != v) continue; /* NaN: this scrape did not have the series */
@@ -242,7 +242,11 @@ static void *worker_run(void *arg) {
                     samples = 0;
                 }
             }
-            if (samples > 0) send_batch(w, samples);
+            bool last = i + p->connections >= p->instances;
+            if (samples > 0 && (p->merge == 0 || last)) {
+                send_batch(w, samples);
+                samples = 0;
+            }
             pace(w, &began);
         }
     }
@@ -291,6 +295,8 @@ static void parse_args(struct plan *p, int argc, char **argv) {
             p->connections = number(value);
         else if (strcmp(name, "--batch") == 0)
             p->batch = number(value);
+        else if (strcmp(name, "--merge") == 0)
+            p->merge = number(value);
         else if (strcmp(name, "--rate") == 0)
             p->rate = number(value);
         else

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""./dev bench ingest|memory: the same remote writes into Cairn, Prometheus and VictoriaMetrics in one run, side by side.
+"""./dev bench ingest|memory|query: the same remote writes into Cairn, Prometheus and VictoriaMetrics in one run, side by side.
 
 CPU is the server's until it is idle, not until the last answer; RSS is read --settle seconds after the load; disk is what the data
 directory takes after a clean stop. Machines are noisy: read the ratios."""
@@ -113,7 +113,8 @@ SERVERS = {s.name: s for s in (Cairn, Prometheus, VictoriaMetrics)}
 def run_load(server: Server, capture: Path, a, start_ms: int) -> dict:
     out = subprocess.run([str(Path(os.environ.get("CAIRN_BUILD", ROOT / "build")) / "bench/load"), f"--url={server.url('/api/v1/write')}", f"--capture={capture}",
                           f"--instances={a.instances}", f"--rows={a.rows}", f"--start-ms={start_ms}",
-                          f"--step-ms={a.step_ms}", f"--connections={a.connections}", f"--rate={a.rate}"],
+                          f"--step-ms={a.step_ms}", f"--connections={a.connections}", f"--rate={a.rate}",
+                          f"--merge={int(a.what == 'query')}"],
                          capture_output=True, text=True)
     sys.stderr.write(out.stderr)
     if not out.stdout:
@@ -123,7 +124,7 @@ def run_load(server: Server, capture: Path, a, start_ms: int) -> dict:
 
 def heavy_queries(server: Server, end: float, stop: threading.Event, count: list):
     """Eight clients, each repeating a heavy range query, until the load has ended."""
-    q = urllib.parse.urlencode({"query": 'sum by (job) (rate({__name__=~".+",region=~".+"}[5m]))',
+    q = urllib.parse.urlencode({"query": 'sum by (__name__, job) ({region=~".+"})',
                                 "start": f"{end - 3600:.0f}", "end": f"{end:.0f}", "step": "15"})
     while not stop.is_set():
         try:
@@ -144,15 +145,15 @@ def loop_lag_p99(server: Server) -> float:
     return next((le for le in sorted(buckets) if buckets[le] >= 0.99 * total), float("nan"))
 
 
-def measure(kind, folder: Path, capture: Path, a) -> dict:
-    server = kind(folder / kind.name)
+def measure(kind, folder: Path, capture: Path, a, queries: bool = False) -> dict:
+    server = kind(folder / (kind.name + ("-queried" if queries else "")))
     now = time.time()
     start_ms = int((now - a.rows * a.step_ms / 1000) * 1000)
     try:
         server.wait_idle()
         cpu0, rss0 = server.cpu_seconds(), server.rss_bytes()
         stop, threads, done = threading.Event(), [], [0, 0]
-        if a.queries and kind is Cairn:
+        if queries:
             threads = [threading.Thread(target=heavy_queries, args=(server, now, stop, done)) for _ in range(8)]
             for t in threads:
                 t.start()
@@ -171,7 +172,7 @@ def measure(kind, folder: Path, capture: Path, a) -> dict:
                   "per_cpu_second": load["samples"] / cpu if cpu else float("inf"), "rss": rss, "rss_idle": rss0,
                   "series": int(float(series[0]["value"][1])) if series else 0, "refused": load["refused"],
                   "queries": done[0], "queries_failed": done[1]}
-        if kind is Cairn:
+        if queries:
             result["loop_lag_p99"] = loop_lag_p99(server)
     finally:
         result_disk = server.stop()
@@ -208,46 +209,68 @@ def print_table(results: dict):
         if name != "cairn":
             print(f"cairn / {name}: samples per CPU second {ours['per_cpu_second'] / r['per_cpu_second']:.2f}x, "
                   f"RSS {ours['rss'] / r['rss']:.2f}x, disk {ours['disk'] / r['disk']:.2f}x")
-    if "loop_lag_p99" in ours:
-        print(f"cairn: loop lag p99 <= {ours['loop_lag_p99'] * 1000:.1f} ms with {ours['queries']} heavy range queries "
-              f"answered beside the load ({ours['queries_failed']} failed)")
 
 
 def main() -> int:
     p = argparse.ArgumentParser(description=__doc__)
-    p.add_argument("what", choices=["ingest", "memory"])
+    p.add_argument("what", choices=["ingest", "memory", "query"])
     p.add_argument("--instances", type=int)
     p.add_argument("--rows", type=int)
     p.add_argument("--step-ms", type=int, default=15000)
     p.add_argument("--connections", type=int, default=2)
     p.add_argument("--rate", type=int, default=0, help="samples per second, 0: as fast as it goes")
     p.add_argument("--settle", type=float)
-    p.add_argument("--queries", action="store_true", help="8 heavy range queries beside Cairn's load")
     p.add_argument("--only", help="comma separated: cairn,prometheus,victoriametrics")
     p.add_argument("--shared", type=Path, default=ROOT.parent / "shared" / "data")
     p.add_argument("--flag", action="append", default=[], help="a further flag for cairn")
     p.add_argument("--keep", action="store_true")
+    q = p.add_argument_group("query")
+    q.add_argument("--data", choices=["fleet", "capture", "both"], default="both")
+    q.add_argument("--hosts", type=int, default=1000, help="of the fleet, 20 series each")
+    q.add_argument("--series", type=int, default=20000, help="of the replicated capture")
+    q.add_argument("--repeat", type=int, default=15)
+    q.add_argument("--match", help="only queries that contain this text")
+    q.add_argument("--strict", action="store_true", help="a missed target fails, as a wrong answer does")
+    q.add_argument("--hold", action="store_true", help="leave the servers up until stdin ends")
     a = p.parse_args()
     # ingest: 20 instances of the capture, 22 k series, half an hour; memory: 100 of them, 115 k series
+    if a.what == "query":
+        a.rows, a.connections = a.rows or 480, 1  # two would drift apart, and the one behind be refused as too old
+        return with_folder(a, lambda folder: query.main(folder, a))
     a.instances = a.instances or (20 if a.what == "ingest" else 100)
     a.rows = a.rows or (240 if a.what == "ingest" else 30)
     a.settle = a.settle if a.settle is not None else (5 if a.what == "ingest" else 60)
+    return with_folder(a, lambda folder: load_all(folder, a))
+
+
+def load_all(folder: Path, a) -> int:
+    kind = data.prepare(folder / "capture", a.shared)
+    print(f"{a.what}: {kind}, {a.instances} instances x {a.rows} rows")
+    names = a.only.split(",") if a.only else list(SERVERS)
+    results = {n: measure(SERVERS[n], folder, folder / "capture", a) for n in names}
+    print_table(results)
+    if a.what == "ingest" and "cairn" in results:
+        r = results["cairn, queried"] = measure(Cairn, folder, folder / "capture", a, queries=True)
+        print(f"cairn again, with 8 clients repeating a heavy range query: loop lag p99 <= {r['loop_lag_p99'] * 1000:.1f} ms, "
+              f"{r['queries']} answered, {r['queries_failed']} failed, {r['seconds']:.1f} s")
+    lost = [n for n, r in results.items()
+            if n.startswith("cairn") and (r["counted"] != r["samples"] or r["refused"] or r["queries_failed"])]
+    if lost:
+        print("cairn: not every acknowledged sample was found")
+    return 1 if lost else 0
+
+
+def with_folder(a, work) -> int:
     EXTRA_FLAGS.extend(a.flag)
     folder = Path(tempfile.mkdtemp(prefix="cairn-bench-"))
     try:
-        kind = data.prepare(folder / "capture", a.shared)
-        print(f"{a.what}: {kind}, {a.instances} instances x {a.rows} rows")
-        names = a.only.split(",") if a.only else list(SERVERS)
-        results = {n: measure(SERVERS[n], folder, folder / "capture", a) for n in names}
-        print_table(results)
-        lost = [n for n, r in results.items() if n == "cairn" and (r["counted"] != r["samples"] or r["refused"])]
-        if lost:
-            print("cairn: not every acknowledged sample was found")
-        return 1 if lost else 0
+        return work(folder)
     finally:
         if not a.keep:
             shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":
+    sys.modules["run"] = sys.modules["__main__"]  # bench/query.py shares the servers
+    import query
     sys.exit(main())

@@ -252,16 +252,22 @@ struct stream {
     unsigned pos, bits;
 };
 
-static uint64_t stream_peek(const struct stream *s) {
-    unsigned i = s->pos >> 6, off = s->pos & 63;
-    uint64_t low = s->words[i] >> off;
-    return off == 0 ? low : low | s->words[i + 1] << (64 - off);
+enum { PEEK_BITS = 57 }; /* that one load gives at any position */
+
+static inline uint64_t stream_peek(const struct stream *s) {
+    return get_u64le((const uint8_t *)s->words + (s->pos >> 3)) >> (s->pos & 7);
 }
 
-static uint64_t stream_take(struct stream *s, unsigned n) {
+static inline uint64_t low_bits(uint64_t v, unsigned n) { /* n: 1 .. 64 */
+    return v & (UINT64_MAX >> (64 - n));
+}
+
+static inline uint64_t stream_take(struct stream *s, unsigned n) {
     uint64_t v = stream_peek(s);
+    unsigned have = 64 - (s->pos & 7);
+    if (n > have) v |= get_u64le((const uint8_t *)s->words + (s->pos >> 3) + 8) << have;
     s->pos += n;
-    return n == 64 ? v : v & ((1ULL << n) - 1);
+    return low_bits(v, n);
 }
 
 static uint64_t stream_take_time(struct stream *s) {
@@ -276,60 +282,73 @@ struct window {
 };
 
 /* false: a window that no encoder writes */
-static bool stream_take_xor(struct stream *s, struct window *w, uint64_t *out) {
+static inline bool stream_take_xor(struct stream *s, struct window *w, uint64_t *out) {
     uint64_t p = stream_peek(s);
+    unsigned head = 2;
     *out = 0;
     if ((p & 1) == 0) {
         s->pos += 1;
         return true;
     }
-    s->pos += 2;
     if ((p & 2) != 0) {
         w->leading = p >> 2 & 31;
         w->significant = (p >> 7 & 63) + 1;
-        s->pos += WINDOW_BITS;
+        head += WINDOW_BITS;
+        if (w->leading + w->significant > 64) return false;
     }
-    if (w->significant == 0 || w->leading + w->significant > 64) return false;
-    *out = stream_take(s, w->significant) << (64 - w->leading - w->significant);
+    unsigned n = w->significant;
+    if (n == 0) return false;
+    s->pos += head;
+    uint64_t x;
+    if (head + n <= PEEK_BITS) {
+        x = low_bits(p >> head, n);
+        s->pos += n;
+    } else {
+        x = stream_take(s, n);
+    }
+    *out = x << (64 - w->leading - n);
     return true;
 }
 
-static unsigned stream_take_run(struct stream *s, uint64_t peek) {
-    if ((peek & 2) == 0) {
-        s->pos += RUN_SHORT_BITS;
-        return 1;
-    }
-    s->pos += CHUNK_RUN_BITS_MAX;
-    return (peek >> 2 & 255) + 2;
-}
-
-/* s stands behind the first time. */
-static enum status stream_decode(struct stream *s, int64_t first_ms, size_t count,
+/* s stands behind the first time. A token that runs over the end reads zeros and is found by its end. */
+static enum status stream_decode(struct stream *from, int64_t first_ms, size_t count,
                                  int64_t *times_ms, double *values) {
-    if (s->bits < CHUNK_HEADER_BITS || count == 0) return ERR_CORRUPT;
-    uint64_t time = (uint64_t)first_ms, bits = stream_take(s, 64), delta = stream_take(s, 32);
+    struct stream s = *from; /* in registers */
+    if (s.bits < CHUNK_HEADER_BITS || count == 0) return ERR_CORRUPT;
+    uint64_t time = (uint64_t)first_ms, bits = stream_take(&s, 64), delta = stream_take(&s, 32);
     if (delta > INT32_MAX) return ERR_CORRUPT;
     struct window w = {0, 0};
     times_ms[0] = first_ms;
     values[0] = f64_from_bits(bits);
     for (size_t i = 1; i < count;) {
-        uint64_t p = stream_peek(s);
+        uint64_t p = stream_peek(&s);
         if ((p & 1) == 0) {
-            unsigned run = stream_take_run(s, p);
-            if (s->pos > s->bits || run > count - i) return ERR_CORRUPT;
-            for (; run > 0; run--, i++) {
-                time += delta;
-                times_ms[i] = (int64_t)time;
-                values[i] = f64_from_bits(bits);
+            bool is_long = (p & 2) != 0;
+            size_t run = is_long ? (p >> 2 & 255) + 2 : 1;
+            s.pos += is_long ? CHUNK_RUN_BITS_MAX : RUN_SHORT_BITS;
+            if (s.pos > s.bits || run > count - i) return ERR_CORRUPT;
+            for (size_t k = 0; k < run; k++) {
+                times_ms[i + k] = (int64_t)(time + delta * (k + 1));
+                values[i + k] = f64_from_bits(bits);
             }
+            time += delta * run;
+            i += run;
             continue;
         }
-        s->pos += 1;
-        uint64_t x, distance = delta + stream_take_time(s);
-        if (s->pos > s->bits || !stream_take_xor(s, &w, &x) || s->pos > s->bits) return ERR_CORRUPT;
-        time += distance;
+        uint64_t x;
+        if ((p & 2) == 0) { /* at the predicted distance */
+            s.pos += 2;
+            if (!stream_take_xor(&s, &w, &x)) return ERR_CORRUPT;
+        } else {
+            s.pos += 1;
+            uint64_t distance = delta + stream_take_time(&s);
+            if (s.pos > s.bits || !stream_take_xor(&s, &w, &x)) return ERR_CORRUPT;
+            delta = (uint64_t)delta_of(distance);
+            time += distance - delta;
+        }
+        if (s.pos > s.bits) return ERR_CORRUPT;
+        time += delta;
         bits ^= x;
-        delta = (uint64_t)delta_of(distance);
         times_ms[i] = (int64_t)time;
         values[i++] = f64_from_bits(bits);
     }

@@ -103,11 +103,13 @@ static void loop_on_timer(uv_timer_t *timer) {
     if (next_ns != 0) loop_arm(lc, next_ns);
 }
 
+/* What is due already comes with the loop's next turn, not with the next millisecond: a query has several timers without
+ * delay on its way. Not so for a timer armed by a timer (loop_on_timer), which libuv would run without looking at a socket. */
 static void loop_timer_changed(struct core *core) {
     struct loop_core *lc = loop_core_of(core);
     if (lc->timers_running) return;
     const struct heap_node *first = heap_peek(&core->timers);
-    if (first != NULL && first->key < lc->armed_ns) loop_arm(lc, first->key);
+    if (first != NULL && first->key < lc->armed_ns) loop_arm(lc, first->key <= uv_hrtime() ? 0 : first->key);
 }
 
 static int64_t loop_wall_ms(struct runtime *rt) {

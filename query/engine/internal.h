@@ -151,6 +151,7 @@ void eval_note(struct eval *ev, bool warning, const struct expr *at, const char 
     PRINTF_LIKE(4, 5);
 void eval_note_counted(struct eval *ev, const struct expr *at, const struct note *counters,
                        const char *text);
+void note_float_trim(struct eval *ev, const struct expr *binary); /* </ or >/ between floats */
 
 /* -- scalars */
 const struct expr *node_unwrap(const struct expr *e); /* without parentheses */
@@ -177,7 +178,7 @@ static inline void kahan_add(struct kahan *k, double inc) {
         k->c += (inc - t) + k->sum;
     k->sum = t;
 }
-double quantile_of(double q, double *values, size_t count); /* sorts */
+double quantile_of(double q, double *values, size_t count); /* changes the order of the values */
 
 /* -- stages */
 enum stage_kind {
@@ -249,6 +250,14 @@ stage_note_at(const struct stage_run *r); /* the first argument; NULL for a subq
 /* Reference time of a range at step k: the window is (ref - range, ref]. */
 int64_t stage_ref(const struct stage *s, size_t k);
 int64_t stage_window_ms(const struct stage *s);
+/* The same for a loop over steps: at + k * step. */
+struct ref_times {
+    int64_t first_ms, step_ms;
+};
+struct ref_times stage_refs(const struct stage *s);
+static inline int64_t ref_time(const struct ref_times *refs, size_t k) {
+    return refs->first_ms + (int64_t)k * refs->step_ms;
+}
 struct sv label_string(const struct expr *e); /* a string literal argument */
 
 struct chain {
@@ -290,13 +299,14 @@ struct groups {
     uint32_t count, cap;
     struct map map;
 };
-/* What an aggregation node does; count_values and limit_ratio take vectors at the coordinator. */
+/* What an aggregation node does; limit_ratio takes vectors at the coordinator. */
 struct agg {
     enum aggregate_op op;
     const struct expr
         *expr; /* of the aggregation; absent() and absent_over_time() fold as group by () */
     const struct label_list *grouping;
     bool without;
+    struct sv value_label; /* count_values */
     size_t steps;
     double *param; /* k of each step; NULL */
     bool order_free;
@@ -314,6 +324,9 @@ void agg_init(struct agg *a, struct arena *arena, const struct expr *e, size_t s
 void agg_fini(struct agg *a);
 enum status agg_group(struct agg *a, const struct labelset *labels, bool drop_name,
                       uint32_t *out) MUST_USE;
+/* count_values: the value becomes a label before grouping. */
+enum status agg_group_value(struct agg *a, const struct labelset *labels, struct sv value,
+                            uint32_t *out) MUST_USE;
 /* Folds one series into its group. */
 enum status agg_fold(struct eval *ev, struct agg *a, const struct labelset *labels, bool drop_name,
                      const struct column *col) MUST_USE;
@@ -430,8 +443,6 @@ enum status fn_vector(struct eval *, const struct expr *, const struct grid *,
                       struct vectors **) MUST_USE;
 enum status fn_info(struct eval *, const struct expr *, const struct grid *,
                     struct vectors **) MUST_USE;
-enum status agg_count_values(struct eval *, const struct expr *, const struct grid *,
-                             struct vectors **) MUST_USE;
 enum status agg_limit_ratio(struct eval *, const struct expr *, const struct grid *,
                             struct vectors **) MUST_USE;
 enum status agg_ordered(struct eval *, const struct expr *, const struct grid *,

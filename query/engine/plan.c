@@ -163,11 +163,23 @@ enum status plan_collect(struct plan *p, const struct expr *e, const struct grid
     return OK;
 }
 
-/* anchored and smoothed go with some functions only. */
-static enum status check_modifiers(const struct expr *e, struct err *err) {
+static enum status check_value_label(const struct expr *e, struct err *err) {
+    struct sv label = label_string(e->children[1]);
+    if (label_name_valid(label)) return OK;
+    struct buf quoted = {0};
+    label_put_quoted(&quoted, sv_take(label, 200));
+    err_set(err, ERR_EXEC, 0, "invalid label name %.*s", (int)quoted.len, quoted.ptr);
+    buf_fini(&quoted);
+    return ERR_EXEC;
+}
+
+/* anchored and smoothed go with some functions only, and values only into a valid label. */
+static enum status check_tree(const struct expr *e, struct err *err) {
+    if (e->kind == EXPR_AGGREGATE && e->u.aggregate.op == AGG_COUNT_VALUES)
+        TRY(check_value_label(e, err));
     for (size_t i = 0; i < e->children_count; i++) {
         const struct expr *m = node_unwrap(e->children[i]);
-        TRY(check_modifiers(e->children[i], err));
+        TRY(check_tree(e->children[i], err));
         if (e->kind != EXPR_CALL || m->kind != EXPR_MATRIX) continue;
         enum range_modifier mod = node_unwrap(m->children[0])->u.selector.modifier;
         const struct function_def *fn = e->u.function;
@@ -199,7 +211,7 @@ enum status plan_new(struct query *q, struct plan **out, struct err *err) {
     enum status st = p->node_fragment == NULL || p->blocked == NULL ? plan_nomem(err) : OK;
     if (st == OK && grid.steps > STEPS_MAX)
         st = err_set(err, ERR_LIMIT, 0, "query has too many steps");
-    if (st == OK) st = check_modifiers(query_root(q), err);
+    if (st == OK) st = check_tree(query_root(q), err);
     if (st == OK) st = plan_collect(p, query_root(q), &grid, &rounds, err);
     if (st != OK) {
         plan_free(p);

@@ -106,7 +106,8 @@ static bool chain_is_pushed(const struct plan *p, const struct expr *e) {
     return true;
 }
 
-/* absent_over_time() is a chain by itself, but no input of an aggregation: it is one series of all. */
+/* absent_over_time() is a chain by itself, but no input of an aggregation: it is one series of all.
+ */
 static bool chain_is_per_series(const struct plan *p, const struct expr *e) {
     const struct expr *top = node_unwrap(e);
     bool absent = top->kind == EXPR_CALL && top->u.function->id == FN_ABSENT_OVER_TIME;

@@ -107,6 +107,9 @@ static enum status scalar_of_vector(struct eval *ev, const struct expr *e, const
 
 static enum status scalar_pair(struct eval *ev, const struct expr *e, const struct grid *grid,
                                double *out) {
+    if (e->kind == EXPR_BINARY && binary_op_trims(e->u.binary.op))
+        return err_set(ev->err, ERR_EXEC, 0, "operator \"%s\" not allowed for Scalar operations",
+                       binary_op_text(e->u.binary.op));
     double *other = malloc((grid->steps + 1) * sizeof *other);
     if (other == NULL) return eval_nomem(ev);
     enum status st = scalar_eval(ev, e->children[0], grid, out);

@@ -26,6 +26,13 @@ bool expr_reads_data(const struct expr *e) {
     return false;
 }
 
+bool scalar_needs_vector(const struct expr *e) {
+    if (e->kind == EXPR_CALL && e->u.function->id == FN_SCALAR) return true;
+    for (size_t i = 0; i < e->children_count; i++)
+        if (scalar_needs_vector(e->children[i])) return true;
+    return false;
+}
+
 struct sv label_string(const struct expr *e) {
     e = node_unwrap_invariant(e);
     return e->kind == EXPR_STRING ? e->u.string : SV("");

@@ -101,6 +101,12 @@ static void part_ran(struct core *here, struct work *w) {
     part_end(container_of(w, struct local_part, work));
 }
 
+enum status gather_check_matchers(size_t count, struct err *err) {
+    if (count <= SELECTOR_MATCHERS_MAX) return OK;
+    return err_set(err, ERR_LIMIT, 0, "a selector has %zu matchers, at most %d are allowed", count,
+                   SELECTOR_MATCHERS_MAX);
+}
+
 static enum status part_select_next(struct local_part *lp) {
     size_t leaves_total;
     const struct query_leaf *leaf =
@@ -114,6 +120,7 @@ static enum status part_select_next(struct local_part *lp) {
         .to_ms = leaf->to_ms,
         .memory_bytes_max = params->memory_bytes_max,
     };
+    TRY(gather_check_matchers(q.matchers_count, &lp->err));
     lp->selected[lp->leaf_at].leaf = lp->leaves[lp->leaf_at];
     return select_new(store_head(lp->core->locals[CORE_STORE]), &q,
                       &lp->selected[lp->leaf_at].selection, &lp->err);

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* bench/load.c: the load maker. Replays a capture of exporters (bench/data.py writes it) as many instances over remote write
- * 1.0, one thread and keep-alive connection per share of the instances, and prints what was sent as JSON.
+/* bench/load.c: the load maker. Replays a capture of exporters (bench/data.py writes it) as many
+ * instances over remote write 1.0, one thread and keep-alive connection per share of the instances,
+ * and prints what was sent as JSON.
  *
- * load --url=http://127.0.0.1:9090/api/v1/write --capture=FILE --instances=N --rows=R --start-ms=T --step-ms=15000
+ * load --url=http://127.0.0.1:9090/api/v1/write --capture=FILE --instances=N --rows=R --start-ms=T
+ * --step-ms=15000
  *      --connections=C [--batch=2000] [--merge=1] [--rate=samples per second]
- * Instance i replays the rows from its own offset with the labels instance, cluster and region of its own. Each request is of
- * one instance, with --merge=1 of as many as fill the batch. */
+ * Instance i replays the rows from its own offset with the labels instance, cluster and region of
+ * its own. Each request is of one instance, with --merge=1 of as many as fill the batch. */
 #include <errno.h>
 #include <inttypes.h>
 #include <netdb.h>
@@ -23,8 +25,9 @@
 #include "node/base/bytes.h"
 #include "node/base/num.h"
 
-/* capture: u32 series, u32 rows, then per series u32 length and canonical label bytes without instance, cluster and region split
- * in two parts around them is not needed: labels are sorted by bench/data.py with placeholders; then rows x series f64. */
+/* capture: u32 series, u32 rows, then per series u32 length and canonical label bytes without
+ * instance, cluster and region split in two parts around them is not needed: labels are sorted by
+ * bench/data.py with placeholders; then rows x series f64. */
 struct capture {
     struct buf file;
     uint32_t series_count, rows_count;
@@ -74,7 +77,8 @@ static void capture_read(struct capture *c, const char *path) {
         c->series[i] = sv_make(read_bytes(&r, len), len);
     }
     c->values = (const char *)r.cur;
-    if (r.failed || reader_left(&r) != (size_t)c->series_count * c->rows_count * 8) die("capture is malformed");
+    if (r.failed || reader_left(&r) != (size_t)c->series_count * c->rows_count * 8)
+        die("capture is malformed");
 }
 
 static void put_label(struct buf *b, struct sv name, struct sv value) {
@@ -100,12 +104,16 @@ static void encode_instance(struct worker *w, uint64_t instance) {
             rest = sv_cut(rest, '\t', &value);
             char text[64];
             if (sv_eq(value, SV("@instance")))
-                value = sv_make(text, (size_t)snprintf(text, sizeof text, "10.%" PRIu64 ".%" PRIu64 ".%" PRIu64 ":9100",
-                                                       instance >> 16, instance >> 8 & 255, instance & 255));
+                value = sv_make(
+                    text, (size_t)snprintf(text, sizeof text,
+                                           "10.%" PRIu64 ".%" PRIu64 ".%" PRIu64 ":9100",
+                                           instance >> 16, instance >> 8 & 255, instance & 255));
             else if (sv_eq(value, SV("@cluster")))
-                value = sv_make(text, (size_t)snprintf(text, sizeof text, "cluster-%" PRIu64, instance % 7));
+                value = sv_make(
+                    text, (size_t)snprintf(text, sizeof text, "cluster-%" PRIu64, instance % 7));
             else if (sv_eq(value, SV("@region")))
-                value = sv_make(text, (size_t)snprintf(text, sizeof text, "eu-central-%" PRIu64, instance % 3));
+                value = sv_make(
+                    text, (size_t)snprintf(text, sizeof text, "eu-central-%" PRIu64, instance % 3));
             put_label(&w->series_labels, name, value);
         }
     }
@@ -143,7 +151,8 @@ static int read_answer(struct worker *w) {
         size_t body = length == NULL || length > end ? 0 : strtoul(length + 17, NULL, 10);
         if ((size_t)(end + 4 - w->reply) + body > have) continue;
         int code = (int)strtol(w->reply + 9, NULL, 10);
-        if (code / 100 != 2) snprintf(w->last_error, sizeof w->last_error, "%d %.150s", code, end + 4);
+        if (code / 100 != 2)
+            snprintf(w->last_error, sizeof w->last_error, "%d %.150s", code, end + 4);
         return code;
     }
 }
@@ -153,9 +162,11 @@ static void send_batch(struct worker *w, uint64_t samples) {
     buf_clear(&w->wire);
     char head[512];
     char *packed = malloc(max);
-    if (packed == NULL || snappy_compress(w->body.ptr, w->body.len, packed, &max) != SNAPPY_OK) die("snappy");
+    if (packed == NULL || snappy_compress(w->body.ptr, w->body.len, packed, &max) != SNAPPY_OK)
+        die("snappy");
     int n = snprintf(head, sizeof head,
-                     "POST %s HTTP/1.1\r\nHost: %s:%s\r\nContent-Type: application/x-protobuf\r\nContent-Encoding: snappy\r\n"
+                     "POST %s HTTP/1.1\r\nHost: %s:%s\r\nContent-Type: "
+                     "application/x-protobuf\r\nContent-Encoding: snappy\r\n"
                      "X-Prometheus-Remote-Write-Version: 0.1.0\r\nContent-Length: %zu\r\n\r\n",
                      w->plan->path, w->plan->host, w->plan->port, max);
     buf_put(&w->wire, head, (size_t)n);
@@ -261,23 +272,35 @@ static void parse_url(struct plan *p, char *url) {
 }
 
 static void parse_args(struct plan *p, int argc, char **argv) {
-    *p = (struct plan){.batch = 2000, .connections = 2, .instances = 1, .rows = 1, .step_ms = 15000};
+    *p =
+        (struct plan){.batch = 2000, .connections = 2, .instances = 1, .rows = 1, .step_ms = 15000};
     for (int i = 1; i < argc; i++) {
         char *value = strchr(argv[i], '=');
         if (value == NULL) die(argv[i]);
         *value++ = '\0';
         const char *name = argv[i];
-        if (strcmp(name, "--url") == 0) parse_url(p, value);
-        else if (strcmp(name, "--capture") == 0) capture_read(&p->capture, value);
-        else if (strcmp(name, "--instances") == 0) p->instances = number(value);
-        else if (strcmp(name, "--rows") == 0) p->rows = number(value);
-        else if (strcmp(name, "--start-ms") == 0) p->start_ms = (int64_t)number(value);
-        else if (strcmp(name, "--step-ms") == 0) p->step_ms = (int64_t)number(value);
-        else if (strcmp(name, "--connections") == 0) p->connections = number(value);
-        else if (strcmp(name, "--batch") == 0) p->batch = number(value);
-        else if (strcmp(name, "--merge") == 0) p->merge = number(value);
-        else if (strcmp(name, "--rate") == 0) p->rate = number(value);
-        else die(name);
+        if (strcmp(name, "--url") == 0)
+            parse_url(p, value);
+        else if (strcmp(name, "--capture") == 0)
+            capture_read(&p->capture, value);
+        else if (strcmp(name, "--instances") == 0)
+            p->instances = number(value);
+        else if (strcmp(name, "--rows") == 0)
+            p->rows = number(value);
+        else if (strcmp(name, "--start-ms") == 0)
+            p->start_ms = (int64_t)number(value);
+        else if (strcmp(name, "--step-ms") == 0)
+            p->step_ms = (int64_t)number(value);
+        else if (strcmp(name, "--connections") == 0)
+            p->connections = number(value);
+        else if (strcmp(name, "--batch") == 0)
+            p->batch = number(value);
+        else if (strcmp(name, "--merge") == 0)
+            p->merge = number(value);
+        else if (strcmp(name, "--rate") == 0)
+            p->rate = number(value);
+        else
+            die(name);
     }
     if (p->capture.series_count == 0 || p->host == NULL || p->connections == 0 || p->batch == 0)
         die("--url, --capture and --connections are needed");
@@ -308,7 +331,8 @@ int main(int argc, char **argv) {
     clock_gettime(CLOCK_MONOTONIC, &t1);
     double seconds = (double)(t1.tv_sec - t0.tv_sec) + (double)(t1.tv_nsec - t0.tv_nsec) / 1e9;
     if (error[0] != '\0') fprintf(stderr, "load: last error: %s\n", error);
-    printf("{\"samples\":%" PRIu64 ",\"requests\":%" PRIu64 ",\"refused\":%" PRIu64 ",\"unavailable\":%" PRIu64
-           ",\"seconds\":%.3f}\n", sent, requests, refused, unavailable, seconds);
+    printf("{\"samples\":%" PRIu64 ",\"requests\":%" PRIu64 ",\"refused\":%" PRIu64
+           ",\"unavailable\":%" PRIu64 ",\"seconds\":%.3f}\n",
+           sent, requests, refused, unavailable, seconds);
     return refused == 0 ? 0 : 1;
 }

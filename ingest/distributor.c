@@ -151,7 +151,7 @@ static void op_end(struct core *here, struct msg *m) {
     assert(here == d->core && op->parts_open == 0);
     for (size_t i = 0; i < op->parts_count; i++) {
         op_fold_part(op, &op->parts[i]);
-        op_fold_unknown(op, &op->parts[i]);
+        if (op->local_only) op_fold_unknown(op, &op->parts[i]); /* else they have been sent long ago */
     }
     if (!op->local_only) {
         for (unsigned v = 0; v < VERDICT_COUNT; v++)
@@ -251,6 +251,10 @@ static void op_start_parts(struct distributor *d, struct write_op *op) {
     if (--op->parts_open == 0) op_end_soon(op);
 }
 
+/* rows, the same sorted, and order */
+enum { OP_ROW_BYTES = 2 * (sizeof(series_id) + sizeof(uint32_t) + sizeof(int64_t) + sizeof(double) +
+                           sizeof(struct sv)) + sizeof(uint32_t) };
+
 void distributor_write(struct distributor *d, struct write_op *op) {
     assert(core_is_current(d->core));
     op->d = d;
@@ -264,7 +268,7 @@ void distributor_write(struct distributor *d, struct write_op *op) {
     op->order = NULL;
     op->sorted = (struct write_rows){0};
     op->began_ns = core_mono_ns(d->core);
-    op->charged_bytes = op->body.len + arena_used_bytes(&op->arena) + op->rows.count * 2 * sizeof(struct write_part);
+    op->charged_bytes = op->body.len + arena_used_bytes(&op->arena) + op->rows.count * OP_ROW_BYTES;
     list_push_back(&d->ops, &op->node);
     d->bytes_in_flight += op->charged_bytes;
     enum status st = OK;

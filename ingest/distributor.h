@@ -4,8 +4,8 @@
  *
  *   rows, sorted by (node, core, shard) -> one part per local core (message) and per remote node (FRAME_WRITE)
  *   local part:  store_write on the owner's core -> ack_wait on the in-sync set's positions -> back
- *   remote part: frame -> the receiver runs the same flow, local only -> reply; unknown ids come back once and the part is
- *                sent again with their labels
+ *   remote part: frame -> the receiver runs the same flow, local only -> reply; unknown ids come back and the part is
+ *                sent again with their labels (asked once more: with all labels)
  *   all parts back -> done. A part that failed for lack of its node is sent again with back-off for up to resend_ms.
  *
  * Nothing is rolled back. Outcome: any shard without an answer: 503; else a refused sample: 400 with its text; else OK.
@@ -28,6 +28,7 @@ struct distributor_options {
     struct store *store;         /* of this core */
     uint64_t resend_ms;          /* 10 s */
     uint64_t timeout_ms;         /* of one attempt at a remote part: 5 s */
+    uint64_t memory_bytes_max; /* of this core's head: beyond it every sample is refused with 503; 0: none */
     uint64_t bytes_in_flight_max; /* of all ops on this core; beyond: 503 at once */
 };
 struct distributor;

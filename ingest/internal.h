@@ -27,7 +27,7 @@ struct write_part {
     struct peer_call *call;
     struct timer retry;
     uint64_t retry_ms;
-    bool labels_asked;
+    bool labels_asked, labels_all; /* those of unknown go with it; those of every row */
 };
 
 struct distributor {

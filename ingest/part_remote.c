@@ -9,7 +9,7 @@
 #include "ingest/write_frame.h"
 
 /* A part for another node:
- *   FRAME_WRITE without labels -> reply; ids it does not know -> again, with their labels; no reply -> again, with
+ *   FRAME_WRITE without labels -> reply; ids it does not know -> again, with their labels, then with all; no reply -> again, with
  *   back-off, until the op is resend_ms old. Resending is harmless: what is held already is a no-op. */
 
 static void part_send(struct write_part *part);
@@ -45,11 +45,14 @@ static void part_take_reply(struct write_part *part, struct write_frame_reply *r
         return;
     }
     if (reply->unknown_count > 0) {
-        if (part->labels_asked) { /* it has them now; asking twice is a fault of the other side */
+        if (part->labels_all) { /* it has them now: a fault of the other side */
             err_set(&err, ERR_CONFLICT, 0, "asked for labels again");
             part_retry(part, ERR_UNAVAILABLE, &err);
             return;
         }
+        /* asked twice: it has lost power in between, and with it series that were not durable */
+        part->labels_all = part->labels_asked;
+        free(part->unknown);
         part->unknown = reply->unknown;
         part->unknown_count = reply->unknown_count;
         reply->unknown = NULL;
@@ -70,16 +73,19 @@ static void part_on_reply(void *ctx, enum status status, struct sv bytes, bool l
     struct write_part *part = ctx;
     struct write_frame_reply reply = {0};
     struct err local;
+    struct peer_call *call = part->call;
     part->call = NULL;
-    assert(last); /* a write is answered in one part */
-    if (status == OK) {
+    if (status == OK && !last) { /* a write is answered in one part */
+        peer_call_cancel(call);
+        status = err_set(&local, ERR_CORRUPT, 0, "answered in several parts");
+        err = &local;
+    } else if (status == OK) {
         status = write_frame_reply_get(bytes, &reply, &local);
         err = &local;
     }
-    if (status == OK) {
-        for (size_t i = 0; i < reply.unknown_count; i++)
-            if (reply.unknown[i] >= part->count) status = err_set(&local, ERR_CORRUPT, 0, "asked for a row that was not sent");
-    }
+    for (size_t i = 0; status == OK && i < reply.unknown_count; i++)
+        if (reply.unknown[i] >= part->count)
+            status = err_set(&local, ERR_CORRUPT, 0, "asked for a row that was not sent");
     if (status != OK) part_retry(part, status, err);
     else part_take_reply(part, &reply);
     free(reply.unknown);
@@ -91,7 +97,7 @@ static void part_send(struct write_part *part) {
     const struct write_rows *rows = &op->sorted;
     struct sv *labels = NULL;
     struct buf payload = {0};
-    if (part->labels_asked) {
+    if (part->labels_asked && !part->labels_all) {
         labels = calloc(part->count, sizeof *labels);
         for (size_t i = 0; labels != NULL && i < part->unknown_count; i++)
             labels[part->unknown[i]] = rows->labels[part->first + part->unknown[i]];
@@ -102,8 +108,8 @@ static void part_send(struct write_part *part) {
         .shards = rows->shards + part->first,
         .times_ms = rows->times_ms + part->first,
         .values = rows->values + part->first,
-        .labels = labels,
-        .with_labels = labels != NULL,
+        .labels = part->labels_all ? rows->labels + part->first : labels,
+        .with_labels = part->labels_all || labels != NULL,
     };
     write_frame_put(d->options.map, &frame, &payload);
     free(labels);

@@ -5,10 +5,11 @@
  * length is checked before anything is allocated. Bodies over 16 KB are decoded on the least busy
  * core.
  *
- *   204  all samples are durable              400  malformed body, or the text of the first refused
- * sample 415  another media type or encoding       413  beyond a limit: body, series, samples,
- * label bytes 503  a shard gave no answer, or too much is under way: the same request may be sent
- * again */
+ *   204  all samples are durable
+ *   400  malformed body, or the text of the first refused sample (what was good is kept)
+ *   413  beyond a limit: body, series, samples, label bytes
+ *   415  another media type, message or encoding
+ *   503  a shard gave no answer, or too much is under way: the same request may be sent again */
 #pragma once
 
 #include "ingest/distributor.h"

@@ -1,20 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* ingest/write_frame.h: payload of FRAME_WRITE (samples for shards of the receiver) and of its
- * reply. Little-endian:
+ * reply. Little-endian.
  *
- *   request: u8 version (1)  u8 flags (1: labels follow)  varint tenant (0)
- *            varint groups   per group: varint shard, varint epoch, varint rows (>= 1)
- *            ids, 16 bytes each (hi, lo)   times: zigzag varint deltas, the first from 0   values:
- * u64 of the bits with labels, per row: varint 0: not given; 1: those of the row before; else
- * length + 1, then canonical bytes reply:   u8 version (1)  u8 outcome  varint verdicts  per
- * verdict: varint count  varint first refused row + 1 (0: none) varint length, text   varint
- * unknown rows   per row: u32
+ *   request  u8 version (1), u8 flags (1: labels follow), varint tenant (0)
+ *            varint groups, per group: varint shard, varint epoch, varint rows (>= 1)
+ *            ids, 16 bytes each (hi, lo)
+ *            times: zigzag varint differences, the first from 0
+ *            values: u64 of the bits
+ *            with labels, per row: varint 0: not given; 1: those of the row before;
+ *                                  else length + 1, then canonical bytes
+ *   reply    u8 version (1), u8 outcome, varint verdicts, per verdict: varint count
+ *            varint first refused row + 1 (0: none), varint length, text
+ *            varint unknown rows, per row: u32
  *
  * A group is a run of rows of one shard; a shard may have several. A flag, tenant or version that
  * is not known is refused by name. What a peer sends is checked as far as it can be: an id belongs
  * to its group's shard, label bytes are canonical and hash to their id, so a peer cannot plant
- * labels under another series' id. Budget: 25-35 bytes a sample without labels; a receiver spends
- * 16 + 8 + 8 bytes of copying and one varint on it. */
+ * labels under another series' id.
+ * Budget: 25 to 35 bytes a sample without labels; a receiver copies 32 bytes and reads a varint. */
 #pragma once
 
 #include "ingest/distributor.h"

@@ -2,8 +2,11 @@
 /* ring/peers.h: a core's connections to the other nodes: dialling with back-off, hello both ways,
  * requests with deadlines and replies in parts. Frames of another cluster, protocol or (for
  * requests) map version are refused by name. Thread: the core's. Nothing here blocks; replies may
- * come in any order; a request whose connection dies fails with ERR_UNAVAILABLE (the receiver may
- * or may not have acted: requests are idempotent). */
+ * come in any order.
+ * When a dial fails or a connection dies, all calls to that node fail at once with ERR_UNAVAILABLE
+ * and the reason (the receiver may or may not have acted: requests are idempotent). Calls that come
+ * while the next dial is held back (50 ms, doubling up to 2 s) wait for it and share its fate.
+ * Callbacks may do anything here but free: call, cancel, reply, stop. */
 #pragma once
 
 #include <stdint.h>
@@ -26,7 +29,8 @@ MUST_USE enum status peers_new(struct core *core, const struct peers_options *op
                                struct peers **out, struct err *err);
 /* Listens; connections are dialled when first needed and kept. */
 MUST_USE enum status peers_start(struct peers *peers, struct err *err);
-/* Fails everything pending with ERR_UNAVAILABLE and closes; `closed` when nothing is left. */
+/* Once. Fails everything pending with ERR_UNAVAILABLE and closes; `closed` comes from the loop when
+ * nothing is left, also of what callbacks have started meanwhile (it fails, too). It may free. */
 void peers_stop(struct peers *peers, void (*closed)(struct peers *peers, void *ctx), void *ctx);
 void peers_free(struct peers *peers); /* memory only: after closed, or after a simulated crash */
 
@@ -40,7 +44,8 @@ struct peer_call_options {
     void (*reply)(void *ctx, enum status status, struct sv part, bool last, const struct err *err);
     void *ctx;
 };
-/* Takes payload. Waits for the connection if there is none (within timeout_ms). Never NULL. */
+/* Takes payload. Waits for the connection if there is none (within timeout_ms). Never NULL. A
+ * payload that is too large for a frame or has failed ends with ERR_LIMIT or ERR_NOMEM. */
 struct peer_call *peers_call(struct peers *peers, const struct peer_call_options *options,
                              struct buf *payload);
 void peer_call_cancel(struct peer_call *call); /* reply will not be called; the peer is told */
@@ -62,8 +67,9 @@ struct peer_request {
 typedef void (*peer_handler)(struct peer_request *req, struct sv payload,
                              void *ctx); /* payload borrowed until return */
 void peers_handle(struct peers *peers, enum frame_type type, peer_handler handler, void *ctx);
-bool peer_reply(struct peer_request *req, struct buf *part,
-                bool last); /* takes part; false: the asker is gone */
+/* Takes part. false: the asker is gone or was told of an error (a part that is too large or has
+ * failed); the request is dead then and `gone` is not called. */
+bool peer_reply(struct peer_request *req, struct buf *part, bool last);
 void peer_reply_error(struct peer_request *req, enum status status, const char *text);
 
 bool peers_is_connected(const struct peers *peers, uint16_t node);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* ring/placement.h: which node holds which shard: a pure function of members and settings.
- * Bounded-load consistent hashing (Mirrokni, Thorup, Zadimoghaddam 2018) with rendezvous scores,
- * then least movement; zones first, then balance inside what zones allow, primaries balanced apart.
- */
+ * Replicas stay where they are; new ones go to the member of the highest score (rendezvous hashing)
+ * that has room (bounded loads: Mirrokni, Thorup, Zadimoghaddam 2018); then the fewest moves bring
+ * the loads within one of each other. Zones first: a shard is in as many zones as it can be; then
+ * balance inside what zones allow; primaries balanced apart. */
 #pragma once
 
 #include "ring/map.h"
@@ -11,9 +12,11 @@ struct placement_member {
     node_id id;
     struct sv addr, zone;
 };
-/* previous may be NULL (birth): replicas stay where they are as far as balance allows. The new map
- * has version previous + 1 (or 1); epochs rise where the primary changes. ERR_LIMIT for too many
- * nodes or shards. */
+/* previous may be NULL (birth: all replicas are FULL). Otherwise who is new is INIT, who goes is
+ * LEAVING, a primary that goes hands over to a full in-sync replica that stays, or, where there is
+ * none yet, serves on as FULL. The new map has version previous + 1 (or 1); epochs rise where the
+ * primary changes. ERR_LIMIT for too many nodes or shards; ERR_CONFLICT for equal ids, or when the
+ * last full in-sync replica of a shard would go with its node. */
 MUST_USE enum status placement_make(const struct ring_settings *settings,
                                     const struct placement_member *members, size_t members_count,
                                     const struct ring_map *previous, struct ring_map **out,
@@ -21,8 +24,8 @@ MUST_USE enum status placement_make(const struct ring_settings *settings,
 
 /* A static cluster without a controller: the members are the addresses of
  * --ring.discovery=static:..., a node's id is the hash of its address, and cluster id and secret
- * are hashes of cluster name, shards and the sorted addresses, so that every node makes the same
- * map by itself. */
+ * are hashes of cluster name, shards and the addresses in sorted order, so that every node makes
+ * the same map by itself. */
 MUST_USE enum status placement_static(struct sv cluster_name, uint32_t shards_count,
                                       uint32_t replication_factor, const struct sv *addrs,
                                       size_t addrs_count, struct ring_map **out, struct err *err);
@@ -32,7 +35,7 @@ MUST_USE enum status placement_single(struct sv cluster_name, uint32_t shards_co
                                       struct ring_map **out, struct err *err);
 
 /* The node's own shards dealt to its cores: core_of[shard] = core index, or 0xffff when the node
- * has no replica. Replicas and primaries are counted apart; a pure function, so a start with
- * another number of cores deals anew. */
+ * has no replica. Primaries, the others and all together differ by one at most between cores; a
+ * pure function, so a start with another number of cores deals anew. */
 void placement_cores(const struct ring_map *map, node_id self, unsigned cores_count,
                      uint16_t *core_of);

@@ -15,8 +15,9 @@ static const struct flag_def defs[] = {
     {"url", 0, FLAG_STRING, "http://localhost:9090", "The URL of the server.", AT(url), false},
 };
 
-static int check_server(int argc, char **argv, const char *verb, const char *summary, const char *path) {
-    struct check_options o;
+static int check_server(int argc, char **argv, const char *verb, const char *summary,
+                        const char *path) {
+    static struct check_options o;
     struct err err = {0};
     if (flags_parse(defs, ARRAY_LEN(defs), argc, argv, &o, NULL, &err) != OK)
         return ctl_fail("%s, try --help", err.msg);
@@ -35,7 +36,8 @@ static int check_server(int argc, char **argv, const char *verb, const char *sum
 }
 
 int check_healthy(int argc, char **argv) {
-    return check_server(argc, argv, "check healthy", "Check if the server is healthy.", "/-/healthy");
+    return check_server(argc, argv, "check healthy", "Check if the server is healthy.",
+                        "/-/healthy");
 }
 
 int check_ready(int argc, char **argv) {

@@ -9,7 +9,8 @@ enum { BODY_BYTES_MAX = 1 << 30 };
 
 void form_put(struct buf *form, const char *name, struct sv value) {
     static const char hex[] = "0123456789ABCDEF";
-    static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
+    static const char plain[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
     if (form->len > 0) buf_put_char(form, '&');
     buf_put_sv(form, sv_from(name));
     buf_put_char(form, '=');
@@ -34,7 +35,8 @@ static bool put_url(const struct http_call *call, struct buf *url) {
     struct sv server = sv_from(call->server);
     size_t at;
     if (!sv_find(server, SV("://"), &at)) buf_put_sv(url, SV("http://"));
-    while (sv_ends(server, SV("/"))) server.len--;
+    while (sv_ends(server, SV("/")))
+        server.len--;
     buf_put_sv(url, server);
     buf_put_sv(url, sv_from(call->path));
     return buf_cstr(url) != NULL;
@@ -80,8 +82,9 @@ static enum status run(CURL *curl, struct http_call *call, const char *url, stru
     curl_slist_free_all(headers);
     if (rc == CURLE_OK) return OK;
     enum status st = rc == CURLE_OPERATION_TIMEDOUT ? ERR_TIMEOUT
-                     : rc == CURLE_URL_MALFORMAT || rc == CURLE_UNSUPPORTED_PROTOCOL ? ERR_PARSE
-                                                                                     : ERR_UNAVAILABLE;
+                     : rc == CURLE_URL_MALFORMAT || rc == CURLE_UNSUPPORTED_PROTOCOL
+                         ? ERR_PARSE
+                         : ERR_UNAVAILABLE;
     return err_set(err, st, 0, "%s: %s", url, reason[0] != '\0' ? reason : curl_easy_strerror(rc));
 }
 

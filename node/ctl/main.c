@@ -24,7 +24,7 @@ static const struct verb_def {
     {"check", "metrics", NULL, NULL},
     {"check", "web-config", NULL, NULL},
     {"test", "rules", NULL, NULL},
-    {"test", "promql", NULL, NULL},
+    {"test", "promql", test_promql, "Run PromQL test files."},
     {"tsdb", NULL, NULL, NULL},
     {"ring", NULL, NULL, NULL},
     {"silence", NULL, NULL, NULL},
@@ -42,10 +42,12 @@ int ctl_fail(const char *fmt, ...) {
     return 1;
 }
 
-int ctl_help(const char *verb, const char *arguments, const char *summary, const struct flag_def *defs, size_t count) {
+int ctl_help(const char *verb, const char *arguments, const char *summary,
+             const struct flag_def *defs, size_t count) {
     struct buf b = {0};
     char program[200];
-    snprintf(program, sizeof program, "cairnctl %s%s%s", verb, arguments[0] == '\0' ? "" : " ", arguments);
+    snprintf(program, sizeof program, "cairnctl %s%s%s", verb, arguments[0] == '\0' ? "" : " ",
+             arguments);
     flags_put_help(defs, count, program, summary, &b);
     bool written = !b.failed && fwrite(b.ptr, 1, b.len, stdout) == b.len;
     buf_fini(&b);
@@ -53,9 +55,11 @@ int ctl_help(const char *verb, const char *arguments, const char *summary, const
 }
 
 static int help(void) {
-    puts("usage: cairnctl <command> [<args> ...]\n\nTooling for the Cairn monitoring server.\n\nCommands:");
+    puts("usage: cairnctl <command> [<args> ...]\n\nTooling for the Cairn monitoring "
+         "server.\n\nCommands:");
     for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
-        if (verbs[i].run != NULL) printf("  %s %-10s %s\n", verbs[i].group, verbs[i].verb, verbs[i].summary);
+        if (verbs[i].run != NULL)
+            printf("  %s %-10s %s\n", verbs[i].group, verbs[i].verb, verbs[i].summary);
     puts("\ncairnctl <command> --help tells the arguments of one.");
     return 0;
 }
@@ -78,8 +82,11 @@ static int run(int argc, char **argv) {
 
 int main(int argc, char **argv) {
     if (argc < 2) return help();
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) return help();
-    if (strcmp(argv[1], "--version") == 0) return printf("cairnctl, version %s\n", CAIRN_VERSION) < 0;
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0)
+        return help();
+    if (strcmp(argv[1], "--version") == 0)
+        return printf("cairnctl, version %s\n", CAIRN_VERSION) < 0;
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != 0) return ctl_fail("libcurl does not start");
     int code = run(argc, argv);
     curl_global_cleanup();

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Results as promtool prints them: prometheus/common's model.Value, its String() and its JSON. Timestamps are seconds with
- * as many decimals as they need, values plain 'f'. */
+/* Results as promtool prints them: prometheus/common's model.Value, its String() and its JSON.
+ * Timestamps are seconds with as many decimals as they need, values plain 'f'. */
 #include "node/ctl/print.h"
 
 #include <math.h>
@@ -12,7 +12,9 @@ static enum status malformed(struct err *err) {
     return err_set(err, ERR_PARSE, 0, "the server's answer has another shape than the API's");
 }
 
-static struct sv string_of(const json_t *s) { return sv_make(json_string_value(s), json_string_length(s)); }
+static struct sv string_of(const json_t *s) {
+    return sv_make(json_string_value(s), json_string_length(s));
+}
 
 static void put_time(struct buf *out, const json_t *t) {
     num_put_f64(out, round(json_number_value(t) * 1000) / 1000, 'f');
@@ -21,8 +23,8 @@ static void put_time(struct buf *out, const json_t *t) {
 /* [time, "value"] */
 static bool pair_is_right(const json_t *pair, double *out_value) {
     const json_t *v = json_array_get(pair, 1);
-    return json_array_size(pair) == 2 && json_is_number(json_array_get(pair, 0)) && json_is_string(v) &&
-           num_parse_f64(string_of(v), out_value);
+    return json_array_size(pair) == 2 && json_is_number(json_array_get(pair, 0)) &&
+           json_is_string(v) && num_parse_f64(string_of(v), out_value);
 }
 
 /* -- label sets */
@@ -37,7 +39,8 @@ static int text_order(const void *a, const void *b) {
 }
 
 static void texts_fini(struct texts *t) {
-    for (size_t i = 0; i < t->count; i++) buf_fini(&t->at[i]);
+    for (size_t i = 0; i < t->count; i++)
+        buf_fini(&t->at[i]);
     free(t->at);
 }
 
@@ -77,7 +80,9 @@ static bool put_labels(struct buf *out, json_t *metric, bool name_in_front) {
     return right;
 }
 
-static int key_order(const void *a, const void *b) { return sv_cmp(*(const struct sv *)a, *(const struct sv *)b); }
+static int key_order(const void *a, const void *b) {
+    return sv_cmp(*(const struct sv *)a, *(const struct sv *)b);
+}
 
 static bool put_labels_json(struct buf *out, json_t *metric) {
     struct sv *keys = calloc(json_object_size(metric) + 1, sizeof *keys);
@@ -160,7 +165,8 @@ static bool put_one_json(struct buf *out, json_t *item, bool is_matrix) {
 
 /* LabelSet.Before of prometheus/common: fewer labels first, then by the names of both in order. */
 static int metric_order(const void *a, const void *b) {
-    json_t *x = json_object_get(*(json_t *const *)a, "metric"), *y = json_object_get(*(json_t *const *)b, "metric");
+    json_t *x = json_object_get(*(json_t *const *)a, "metric"),
+           *y = json_object_get(*(json_t *const *)b, "metric");
     size_t nx = json_object_size(x), ny = json_object_size(y);
     if (nx != ny) return nx < ny ? -1 : 1;
     struct buf tx = {0}, ty = {0};
@@ -171,18 +177,20 @@ static int metric_order(const void *a, const void *b) {
     return c;
 }
 
-static enum status print_list(json_t *result, bool is_matrix, enum print_format format, struct buf *out,
-                              struct err *err) {
+static enum status print_list(json_t *result, bool is_matrix, enum print_format format,
+                              struct buf *out, struct err *err) {
     size_t count = json_array_size(result);
     json_t **items = calloc(count + 1, sizeof(json_t *));
     if (items == NULL) return err_set(err, ERR_NOMEM, 0, "out of memory");
-    for (size_t i = 0; i < count; i++) items[i] = json_array_get(result, i);
+    for (size_t i = 0; i < count; i++)
+        items[i] = json_array_get(result, i);
     if (is_matrix && format == PRINT_PROMQL) qsort(items, count, sizeof(json_t *), metric_order);
     bool right = json_is_array(result);
     if (format == PRINT_JSON) buf_put_char(out, '[');
     for (size_t i = 0; i < count && right; i++) {
         if (i > 0) buf_put_char(out, format == PRINT_JSON ? ',' : '\n');
-        right = format == PRINT_JSON ? put_one_json(out, items[i], is_matrix) : put_one_text(out, items[i], is_matrix);
+        right = format == PRINT_JSON ? put_one_json(out, items[i], is_matrix)
+                                     : put_one_text(out, items[i], is_matrix);
     }
     if (format == PRINT_JSON) buf_put_char(out, ']');
     buf_put_char(out, '\n');
@@ -190,13 +198,15 @@ static enum status print_list(json_t *result, bool is_matrix, enum print_format 
     return right ? OK : malformed(err);
 }
 
-enum status print_result(const json_t *data, enum print_format format, struct buf *out, struct err *err) {
+enum status print_result(const json_t *data, enum print_format format, struct buf *out,
+                         struct err *err) {
     struct sv type = string_of(json_object_get(data, "resultType"));
     json_t *result = json_object_get(data, "result");
     if (sv_eq(type, SV("vector"))) return print_list(result, false, format, out, err);
     if (sv_eq(type, SV("matrix"))) return print_list(result, true, format, out, err);
     if (!sv_eq(type, SV("scalar")))
-        return err_set(err, ERR_PARSE, 0, "unexpected value type \"%.*s\"", SV_ARG(sv_take(type, 40)));
+        return err_set(err, ERR_PARSE, 0, "unexpected value type \"%.*s\"",
+                       SV_ARG(sv_take(type, 40)));
     if (format == PRINT_PROMQL) buf_put_sv(out, SV("scalar: "));
     if (!put_pair(out, result, format)) return malformed(err);
     buf_put_char(out, '\n');
@@ -205,7 +215,8 @@ enum status print_result(const json_t *data, enum print_format format, struct bu
 
 /* -- lists */
 
-enum status print_series(const json_t *list, enum print_format format, struct buf *out, struct err *err) {
+enum status print_series(const json_t *list, enum print_format format, struct buf *out,
+                         struct err *err) {
     json_t *metric;
     size_t i;
     if (!json_is_array(list)) return malformed(err);
@@ -220,7 +231,8 @@ enum status print_series(const json_t *list, enum print_format format, struct bu
     return OK;
 }
 
-enum status print_values(const json_t *list, enum print_format format, struct buf *out, struct err *err) {
+enum status print_values(const json_t *list, enum print_format format, struct buf *out,
+                         struct err *err) {
     json_t *value;
     size_t i;
     if (!json_is_array(list)) return malformed(err);

@@ -16,25 +16,30 @@ struct query_options {
 #define AT(field) offsetof(struct query_options, field)
 #define COMMON                                                                                     \
     {"help", 'h', FLAG_BOOL, NULL, "Show this help.", AT(help), false},                            \
-        {"version", 0, FLAG_BOOL, NULL, "Show the version.", AT(version), false},                  \
-        {"format", 'o', FLAG_STRING, "promql", "Output format of the query: promql or json.",      \
-         AT(format), false}
+        {"version", 0, FLAG_BOOL, NULL, "Show the version.", AT(version), false}, {                \
+        "format", 'o', FLAG_STRING, "promql", "Output format of the query: promql or json.",       \
+            AT(format), false                                                                      \
+    }
 
 static const struct flag_def instant_defs[] = {
     COMMON,
-    {"time", 0, FLAG_STRING, "", "Query evaluation time (RFC3339 or Unix timestamp).", AT(time), false},
+    {"time", 0, FLAG_STRING, "", "Query evaluation time (RFC3339 or Unix timestamp).", AT(time),
+     false},
     {"header", 0, FLAG_LIST, NULL, "Extra headers to send to server.", AT(header), false},
 };
 static const struct flag_def range_defs[] = {
     COMMON,
     {"header", 0, FLAG_LIST, NULL, "Extra headers to send to server.", AT(header), false},
-    {"start", 0, FLAG_STRING, "", "Query range start time (RFC3339 or Unix timestamp).", AT(start), false},
-    {"end", 0, FLAG_STRING, "", "Query range end time (RFC3339 or Unix timestamp).", AT(end), false},
+    {"start", 0, FLAG_STRING, "", "Query range start time (RFC3339 or Unix timestamp).", AT(start),
+     false},
+    {"end", 0, FLAG_STRING, "", "Query range end time (RFC3339 or Unix timestamp).", AT(end),
+     false},
     {"step", 0, FLAG_DURATION, NULL, "Query step size (duration).", AT(step), false},
 };
 static const struct flag_def list_defs[] = {
     COMMON,
-    {"match", 0, FLAG_LIST, NULL, "Series selector. Can be specified multiple times.", AT(match), false},
+    {"match", 0, FLAG_LIST, NULL, "Series selector. Can be specified multiple times.", AT(match),
+     false},
     {"start", 0, FLAG_STRING, "", "Start time (RFC3339 or Unix timestamp).", AT(start), false},
     {"end", 0, FLAG_STRING, "", "End time (RFC3339 or Unix timestamp).", AT(end), false},
 };
@@ -54,7 +59,8 @@ struct query_call {
     struct buf form;
 };
 
-static bool begin(const struct verb *v, int argc, char **argv, struct query_call *q, int *exit_code) {
+static bool begin(const struct verb *v, int argc, char **argv, struct query_call *q,
+                  int *exit_code) {
     struct err err = {0};
     *q = (struct query_call){0};
     if (flags_parse(v->defs, v->defs_count, argc, argv, &q->o, &q->arguments, &err) != OK) {
@@ -63,8 +69,10 @@ static bool begin(const struct verb *v, int argc, char **argv, struct query_call
         *exit_code = ctl_help(v->name, v->arguments, v->summary, v->defs, v->defs_count);
     } else if (q->o.version.boolean) {
         *exit_code = printf("cairnctl, version %s\n", CAIRN_VERSION) < 0;
-    } else if (strcmp(q->o.format.string, "promql") != 0 && strcmp(q->o.format.string, "json") != 0) {
-        *exit_code = ctl_fail("enum value must be one of promql,json, got '%s', try --help", q->o.format.string);
+    } else if (strcmp(q->o.format.string, "promql") != 0 &&
+               strcmp(q->o.format.string, "json") != 0) {
+        *exit_code = ctl_fail("enum value must be one of promql,json, got '%s', try --help",
+                              q->o.format.string);
     } else if (q->arguments.count < v->arguments_count) {
         *exit_code = ctl_fail("%s takes %s, try --help", v->name, v->arguments);
     } else if (q->arguments.count > v->arguments_count) {
@@ -83,7 +91,8 @@ static int fail_query(const char *text) {
     return 1;
 }
 
-/* As client_golang tells errors: those of the API by type and text, others by class and with the body. */
+/* As client_golang tells errors: those of the API by type and text, others by class and with the
+ * body. */
 static int fail_answer(const struct http_call *call, const json_t *answer) {
     const char *type = json_string_value(json_object_get(answer, "errorType"));
     const char *text = json_string_value(json_object_get(answer, "error"));
@@ -91,26 +100,30 @@ static int fail_answer(const struct http_call *call, const json_t *answer) {
         fprintf(stderr, "query error: %s: %s\n", type, text);
         return 1;
     }
-    const char *kind = call->code / 100 == 4 ? "client_error: client error" : "server_error: server error";
-    fprintf(stderr, "query error: %s: %ld (detail: %.*s)\n", kind, call->code, SV_ARG(sv_trim(buf_sv(&call->body))));
+    const char *kind =
+        call->code / 100 == 4 ? "client_error: client error" : "server_error: server error";
+    fprintf(stderr, "query error: %s: %ld (detail: %.*s)\n", kind, call->code,
+            SV_ARG(sv_trim(buf_sv(&call->body))));
     return 1;
 }
 
 static void put_warnings(const json_t *answer) {
     json_t *text;
     size_t i;
-    json_array_foreach(json_object_get(answer, "warnings"), i, text)
-        if (json_is_string(text)) fprintf(stderr, "query warning: %s\n", json_string_value(text));
+    json_array_foreach(json_object_get(answer, "warnings"), i, text) if (json_is_string(text))
+        fprintf(stderr, "query warning: %s\n", json_string_value(text));
 }
 
-typedef enum status (*print_fn)(const json_t *data, enum print_format format, struct buf *out, struct err *err);
+typedef enum status (*print_fn)(const json_t *data, enum print_format format, struct buf *out,
+                                struct err *err);
 
 static int print_answer(const struct query_call *q, const json_t *data, print_fn print) {
     struct buf out = {0};
     struct err err;
     enum status st = print(data, q->format, &out, &err);
     if (st == OK && out.failed) st = err_set(&err, ERR_NOMEM, 0, "out of memory");
-    bool written = st != OK || (fwrite(out.ptr, 1, out.len, stdout) == out.len && fflush(stdout) == 0);
+    bool written = st != OK || out.len == 0 ||
+                   (fwrite(out.ptr, 1, out.len, stdout) == out.len && fflush(stdout) == 0);
     buf_fini(&out);
     if (st != OK) return fail_query(err.msg);
     return written ? 0 : ctl_fail("cannot write the answer");
@@ -118,7 +131,9 @@ static int print_answer(const struct query_call *q, const json_t *data, print_fn
 
 static int ask(struct query_call *q, const char *path, bool post, print_fn print) {
     struct err err = {0};
-    struct http_call call = {.server = q->arguments.items[0], .path = path, .headers = &q->o.header.list,
+    struct http_call call = {.server = q->arguments.items[0],
+                             .path = path,
+                             .headers = &q->o.header.list,
                              .timeout_s = QUERY_TIMEOUT_S};
     struct buf target = {0};
     if (post) {
@@ -173,7 +188,8 @@ static bool get_time(const char *text, const char *what, double default_s, doubl
     }
     struct buf quoted = {0};
     text_put_quoted(&quoted, s);
-    fprintf(stderr, "error parsing %s time: cannot parse %.*s to a valid timestamp\n", what, SV_ARG(buf_sv(&quoted)));
+    fprintf(stderr, "error parsing %s time: cannot parse %.*s to a valid timestamp\n", what,
+            SV_ARG(buf_sv(&quoted)));
     buf_fini(&quoted);
     return false;
 }
@@ -188,9 +204,9 @@ static void form_put_f64(struct buf *form, const char *name, double v) {
 /* -- the verbs */
 
 int query_instant(int argc, char **argv) {
-    static const struct verb verb = {"query instant", "<server> <expr>", "Run instant query.", instant_defs,
-                                     ARRAY_LEN(instant_defs), 2};
-    struct query_call q;
+    static const struct verb verb = {"query instant", "<server> <expr>",       "Run instant query.",
+                                     instant_defs,    ARRAY_LEN(instant_defs), 2};
+    static struct query_call q; /* flags live as long as the process */
     int code;
     double time_s;
     if (!begin(&verb, argc, argv, &q, &code)) return code;
@@ -201,9 +217,9 @@ int query_instant(int argc, char **argv) {
 }
 
 int query_range(int argc, char **argv) {
-    static const struct verb verb = {"query range", "<server> <expr>", "Run range query.", range_defs,
-                                     ARRAY_LEN(range_defs), 2};
-    struct query_call q;
+    static const struct verb verb = {"query range", "<server> <expr>",     "Run range query.",
+                                     range_defs,    ARRAY_LEN(range_defs), 2};
+    static struct query_call q; /* flags live as long as the process */
     int code;
     double start_s, end_s;
     if (!begin(&verb, argc, argv, &q, &code)) return code;
@@ -234,27 +250,29 @@ static bool put_list_form(struct query_call *q) {
 }
 
 int query_series(int argc, char **argv) {
-    static const struct verb verb = {"query series", "<server>", "Run series query.", list_defs, ARRAY_LEN(list_defs),
-                                     1};
-    struct query_call q;
+    static const struct verb verb = {"query series", "<server>",           "Run series query.",
+                                     list_defs,      ARRAY_LEN(list_defs), 1};
+    static struct query_call q; /* flags live as long as the process */
     int code;
     if (!begin(&verb, argc, argv, &q, &code)) return code;
-    if (q.o.match.list.count == 0) return ctl_fail("required flag --match not provided, try --help");
+    if (q.o.match.list.count == 0)
+        return ctl_fail("required flag --match not provided, try --help");
     if (!put_list_form(&q)) return 1;
     return ask(&q, "/api/v1/series", true, print_series);
 }
 
 int query_labels(int argc, char **argv) {
-    static const struct verb verb = {"query labels", "<server> <name>", "Run labels query.", list_defs,
-                                     ARRAY_LEN(list_defs), 2};
-    struct query_call q;
+    static const struct verb verb = {"query labels", "<server> <name>",    "Run labels query.",
+                                     list_defs,      ARRAY_LEN(list_defs), 2};
+    static struct query_call q; /* flags live as long as the process */
     int code;
     if (!begin(&verb, argc, argv, &q, &code)) return code;
     if (!put_list_form(&q)) return 1;
     struct buf path = {0}, name = {0};
     form_put(&name, "", sv_from(q.arguments.items[1])); /* "=escaped" */
     buf_printf(&path, "/api/v1/label/%.*s/values", SV_ARG(sv_skip(buf_sv(&name), 1)));
-    code = buf_cstr(&path) == NULL ? ctl_fail("out of memory") : ask(&q, path.ptr, false, print_values);
+    code = buf_cstr(&path) == NULL ? ctl_fail("out of memory")
+                                   : ask(&q, path.ptr, false, print_values);
     buf_fini(&path);
     buf_fini(&name);
     return code;

@@ -11,8 +11,10 @@ void text_put_json(struct buf *out, struct sv s) {
     json_put_string(&text, s);
     for (size_t i = 0; i < text.len; i++) {
         char c = text.ptr[i];
-        if (c == '<' || c == '>' || c == '&') buf_printf(out, "\\u%04x", c);
-        else buf_put_char(out, c);
+        if (c == '<' || c == '>' || c == '&')
+            buf_printf(out, "\\u%04x", c);
+        else
+            buf_put_char(out, c);
     }
     if (text.failed) out->failed = true;
     buf_fini(&text);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* node/daemon/config.h: prometheus.yml as far as this version uses it. The whole file must be valid YAML with known
- * sections; sections whose part does not exist are accepted and named, so that a user's file works unchanged. */
+/* node/daemon/config.h: prometheus.yml as far as this version uses it. The whole file must be valid
+ * YAML with known sections; sections whose part does not exist are accepted and named, so that a
+ * user's file works unchanged. */
 #pragma once
 
 #include <stdbool.h>
@@ -15,7 +16,8 @@ struct config {
     bool scrapes_itself; /* the built-in configuration */
     bool has_later_sections;
 };
-/* path "": ./prometheus.yml when it exists, else the built-in configuration. ERR_PARSE with Prometheus' kind of text:
- * `parsing YAML file x: yaml: unmarshal errors: line 3: field scrap_configs not found in type config.plain`. */
+/* path "": ./prometheus.yml when it exists, else the built-in configuration. ERR_PARSE with
+ * Prometheus' kind of text: `parsing YAML file x: yaml: unmarshal errors: line 3: field
+ * scrap_configs not found in type config.plain`. */
 MUST_USE enum status config_load(const char *path, struct config *out, struct err *err);
 void config_fini(struct config *config);

@@ -21,7 +21,8 @@
 
 enum { SINGLE_NODE_GRACE_MS = 1000 };
 
-/* jemalloc reads it: memory freed by a burst of queries goes back to the system soon, from a thread of its own */
+/* jemalloc reads it: memory freed by a burst of queries goes back to the system soon, from a thread
+ * of its own */
 extern const char *malloc_conf;
 __attribute__((visibility("default"))) const char *malloc_conf =
     "background_thread:true,dirty_decay_ms:2000,muzzy_decay_ms:0";
@@ -44,7 +45,8 @@ static int fail(const struct err *err) {
 static void setup_logging(const struct options *o) {
     enum log_level level = LOG_INFO;
     if (!log_level_parse(sv_from(o->log_level.string), &level)) level = LOG_INFO;
-    log_setup(level, strcmp(o->log_format.string, "json") == 0 ? LOG_JSON : LOG_LOGFMT, STDERR_FILENO);
+    log_setup(level, strcmp(o->log_format.string, "json") == 0 ? LOG_JSON : LOG_LOGFMT,
+              STDERR_FILENO);
 }
 
 static enum status open_node(struct daemon *d, struct err *err) {
@@ -56,7 +58,8 @@ static enum status open_node(struct daemon *d, struct err *err) {
     };
     TRY(loop_runtime_new(&lo, &d->rt, err));
     loop_register_metrics(d->rt);
-    uint64_t memory = o->memory_limit.bytes > 0 ? o->memory_limit.bytes : limits_memory_bytes() / 100 * 85;
+    uint64_t memory =
+        o->memory_limit.bytes > 0 ? o->memory_limit.bytes : limits_memory_bytes() / 100 * 85;
     struct node_options no = {
         .data_dir = o->tsdb_path.string,
         .cluster_name = o->ring_cluster_name.string,
@@ -64,7 +67,8 @@ static enum status open_node(struct daemon *d, struct err *err) {
         .listen_addr = o->ring_listen.string,
         .advertise_addr = o->ring_advertise.string,
         .shards_count = (uint32_t)o->ring_shards.integer,
-        .replication_factor = o->ring_discovery.string[0] == '\0' ? 1 : (uint32_t)o->ring_replication_factor.integer,
+        .replication_factor =
+            o->ring_discovery.string[0] == '\0' ? 1 : (uint32_t)o->ring_replication_factor.integer,
         .out_of_order_window_ms = o->out_of_order_window.duration_ms,
         .memory_bytes_max = memory / 4 * 3, /* the rest is for queries and requests */
         .log_file_bytes_max = o->wal_segment_size.bytes,
@@ -88,16 +92,20 @@ static enum status start_all(struct daemon *d, struct err *err) {
     if (d->config.scrapes_itself) {
         snprintf(d->instance, sizeof d->instance, "localhost:%u", serve_port(d->serve));
         core_set_current(d->rt->cores[0]);
-        st = selfscrape_start(d->rt->cores[0], d->config.scrape_interval_ms, d->instance, &d->self, err);
+        st = selfscrape_start(d->rt->cores[0], d->config.scrape_interval_ms, d->instance, &d->self,
+                              err);
         core_set_current(NULL);
         if (st != OK) return st;
     }
     return loop_runtime_start(d->rt, err);
 }
 
-/* -- shut-down, in the order: no new requests, running ones end, parts of each core close, loops end */
+/* -- shut-down, in the order: no new requests, running ones end, parts of each core close, loops
+ * end */
 
-static void post_semaphore(void *ctx) { sem_post(ctx); }
+static void post_semaphore(void *ctx) {
+    sem_post(ctx);
+}
 
 struct core_stop {
     struct daemon *d;
@@ -121,10 +129,12 @@ static void stop_all(struct daemon *d) {
     uint64_t grace = (uint64_t)d->options.drain_timeout.duration_ms;
     if (node_map(d->node)->nodes_count == 1) grace = MIN(grace, SINGLE_NODE_GRACE_MS);
     serve_stop(d->serve, grace, post_semaphore, &stop.done);
-    while (sem_wait(&stop.done) != 0) continue;
+    while (sem_wait(&stop.done) != 0)
+        continue;
     for (unsigned i = 0; i < d->rt->cores_count; i++) {
         core_call(d->rt->cores[i], stop_core, &stop);
-        while (sem_wait(&stop.done) != 0) continue;
+        while (sem_wait(&stop.done) != 0)
+            continue;
     }
     core_call(d->rt->log_core, stop_log, d);
     loop_runtime_stop(d->rt);
@@ -154,12 +164,15 @@ static int run(struct daemon *d) {
     }
     char port[16];
     snprintf(port, sizeof port, "%u", serve_port(d->serve));
-    log_info("Server is ready to receive web requests.", "address", d->options.listen_address.string, "port", port);
+    log_info("Server is ready to receive web requests.", "address",
+             d->options.listen_address.string, "port", port);
     options_log_later();
     for (int sig = 0; sig != SIGINT && sig != SIGTERM;) {
         if (sigwait(&signals, &sig) != 0) continue;
-        if (sig == SIGHUP) log_warn("SIGHUP: this version takes a changed configuration only at a start");
-        else log_info("Received an OS signal, exiting gracefully...", "signal", strsignal(sig));
+        if (sig == SIGHUP)
+            log_warn("SIGHUP: this version takes a changed configuration only at a start");
+        else
+            log_info("Received an OS signal, exiting gracefully...", "signal", strsignal(sig));
     }
     stop_all(d);
     free_all(d);

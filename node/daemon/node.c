@@ -37,13 +37,16 @@ struct node {
     struct node_core *cores;
 };
 
-static bool node_has_peers(const struct node *node) { return node->map->nodes_count > 1; }
+static bool node_has_peers(const struct node *node) {
+    return node->map->nodes_count > 1;
+}
 
 static enum status node_recover_entry(void *ctx, const struct entry *e, struct err *err) {
     struct node *node = ctx;
     if (e->shard >= node->map->settings.shards_count || node->core_of[e->shard] == 0xffff)
         return err_set(err, ERR_CONFLICT, 0,
-                       "log: entry of shard %" PRIu32 ", which the map does not give to this node", e->shard);
+                       "log: entry of shard %" PRIu32 ", which the map does not give to this node",
+                       e->shard);
     return store_recover(node->cores[node->core_of[e->shard]].store, e, err);
 }
 
@@ -51,7 +54,8 @@ static enum status node_open_store(struct node *node, unsigned i, struct err *er
     const struct ring_settings *set = &node->map->settings;
     struct core *core = node->rt->cores[i];
     struct store_options so = {
-        .head = {.secret = set->secret, .out_of_order_window_ms = node->options.out_of_order_window_ms},
+        .head = {.secret = set->secret,
+                 .out_of_order_window_ms = node->options.out_of_order_window_ms},
         .shards_count = set->shards_count,
         .memory_bytes_max = node->options.memory_bytes_max / node->rt->cores_count,
     };
@@ -67,8 +71,8 @@ static enum status node_open_shards(struct node *node, struct err *err) {
         const struct ring_shard *shard = &node->map->shards[s];
         for (unsigned r = 0; r < shard->replicas_count; r++)
             if (shard->replicas[r].node == self)
-                TRY(store_shard_open(node->cores[node->core_of[s]].store, s, shard->replicas[r].incarnation,
-                                     shard->epoch, err));
+                TRY(store_shard_open(node->cores[node->core_of[s]].store, s,
+                                     shard->replicas[r].incarnation, shard->epoch, err));
     }
     return OK;
 }
@@ -78,11 +82,13 @@ static enum status node_fence_damaged(struct node *node, struct err *err) {
     uint32_t *shards = calloc(node->map->settings.shards_count, sizeof *shards);
     if (shards == NULL) return err_set(err, ERR_NOMEM, 0, "node: out of memory");
     for (unsigned i = 0; i < node->rt->cores_count; i++) {
-        size_t n = store_damaged_shards(node->cores[i].store, shards, node->map->settings.shards_count);
+        size_t n =
+            store_damaged_shards(node->cores[i].store, shards, node->map->settings.shards_count);
         for (size_t k = 0; k < n; k++) {
             node->core_of[shards[k]] = 0xffff;
             node->damaged = true;
-            log_errorf("shard is damaged: its log has a gap; it is not served", "shard", "%" PRIu32, shards[k]);
+            log_errorf("shard is damaged: its log has a gap; it is not served", "shard", "%" PRIu32,
+                       shards[k]);
         }
     }
     free(shards);
@@ -96,7 +102,8 @@ static enum status node_open_log(struct node *node, struct err *err) {
     TRY(disk_sync_dir(node->rt->disk, node->options.data_dir, err));
     struct log_options lo = {
         .dir = dir,
-        .file_bytes_max = node->options.log_file_bytes_max ? node->options.log_file_bytes_max : LOG_FILE_BYTES,
+        .file_bytes_max =
+            node->options.log_file_bytes_max ? node->options.log_file_bytes_max : LOG_FILE_BYTES,
         .frame_bytes_max = LOG_FRAME_BYTES,
         .sync_every_frame = node->options.wal_sync_always,
         .sync_interval_ms = WAL_INTERVAL_MS,
@@ -112,20 +119,34 @@ static enum status node_open_flows(struct node *node, unsigned i, struct err *er
     struct node_core *nc = &node->cores[i];
     core_set_current(core);
     if (node_has_peers(node)) {
-        struct peers_options po = {.map = node->map, .self = node->seat.id, .incarnation = node->seat.incarnation,
+        struct peers_options po = {.map = node->map,
+                                   .self = node->seat.id,
+                                   .incarnation = node->seat.incarnation,
                                    .listen_addr = node->options.listen_addr};
         TRY(peers_new(core, &po, &nc->peers, err));
         core->locals[CORE_PEERS] = nc->peers;
     }
     struct distributor_options dopt = {
-        .map = node->map, .self = node->seat.id, .core_of = node->core_of, .peers = nc->peers, .store = nc->store,
-        .resend_ms = RESEND_MS, .timeout_ms = PART_TIMEOUT_MS, .bytes_in_flight_max = IN_FLIGHT_BYTES_PER_CORE,
+        .map = node->map,
+        .self = node->seat.id,
+        .core_of = node->core_of,
+        .peers = nc->peers,
+        .store = nc->store,
+        .resend_ms = RESEND_MS,
+        .timeout_ms = PART_TIMEOUT_MS,
+        .memory_bytes_max = node->options.memory_bytes_max / node->rt->cores_count / 8 * 9,
+        .bytes_in_flight_max = IN_FLIGHT_BYTES_PER_CORE,
     };
     TRY(distributor_new(core, &dopt, &nc->distributor, err));
     core->locals[CORE_INGEST] = nc->distributor;
     struct gather_options go = {
-        .map = node->map, .self = node->seat.id, .core_of = node->core_of, .peers = nc->peers, .store = nc->store,
-        .remote_timeout_ms = node->options.query_timeout_ms, .concurrency_max = node->options.query_concurrency,
+        .map = node->map,
+        .self = node->seat.id,
+        .core_of = node->core_of,
+        .peers = nc->peers,
+        .store = nc->store,
+        .remote_timeout_ms = node->options.query_timeout_ms,
+        .concurrency_max = node->options.query_concurrency,
     };
     TRY(gather_new(core, &go, &nc->gather, err));
     core->locals[CORE_QUERY] = nc->gather;
@@ -147,7 +168,8 @@ static enum status node_open_all(struct node *node, struct err *err) {
     uint32_t shards = node->map->settings.shards_count;
     node->core_of = calloc(shards, sizeof *node->core_of);
     node->cores = calloc(node->rt->cores_count, sizeof *node->cores);
-    if (node->core_of == NULL || node->cores == NULL) return err_set(err, ERR_NOMEM, 0, "node: out of memory");
+    if (node->core_of == NULL || node->cores == NULL)
+        return err_set(err, ERR_NOMEM, 0, "node: out of memory");
     placement_cores(node->map, node->seat.id, node->rt->cores_count, node->core_of);
     for (unsigned i = 0; i < node->rt->cores_count; i++) {
         core_set_current(node->rt->cores[i]);
@@ -155,11 +177,13 @@ static enum status node_open_all(struct node *node, struct err *err) {
     }
     TRY(node_open_shards(node, err));
     TRY(node_open_log(node, err));
-    for (unsigned i = 0; i < node->rt->cores_count; i++) TRY(node_open_flows(node, i, err));
+    for (unsigned i = 0; i < node->rt->cores_count; i++)
+        TRY(node_open_flows(node, i, err));
     return OK;
 }
 
-enum status node_open(struct runtime *rt, const struct node_options *options, struct node **out, struct err *err) {
+enum status node_open(struct runtime *rt, const struct node_options *options, struct node **out,
+                      struct err *err) {
     struct err local;
     if (err == NULL) err = &local;
     struct node *node = calloc(1, sizeof *node);
@@ -213,7 +237,8 @@ void node_stop_log(struct node *node) {
 void node_free(struct node *node) {
     if (node == NULL) return;
     for (unsigned i = 0; node->cores != NULL && i < node->rt->cores_count; i++) {
-        core_set_current(node->rt->cores[i]); /* all before any store: what they read may be another core's */
+        core_set_current(
+            node->rt->cores[i]); /* all before any store: what they read may be another core's */
         gather_free(node->cores[i].gather);
     }
     for (unsigned i = 0; node->cores != NULL && i < node->rt->cores_count; i++) {
@@ -233,9 +258,21 @@ void node_free(struct node *node) {
     free(node);
 }
 
-struct ring_map *node_map(struct node *node) { return node->map; }
-node_id node_self(const struct node *node) { return node->seat.id; }
-struct distributor *node_distributor(struct node *node, unsigned core) { return node->cores[core].distributor; }
-struct gather *node_gather(struct node *node, unsigned core) { return node->cores[core].gather; }
-struct store *node_store(struct node *node, unsigned core) { return node->cores[core].store; }
-bool node_is_ready(const struct node *node) { return !node->damaged && !log_is_failed(node->log); }
+struct ring_map *node_map(struct node *node) {
+    return node->map;
+}
+node_id node_self(const struct node *node) {
+    return node->seat.id;
+}
+struct distributor *node_distributor(struct node *node, unsigned core) {
+    return node->cores[core].distributor;
+}
+struct gather *node_gather(struct node *node, unsigned core) {
+    return node->cores[core].gather;
+}
+struct store *node_store(struct node *node, unsigned core) {
+    return node->cores[core].store;
+}
+bool node_is_ready(const struct node *node) {
+    return !node->damaged && !log_is_failed(node->log);
+}

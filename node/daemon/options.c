@@ -9,14 +9,27 @@
 
 /* Flags of the design whose part does not exist in this version: logged when set. */
 static const char *const later_flags[] = {
-    "web.config.file", "web.enable-admin-api", "storage.tsdb.retention.time", "storage.tsdb.retention.size", "roles",
-    "ring.bootstrap-expect", "ring.min-insync", "ring.zone", "ring.replace-after", "alertmanager.web.listen-address",
-    "alertmanager.config.file", "cluster.listen-address", "cluster.peer", "web.route-prefix",
+    "web.config.file",
+    "web.enable-admin-api",
+    "storage.tsdb.retention.time",
+    "storage.tsdb.retention.size",
+    "roles",
+    "ring.bootstrap-expect",
+    "ring.min-insync",
+    "ring.zone",
+    "ring.replace-after",
+    "alertmanager.web.listen-address",
+    "alertmanager.config.file",
+    "cluster.listen-address",
+    "cluster.peer",
+    "web.route-prefix",
 };
 
-static enum status check_range(const char *name, int64_t v, int64_t min, int64_t max, struct err *err) {
+static enum status check_range(const char *name, int64_t v, int64_t min, int64_t max,
+                               struct err *err) {
     if (v >= min && v <= max) return OK;
-    return err_set(err, ERR_PARSE, 0, "--%s must be %" PRId64 " to %" PRId64 ", got %" PRId64, name, min, max, v);
+    return err_set(err, ERR_PARSE, 0, "--%s must be %" PRId64 " to %" PRId64 ", got %" PRId64, name,
+                   min, max, v);
 }
 
 static enum status options_check(const struct options *o, struct err *err) {
@@ -29,23 +42,31 @@ static enum status options_check(const struct options *o, struct err *err) {
     TRY(check_range("ring.replication-factor", o->ring_replication_factor.integer, 1, 8, err));
     enum log_level level;
     if (!log_level_parse(sv_from(o->log_level.string), &level))
-        return err_set(err, ERR_PARSE, 0, "--log.level must be debug, info, warn or error, got \"%s\"", o->log_level.string);
+        return err_set(err, ERR_PARSE, 0,
+                       "--log.level must be debug, info, warn or error, got \"%s\"",
+                       o->log_level.string);
     if (strcmp(o->log_format.string, "logfmt") != 0 && strcmp(o->log_format.string, "json") != 0)
-        return err_set(err, ERR_PARSE, 0, "--log.format must be logfmt or json, got \"%s\"", o->log_format.string);
+        return err_set(err, ERR_PARSE, 0, "--log.format must be logfmt or json, got \"%s\"",
+                       o->log_format.string);
     if (strcmp(o->wal_sync.string, "always") != 0 && strcmp(o->wal_sync.string, "interval") != 0)
-        return err_set(err, ERR_PARSE, 0, "--storage.wal-sync must be always or interval, got \"%s\"", o->wal_sync.string);
+        return err_set(err, ERR_PARSE, 0,
+                       "--storage.wal-sync must be always or interval, got \"%s\"",
+                       o->wal_sync.string);
     /* a promise that this version cannot keep is refused, not ignored */
     if (o->ring_discovery.string[0] != '\0' && o->ring_replication_factor.integer != 1)
         return err_set(err, ERR_UNSUPPORTED, 0,
                        "several nodes keep one copy of each shard in this version: start them with "
                        "--ring.replication-factor=1, or one node without --ring.discovery");
     if (o->ring_seats.string[0] != '\0')
-        return err_set(err, ERR_UNSUPPORTED, 0, "--ring.seats: shared seats are not part of this version");
+        return err_set(err, ERR_UNSUPPORTED, 0,
+                       "--ring.seats: shared seats are not part of this version");
     if (o->ring_secret_file.string[0] != '\0')
-        return err_set(err, ERR_UNSUPPORTED, 0, "--ring.secret-file: peer authentication is not part of this version");
+        return err_set(err, ERR_UNSUPPORTED, 0,
+                       "--ring.secret-file: peer authentication is not part of this version");
     if (o->web_config_file.string[0] != '\0')
         return err_set(err, ERR_UNSUPPORTED, 0,
-                       "--web.config.file: TLS and authentication are not part of this version, and serving without what it asks "
+                       "--web.config.file: TLS and authentication are not part of this version, "
+                       "and serving without what it asks "
                        "for would be wrong");
     return OK;
 }
@@ -71,7 +92,8 @@ void options_put_json(const struct options *o, struct buf *out) {
     struct buf text = {0};
     json_object_begin(&j);
     for (size_t i = 0; i < option_defs_count; i++) {
-        if (option_defs[i].hidden || strcmp(option_defs[i].name, "help") == 0 || strcmp(option_defs[i].name, "version") == 0)
+        if (option_defs[i].hidden || strcmp(option_defs[i].name, "help") == 0 ||
+            strcmp(option_defs[i].name, "version") == 0)
             continue;
         buf_clear(&text);
         flag_put_value(&option_defs[i], o, &text);

@@ -12,12 +12,13 @@
 #include "ring/discovery.h"
 #include "ring/placement.h"
 
-/* <data>/seat: 00-07 "CAIRNSEA", 08-09 format version (1), 10-11 oldest reader's version (1), 12-15 incarnation,
- * 16-23 node id, 24-31 XXH3-64 of bytes 00-23 */
+/* <data>/seat: 00-07 "CAIRNSEA", 08-09 format version (1), 10-11 oldest reader's version (1), 12-15
+ * incarnation, 16-23 node id, 24-31 XXH3-64 of bytes 00-23 */
 enum { SEAT_BYTES = 32, SEAT_VERSION = 1 };
 static const char seat_magic[8] = {'C', 'A', 'I', 'R', 'N', 'S', 'E', 'A'};
 
-static enum status seat_load(struct disk *disk, const char *path, struct seat *out, struct err *err) {
+static enum status seat_load(struct disk *disk, const char *path, struct seat *out,
+                             struct err *err) {
     struct buf b = {0};
     enum status st = disk_read_file(disk, path, 4096, &b, err);
     if (st == OK) {
@@ -25,8 +26,8 @@ static enum status seat_load(struct disk *disk, const char *path, struct seat *o
             get_u64le(b.ptr + 24) != hash64(b.ptr, 24, 0))
             st = err_set(err, ERR_CORRUPT, 0, "seat: %s is not a valid seat file", path);
         else if (get_u16le(b.ptr + 10) > SEAT_VERSION)
-            st = err_set(err, ERR_UNSUPPORTED, 0, "seat: %s has format %u, this program reads %u", path,
-                         get_u16le(b.ptr + 8), (unsigned)SEAT_VERSION);
+            st = err_set(err, ERR_UNSUPPORTED, 0, "seat: %s has format %u, this program reads %u",
+                         path, get_u16le(b.ptr + 8), (unsigned)SEAT_VERSION);
         else
             *out = (struct seat){.id = get_u64le(b.ptr + 16), .incarnation = get_u32le(b.ptr + 12)};
     }
@@ -34,7 +35,8 @@ static enum status seat_load(struct disk *disk, const char *path, struct seat *o
     return st;
 }
 
-static enum status seat_save(struct disk *disk, const char *path, const struct seat *seat, struct err *err) {
+static enum status seat_save(struct disk *disk, const char *path, const struct seat *seat,
+                             struct err *err) {
     uint8_t p[SEAT_BYTES] = {0};
     memcpy(p, seat_magic, sizeof seat_magic);
     put_u16le(p + 8, SEAT_VERSION);
@@ -46,23 +48,27 @@ static enum status seat_save(struct disk *disk, const char *path, const struct s
 }
 
 /* The map that the flags mean for a cluster that is born now. */
-static enum status seat_found_map(struct runtime *rt, const struct node_options *o, const struct discovery *d,
-                                  struct ring_map **out, struct err *err) {
+static enum status seat_found_map(struct runtime *rt, const struct node_options *o,
+                                  const struct discovery *d, struct ring_map **out,
+                                  struct err *err) {
     switch (d->kind) {
     case DISCOVERY_NONE: {
         uint8_t random[48];
         rt->ops->random(rt, random, sizeof random);
-        return placement_single(sv_from(o->cluster_name), o->shards_count, random, sv_from(o->listen_addr), out, err);
+        return placement_single(sv_from(o->cluster_name), o->shards_count, random,
+                                sv_from(o->listen_addr), out, err);
     }
     case DISCOVERY_STATIC:
-        return placement_static(sv_from(o->cluster_name), o->shards_count, o->replication_factor, d->addrs,
-                                d->addrs_count, out, err);
+        return placement_static(sv_from(o->cluster_name), o->shards_count, o->replication_factor,
+                                d->addrs, d->addrs_count, out, err);
     case DISCOVERY_DNS_A:
     case DISCOVERY_DNS_SRV:
     case DISCOVERY_CLOUDMAP: break;
     }
-    return err_set(err, ERR_UNSUPPORTED, 0,
-                   "--ring.discovery=%s: only static:host:port,... can found a cluster in this version", o->discovery);
+    return err_set(
+        err, ERR_UNSUPPORTED, 0,
+        "--ring.discovery=%s: only static:host:port,... can found a cluster in this version",
+        o->discovery);
 }
 
 static bool map_same_members(const struct ring_map *a, const struct ring_map *b) {
@@ -72,27 +78,34 @@ static bool map_same_members(const struct ring_map *a, const struct ring_map *b)
     return true;
 }
 
-static enum status seat_check_map(const struct node_options *o, const struct discovery *d, const struct ring_map *stored,
-                                  const struct ring_map *wanted, struct err *err) {
+static enum status seat_check_map(const struct node_options *o, const struct discovery *d,
+                                  const struct ring_map *stored, const struct ring_map *wanted,
+                                  struct err *err) {
     if (strcmp(stored->settings.cluster_name, o->cluster_name) != 0)
-        return err_set(err, ERR_CONFLICT, 0, "%s belongs to cluster \"%s\", --ring.cluster-name is \"%s\"", o->data_dir,
+        return err_set(err, ERR_CONFLICT, 0,
+                       "%s belongs to cluster \"%s\", --ring.cluster-name is \"%s\"", o->data_dir,
                        stored->settings.cluster_name, o->cluster_name);
     if (stored->settings.shards_count != o->shards_count)
-        return err_set(err, ERR_CONFLICT, 0, "%s was founded with --ring.shards=%" PRIu32 ", which is fixed; got %" PRIu32,
+        return err_set(err, ERR_CONFLICT, 0,
+                       "%s was founded with --ring.shards=%" PRIu32
+                       ", which is fixed; got %" PRIu32,
                        o->data_dir, stored->settings.shards_count, o->shards_count);
     if (d->kind == DISCOVERY_STATIC && !map_same_members(stored, wanted))
         return err_set(err, ERR_CONFLICT, 0,
-                       "%s belongs to a cluster with other members than --ring.discovery names; members can only be changed "
+                       "%s belongs to a cluster with other members than --ring.discovery names; "
+                       "members can only be changed "
                        "by replication, which this version does not have",
                        o->data_dir);
     if (d->kind == DISCOVERY_NONE && stored->nodes_count > 1)
-        return err_set(err, ERR_CONFLICT, 0, "%s belongs to a cluster of %" PRIu32 " nodes, but --ring.discovery is not set",
+        return err_set(err, ERR_CONFLICT, 0,
+                       "%s belongs to a cluster of %" PRIu32
+                       " nodes, but --ring.discovery is not set",
                        o->data_dir, stored->nodes_count);
     return OK;
 }
 
-static enum status seat_identify(const struct node_options *o, const struct discovery *d, const struct ring_map *map,
-                                 struct seat *seat, struct err *err) {
+static enum status seat_identify(const struct node_options *o, const struct discovery *d,
+                                 const struct ring_map *map, struct seat *seat, struct err *err) {
     node_id self = 0;
     if (d->kind == DISCOVERY_NONE) {
         self = map->nodes[0].id;
@@ -100,17 +113,21 @@ static enum status seat_identify(const struct node_options *o, const struct disc
         for (uint32_t i = 0; i < map->nodes_count; i++)
             if (strcmp(map->nodes[i].addr, o->advertise_addr) == 0) self = map->nodes[i].id;
         if (self == 0)
-            return err_set(err, ERR_CONFLICT, 0, "--ring.advertise-address=%s is not among the nodes of --ring.discovery=%s",
-                           o->advertise_addr, o->discovery);
+            return err_set(
+                err, ERR_CONFLICT, 0,
+                "--ring.advertise-address=%s is not among the nodes of --ring.discovery=%s",
+                o->advertise_addr, o->discovery);
     }
     if (seat->id != 0 && seat->id != self)
-        return err_set(err, ERR_CONFLICT, 0, "%s is the seat of another node of this cluster", o->data_dir);
+        return err_set(err, ERR_CONFLICT, 0, "%s is the seat of another node of this cluster",
+                       o->data_dir);
     seat->id = self;
     return OK;
 }
 
-static enum status seat_open_map(struct runtime *rt, const struct node_options *o, const struct discovery *d,
-                                 struct ring_map **out, struct err *err) {
+static enum status seat_open_map(struct runtime *rt, const struct node_options *o,
+                                 const struct discovery *d, struct ring_map **out,
+                                 struct err *err) {
     char dir[4200];
     snprintf(dir, sizeof dir, "%s/ring", o->data_dir);
     TRY(disk_mkdir(rt->disk, dir, err));
@@ -133,8 +150,8 @@ static enum status seat_open_map(struct runtime *rt, const struct node_options *
     return OK;
 }
 
-enum status seat_open(struct runtime *rt, const struct node_options *o, struct seat *out, struct ring_map **out_map,
-                      struct err *err) {
+enum status seat_open(struct runtime *rt, const struct node_options *o, struct seat *out,
+                      struct ring_map **out_map, struct err *err) {
     struct arena arena;
     arena_init(&arena, 1 << 20);
     struct discovery d = {0};

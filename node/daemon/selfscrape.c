@@ -26,10 +26,12 @@ struct selfscrape {
     bool failed;
 };
 
-/* Reads the next name="value" of a registry's label text; values are escaped as in the exposition format. */
+/* Reads the next name="value" of a registry's label text; values are escaped as in the exposition
+ * format. */
 static bool next_label(struct selfscrape *s, struct sv *rest, struct label *out) {
     size_t eq;
-    if (!sv_find_char(*rest, '=', &eq) || eq + 1 >= rest->len || rest->ptr[eq + 1] != '"') return false;
+    if (!sv_find_char(*rest, '=', &eq) || eq + 1 >= rest->len || rest->ptr[eq + 1] != '"')
+        return false;
     out->name = sv_take(*rest, eq);
     struct sv body = sv_skip(*rest, eq + 2);
     char *value = arena_alloc(&s->arena, body.len + 1);
@@ -54,7 +56,8 @@ static void add_sample(void *ctx, struct sv name, struct sv labels_text, double 
     if (s->failed) return;
     if (s->count == s->cap) {
         size_t cap = s->cap == 0 ? 1024 : s->cap * 2;
-        void *p = arena_grow(&s->arena, s->samples, s->cap * sizeof *s->samples, cap * sizeof *s->samples);
+        void *p = arena_grow(&s->arena, s->samples, s->cap * sizeof *s->samples,
+                             cap * sizeof *s->samples);
         if (p == NULL) {
             s->failed = true;
             return;
@@ -73,7 +76,8 @@ static void add_sample(void *ctx, struct sv name, struct sv labels_text, double 
     labels[n++] = (struct label){SV("__name__"), own_name};
     labels[n++] = (struct label){SV("job"), SV("cairn")};
     labels[n++] = (struct label){SV("instance"), sv_from(s->instance)};
-    while (n < SELF_LABELS_MAX && next_label(s, &labels_text, &labels[n])) n++;
+    while (n < SELF_LABELS_MAX && next_label(s, &labels_text, &labels[n]))
+        n++;
     s->samples[s->count++] = (struct remote_write_sample){
         .labels = labels, .labels_count = n, .time_ms = s->time_ms, .value = value};
 }
@@ -96,7 +100,8 @@ static void scrape(struct selfscrape *s) {
     add_sample(s, SV("up"), (struct sv){0}, 1);
     add_sample(s, SV("scrape_samples_scraped"), (struct sv){0}, scraped);
     add_sample(s, SV("scrape_samples_post_metric_relabeling"), (struct sv){0}, scraped);
-    add_sample(s, SV("scrape_duration_seconds"), (struct sv){0}, (double)(core_mono_ns(s->core) - began_ns) / 1e9);
+    add_sample(s, SV("scrape_duration_seconds"), (struct sv){0},
+               (double)(core_mono_ns(s->core) - began_ns) / 1e9);
     struct err err;
     enum status st = ERR_NOMEM;
     err_set(&err, ERR_NOMEM, 0, "out of memory");
@@ -118,11 +123,12 @@ static void on_timer(struct timer *t) {
     if (!s->writing) scrape(s);
 }
 
-enum status selfscrape_start(struct core *core, int64_t interval_ms, const char *instance, struct selfscrape **out,
-                             struct err *err) {
+enum status selfscrape_start(struct core *core, int64_t interval_ms, const char *instance,
+                             struct selfscrape **out, struct err *err) {
     struct selfscrape *s = calloc(1, sizeof *s);
     if (s == NULL) return err_set(err, ERR_NOMEM, 0, "self-scrape: out of memory");
-    *s = (struct selfscrape){.core = core, .interval_ms = interval_ms, .instance = strdup(instance)};
+    *s =
+        (struct selfscrape){.core = core, .interval_ms = interval_ms, .instance = strdup(instance)};
     if (s->instance == NULL) {
         free(s);
         return err_set(err, ERR_NOMEM, 0, "self-scrape: out of memory");

@@ -25,14 +25,18 @@ struct serve {
     struct http_server *server;
 };
 
-static void on_healthy(struct http_request *req) { http_answer_text(req, 200, "Cairn is Healthy."); }
+static void on_healthy(struct http_request *req) {
+    http_answer_text(req, 200, "Cairn is Healthy.");
+}
 
 static void on_ready(struct http_request *req) {
     struct serve *s = req->route_ctx;
     if (node_is_ready(s->node))
         http_answer_text(req, 200, "Cairn is Ready.");
     else
-        http_answer_text(req, 503, "Service Unavailable: a shard of this node is damaged or its log has failed.");
+        http_answer_text(
+            req, 503,
+            "Service Unavailable: a shard of this node is damaged or its log has failed.");
 }
 
 static void on_metrics(struct http_request *req) {
@@ -66,7 +70,8 @@ static void on_reload(struct http_request *req) {
         http_answer_text(req, 403, "Lifecycle API is not enabled.");
         return;
     }
-    /* read again, so that a mistake is told; what it steers is fixed for the life of the process in this version */
+    /* read again, so that a mistake is told; what it steers is fixed for the life of the process in
+     * this version */
     struct config c;
     struct err err;
     if (config_load(s->options->config_file.string, &c, &err) != OK) {
@@ -78,7 +83,9 @@ static void on_reload(struct http_request *req) {
     if (same)
         http_answer(req, 200, SV("text/plain; charset=utf-8"), SV(""));
     else
-        http_answer_text(req, 500, "failed to reload config: this version takes a changed configuration only at a start");
+        http_answer_text(
+            req, 500,
+            "failed to reload config: this version takes a changed configuration only at a start");
 }
 
 static void put_config(void *ctx, struct buf *out) {
@@ -91,7 +98,9 @@ static void put_flags(void *ctx, struct buf *out) {
     options_put_json(s->options, out);
 }
 
-static bool is_ready(void *ctx) { return node_is_ready(((struct serve *)ctx)->node); }
+static bool is_ready(void *ctx) {
+    return node_is_ready(((struct serve *)ctx)->node);
+}
 
 static const struct http_route own_routes[] = {
     {HTTP_GET | HTTP_HEAD, "/-/healthy", on_healthy, .always_admit = true},
@@ -99,7 +108,8 @@ static const struct http_route own_routes[] = {
     {HTTP_POST | HTTP_PUT, "/-/quit", on_quit, .ctx = NULL},
     {HTTP_POST | HTTP_PUT, "/-/reload", on_reload, .ctx = NULL},
     {HTTP_GET | HTTP_HEAD, "/metrics", on_metrics, .ctx = NULL},
-    {HTTP_POST, "/api/v1/write", remote_write_handle, .body_bytes_max = REMOTE_WRITE_BODY_MAX, .raw_body = true},
+    {HTTP_POST, "/api/v1/write", remote_write_handle, .body_bytes_max = REMOTE_WRITE_BODY_MAX,
+     .raw_body = true},
     {HTTP_GET | HTTP_HEAD, "/", on_page, .ctx = NULL},
     {HTTP_GET | HTTP_HEAD, "/query", on_page, .ctx = NULL},
     {HTTP_GET | HTTP_HEAD, "/graph", on_to_page, .ctx = NULL},
@@ -137,11 +147,12 @@ static void serve_add_routes(struct serve *s) {
         s->routes[s->routes_count] = own_routes[i];
         s->routes[s->routes_count++].ctx = s;
     }
-    s->routes_count += api_routes(&s->api, s->routes + s->routes_count, ROUTES_MAX - s->routes_count);
+    s->routes_count +=
+        api_routes(&s->api, s->routes + s->routes_count, ROUTES_MAX - s->routes_count);
 }
 
-enum status serve_new(struct runtime *rt, struct node *node, const struct options *o, const struct config *config,
-                      struct serve **out, struct err *err) {
+enum status serve_new(struct runtime *rt, struct node *node, const struct options *o,
+                      const struct config *config, struct serve **out, struct err *err) {
     struct serve *s = calloc(1, sizeof *s);
     if (s == NULL) return err_set(err, ERR_NOMEM, 0, "out of memory");
     *s = (struct serve){.rt = rt, .node = node, .options = o, .config = config};
@@ -181,7 +192,9 @@ enum status serve_new(struct runtime *rt, struct node *node, const struct option
     return OK;
 }
 
-unsigned serve_port(const struct serve *serve) { return http_server_port(serve->server); }
+unsigned serve_port(const struct serve *serve) {
+    return http_server_port(serve->server);
+}
 
 void serve_stop(struct serve *serve, uint64_t grace_ms, void (*stopped)(void *ctx), void *ctx) {
     http_server_stop(serve->server, grace_ms, stopped, ctx);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* node/daemon/serve.h: the node's HTTP side: routes of the management endpoints, remote write, API and page. */
+/* node/daemon/serve.h: the node's HTTP side: routes of the management endpoints, remote write, API
+ * and page. */
 #pragma once
 
 #include "node/daemon/config.h"

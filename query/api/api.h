@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* query/api/api.h: Prometheus' HTTP API v1 and what stands beside it (prometheus.md section 2). Handlers parse parameters, start
- * a gather flow on the request's core (core->locals[CORE_QUERY]) and write the answer; texts, codes and number formats as
- * Prometheus. Endpoints of parts that do not exist yet answer right though empty (rules, alerts, targets, exemplars). */
+/* query/api/api.h: Prometheus' HTTP API v1 and what stands beside it (prometheus.md section 2).
+ * Handlers parse parameters, start a gather flow on the request's core (core->locals[CORE_QUERY])
+ * and write the answer; texts, codes and number formats as Prometheus. Endpoints of parts that do
+ * not exist yet answer right though empty (rules, alerts, targets, exemplars). */
 #pragma once
 
 #include "node/http/server.h"
@@ -10,10 +11,10 @@
 struct api_options {
     int64_t lookback_ms, query_timeout_ms, default_step_ms;
     uint64_t samples_max, memory_bytes_max;
-    uint32_t features;      /* enum query_feature */
+    uint32_t features; /* enum query_feature */
     const char *version, *revision;
-    const char *external_url; /* "" for none */
-    int64_t start_time_ms;  /* of the process */
+    const char *external_url;      /* "" for none */
+    int64_t start_time_ms;         /* of the process */
     const char *storage_retention; /* text for runtimeinfo */
     /* texts of the daemon: loaded configuration, flags; called on any core */
     void (*put_config)(void *ctx, struct buf *out);

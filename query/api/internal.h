@@ -4,11 +4,10 @@
  *   routes.c   the table of endpoints, and those that answer from nothing but the options
  *   answer.c   envelope, errors, JSON strings as Prometheus writes them
  *   params.c   times, durations, limits, selectors
- *   query.c    /query and /query_range: parameters, flow, stream; result.c: the result as JSON in pieces
- *   list.c     /series, /labels, /label/<name>/values
- *   text.c     /format_query, /parse_query, /query_exemplars
- *   status.c   /status/..., /features; tsdb.c: /status/tsdb
- *   rules.c    /rules, /alerts, /targets and what stands beside them */
+ *   query.c    /query and /query_range: parameters, flow, stream; result.c: the result as JSON in
+ * pieces list.c     /series, /labels, /label/<name>/values text.c     /format_query, /parse_query,
+ * /query_exemplars status.c   /status/..., /features; tsdb.c: /status/tsdb rules.c    /rules,
+ * /alerts, /targets and what stands beside them */
 #pragma once
 
 #include "node/base/json.h"
@@ -27,16 +26,19 @@ enum api_error {
     API_ERROR_COUNT
 };
 #define API_JSON SV("application/json")
-/* Prometheus' two ways with strings: label names and values go as they are, but for quotes and control bytes; everything
- * else also escapes <, > and &, U+2028 and U+2029, and replaces bytes that are not UTF-8. */
+/* Prometheus' two ways with strings: label names and values go as they are, but for quotes and
+ * control bytes; everything else also escapes <, > and &, U+2028 and U+2029, and replaces bytes
+ * that are not UTF-8. */
 void api_put_label(struct buf *out, struct sv s);
 void api_put_text(struct buf *out, struct sv s);
 void api_put_label_set(struct buf *out, const struct label *labels, size_t count);
 
-void api_fail(struct http_request *req, enum api_error error, const char *fmt, ...) PRINTF_LIKE(3, 4);
+void api_fail(struct http_request *req, enum api_error error, const char *fmt, ...)
+    PRINTF_LIKE(3, 4);
 /* `invalid parameter "name": text` */
 void api_fail_param(struct http_request *req, const char *name, const char *text);
-/* What a flow ended with; a text that does not parse is told with `invalid parameter "query": ` in front. */
+/* What a flow ended with; a text that does not parse is told with `invalid parameter "query": ` in
+ * front. */
 void api_fail_status(struct http_request *req, enum status status, const struct err *err);
 /* {"status":"success","data":<data>}; takes data. */
 void api_answer(struct http_request *req, struct buf *data);
@@ -60,13 +62,18 @@ bool api_time_required(struct http_request *req, const char *name, int64_t *out_
 /* Nanoseconds; text: what is wrong. */
 bool api_duration_parse(struct sv s, int64_t *out_ns, struct err *err);
 bool api_limit(struct http_request *req, uint64_t *out);
-/* match[] of the request; each parsed and refused when it selects everything. invalid_param: errors are told as those of the
- * parameter (/series) or bare (the others). */
-bool api_selectors(struct http_request *req, bool invalid_param, struct sv **out, size_t *out_count);
+/* match[] of the request; each parsed and refused when it selects everything. invalid_param: errors
+ * are told as those of the parameter (/series) or bare (the others). */
+bool api_selectors(struct http_request *req, bool invalid_param, struct sv **out,
+                   size_t *out_count);
 bool api_flag(struct http_request *req, const char *name); /* "true" or "1" */
 
-static inline const struct api_options *api_options_of(const struct http_request *req) { return req->route_ctx; }
-static inline struct gather *api_gather(const struct http_request *req) { return req->core->locals[CORE_QUERY]; }
+static inline const struct api_options *api_options_of(const struct http_request *req) {
+    return req->route_ctx;
+}
+static inline struct gather *api_gather(const struct http_request *req) {
+    return req->core->locals[CORE_QUERY];
+}
 
 /* -- result.c: a result as JSON, in pieces of a wanted size */
 struct result_writer {

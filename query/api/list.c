@@ -5,8 +5,8 @@
 #include "node/base/utf8.h"
 #include "query/api/internal.h"
 
-/* One request; as in query.c the HTTP request stays valid until it is answered. RUNNING (gather) -> written, by a worker
- * when there is much -> answered. */
+/* One request; as in query.c the HTTP request stays valid until it is answered. RUNNING (gather) ->
+ * written, by a worker when there is much -> answered. */
 struct list_request {
     struct http_request *req;
     struct gather_list l;
@@ -34,8 +34,10 @@ static void list_write(struct list_request *r) {
     buf_put_sv(&r->body, SV("{\"status\":\"success\",\"data\":["));
     for (size_t i = 0; i < l->items_count; i++) {
         if (i > 0) buf_put_char(&r->body, ',');
-        if (l->kind == GATHER_SERIES) put_series(&r->body, l->items[i]);
-        else api_put_text(&r->body, l->items[i]);
+        if (l->kind == GATHER_SERIES)
+            put_series(&r->body, l->items[i]);
+        else
+            api_put_text(&r->body, l->items[i]);
     }
     buf_put_char(&r->body, ']');
     struct api_notes notes = {
@@ -80,7 +82,8 @@ static void list_on_done(struct core *here, struct gather_list *l) {
 static void list_on_canceled(struct http_request *req, void *ctx) {
     (void)req;
     struct list_request *r = ctx;
-    if (!r->written) gather_list_cancel(&r->l); /* done still comes and answers, which nobody reads */
+    if (!r->written)
+        gather_list_cancel(&r->l); /* done still comes and answers, which nobody reads */
 }
 
 struct list_params {
@@ -109,7 +112,8 @@ static void list_start(struct http_request *req, const struct list_params *p) {
         .label = p->label,
         .selectors = p->selectors,
         .selectors_count = p->selectors_count,
-        .from_ms = p->start_ms == INT64_MIN ? INT64_MIN : p->start_ms - 1, /* the range is (from, to] */
+        .from_ms =
+            p->start_ms == INT64_MIN ? INT64_MIN : p->start_ms - 1, /* the range is (from, to] */
         .to_ms = p->end_ms,
         .limit = p->limit,
         .timeout_ms = (uint64_t)api_options_of(req)->query_timeout_ms,
@@ -158,7 +162,8 @@ static int hex_digit(char c) {
     return -1;
 }
 
-/* `_2e_` behind an underscore: the code point. Returns the bytes read, closing underscore included; 0: malformed. */
+/* `_2e_` behind an underscore: the code point. Returns the bytes read, closing underscore included;
+ * 0: malformed. */
 static size_t read_code_point(struct sv s, uint32_t *out) {
     uint32_t v = 0;
     for (size_t i = 0; i < s.len && i <= 6; i++) {
@@ -173,8 +178,8 @@ static size_t read_code_point(struct sv s, uint32_t *out) {
     return 0;
 }
 
-/* Prometheus' "value encoding" of names behind U__: __ is an underscore, _HEX_ a code point. A malformed name stays as it
- * is. */
+/* Prometheus' "value encoding" of names behind U__: __ is an underscore, _HEX_ a code point. A
+ * malformed name stays as it is. */
 static struct sv unescape_name(struct http_request *req, struct sv name) {
     if (!sv_starts(name, SV("U__"))) return name;
     char *out = arena_alloc(req->arena, name.len + 4);

@@ -27,8 +27,8 @@ static void put_cannot_parse(struct sv s, const char *what, char *out, size_t si
     buf_fini(&quoted);
 }
 
-/* Seconds as a float keep three decimals, as Prometheus' parseTime rounds them; the truncation of nanoseconds that
- * follows is part of the answer. */
+/* Seconds as a float keep three decimals, as Prometheus' parseTime rounds them; the truncation of
+ * nanoseconds that follows is part of the answer. */
 bool api_time_parse(struct sv s, int64_t *out_ms) {
     double t;
     if (s.len > 0 && num_parse_f64_literal(s, &t)) {
@@ -86,7 +86,8 @@ bool api_duration_parse(struct sv s, int64_t *out_ns, struct err *err) {
         *out_ns = (int64_t)ns;
         return true;
     }
-    if (duration_parse(s, &ms) && !__builtin_mul_overflow(ms, (int64_t)1000000, out_ns)) return true;
+    if (duration_parse(s, &ms) && !__builtin_mul_overflow(ms, (int64_t)1000000, out_ns))
+        return true;
     status_ignore(err_set(err, ERR_PARSE, 0, "%s", text));
     return false;
 }
@@ -103,7 +104,8 @@ bool api_limit(struct http_request *req, uint64_t *out) {
         return false;
     }
     bool digits = true;
-    for (size_t i = s.ptr[0] == '-' || s.ptr[0] == '+'; i < s.len; i++) digits &= s.ptr[i] >= '0' && s.ptr[i] <= '9';
+    for (size_t i = s.ptr[0] == '-' || s.ptr[0] == '+'; i < s.len; i++)
+        digits &= s.ptr[i] >= '0' && s.ptr[i] <= '9';
     digits &= s.len > (s.ptr[0] == '-' || s.ptr[0] == '+');
     struct buf quoted = {0};
     go_put_quoted(&quoted, sv_take(s, 200));
@@ -115,7 +117,8 @@ bool api_limit(struct http_request *req, uint64_t *out) {
     return false;
 }
 
-bool api_selectors(struct http_request *req, bool invalid_param, struct sv **out, size_t *out_count) {
+bool api_selectors(struct http_request *req, bool invalid_param, struct sv **out,
+                   size_t *out_count) {
     struct err err = {0};
     if (http_form_all(req, SV("match[]"), out, out_count, &err) != OK) {
         api_fail(req, API_BAD_DATA, "error parsing form values: %s", err.msg);
@@ -134,8 +137,11 @@ bool api_selectors(struct http_request *req, bool invalid_param, struct sv **out
     if (st == OK && all)
         st = err_set(&err, ERR_PARSE, 0, "match[] must contain at least one non-empty matcher");
     if (st == OK) return true;
-    if (st == ERR_NOMEM) api_fail(req, API_INTERNAL, "%s", err.msg);
-    else if (invalid_param) api_fail_param(req, "match[]", err.msg);
-    else api_fail(req, API_BAD_DATA, "%s", err.msg);
+    if (st == ERR_NOMEM)
+        api_fail(req, API_INTERNAL, "%s", err.msg);
+    else if (invalid_param)
+        api_fail_param(req, "match[]", err.msg);
+    else
+        api_fail(req, API_BAD_DATA, "%s", err.msg);
     return false;
 }

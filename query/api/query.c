@@ -10,9 +10,10 @@
 
 enum { PIECE_BYTES = 64 << 10, WHOLE_BYTES_MAX = 128 << 10, TURN_NS = 1000000, POINTS_MAX = 11000 };
 
-/* One request. Its memory is its own: the HTTP request stays valid until it is answered, also when the client has gone.
- *   RUNNING (gather) -> answered at once, or STREAMING: a turn of at most 1 ms writes pieces, then the core goes on with
- *   other work (POSTED) or the client's queue is full (WAITING); -> ended */
+/* One request. Its memory is its own: the HTTP request stays valid until it is answered, also when
+ * the client has gone. RUNNING (gather) -> answered at once, or STREAMING: a turn of at most 1 ms
+ * writes pieces, then the core goes on with other work (POSTED) or the client's queue is full
+ * (WAITING); -> ended */
 enum query_state { QUERY_RUNNING, QUERY_POSTED, QUERY_WAITING };
 
 struct query_request {
@@ -81,7 +82,8 @@ static void request_turn(struct core *here, struct msg *m) {
     struct query_request *r = container_of(m, struct query_request, msg);
     uint64_t until_ns = core_mono_ns(here) + TURN_NS;
     bool open = !r->gone;
-    while (open && !r->writer.done && !http_stream_is_full(r->req) && core_mono_ns(here) < until_ns) {
+    while (open && !r->writer.done && !http_stream_is_full(r->req) &&
+           core_mono_ns(here) < until_ns) {
         struct buf piece = {0};
         result_writer_next(&r->writer, &piece, PIECE_BYTES);
         if (r->writer.done) put_tail(r, &piece);
@@ -198,14 +200,16 @@ static void warn_of_stats(struct query_request *r) {
     char text[400];
     go_put_quoted(&quoted, sv_take(r->stats, 60));
     snprintf(text, sizeof text,
-             "value %.*s for parameter \"stats\" is deprecated and will be rejected in the next major release, use "
+             "value %.*s for parameter \"stats\" is deprecated and will be rejected in the next "
+             "major release, use "
              "\"true\" or \"all\"",
              SV_ARG(buf_sv(&quoted)));
     buf_fini(&quoted);
     add_warning(r, text);
 }
 
-static void request_start(struct http_request *req, const struct query_times *times, uint64_t limit) {
+static void request_start(struct http_request *req, const struct query_times *times,
+                          uint64_t limit) {
     const struct api_options *o = api_options_of(req);
     uint64_t timeout_ms;
     int64_t lookback_ms;
@@ -241,7 +245,8 @@ static void request_start(struct http_request *req, const struct query_times *ti
 void api_query(struct http_request *req) {
     uint64_t limit;
     int64_t time_ms;
-    if (!api_limit(req, &limit) || !api_time(req, "time", core_wall_ms(req->core), &time_ms)) return;
+    if (!api_limit(req, &limit) || !api_time(req, "time", core_wall_ms(req->core), &time_ms))
+        return;
     struct query_times times = {.start_ms = time_ms, .end_ms = time_ms, .instant = true};
     request_start(req, &times, limit);
 }
@@ -260,9 +265,11 @@ static bool get_range(struct http_request *req, struct query_times *out) {
         return false;
     }
     out->step_ms = step_ns / 1000000;
-    if (out->step_ms <= 0) { /* also below a millisecond, on which Prometheus trips while it evaluates */
+    if (out->step_ms <=
+        0) { /* also below a millisecond, on which Prometheus trips while it evaluates */
         api_fail_param(req, "step",
-                       "zero or negative query resolution step widths are not accepted. Try a positive integer");
+                       "zero or negative query resolution step widths are not accepted. Try a "
+                       "positive integer");
         return false;
     }
     /* as time.Duration, a difference beyond 292 years is the longest there is */
@@ -270,7 +277,8 @@ static bool get_range(struct http_request *req, struct query_times *out) {
     int64_t width_ns = width_ms > INT64_MAX / 1000000 ? INT64_MAX : (int64_t)width_ms * 1000000;
     if (width_ns / step_ns > POINTS_MAX) {
         api_fail(req, API_BAD_DATA,
-                 "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution "
+                 "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the "
+                 "query resolution "
                  "(?step=XX)");
         return false;
     }

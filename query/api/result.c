@@ -5,8 +5,8 @@
 #include "node/base/num.h"
 #include "query/api/internal.h"
 
-/* A scalar and a string carry their time as a JSON number of any precision and the value in plain 'f'; samples their
- * time with three decimals and the value as num_put_json_value writes it. */
+/* A scalar and a string carry their time as a JSON number of any precision and the value in plain
+ * 'f'; samples their time with three decimals and the value as num_put_json_value writes it. */
 static void put_scalar(struct buf *out, const struct result *r) {
     struct json j = json_init(out);
     json_array_begin(&j);
@@ -77,8 +77,10 @@ void result_writer_next(struct result_writer *w, struct buf *out, size_t wanted_
     w->began = true;
     while (w->series_at < count && out->len < wanted_bytes && !out->failed) {
         if (w->series_at > 0 && !w->in_values) buf_put_char(out, ',');
-        if (r->type == VALUE_VECTOR) put_sample(out, &r->series[w->series_at]);
-        else if (!put_series(w, out, wanted_bytes)) return;
+        if (r->type == VALUE_VECTOR)
+            put_sample(out, &r->series[w->series_at]);
+        else if (!put_series(w, out, wanted_bytes))
+            return;
         w->series_at++;
     }
     if (w->series_at < count) return;

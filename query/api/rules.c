@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Endpoints about rules, alerts and targets. This version evaluates no rules and scrapes only itself, so these have
- * nothing to list; their parameters are checked all the same. */
+/* Endpoints about rules, alerts and targets. This version evaluates no rules and scrapes only
+ * itself, so these have nothing to list; their parameters are checked all the same. */
 #include <stdio.h>
 
 #include "node/base/num.h"
@@ -54,8 +54,10 @@ static bool check_rules_pages(struct http_request *req) {
         struct buf quoted = {0};
         char text[1100];
         go_put_quoted(&quoted, sv_take(limit, 200));
-        snprintf(text, sizeof text, "group_limit needs to be a valid number: strconv.ParseInt: parsing %.*s: %s",
-                 SV_ARG(buf_sv(&quoted)), num_parse_i64(limit, &v) ? "value out of range" : "invalid syntax");
+        snprintf(text, sizeof text,
+                 "group_limit needs to be a valid number: strconv.ParseInt: parsing %.*s: %s",
+                 SV_ARG(buf_sv(&quoted)),
+                 num_parse_i64(limit, &v) ? "value out of range" : "invalid syntax");
         buf_fini(&quoted);
         api_fail_param(req, "group_limit", text);
         return false;
@@ -83,7 +85,8 @@ void api_rules(struct http_request *req) {
         api_fail_param(req, "type", text);
     } else if (exclude.len > 0 && !is_go_bool(exclude)) {
         go_put_quoted(&quoted, sv_take(exclude, 200));
-        snprintf(text, sizeof text, "error converting exclude_alerts: strconv.ParseBool: parsing %.*s: invalid syntax",
+        snprintf(text, sizeof text,
+                 "error converting exclude_alerts: strconv.ParseBool: parsing %.*s: invalid syntax",
                  SV_ARG(buf_sv(&quoted)));
         api_fail_param(req, "exclude_alerts", text);
     } else if (check_rules_pages(req)) {
@@ -92,21 +95,32 @@ void api_rules(struct http_request *req) {
     buf_fini(&quoted);
 }
 
-void api_alerts(struct http_request *req) { answer_text(req, SV("{\"alerts\":[]}")); }
+void api_alerts(struct http_request *req) {
+    answer_text(req, SV("{\"alerts\":[]}"));
+}
 
 void api_targets(struct http_request *req) {
     struct sv state = api_form(req, "state");
-    bool dropped = state.len == 0 || sv_eq_nocase(state, SV("any")) || sv_eq_nocase(state, SV("dropped"));
-    answer_text(req, dropped ? SV("{\"activeTargets\":[],\"droppedTargets\":[],\"droppedTargetCounts\":{}}")
-                             : SV("{\"activeTargets\":[],\"droppedTargets\":[],\"droppedTargetCounts\":null}"));
+    bool dropped =
+        state.len == 0 || sv_eq_nocase(state, SV("any")) || sv_eq_nocase(state, SV("dropped"));
+    answer_text(
+        req, dropped
+                 ? SV("{\"activeTargets\":[],\"droppedTargets\":[],\"droppedTargetCounts\":{}}")
+                 : SV("{\"activeTargets\":[],\"droppedTargets\":[],\"droppedTargetCounts\":null}"));
 }
 
-void api_scrape_pools(struct http_request *req) { answer_text(req, SV("{\"scrapePools\":[]}")); }
+void api_scrape_pools(struct http_request *req) {
+    answer_text(req, SV("{\"scrapePools\":[]}"));
+}
 
 void api_alertmanagers(struct http_request *req) {
     answer_text(req, SV("{\"activeAlertmanagers\":[],\"droppedAlertmanagers\":[]}"));
 }
 
-void api_notifications(struct http_request *req) { answer_text(req, SV("[]")); }
+void api_notifications(struct http_request *req) {
+    answer_text(req, SV("[]"));
+}
 
-void api_admin(struct http_request *req) { api_fail(req, API_UNAVAILABLE, "admin APIs disabled"); }
+void api_admin(struct http_request *req) {
+    api_fail(req, API_UNAVAILABLE, "admin APIs disabled");
+}

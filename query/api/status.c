@@ -103,18 +103,10 @@ struct feature {
     uint32_t bit; /* on with it */
 };
 static const struct feature api_features_table[] = {
-    {"admin", false, 0},
-    {"exclude_alerts", true, 0},
-    {"label_values_match", true, 0},
-    {"openapi_3.1", false, 0},
-    {"openapi_3.2", false, 0},
-    {"partial_response", true, 0},
-    {"query_stats", true, 0},
-    {"query_warnings", true, 0},
-    {"remote_write_receiver", true, 0},
-    {"search", false, 0},
-    {"time_range_labels", true, 0},
-    {"time_range_series", true, 0},
+    {"admin", false, 0},       {"exclude_alerts", true, 0},    {"label_values_match", true, 0},
+    {"openapi_3.1", false, 0}, {"openapi_3.2", false, 0},      {"partial_response", true, 0},
+    {"query_stats", true, 0},  {"query_warnings", true, 0},    {"remote_write_receiver", true, 0},
+    {"search", false, 0},      {"time_range_labels", true, 0}, {"time_range_series", true, 0},
 };
 static const struct feature promql_features_table[] = {
     {"anchored", false, FEATURE_EXTENDED_RANGES},
@@ -139,11 +131,12 @@ static const struct feature promql_features_table[] = {
     {"without", true, 0},
 };
 
-static void put_features(struct json *j, const char *category, const struct feature *table, size_t count,
-                         uint32_t bits) {
+static void put_features(struct json *j, const char *category, const struct feature *table,
+                         size_t count, uint32_t bits) {
     json_key(j, sv_from(category));
     json_object_begin(j);
-    for (size_t i = 0; i < count; i++) json_key_bool(j, sv_from(table[i].name), table[i].on || (table[i].bit & bits));
+    for (size_t i = 0; i < count; i++)
+        json_key_bool(j, sv_from(table[i].name), table[i].on || (table[i].bit & bits));
     json_object_end(j);
 }
 
@@ -158,7 +151,8 @@ void api_features(struct http_request *req) {
     json_object_begin(&j);
     for (size_t i = 0; i < FN_COUNT; i++) {
         const struct function_def *f = &functions[i];
-        json_key_bool(&j, sv_from(f->name), !f->experimental || (bits & FEATURE_EXPERIMENTAL_FUNCTIONS));
+        json_key_bool(&j, sv_from(f->name),
+                      !f->experimental || (bits & FEATURE_EXPERIMENTAL_FUNCTIONS));
     }
     json_object_end(&j);
     json_key(&j, SV("promql_operators"));
@@ -168,7 +162,8 @@ void api_features(struct http_request *req) {
         json_key_bool(&j, sv_from(aggregate_op_text((enum aggregate_op)op)),
                       !experimental || (bits & FEATURE_EXPERIMENTAL_FUNCTIONS));
     }
-    for (int op = 0; op < OP_COUNT; op++) json_key_bool(&j, sv_from(binary_op_text((enum binary_op)op)), true);
+    for (int op = 0; op < OP_COUNT; op++)
+        json_key_bool(&j, sv_from(binary_op_text((enum binary_op)op)), true);
     json_object_end(&j);
     json_object_end(&j);
     api_answer(req, &data);

@@ -15,8 +15,19 @@ static enum status parse_form(struct http_request *req, struct expr **out, struc
     return promql_parse(api_form(req, "query"), &options, req->arena, out, err);
 }
 
-static void answer_printed(struct http_request *req, void (*print)(const struct expr *expr, struct buf *out),
-                           bool is_json) {
+/* In JSON text <, > and & stand in strings only. */
+static void put_escaped(struct buf *out, struct sv json) {
+    for (size_t i = 0; i < json.len; i++) {
+        char c = json.ptr[i];
+        if (c == '<' || c == '>' || c == '&')
+            buf_printf(out, "\\u%04x", (unsigned)c);
+        else
+            buf_put_char(out, c);
+    }
+}
+
+static void answer_printed(struct http_request *req,
+                           void (*print)(const struct expr *expr, struct buf *out), bool is_json) {
     struct expr *expr;
     struct err err;
     if (parse_form(req, &expr, &err) != OK) {
@@ -26,16 +37,22 @@ static void answer_printed(struct http_request *req, void (*print)(const struct 
     struct buf text = {0}, data = {0};
     print(expr, &text);
     promql_free(expr);
-    if (is_json) buf_put_sv(&data, buf_sv(&text));
-    else api_put_text(&data, buf_sv(&text));
+    if (is_json)
+        put_escaped(&data, buf_sv(&text));
+    else
+        api_put_text(&data, buf_sv(&text));
     data.failed |= text.failed;
     buf_fini(&text);
     api_answer(req, &data);
 }
 
-void api_format_query(struct http_request *req) { answer_printed(req, promql_pretty, false); }
+void api_format_query(struct http_request *req) {
+    answer_printed(req, promql_pretty, false);
+}
 
-void api_parse_query(struct http_request *req) { answer_printed(req, promql_put_json, true); }
+void api_parse_query(struct http_request *req) {
+    answer_printed(req, promql_put_json, true);
+}
 
 static bool has_selector(const struct expr *e) {
     if (e->kind == EXPR_SELECTOR) return true;
@@ -47,7 +64,9 @@ static bool has_selector(const struct expr *e) {
 /* No exemplar is kept: the right answer to a well-formed question is an empty one. */
 void api_query_exemplars(struct http_request *req) {
     int64_t start_ms, end_ms;
-    if (!api_time(req, "start", API_MIN_MS, &start_ms) || !api_time(req, "end", API_MAX_MS, &end_ms)) return;
+    if (!api_time(req, "start", API_MIN_MS, &start_ms) ||
+        !api_time(req, "end", API_MAX_MS, &end_ms))
+        return;
     if (end_ms < start_ms) {
         api_fail(req, API_BAD_DATA, "end timestamp must not be before start timestamp");
         return;

@@ -9,8 +9,8 @@
 #include "query/api/internal.h"
 
 /* /status/tsdb: cardinality of this node's heads. The flow goes from core to core as a message:
- *   SELECT everything (slices on the core) -> COUNT (worker) -> RELEASE (on the core) -> next core ... -> answered at home
- * Memory grows with distinct label pairs, up to COUNT_BYTES_MAX. */
+ *   SELECT everything (slices on the core) -> COUNT (worker) -> RELEASE (on the core) -> next core
+ * ... -> answered at home Memory grows with distinct label pairs, up to COUNT_BYTES_MAX. */
 enum { TSDB_LIMIT = 10, TSDB_LIMIT_MAX = 10000, SLICE_NS = 1000000, COUNT_BYTES_MAX = 512 << 20 };
 
 struct counted {
@@ -128,8 +128,9 @@ static void put_stat(struct buf *out, size_t i, struct sv name, uint64_t value) 
 static void put_stats(struct tsdb_flow *f, struct buf *out) {
     const struct head_stats *s = &f->stats;
     buf_printf(out,
-               "{\"headStats\":{\"numSeries\":%" PRIu64 ",\"numLabelPairs\":%zu,\"chunkCount\":%" PRIu64
-               ",\"minTime\":%" PRId64 ",\"maxTime\":%" PRId64 "},\"seriesCountByMetricName\":[",
+               "{\"headStats\":{\"numSeries\":%" PRIu64
+               ",\"numLabelPairs\":%zu,\"chunkCount\":%" PRIu64 ",\"minTime\":%" PRId64
+               ",\"maxTime\":%" PRId64 "},\"seriesCountByMetricName\":[",
                s->series, f->pairs.count, s->chunks, s->min_time_ms, s->max_time_ms);
     if (f->pairs.count > 0) qsort(f->pairs.at, f->pairs.count, sizeof *f->pairs.at, by_count);
     size_t n = 0;
@@ -205,10 +206,12 @@ static void flow_select(struct core *here, struct msg *m) {
         struct head_stats stats;
         head_stats(head, &stats);
         add_stats(&f->stats, &stats);
-        struct select_query q = {.from_ms = INT64_MIN, .to_ms = INT64_MAX, .memory_bytes_max = COUNT_BYTES_MAX};
+        struct select_query q = {
+            .from_ms = INT64_MIN, .to_ms = INT64_MAX, .memory_bytes_max = COUNT_BYTES_MAX};
         f->status = select_new(head, &q, &f->selection, &f->err);
     }
-    if (f->status == OK) f->status = select_step(f->selection, core_mono_ns(here) + SLICE_NS, &done, &f->err);
+    if (f->status == OK)
+        f->status = select_step(f->selection, core_mono_ns(here) + SLICE_NS, &done, &f->err);
     if (f->status != OK) {
         flow_next(f);
     } else if (!done) {
@@ -243,7 +246,10 @@ void api_status_tsdb(struct http_request *req) {
         api_fail(req, API_INTERNAL, "out of memory");
         return;
     }
-    *f = (struct tsdb_flow){.req = req, .home = req->core, .core = req->core->rt->cores[0], .limit = limit,
+    *f = (struct tsdb_flow){.req = req,
+                            .home = req->core,
+                            .core = req->core->rt->cores[0],
+                            .limit = limit,
                             .stats = {.min_time_ms = INT64_MAX, .max_time_ms = INT64_MIN}};
     arena_init(&f->arena, COUNT_BYTES_MAX);
     f->names.arena = f->pairs.arena = &f->arena;

@@ -8,8 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "node/base/num.h"
+
 static const uint8_t columns_of_op[AGG_OP_COUNT] = {
-    [AGG_SUM] = 2, [AGG_AVG] = 3, [AGG_COUNT] = 1, [AGG_MIN] = 1, [AGG_MAX] = 1,
+    [AGG_SUM] = 2, [AGG_AVG] = 3, [AGG_COUNT] = 1,
+    [AGG_MIN] = 1, [AGG_MAX] = 1, [AGG_COUNT_VALUES] = 1,
 };
 
 size_t agg_columns(enum aggregate_op op) {
@@ -32,6 +35,7 @@ void agg_init(struct agg *a, struct arena *arena, const struct expr *e, size_t s
         a->op = e->u.aggregate.op;
         a->grouping = &e->u.aggregate.grouping;
         a->without = e->u.aggregate.without;
+        if (a->op == AGG_COUNT_VALUES) a->value_label = label_string(e->children[1]);
     }
     a->groups.arena = arena;
     map_init(&a->groups.map);
@@ -92,7 +96,7 @@ static enum status group_intern(struct agg *a, const struct labelset *key, uint3
     return OK;
 }
 
-enum status agg_group(struct agg *a, const struct labelset *labels, bool drop_name, uint32_t *out) {
+static enum status group_scratch(struct agg *a, const struct labelset *labels) {
     if (a->scratch_cap < labels->count + 1) {
         struct label *grown = reallocarray(a->scratch.labels, labels->count + 1, sizeof *grown);
         if (grown == NULL) return ERR_NOMEM;
@@ -103,10 +107,24 @@ enum status agg_group(struct agg *a, const struct labelset *labels, bool drop_na
         labelset_remove(labels, a->grouping, true, &a->scratch);
     else
         labelset_keep(labels, a->grouping, &a->scratch);
+    return OK;
+}
+
+enum status agg_group(struct agg *a, const struct labelset *labels, bool drop_name, uint32_t *out) {
+    TRY(group_scratch(a, labels));
     TRY(group_intern(a, &a->scratch, out));
     struct group *g = &a->groups.items[*out];
     g->drop_name = g->drop_name || drop_name;
     return OK;
+}
+
+enum status agg_group_value(struct agg *a, const struct labelset *labels, struct sv value,
+                            uint32_t *out) {
+    TRY(group_scratch(a, labels));
+    bool removed = a->without && (label_list_has(a->grouping, a->value_label) ||
+                                  sv_eq(a->value_label, SV("__name__")));
+    if (!removed) labelset_set(&a->scratch, a->value_label, value);
+    return group_intern(a, &a->scratch, out);
 }
 
 /* A sum beyond 1e300 may overflow in one order and not in another. */
@@ -161,6 +179,11 @@ static void fold_sum(struct agg *a, struct group *g, const struct column *col) {
     }
 }
 
+/* Of 0 and -0 the first one stays. */
+static bool zeros_differ(double a, double b) {
+    return a == 0 && b == 0 && signbit(a) != signbit(b);
+}
+
 static void fold_extreme(struct agg *a, struct group *g, const struct column *col) {
     double *best = g->cols[0];
     if (fold_is_full(a, g, col)) {
@@ -177,6 +200,7 @@ static void fold_extreme(struct agg *a, struct group *g, const struct column *co
         if (col->kinds[k] != POINT_FLOAT) continue;
         double v = col->values[k];
         bool better = a->op == AGG_MAX ? best[k] < v : best[k] > v;
+        if (g->seen[k] != 0 && zeros_differ(best[k], v)) a->order_free = false;
         if (g->seen[k] == 0 || better || isnan(best[k])) best[k] = v;
         g->seen[k] = SEEN_FLOAT;
     }
@@ -218,12 +242,33 @@ static enum status fold_topk(struct agg *a, struct group *g, const struct labels
     return OK;
 }
 
+static enum status fold_values(struct agg *a, const struct labelset *labels,
+                               const struct column *col) {
+    uint32_t g = 0;
+    bool known = false;
+    double last = 0;
+    for (size_t k = 0; k < a->steps; k++) {
+        if (col->kinds[k] != POINT_FLOAT) continue;
+        double v = col->values[k];
+        if (!known || memcmp(&v, &last, sizeof v) != 0) {
+            char text[NUM_TEXT_MAX];
+            size_t n = num_format_f64(text, v, 'f');
+            TRY(agg_group_value(a, labels, sv_make(text, n), &g));
+        }
+        known = true;
+        last = v;
+        a->groups.items[g].seen[k] = SEEN_FLOAT;
+        a->groups.items[g].cols[0][k]++;
+    }
+    return OK;
+}
+
 /* Histograms count in count and group; others ignore them with an info, and sums of them are not
  * evaluated. */
 static enum status fold_histograms(struct eval *ev, const struct agg *a, const struct column *col) {
     if (col->histograms == NULL || memchr(col->kinds, POINT_HISTOGRAM, a->steps) == NULL) return OK;
     if (a->op == AGG_COUNT || a->op == AGG_GROUP) return OK;
-    if (a->op == AGG_SUM || a->op == AGG_AVG || a->op == AGG_LIMITK)
+    if (a->op == AGG_SUM || a->op == AGG_AVG || a->op == AGG_LIMITK || a->op == AGG_COUNT_VALUES)
         return eval_unsupported(ev, aggregate_op_text(a->op));
     const struct expr *at = agg_is_topk(a->op) ? a->expr : a->expr->children[0];
     eval_note(ev, false, at, "ignored histogram in %s aggregation", aggregate_op_text(a->op));
@@ -235,6 +280,7 @@ enum status agg_fold(struct eval *ev, struct agg *a, const struct labelset *labe
     if (a->steps == 0) return OK;
     if (memchr(col->kinds, POINT_FLOAT, a->steps) == NULL && col->histograms == NULL) return OK;
     TRY(fold_histograms(ev, a, col));
+    if (a->op == AGG_COUNT_VALUES) return fold_values(a, labels, col) == OK ? OK : eval_nomem(ev);
     uint32_t i;
     if (agg_group(a, labels, drop_name, &i) != OK) return eval_nomem(ev);
     struct group *g = &a->groups.items[i];
@@ -279,10 +325,11 @@ static enum status merge_group(struct agg *a, struct group *into, const struct g
                 into->cols[i][k] = from->cols[i][k];
         } else if (a->op == AGG_SUM || a->op == AGG_AVG) {
             merge_sum(a, into, from, k);
-        } else if (a->op == AGG_COUNT) {
+        } else if (a->op == AGG_COUNT || a->op == AGG_COUNT_VALUES) {
             into->cols[0][k] += from->cols[0][k];
         } else if (a->op == AGG_MIN || a->op == AGG_MAX) {
             double v = from->cols[0][k], *best = &into->cols[0][k];
+            if (zeros_differ(*best, v)) a->order_free = false;
             if ((a->op == AGG_MAX ? *best < v : *best > v) || isnan(*best)) *best = v;
         }
     }

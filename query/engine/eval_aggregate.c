@@ -194,7 +194,6 @@ static enum status partial_run(struct eval *ev, const struct expr *e, struct vec
 enum status eval_aggregate(struct eval *ev, const struct expr *e, const struct grid *grid,
                            struct vectors **out) {
     enum aggregate_op op = e->u.aggregate.op;
-    if (op == AGG_COUNT_VALUES) return agg_count_values(ev, e, grid, out);
     if (op == AGG_LIMIT_RATIO) return agg_limit_ratio(ev, e, grid, out);
     struct vectors *in = NULL;
     TRY(eval_vector(ev, e->children[0], grid, &in));

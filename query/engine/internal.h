@@ -151,12 +151,15 @@ void eval_note(struct eval *ev, bool warning, const struct expr *at, const char 
     PRINTF_LIKE(4, 5);
 void eval_note_counted(struct eval *ev, const struct expr *at, const struct note *counters,
                        const char *text);
+void note_float_trim(struct eval *ev, const struct expr *binary); /* </ or >/ between floats */
 
 /* -- scalars */
 const struct expr *node_unwrap(const struct expr *e); /* without parentheses */
 const struct expr *
 node_unwrap_invariant(const struct expr *e); /* without parentheses and step-invariant wraps */
 bool expr_reads_data(const struct expr *e);
+/* scalar() stands in it, which only the coordinator evaluates, also where it reads no data. */
+bool scalar_needs_vector(const struct expr *e);
 enum status scalar_eval(struct eval *ev, const struct expr *e, const struct grid *grid,
                         double *out) MUST_USE;
 double binary_float(enum binary_op op, double a, double b); /* comparisons give 0 or 1 */
@@ -298,13 +301,14 @@ struct groups {
     uint32_t count, cap;
     struct map map;
 };
-/* What an aggregation node does; count_values and limit_ratio take vectors at the coordinator. */
+/* What an aggregation node does; limit_ratio takes vectors at the coordinator. */
 struct agg {
     enum aggregate_op op;
     const struct expr
         *expr; /* of the aggregation; absent() and absent_over_time() fold as group by () */
     const struct label_list *grouping;
     bool without;
+    struct sv value_label; /* count_values */
     size_t steps;
     double *param; /* k of each step; NULL */
     bool order_free;
@@ -322,6 +326,9 @@ void agg_init(struct agg *a, struct arena *arena, const struct expr *e, size_t s
 void agg_fini(struct agg *a);
 enum status agg_group(struct agg *a, const struct labelset *labels, bool drop_name,
                       uint32_t *out) MUST_USE;
+/* count_values: the value becomes a label before grouping. */
+enum status agg_group_value(struct agg *a, const struct labelset *labels, struct sv value,
+                            uint32_t *out) MUST_USE;
 /* Folds one series into its group. */
 enum status agg_fold(struct eval *ev, struct agg *a, const struct labelset *labels, bool drop_name,
                      const struct column *col) MUST_USE;
@@ -438,8 +445,6 @@ enum status fn_vector(struct eval *, const struct expr *, const struct grid *,
                       struct vectors **) MUST_USE;
 enum status fn_info(struct eval *, const struct expr *, const struct grid *,
                     struct vectors **) MUST_USE;
-enum status agg_count_values(struct eval *, const struct expr *, const struct grid *,
-                             struct vectors **) MUST_USE;
 enum status agg_limit_ratio(struct eval *, const struct expr *, const struct grid *,
                             struct vectors **) MUST_USE;
 enum status agg_ordered(struct eval *, const struct expr *, const struct grid *,

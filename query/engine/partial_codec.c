@@ -238,7 +238,10 @@ static enum status agg_read(struct decode *d) {
     for (uint64_t i = 0; i < count; i++) {
         TRY(labels_read(d));
         uint32_t at, before = a->groups.count;
-        TRY(agg_group(a, &d->labels, d->drop_name, &at));
+        if (a->op == AGG_COUNT_VALUES)
+            TRY(agg_group_value(a, &d->labels, labelset_get(&d->labels, a->value_label), &at));
+        else
+            TRY(agg_group(a, &d->labels, d->drop_name, &at));
         if (a->groups.count == before) return ERR_CORRUPT; /* a group twice */
         struct group *g = &a->groups.items[at];
         if (g->labels.count != d->labels.count)

@@ -148,6 +148,14 @@ static enum status bounds_attach(struct plan *p, struct plan_fragment *pf) {
     return st;
 }
 
+enum status plan_attach_bounds(struct plan *p) {
+    for (size_t i = 0; i < p->fragments_count; i++) {
+        struct plan_fragment *pf = p->fragments[i];
+        if (pf->state == PLAN_WAITING && pf->level <= p->level) TRY(bounds_attach(p, pf));
+    }
+    return OK;
+}
+
 enum status plan_round_done(struct plan *p, struct query_control *control, struct err *err) {
     p->ev.control = control;
     p->ev.err = err;
@@ -163,9 +171,5 @@ enum status plan_round_done(struct plan *p, struct query_control *control, struc
     }
     p->round_count = 0;
     if (!again && !plan_has_round(p)) p->level++;
-    for (size_t i = 0; i < p->fragments_count; i++) {
-        struct plan_fragment *pf = p->fragments[i];
-        if (pf->state == PLAN_WAITING && pf->level <= p->level) TRY(bounds_attach(p, pf));
-    }
-    return OK;
+    return plan_attach_bounds(p);
 }

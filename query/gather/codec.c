@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <inttypes.h>
+#include <stdlib.h>
 
 #include "node/base/bytes.h"
 #include "node/base/hash.h"
@@ -29,7 +30,8 @@ enum status fragment_request_get(struct sv bytes, struct fragment_request *out, 
     struct reader r = reader_init(bytes.ptr, bytes.len);
     uint8_t version = read_u8(&r);
     if (!r.failed && version != REQUEST_VERSION)
-        return err_set(err, ERR_UNSUPPORTED, 0, "fragment: request version %u, this program reads %d", version,
+        return err_set(err, ERR_UNSUPPORTED, 0,
+                       "fragment: request version %u, this program reads %d", version,
                        REQUEST_VERSION);
     struct fragment_request q = {.text = read_lenstr(&r)};
     q.params.start_ms = read_zigzag(&r);
@@ -53,7 +55,8 @@ enum status fragment_request_get(struct sv bytes, struct fragment_request *out, 
 
 void shard_list_put(const struct ring_map *map, const uint64_t *shards, struct buf *out) {
     uint32_t count = 0, previous = 0;
-    for (uint32_t i = 0; i < map->settings.shards_count; i++) count += bit_get(shards, i);
+    for (uint32_t i = 0; i < map->settings.shards_count; i++)
+        count += bit_get(shards, i);
     buf_put_varint(out, count);
     for (uint32_t i = 0; i < map->settings.shards_count; i++) {
         if (!bit_get(shards, i)) continue;
@@ -63,7 +66,8 @@ void shard_list_put(const struct ring_map *map, const uint64_t *shards, struct b
     }
 }
 
-enum status shard_list_get(const struct ring_map *map, struct sv bytes, uint64_t *shards, struct err *err) {
+enum status shard_list_get(const struct ring_map *map, struct sv bytes, uint64_t *shards,
+                           struct err *err) {
     struct reader r = reader_init(bytes.ptr, bytes.len);
     uint64_t count = read_varint(&r), shard = 0;
     for (uint64_t i = 0; i < count && !r.failed; i++) {
@@ -74,6 +78,22 @@ enum status shard_list_get(const struct ring_map *map, struct sv bytes, uint64_t
                            map->settings.shards_count);
         if (epoch == map->shards[shard].epoch) bit_set(shards, (uint32_t)shard);
     }
-    if (r.failed || reader_left(&r) != 0) return err_set(err, ERR_CORRUPT, 0, "shard list: malformed");
+    if (r.failed || reader_left(&r) != 0)
+        return err_set(err, ERR_CORRUPT, 0, "shard list: malformed");
     return OK;
+}
+
+enum status shard_list_narrow(const struct ring_map *map, struct sv bytes, uint64_t *claimed,
+                              struct err *err) {
+    uint32_t words = (map->settings.shards_count + 63) / 64;
+    uint64_t *answered = calloc(words, sizeof *answered);
+    if (answered == NULL) return err_set(err, ERR_NOMEM, 0, "query: out of memory");
+    enum status st = shard_list_get(map, bytes, answered, err);
+    if (st == OK && !bits_within(answered, claimed, words))
+        st = err_set(err, ERR_CORRUPT, 0,
+                     "reply of another node claims shards that it was not asked for");
+    for (uint32_t i = 0; i < words; i++)
+        claimed[i] &= answered[i];
+    free(answered);
+    return st;
 }

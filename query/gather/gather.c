@@ -10,22 +10,25 @@
 #include "query/gather/list.h"
 
 static const struct metric_def queries_def = {
-    .name = "prometheus_engine_queries", .help = "The current number of queries being executed or waiting.",
+    .name = "prometheus_engine_queries",
+    .help = "The current number of queries being executed or waiting.",
     .kind = METRIC_GAUGE};
 static const struct metric_def incomplete_def = {
-    .name = "cairn_query_incomplete_total", .help = "Queries refused or warned because shards were unavailable.",
+    .name = "cairn_query_incomplete_total",
+    .help = "Queries refused or warned because shards were unavailable.",
     .kind = METRIC_COUNTER};
 
 /* One query on its coordinator.
- *   WAITING (gate) -> PREPARE (worker) -> ROUND (scatters) -> FOLD (worker) -> ROUND ... -> FINISH (worker) -> ENDED
- * What takes microseconds is done without a worker; the last FOLD finishes too.
- *   any state -> ENDED on error, deadline or cancel, once nothing that it started is under way */
+ *   WAITING (gate) -> PREPARE (worker) -> ROUND (scatters) -> FOLD (worker) -> ROUND ... -> FINISH
+ * (worker) -> ENDED any state -> ENDED on error, deadline or cancel, once nothing that it started
+ * is under way. What takes microseconds is done without a worker; the last FOLD finishes too. */
 enum flow_state { FLOW_WAITING, FLOW_PREPARE, FLOW_ROUND, FLOW_FOLD, FLOW_FINISH, FLOW_ENDED };
 enum {
     ROUND_FRAGMENTS_MAX = 64,
     PREPARE_HERE_BYTES_MAX = 512, /* of query text: some 20 us */
     FOLD_HERE_POINTS_MAX = 512,   /* of all answers */
-    FOLD_HERE_WORK_MAX = 100000,  /* those times the query's steps: under a millisecond even for windows over them */
+    FOLD_HERE_WORK_MAX =
+        100000, /* those times the query's steps: under a millisecond even for windows over them */
 };
 
 struct gather_flow {
@@ -50,9 +53,13 @@ struct gather_flow {
     struct err err;
 };
 
-struct gather *gather_of(struct core *core) { return core->locals[CORE_QUERY]; }
+struct gather *gather_of(struct core *core) {
+    return core->locals[CORE_QUERY];
+}
 
-static uint64_t control_mono(void *ctx) { return core_mono_ns(ctx); }
+static uint64_t control_mono(void *ctx) {
+    return core_mono_ns(ctx);
+}
 
 static void flow_start(struct gather_flow *f);
 
@@ -70,7 +77,8 @@ static void flow_add_warning(struct gather_flow *f) {
     uint64_t *claimed = calloc(f->g->words, sizeof *claimed);
     char **warnings = calloc(1, sizeof *warnings);
     if (claimed != NULL && warnings != NULL) {
-        for (uint32_t i = 0; i < f->g->words; i++) claimed[i] = ~f->missing[i];
+        for (uint32_t i = 0; i < f->g->words; i++)
+            claimed[i] = ~f->missing[i];
         gather_missing(map, claimed, text, sizeof text);
         warnings[0] = strdup(text);
     }
@@ -85,18 +93,14 @@ static void flow_add_warning(struct gather_flow *f) {
     f->q->warnings_count = 1;
 }
 
-static bool any_bit(const uint64_t *bits, uint32_t words) {
-    for (uint32_t i = 0; i < words; i++)
-        if (bits[i] != 0) return true;
-    return false;
-}
-
-/* A flow may end while it is started, and then asks for the next: the loop outside does it, so that none nest. */
+/* A flow may end while it is started, and then asks for the next: the loop outside does it, so that
+ * none nest. */
 static void gather_next(struct gather *g) {
     if (g->starting) return;
     g->starting = true;
     while (g->running < g->options.concurrency_max && !list_is_empty(&g->waiting)) {
-        struct gather_flow *f = container_of(list_pop_front(&g->waiting), struct gather_flow, gate_node);
+        struct gather_flow *f =
+            container_of(list_pop_front(&g->waiting), struct gather_flow, gate_node);
         flow_start(f);
     }
     g->starting = false;
@@ -111,12 +115,13 @@ static void flow_end(struct gather_flow *f) {
     timer_stop(&f->deadline);
     timer_stop(&f->begin);
     if (f->timed_out) {
-        f->status = err_set(&f->err, ERR_TIMEOUT, 0, ran ? "query timed out in expression evaluation"
-                                                         : "query timed out in query queue");
+        f->status = err_set(&f->err, ERR_TIMEOUT, 0,
+                            ran ? "query timed out in expression evaluation"
+                                : "query timed out in query queue");
     } else if (f->canceled) {
         f->status = err_set(&f->err, ERR_CANCELED, 0, "query was canceled in query execution");
     }
-    if (f->status == OK && any_bit(f->missing, g->words)) flow_add_warning(f);
+    if (f->status == OK && bits_any(f->missing, g->words)) flow_add_warning(f);
     q->status = f->status;
     q->err = f->err;
     uint64_t now = core_mono_ns(g->core);
@@ -137,7 +142,9 @@ static void flow_submit(struct gather_flow *f, enum flow_state state, void (*run
     work_submit(f->g->core, &f->work);
 }
 
-static bool flow_stopped(const struct gather_flow *f) { return f->timed_out || f->canceled || f->status != OK; }
+static bool flow_stopped(const struct gather_flow *f) {
+    return f->timed_out || f->canceled || f->status != OK;
+}
 
 static void finish_run(struct work *w) {
     struct gather_flow *f = container_of(w, struct gather_flow, work);
@@ -176,8 +183,10 @@ static void fold_ran(struct core *here, struct work *w) {
     (void)here;
     struct gather_flow *f = container_of(w, struct gather_flow, work);
     flow_free_scatters(f);
-    if (flow_stopped(f) || f->finished) flow_end(f);
-    else flow_round(f);
+    if (flow_stopped(f) || f->finished)
+        flow_end(f);
+    else
+        flow_round(f);
 }
 
 static uint64_t steps_of(int64_t start_ms, int64_t end_ms, int64_t step_ms) {
@@ -192,10 +201,13 @@ static bool fold_is_short(const struct gather_flow *f) {
         const struct fragment *fragment = f->fragments[i];
         uint64_t rows = f->scatters[i]->partial == NULL ? 0 : partial_rows(f->scatters[i]->partial);
         uint64_t width = steps_of(fragment->start_ms, fragment->end_ms, fragment->step_ms);
-        if (fragment->kind == FRAGMENT_SAMPLES || rows > FOLD_HERE_POINTS_MAX || width > FOLD_HERE_POINTS_MAX) return false;
+        if (fragment->kind == FRAGMENT_SAMPLES || rows > FOLD_HERE_POINTS_MAX ||
+            width > FOLD_HERE_POINTS_MAX)
+            return false;
         points += rows * width;
     }
-    return points <= FOLD_HERE_POINTS_MAX && steps <= FOLD_HERE_WORK_MAX && points * steps <= FOLD_HERE_WORK_MAX;
+    return points <= FOLD_HERE_POINTS_MAX && steps <= FOLD_HERE_WORK_MAX &&
+           points * steps <= FOLD_HERE_WORK_MAX;
 }
 
 /* Every shard of the map must have been answered for by some part. */
@@ -243,7 +255,8 @@ static void flow_round(struct gather_flow *f) {
     }
     if (f->fragments_count > ROUND_FRAGMENTS_MAX) {
         f->fragments_count = 0;
-        f->status = err_set(&f->err, ERR_LIMIT, 0, "query reads more than %d expressions at once", ROUND_FRAGMENTS_MAX);
+        f->status = err_set(&f->err, ERR_LIMIT, 0, "query reads more than %d expressions at once",
+                            ROUND_FRAGMENTS_MAX);
         flow_end(f);
         return;
     }
@@ -251,9 +264,13 @@ static void flow_round(struct gather_flow *f) {
     uint64_t spent_ms = (core_mono_ns(f->g->core) - f->began_ns) / 1000000;
     uint64_t left_ms = spent_ms >= f->q->timeout_ms ? 1 : f->q->timeout_ms - spent_ms;
     for (size_t i = 0; i < f->fragments_count; i++) {
-        struct scatter_options o = {.g = f->g, .query = f->query, .fragment = f->fragments[i],
+        struct scatter_options o = {.g = f->g,
+                                    .query = f->query,
+                                    .fragment = f->fragments[i],
                                     .timeout_ms = MIN(left_ms, f->g->options.remote_timeout_ms),
-                                    .control = &f->control, .done = flow_on_scattered, .ctx = f};
+                                    .control = &f->control,
+                                    .done = flow_on_scattered,
+                                    .ctx = f};
         if (flow_stopped(f)) {
             f->scatters[i] = NULL;
             continue;
@@ -275,8 +292,10 @@ static void prepare_run(struct work *w) {
 static void prepare_ran(struct core *here, struct work *w) {
     (void)here;
     struct gather_flow *f = container_of(w, struct gather_flow, work);
-    if (flow_stopped(f)) flow_end(f);
-    else flow_round(f);
+    if (flow_stopped(f))
+        flow_end(f);
+    else
+        flow_round(f);
 }
 
 static void flow_start(struct gather_flow *f) {
@@ -288,8 +307,10 @@ static void flow_start(struct gather_flow *f) {
     }
     f->state = FLOW_PREPARE;
     prepare_run(&f->work);
-    if (f->status == OK) flow_round(f);
-    else flow_end(f);
+    if (f->status == OK)
+        flow_round(f);
+    else
+        flow_end(f);
 }
 
 /* -- beginning, cancelling */
@@ -298,7 +319,8 @@ static void flow_stop(struct gather_flow *f) {
     __atomic_store_n(&f->control.canceled, true, __ATOMIC_RELAXED);
     if (f->state == FLOW_WAITING) {
         list_remove(&f->gate_node);
-        if (f->text != NULL) timer_start(&f->begin, 0); /* told from the timer, not from inside the caller */
+        if (f->text != NULL)
+            timer_start(&f->begin, 0); /* told from the timer, not from inside the caller */
         return;
     }
     if (f->state != FLOW_ROUND) return; /* a worker is at it and will see the flag */
@@ -327,7 +349,9 @@ void gather_query_start(struct gather *g, struct gather_query *q) {
     assert(core_is_current(g->core));
     struct gather_flow *f = calloc(1, sizeof *f);
     if (f == NULL) abort(); /* a few hundred bytes: nothing could be answered either */
-    *f = (struct gather_flow){.g = g, .q = q, .control = {.mono_ns = control_mono, .ctx = g->core},
+    *f = (struct gather_flow){.g = g,
+                              .q = q,
+                              .control = {.mono_ns = control_mono, .ctx = g->core},
                               .began_ns = core_mono_ns(g->core)};
     q->flow = f;
     q->result = (struct result){0};
@@ -341,7 +365,8 @@ void gather_query_start(struct gather *g, struct gather_query *q) {
     f->text = strndup(q->text.ptr == NULL ? "" : q->text.ptr, q->text.len);
     f->missing = calloc(g->words, sizeof *f->missing);
     metric_add(metric_get(&queries_def, NULL), 1);
-    if (f->text == NULL || f->missing == NULL) f->status = err_set(&f->err, ERR_NOMEM, 0, "query: out of memory");
+    if (f->text == NULL || f->missing == NULL)
+        f->status = err_set(&f->err, ERR_NOMEM, 0, "query: out of memory");
     if (g->stopping) f->status = err_set(&f->err, ERR_UNAVAILABLE, 0, "this node is stopping");
     if (f->missing == NULL) abort(); /* see above */
     timer_start(&f->deadline, q->timeout_ms);
@@ -373,7 +398,8 @@ void gather_query_fini(struct gather_query *q) {
     assert(q->flow->state == FLOW_ENDED);
     flow_free(q->flow);
     q->flow = NULL;
-    for (size_t i = 0; i < q->warnings_count; i++) free(q->warnings[i]);
+    for (size_t i = 0; i < q->warnings_count; i++)
+        free(q->warnings[i]);
     free(q->warnings);
     q->warnings = NULL;
     q->warnings_count = 0;
@@ -381,7 +407,8 @@ void gather_query_fini(struct gather_query *q) {
 
 /* -- the gather of a core */
 
-uint32_t gather_missing(const struct ring_map *map, const uint64_t *claimed, char *text, size_t text_size) {
+uint32_t gather_missing(const struct ring_map *map, const uint64_t *claimed, char *text,
+                        size_t text_size) {
     uint32_t missing = 0;
     int used = 0;
     char nodes[320] = "";
@@ -393,15 +420,18 @@ uint32_t gather_missing(const struct ring_map *map, const uint64_t *claimed, cha
         if (bit_get(named, node)) continue;
         bit_set(named, node);
         if ((size_t)used < sizeof nodes)
-            used += snprintf(nodes + used, sizeof nodes - (size_t)used, "%s%s", used == 0 ? "" : ", ", map->nodes[node].addr);
+            used += snprintf(nodes + used, sizeof nodes - (size_t)used, "%s%s",
+                             used == 0 ? "" : ", ", map->nodes[node].addr);
     }
     if (missing > 0)
-        snprintf(text, text_size, "incomplete: %" PRIu32 " of %" PRIu32 " shards unavailable (node %s)", missing,
+        snprintf(text, text_size,
+                 "incomplete: %" PRIu32 " of %" PRIu32 " shards unavailable (node %s)", missing,
                  map->settings.shards_count, nodes);
     return missing;
 }
 
-enum status gather_new(struct core *core, const struct gather_options *options, struct gather **out, struct err *err) {
+enum status gather_new(struct core *core, const struct gather_options *options, struct gather **out,
+                       struct err *err) {
     struct gather *g = calloc(1, sizeof *g);
     if (g == NULL) return err_set(err, ERR_NOMEM, 0, "query: out of memory");
     *g = (struct gather){.core = core, .options = *options};
@@ -426,13 +456,15 @@ enum status gather_new(struct core *core, const struct gather_options *options, 
 
 void gather_stop(struct gather *g) {
     g->stopping = true;
-    LIST_FOREACH_SAFE(n, &g->flows) gather_query_cancel(container_of(n, struct gather_flow, node)->q);
+    LIST_FOREACH_SAFE(n, &g->flows)
+    gather_query_cancel(container_of(n, struct gather_flow, node)->q);
     gather_cancel_lists(g);
 }
 
 void gather_free(struct gather *g) {
     if (g == NULL) return;
-    while (!list_is_empty(&g->flows)) { /* after a simulated crash; their owners' gather_query is dead memory */
+    while (!list_is_empty(
+        &g->flows)) { /* after a simulated crash; their owners' gather_query is dead memory */
         struct gather_flow *f = container_of(g->flows.next, struct gather_flow, node);
         flow_free(f);
     }

@@ -2,16 +2,19 @@
 /* query/gather/gather.h: moves fragments to where the data is and partials back. One per core.
  *
  * A query as a flow on the core that got it:
- *   query_new, plan_new (worker) -> rounds: each fragment to every local core that has shards (message) and every remote
- *   node (FRAME_FRAGMENT with its shard set and epochs) -> partials; a node folds its cores' partials into one reply
- *   whose end says shards, epochs, rows and checksum -> plan_fold once per complete reply -> plan_round_done (worker) -> ...
+ *   query_new, plan_new (worker) -> rounds: each fragment to every local core that has shards
+ * (message) and every remote node (FRAME_FRAGMENT with its shard set and epochs) -> partials; a
+ * node folds its cores' partials into one reply whose end says shards, epochs, rows and checksum ->
+ * plan_fold once per complete reply -> plan_round_done (worker) -> ...
  *   -> plan_finish (worker) -> done
- * On each core: select_step in slices of 1 ms, then fragment_run on the worker pool, selection released on its core.
+ * On each core: select_step in slices of 1 ms, then fragment_run on the worker pool, selection
+ * released on its core.
  *
- * Completeness (P2): every shard of the map must be answered by exactly one reply that claims it. What is missing is an error
- * ERR_UNAVAILABLE `incomplete: N of S shards unavailable (node ...)`, or, with partial_response, a warning naming it.
- * A node refuses shards it does not own at that epoch. Bounds: queries at once (--query.max-concurrency, waiting in order),
- * samples, bytes, time; a client that goes away cancels on every node. */
+ * Completeness (P2): every shard of the map must be answered by exactly one reply that claims it.
+ * What is missing is an error ERR_UNAVAILABLE `incomplete: N of S shards unavailable (node ...)`,
+ * or, with partial_response, a warning naming it. A node refuses shards it does not own at that
+ * epoch. Bounds: queries at once (--query.max-concurrency, waiting in order), samples, bytes, time;
+ * a client that goes away cancels on every node. */
 #pragma once
 
 #include "query/engine/engine.h"
@@ -22,13 +25,14 @@ struct gather_options {
     struct ring_map *map;
     node_id self;
     const uint16_t *core_of;
-    struct peers *peers;      /* NULL: no peers */
+    struct peers *peers; /* NULL: no peers */
     struct store *store;
     uint64_t remote_timeout_ms; /* of a fragment on another node, at most the query's own */
     unsigned concurrency_max;   /* per core */
 };
 struct gather;
-MUST_USE enum status gather_new(struct core *core, const struct gather_options *options, struct gather **out, struct err *err);
+MUST_USE enum status gather_new(struct core *core, const struct gather_options *options,
+                                struct gather **out, struct err *err);
 void gather_stop(struct gather *g);
 void gather_free(struct gather *g);
 
@@ -42,13 +46,15 @@ struct gather_query {
     struct query_params params;
     uint64_t timeout_ms;
     bool partial_response;
-    void (*done)(struct core *here, struct gather_query *q); /* once; then call gather_query_fini when finished reading */
+    void (*done)(
+        struct core *here,
+        struct gather_query *q); /* once; then call gather_query_fini when finished reading */
     void *user;
     /* outcome */
     enum status status;
     struct err err;
-    struct result result;      /* until gather_query_fini */
-    char **warnings;           /* of gathering, beside result.warnings */
+    struct result result; /* until gather_query_fini */
+    char **warnings;      /* of gathering, beside result.warnings */
     size_t warnings_count;
     uint64_t queue_ns, eval_ns;
     /* private */
@@ -63,11 +69,12 @@ enum gather_list_kind { GATHER_SERIES, GATHER_LABEL_NAMES, GATHER_LABEL_VALUES, 
 struct gather_list {
     /* given */
     enum gather_list_kind kind;
-    struct sv label;              /* LABEL_VALUES */
-    const struct sv *selectors;   /* match[] texts; each is one set, results are united; none: everything */
+    struct sv label; /* LABEL_VALUES */
+    const struct sv
+        *selectors; /* match[] texts; each is one set, results are united; none: everything */
     size_t selectors_count;
     int64_t from_ms, to_ms;
-    uint64_t limit;               /* 0: none */
+    uint64_t limit; /* 0: none */
     uint64_t timeout_ms;
     bool partial_response;
     void (*done)(struct core *here, struct gather_list *l);
@@ -75,17 +82,17 @@ struct gather_list {
     /* outcome */
     enum status status;
     struct err err;
-    struct sv *items;             /* sorted, unique: names, values, or canonical label bytes of series */
+    struct sv *items; /* sorted, unique: names, values, or canonical label bytes of series */
     size_t items_count;
     bool truncated;
     char **warnings;
     size_t warnings_count;
-    struct arena arena;           /* holds the outcome */
+    struct arena arena; /* holds the outcome */
     /* private */
     struct list_flow *flow;
 };
-/* Texts are read before it returns: they need not live on. A selector that does not parse: ERR_PARSE. GATHER_METADATA
- * is answered empty: nothing keeps metadata yet. */
+/* Texts are read before it returns: they need not live on. A selector that does not parse:
+ * ERR_PARSE. GATHER_METADATA is answered empty: nothing keeps metadata yet. */
 void gather_list_start(struct gather *g, struct gather_list *l);
 void gather_list_cancel(struct gather_list *l);
 void gather_list_fini(struct gather_list *l);

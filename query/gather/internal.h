@@ -2,10 +2,11 @@
 /* query/gather/internal.h: shared by the files of query/gather only.
  *
  *   flow (gather.c)        one query on its coordinator: gate, rounds, finish
- *   scatter (scatter.c)    one fragment over a set of shards: a part per local core and remote node, folded in their order
- *   local part (part.c)    select on the core in slices, evaluate on a worker, release
- *   remote part (remote.c) the same asked of another node, which scatters over its own cores
- * Lists (series, label names, label values) go the same way with files of their own, see list.h. */
+ *   scatter (scatter.c)    one fragment over a set of shards: a part per local core and remote
+ * node, folded in their order local part (part.c)    select on the core in slices, evaluate on a
+ * worker, release remote part (remote.c) the same asked of another node, which scatters over its
+ * own cores Lists (series, label names, label values) go the same way with files of their own, see
+ * list.h. */
 #pragma once
 
 #include "node/base/list.h"
@@ -17,26 +18,26 @@ struct gather {
     struct core *core;
     struct gather_options options;
     unsigned running;
-    struct list_node waiting; /* of struct gather_flow: the gate's queue */
-    struct list_node flows;   /* all on this core, to be cancelled by gather_stop */
-    struct list_node served;  /* of struct served_fragment */
-    struct list_node lists;   /* of struct list_flow */
+    struct list_node waiting;      /* of struct gather_flow: the gate's queue */
+    struct list_node flows;        /* all on this core, to be cancelled by gather_stop */
+    struct list_node served;       /* of struct served_fragment */
+    struct list_node lists;        /* of struct list_flow */
     struct list_node served_lists; /* of struct served_list */
     bool stopping, starting;
-    uint64_t *own_shards;     /* bit per shard that this core holds and serves */
-    uint32_t words;           /* of a shard set */
+    uint64_t *own_shards; /* bit per shard that this core holds and serves */
+    uint32_t words;       /* of a shard set */
 };
 
 /* -- one fragment over some shards */
 struct scatter;
 struct scatter_options {
     struct gather *g;
-    struct query *query;            /* borrowed; lives until done */
+    struct query *query; /* borrowed; lives until done */
     const struct fragment *fragment;
-    const uint64_t *shards;         /* wanted; NULL: all of the map */
+    const uint64_t *shards; /* wanted; NULL: all of the map */
     bool local_only;
     uint64_t timeout_ms;
-    struct query_control *control;  /* borrowed; polled by workers */
+    struct query_control *control;              /* borrowed; polled by workers */
     void (*done)(struct scatter *s, void *ctx); /* once, on the core, never inside scatter_new */
     void *ctx;
 };
@@ -46,7 +47,7 @@ struct scatter_part {
     enum status status;
     struct err err;
     struct partial *partial;
-    uint64_t *claimed; /* shards it answered for */
+    uint64_t *claimed; /* shards it answers for: counts once the part has ended well */
     /* local: */
     struct local_part *local;
     /* remote: */
@@ -65,14 +66,16 @@ struct scatter {
     struct partial *partial; /* all parts folded; the receiver takes it (sets NULL) */
     uint64_t *claimed;       /* union over the parts */
 };
-MUST_USE enum status scatter_new(const struct scatter_options *options, struct scatter **out, struct err *err);
+MUST_USE enum status scatter_new(const struct scatter_options *options, struct scatter **out,
+                                 struct err *err);
 void scatter_cancel(struct scatter *s); /* done still comes, when local parts have ended */
 void scatter_free(struct scatter *s);   /* after done */
 void scatter_part_done(struct scatter_part *part);
 
 /* -- local parts */
 /* shards: those wanted; the part answers for the ones that its core holds. */
-MUST_USE enum status local_part_start(struct scatter_part *part, struct core *core, struct err *err);
+MUST_USE enum status local_part_start(struct scatter_part *part, struct core *core,
+                                      struct err *err);
 void local_part_free(struct local_part *local);
 
 /* -- remote parts */
@@ -88,19 +91,48 @@ struct fragment_request {
     struct sv shards;   /* shard_list_put */
 };
 void fragment_request_put(const struct fragment_request *r, struct buf *out);
-MUST_USE enum status fragment_request_get(struct sv bytes, struct fragment_request *out, struct err *err);
+MUST_USE enum status fragment_request_get(struct sv bytes, struct fragment_request *out,
+                                          struct err *err);
 /* varint count, then per shard: varint gap, varint epoch */
 void shard_list_put(const struct ring_map *map, const uint64_t *shards, struct buf *out);
-/* Sets bits of shards whose epoch is the map's; the others are left out (the asker sees them unclaimed). */
-MUST_USE enum status shard_list_get(const struct ring_map *map, struct sv bytes, uint64_t *shards, struct err *err);
+/* Sets bits of shards whose epoch is the map's; the others are left out (the asker sees them
+ * unclaimed). */
+MUST_USE enum status shard_list_get(const struct ring_map *map, struct sv bytes, uint64_t *shards,
+                                    struct err *err);
 
 static inline void bits_or(uint64_t *into, const uint64_t *from, uint32_t words) {
-    for (uint32_t i = 0; i < words; i++) into[i] |= from[i];
+    for (uint32_t i = 0; i < words; i++)
+        into[i] |= from[i];
 }
-static inline bool bit_get(const uint64_t *bits, uint32_t i) { return bits[i / 64] >> (i % 64) & 1; }
-static inline void bit_set(uint64_t *bits, uint32_t i) { bits[i / 64] |= (uint64_t)1 << (i % 64); }
+static inline bool bit_get(const uint64_t *bits, uint32_t i) {
+    return bits[i / 64] >> (i % 64) & 1;
+}
+static inline void bit_set(uint64_t *bits, uint32_t i) {
+    bits[i / 64] |= (uint64_t)1 << (i % 64);
+}
+static inline bool bits_within(const uint64_t *bits, const uint64_t *of, uint32_t words) {
+    for (uint32_t i = 0; i < words; i++)
+        if (bits[i] & ~of[i]) return false;
+    return true;
+}
+static inline bool bits_any(const uint64_t *bits, uint32_t words) {
+    for (uint32_t i = 0; i < words; i++)
+        if (bits[i] != 0) return true;
+    return false;
+}
+/* A reply's list of shards answered for; *claimed holds what was asked and is narrowed to what was
+ * answered. A shard that was not asked could be counted twice: ERR_CORRUPT. */
+MUST_USE enum status shard_list_narrow(const struct ring_map *map, struct sv bytes,
+                                       uint64_t *claimed, struct err *err);
 struct gather *gather_of(struct core *core);
 
 /* -- completeness */
-/* Shards of the map that nobody claimed: 0 when complete. text: `incomplete: N of S shards unavailable (node ...)`. */
-uint32_t gather_missing(const struct ring_map *map, const uint64_t *claimed, char *text, size_t text_size);
+/* Selecting looks at every matcher for every candidate, between two looks at the clock, and keeps a
+ * set for each: ERR_LIMIT beyond what a person or a dashboard writes. */
+enum { SELECTOR_MATCHERS_MAX = 1000 };
+MUST_USE enum status gather_check_matchers(size_t count, struct err *err);
+
+/* Shards of the map that nobody claimed: 0 when complete. text: `incomplete: N of S shards
+ * unavailable (node ...)`. */
+uint32_t gather_missing(const struct ring_map *map, const uint64_t *claimed, char *text,
+                        size_t text_size);

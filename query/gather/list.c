@@ -5,8 +5,8 @@
 
 #include "query/gather/list.h"
 
-/* One list on its coordinator: BEGIN (timer) -> SCATTER -> ENDED; the deadline and a cancel stop the scatter, whose done
- * still ends the flow. */
+/* One list on its coordinator: BEGIN (timer) -> SCATTER -> ENDED; the deadline and a cancel stop
+ * the scatter, whose done still ends the flow. */
 enum list_state { LIST_BEGIN, LIST_SCATTER, LIST_ENDED };
 
 struct list_flow {
@@ -79,7 +79,8 @@ static void list_on_scattered(struct list_scatter *s, void *ctx) {
 static void list_on_begin(struct timer *t) {
     struct list_flow *f = container_of(t, struct list_flow, begin);
     if (f->status == OK && !f->timed_out && !f->canceled) {
-        struct list_scatter_options o = {.g = f->g, .query = f->query, .done = list_on_scattered, .ctx = f};
+        struct list_scatter_options o = {
+            .g = f->g, .query = f->query, .done = list_on_scattered, .ctx = f};
         f->state = LIST_SCATTER;
         f->status = list_scatter_new(&o, &f->scatter, &f->err);
         if (f->status == OK) return;
@@ -111,12 +112,18 @@ void gather_list_start(struct gather *g, struct gather_list *l) {
     list_push_back(&g->lists, &f->node);
     timer_init(&f->deadline, g->core, list_on_deadline);
     timer_init(&f->begin, g->core, list_on_begin);
-    struct list_ask ask = {.kind = l->kind, .label = l->label, .selectors = l->selectors,
-                           .selectors_count = l->selectors_count, .from_ms = l->from_ms, .to_ms = l->to_ms,
+    struct list_ask ask = {.kind = l->kind,
+                           .label = l->label,
+                           .selectors = l->selectors,
+                           .selectors_count = l->selectors_count,
+                           .from_ms = l->from_ms,
+                           .to_ms = l->to_ms,
                            .keep_max = l->limit == 0 || l->limit == UINT64_MAX ? 0 : l->limit + 1,
                            .timeout_ms = l->timeout_ms};
-    if (g->stopping) f->status = err_set(&f->err, ERR_UNAVAILABLE, 0, "this node is stopping");
-    else f->status = list_query_new(&ask, &f->query, &f->err);
+    if (g->stopping)
+        f->status = err_set(&f->err, ERR_UNAVAILABLE, 0, "this node is stopping");
+    else
+        f->status = list_query_new(&ask, &f->query, &f->err);
     timer_start(&f->deadline, l->timeout_ms);
     timer_start(&f->begin, 0);
 }
@@ -142,7 +149,8 @@ void gather_list_fini(struct gather_list *l) {
     assert(l->flow->state == LIST_ENDED);
     list_flow_free(l->flow);
     l->flow = NULL;
-    for (size_t i = 0; i < l->warnings_count; i++) free(l->warnings[i]);
+    for (size_t i = 0; i < l->warnings_count; i++)
+        free(l->warnings[i]);
     free(l->warnings);
     l->warnings = NULL;
     l->warnings_count = 0;
@@ -156,6 +164,7 @@ void gather_cancel_lists(struct gather *g) {
 }
 
 void gather_free_lists(struct gather *g) {
-    while (!list_is_empty(&g->lists)) list_flow_free(container_of(g->lists.next, struct list_flow, node));
+    while (!list_is_empty(&g->lists))
+        list_flow_free(container_of(g->lists.next, struct list_flow, node));
     gather_free_served_lists(g);
 }

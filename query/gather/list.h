@@ -37,7 +37,8 @@ struct list_ask {
     int64_t from_ms, to_ms;
     uint64_t keep_max, timeout_ms;
 };
-MUST_USE enum status list_query_new(const struct list_ask *ask, struct list_query **out, struct err *err);
+MUST_USE enum status list_query_new(const struct list_ask *ask, struct list_query **out,
+                                    struct err *err);
 void list_query_free(struct list_query *q);
 static inline bool list_query_is_canceled(const struct list_query *q) {
     return __atomic_load_n(&q->canceled, __ATOMIC_RELAXED);
@@ -72,10 +73,11 @@ struct list_part {
 };
 struct list_scatter_options {
     struct gather *g;
-    struct list_query *query;  /* borrowed until done */
-    const uint64_t *shards;    /* wanted; NULL: all */
+    struct list_query *query; /* borrowed until done */
+    const uint64_t *shards;   /* wanted; NULL: all */
     bool local_only;
-    void (*done)(struct list_scatter *s, void *ctx); /* once, on the core, never inside list_scatter_new */
+    void (*done)(struct list_scatter *s,
+                 void *ctx); /* once, on the core, never inside list_scatter_new */
     void *ctx;
 };
 struct list_scatter {
@@ -90,8 +92,8 @@ struct list_scatter {
     struct list_items items;
     uint64_t *claimed;
 };
-MUST_USE enum status list_scatter_new(const struct list_scatter_options *options, struct list_scatter **out,
-                                      struct err *err);
+MUST_USE enum status list_scatter_new(const struct list_scatter_options *options,
+                                      struct list_scatter **out, struct err *err);
 void list_scatter_cancel(struct list_scatter *s); /* done still comes */
 void list_scatter_free(struct list_scatter *s);   /* after done */
 void list_part_done(struct list_part *part);
@@ -106,7 +108,8 @@ struct list_request {
     struct sv shards;
 };
 void list_request_put(const struct list_request *r, struct buf *out);
-MUST_USE enum status list_request_get(struct sv bytes, struct arena *arena, struct list_request *out, struct err *err);
+MUST_USE enum status list_request_get(struct sv bytes, struct arena *arena,
+                                      struct list_request *out, struct err *err);
 /* varint count, then each with its length; adding to `into` copies. */
 void list_reply_put(const struct list_items *items, struct buf *out);
 MUST_USE enum status list_reply_get(struct sv bytes, struct list_items *into, struct err *err);

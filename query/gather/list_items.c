@@ -33,7 +33,8 @@ static uint64_t item_hash(const void *owner, uint32_t ref) {
 }
 
 static enum status items_full(struct err *err) {
-    return err_set(err, ERR_LIMIT, 0, "the list needs more than %d MiB of memory on one core; ask for less",
+    return err_set(err, ERR_LIMIT, 0,
+                   "the list needs more than %d MiB of memory on one core; ask for less",
                    LIST_PART_BYTES_MAX >> 20);
 }
 
@@ -42,7 +43,8 @@ enum status list_items_add(struct list_items *items, struct sv s, struct err *er
     if (map_find(&items->seen, hash, item_eq, items, &s) != MAP_NONE) return OK;
     if (items->count == items->cap) {
         size_t cap = items->cap == 0 ? 64 : items->cap * 2;
-        struct sv *at = arena_grow(&items->arena, items->at, items->cap * sizeof *at, cap * sizeof *at);
+        struct sv *at =
+            arena_grow(&items->arena, items->at, items->cap * sizeof *at, cap * sizeof *at);
         if (at == NULL) return items_full(err);
         items->at = at;
         items->cap = cap;
@@ -50,12 +52,15 @@ enum status list_items_add(struct list_items *items, struct sv s, struct err *er
     struct sv copy = s.len == 0 ? SV("") : arena_sv(&items->arena, s);
     if (copy.ptr == NULL || items->count >= MAP_NONE) return items_full(err);
     items->at[items->count] = copy;
-    if (map_insert(&items->seen, hash, (uint32_t)items->count, item_hash, items) != OK) return items_full(err);
+    if (map_insert(&items->seen, hash, (uint32_t)items->count, item_hash, items) != OK)
+        return items_full(err);
     items->count++;
     return OK;
 }
 
-static int text_order(const void *a, const void *b) { return sv_cmp(*(const struct sv *)a, *(const struct sv *)b); }
+static int text_order(const void *a, const void *b) {
+    return sv_cmp(*(const struct sv *)a, *(const struct sv *)b);
+}
 
 /* labels.Compare over canonical bytes: label by label, name before value; a shorter set first. */
 static int series_order(const void *a, const void *b) {
@@ -74,7 +79,8 @@ void list_items_finish(struct list_items *items, enum gather_list_kind kind, uin
     map_fini(&items->seen);
     map_init(&items->seen);
     if (items->count > 1)
-        qsort(items->at, items->count, sizeof *items->at, kind == GATHER_SERIES ? series_order : text_order);
+        qsort(items->at, items->count, sizeof *items->at,
+              kind == GATHER_SERIES ? series_order : text_order);
     if (keep_max != 0 && items->count > keep_max) items->count = (size_t)keep_max;
 }
 
@@ -88,9 +94,11 @@ static enum status query_parse(struct list_query *q, const struct list_ask *ask,
     if (q->label.ptr == NULL || q->selectors == NULL || q->sets == NULL)
         return err_set(err, ERR_NOMEM, 0, "list: out of memory");
     for (size_t i = 0; i < n; i++) {
-        q->selectors[i] = ask->selectors[i].len == 0 ? SV("") : arena_sv(&q->arena, ask->selectors[i]);
+        q->selectors[i] =
+            ask->selectors[i].len == 0 ? SV("") : arena_sv(&q->arena, ask->selectors[i]);
         if (q->selectors[i].ptr == NULL) return err_set(err, ERR_NOMEM, 0, "list: out of memory");
-        TRY(promql_parse_selector(q->selectors[i], &q->arena, &q->sets[i].matchers, &q->sets[i].count, err));
+        TRY(promql_parse_selector(q->selectors[i], &q->arena, &q->sets[i].matchers,
+                                  &q->sets[i].count, err));
         q->sets_count++;
     }
     return OK;
@@ -116,7 +124,8 @@ enum status list_query_new(const struct list_ask *ask, struct list_query **out, 
 
 void list_query_free(struct list_query *q) {
     if (q == NULL) return;
-    for (size_t i = 0; i < q->sets_count; i++) promql_matchers_free(q->sets[i].matchers, q->sets[i].count);
+    for (size_t i = 0; i < q->sets_count; i++)
+        promql_matchers_free(q->sets[i].matchers, q->sets[i].count);
     arena_fini(&q->arena);
     free(q);
 }

@@ -6,8 +6,9 @@
 #include "storage/labels.h"
 
 /* One list on one core, set by set.
- *   SELECT (slices on the core) -> COLLECT (worker) -> RELEASE (on the core) -> SELECT of the next set ... -> told at home
- * Label names and values of everything come straight from the head's symbols, in one step. */
+ *   SELECT (slices on the core) -> COLLECT (worker) -> RELEASE (on the core) -> SELECT of the next
+ * set ... -> told at home Label names and values of everything come straight from the head's
+ * symbols, in one step. */
 struct list_local {
     struct msg msg;
     struct work work;
@@ -51,7 +52,8 @@ struct labels_scratch {
     struct buf canonical;
 };
 
-static enum status collect_view(struct list_local *lp, const struct series_view *v, struct labels_scratch *s) {
+static enum status collect_view(struct list_local *lp, const struct series_view *v,
+                                struct labels_scratch *s) {
     size_t n = series_view_labels(v, s->at, s->cap);
     if (n > s->cap) {
         struct label *at = realloc(s->at, n * 2 * sizeof *at);
@@ -117,6 +119,7 @@ static enum status local_select_begin(struct list_local *lp) {
         .to_ms = q->to_ms,
         .memory_bytes_max = LIST_PART_BYTES_MAX,
     };
+    TRY(gather_check_matchers(sq.matchers_count, &lp->err));
     return select_new(store_head(lp->core->locals[CORE_STORE]), &sq, &lp->selection, &lp->err);
 }
 
@@ -128,7 +131,8 @@ static void local_select(struct core *here, struct msg *m) {
         lp->status = err_set(&lp->err, ERR_CANCELED, 0, "list was canceled");
     if (lp->status == OK && lp->selection == NULL) lp->status = local_select_begin(lp);
     if (lp->status == OK)
-        lp->status = select_step(lp->selection, core_mono_ns(here) + SELECT_SLICE_NS, &done, &lp->err);
+        lp->status =
+            select_step(lp->selection, core_mono_ns(here) + SELECT_SLICE_NS, &done, &lp->err);
     if (lp->status != OK) {
         if (lp->selection != NULL) selection_release(lp->selection);
         lp->selection = NULL;
@@ -145,7 +149,8 @@ static void local_select(struct core *here, struct msg *m) {
 }
 
 static enum status local_take_all(struct list_local *lp, const struct sv *found, size_t count) {
-    for (size_t i = 0; i < count; i++) TRY(list_items_add(&lp->items, found[i], &lp->err));
+    for (size_t i = 0; i < count; i++)
+        TRY(list_items_add(&lp->items, found[i], &lp->err));
     list_items_finish(&lp->items, lp->query->kind, lp->query->keep_max);
     return OK;
 }
@@ -184,11 +189,15 @@ enum status list_local_start(struct list_part *part, struct core *core, struct e
     lp->shard_bits = calloc(g->words, sizeof *lp->shard_bits);
     if (lp->shard_bits == NULL) return err_set(err, ERR_NOMEM, 0, "list: out of memory");
     for (uint32_t i = 0; i < g->words; i++)
-        lp->shard_bits[i] = owner->own_shards[i] & (s->o.shards == NULL ? UINT64_MAX : s->o.shards[i]);
+        lp->shard_bits[i] =
+            owner->own_shards[i] & (s->o.shards == NULL ? UINT64_MAX : s->o.shards[i]);
     lp->shards = (struct shard_set){lp->shard_bits, g->options.map->settings.shards_count};
-    if (s->o.query->kind == GATHER_METADATA) lp->msg.run = local_nothing;
-    else if (s->o.query->kind == GATHER_SERIES || s->o.query->sets_count > 0) lp->msg.run = local_select;
-    else lp->msg.run = local_symbols;
+    if (s->o.query->kind == GATHER_METADATA)
+        lp->msg.run = local_nothing;
+    else if (s->o.query->kind == GATHER_SERIES || s->o.query->sets_count > 0)
+        lp->msg.run = local_select;
+    else
+        lp->msg.run = local_symbols;
     core_post(core, &lp->msg);
     return OK;
 }

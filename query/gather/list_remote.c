@@ -6,17 +6,11 @@
 #include "node/base/hash.h"
 #include "query/gather/list.h"
 
-/* A reply: pieces of the items' encoding; the last piece is the end: u64 items, u64 length and u64 XXH3-64 of all pieces,
- * then the list of shards answered for. */
+/* A reply: pieces of the items' encoding; the last piece is the end: u64 items, u64 length and u64
+ * XXH3-64 of all pieces, then the list of shards answered for. */
 enum { END_BYTES = 24 };
 
 /* -- asking */
-
-static bool bits_within(const uint64_t *bits, const uint64_t *of, uint32_t words) {
-    for (uint32_t i = 0; i < words; i++)
-        if (bits[i] & ~of[i]) return false;
-    return true;
-}
 
 static enum status remote_finish(struct list_part *part, struct sv end) {
     struct gather *g = part->scatter->o.g;
@@ -24,27 +18,25 @@ static enum status remote_finish(struct list_part *part, struct sv end) {
     if (end.len < END_BYTES || get_u64le(end.ptr + 8) != body.len ||
         get_u64le(end.ptr + 16) != hash64(body.ptr, body.len, 0))
         return err_set(&part->err, ERR_UNAVAILABLE, 0, "reply of another node is incomplete");
-    uint64_t *claimed = calloc(g->words, sizeof *claimed);
-    if (claimed == NULL) return err_set(&part->err, ERR_NOMEM, 0, "list: out of memory");
-    enum status st = shard_list_get(g->options.map, sv_skip(end, END_BYTES), claimed, &part->err);
-    if (st == OK && !bits_within(claimed, part->claimed, g->words))
-        st = err_set(&part->err, ERR_CORRUPT, 0, "reply of another node claims shards that it was not asked for");
-    for (uint32_t i = 0; i < g->words; i++) part->claimed[i] &= claimed[i];
-    free(claimed);
+    enum status st =
+        shard_list_narrow(g->options.map, sv_skip(end, END_BYTES), part->claimed, &part->err);
     if (st == OK) st = list_reply_get(body, &part->items, &part->err);
     if (st == OK && part->items.count != get_u64le(end.ptr))
-        st = err_set(&part->err, ERR_CORRUPT, 0, "reply of another node has another number of items than it says");
+        st = err_set(&part->err, ERR_CORRUPT, 0,
+                     "reply of another node has another number of items than it says");
     return st;
 }
 
-static void remote_on_reply(void *ctx, enum status status, struct sv piece, bool last, const struct err *err) {
+static void remote_on_reply(void *ctx, enum status status, struct sv piece, bool last,
+                            const struct err *err) {
     struct list_part *part = ctx;
     if (status == OK && !last) {
         part->reply.limit_bytes = LIST_PART_BYTES_MAX;
         buf_put_sv(&part->reply, piece);
         if (!part->reply.failed) return;
         peer_call_cancel(part->call);
-        status = err_set(&part->err, ERR_LIMIT, 0, "reply of another node exceeds the memory of a list");
+        status =
+            err_set(&part->err, ERR_LIMIT, 0, "reply of another node exceeds the memory of a list");
     } else if (status == OK) {
         status = remote_finish(part, piece);
     } else {
@@ -55,8 +47,6 @@ static void remote_on_reply(void *ctx, enum status status, struct sv piece, bool
     list_part_done(part);
 }
 
-/* part->claimed holds what was asked until the reply narrows it to what was answered; only the claims of parts that
- * ended well are counted. */
 void list_remote_start(struct list_part *part, const uint64_t *shards) {
     struct list_scatter *s = part->scatter;
     struct gather *g = s->o.g;
@@ -64,14 +54,22 @@ void list_remote_start(struct list_part *part, const uint64_t *shards) {
     bits_or(part->claimed, shards, g->words);
     struct buf list = {0}, payload = {0};
     shard_list_put(g->options.map, shards, &list);
-    struct list_request r = {.ask = {.kind = q->kind, .label = q->label, .selectors = q->selectors,
-                                     .selectors_count = q->sets_count, .from_ms = q->from_ms, .to_ms = q->to_ms,
-                                     .keep_max = q->keep_max, .timeout_ms = q->timeout_ms},
+    struct list_request r = {.ask = {.kind = q->kind,
+                                     .label = q->label,
+                                     .selectors = q->selectors,
+                                     .selectors_count = q->sets_count,
+                                     .from_ms = q->from_ms,
+                                     .to_ms = q->to_ms,
+                                     .keep_max = q->keep_max,
+                                     .timeout_ms = q->timeout_ms},
                              .shards = buf_sv(&list)};
     list_request_put(&r, &payload);
     buf_fini(&list);
-    struct peer_call_options o = {.node = part->node, .type = FRAME_SERIES, .timeout_ms = q->timeout_ms,
-                                  .reply = remote_on_reply, .ctx = part};
+    struct peer_call_options o = {.node = part->node,
+                                  .type = FRAME_SERIES,
+                                  .timeout_ms = q->timeout_ms,
+                                  .reply = remote_on_reply,
+                                  .ctx = part};
     part->call = peers_call(g->options.peers, &o, &payload);
 }
 
@@ -100,12 +98,6 @@ static void served_on_gone(struct peer_request *req) {
     __atomic_store_n(&f->query->canceled, true, __ATOMIC_RELAXED);
 }
 
-static bool any_bit(const uint64_t *bits, uint32_t words) {
-    for (uint32_t i = 0; i < words; i++)
-        if (bits[i] != 0) return true;
-    return false;
-}
-
 static void served_answer(struct served_list *f) {
     struct list_scatter *s = f->scatter;
     struct buf body = {0}, end = {0};
@@ -123,8 +115,10 @@ static void served_answer(struct served_list *f) {
         buf_put(&piece, body.ptr + at, MIN(body.len - at, (size_t)REPLY_PIECE_BYTES));
         peer_reply(f->req, &piece, false);
     }
-    if (f->req != NULL) peer_reply(f->req, &end, true);
-    else buf_fini(&end);
+    if (f->req != NULL)
+        peer_reply(f->req, &end, true);
+    else
+        buf_fini(&end);
     buf_fini(&body);
 }
 
@@ -134,14 +128,17 @@ static void served_on_done(struct list_scatter *s, void *ctx) {
         served_free(f);
         return;
     }
-    if (s->status != OK) peer_reply_error(f->req, s->status, s->err.msg);
-    else if (!any_bit(s->claimed, f->g->words))
+    if (s->status != OK)
+        peer_reply_error(f->req, s->status, s->err.msg);
+    else if (!bits_any(s->claimed, f->g->words))
         peer_reply_error(f->req, ERR_CONFLICT, "none of the shards is this node's");
-    else served_answer(f);
+    else
+        served_answer(f);
     served_free(f);
 }
 
-static enum status served_start(struct served_list *f, struct sv payload, struct arena *arena, struct err *err) {
+static enum status served_start(struct served_list *f, struct sv payload, struct arena *arena,
+                                struct err *err) {
     struct gather *g = f->g;
     struct list_request r;
     TRY(list_request_get(payload, arena, &r, err));
@@ -149,8 +146,12 @@ static enum status served_start(struct served_list *f, struct sv payload, struct
     if (f->shards == NULL) return err_set(err, ERR_NOMEM, 0, "list: out of memory");
     TRY(shard_list_get(g->options.map, r.shards, f->shards, err));
     TRY(list_query_new(&r.ask, &f->query, err));
-    struct list_scatter_options o = {.g = g, .query = f->query, .shards = f->shards, .local_only = true,
-                                     .done = served_on_done, .ctx = f};
+    struct list_scatter_options o = {.g = g,
+                                     .query = f->query,
+                                     .shards = f->shards,
+                                     .local_only = true,
+                                     .done = served_on_done,
+                                     .ctx = f};
     return list_scatter_new(&o, &f->scatter, err);
 }
 

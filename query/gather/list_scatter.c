@@ -64,7 +64,8 @@ static enum status scatter_remote(struct list_scatter *s, struct err *err) {
     return st;
 }
 
-/* -- the end: parts that could not answer leave their shards unclaimed, other errors are the list's */
+/* -- the end: parts that could not answer leave their shards unclaimed, other errors are the list's
+ */
 
 static bool part_is_missing(const struct list_part *part) {
     if (part->status == ERR_UNAVAILABLE || part->status == ERR_CONFLICT) return true;
@@ -108,9 +109,12 @@ void list_part_done(struct list_part *part) {
     scatter_closed_one(part->scatter);
 }
 
-static void scatter_on_begin(struct timer *t) { scatter_closed_one(container_of(t, struct list_scatter, begin)); }
+static void scatter_on_begin(struct timer *t) {
+    scatter_closed_one(container_of(t, struct list_scatter, begin));
+}
 
-enum status list_scatter_new(const struct list_scatter_options *options, struct list_scatter **out, struct err *err) {
+enum status list_scatter_new(const struct list_scatter_options *options, struct list_scatter **out,
+                             struct err *err) {
     const struct gather *g = options->g;
     struct list_scatter *s = calloc(1, sizeof *s);
     if (s == NULL) return err_set(err, ERR_NOMEM, 0, "list: out of memory");
@@ -118,7 +122,8 @@ enum status list_scatter_new(const struct list_scatter_options *options, struct 
     list_items_init(&s->items);
     timer_init(&s->begin, g->core, scatter_on_begin);
     s->claimed = calloc(g->words, sizeof *s->claimed);
-    s->parts = calloc((size_t)g->core->rt->cores_count + g->options.map->nodes_count, sizeof *s->parts);
+    s->parts =
+        calloc((size_t)g->core->rt->cores_count + g->options.map->nodes_count, sizeof *s->parts);
     if (s->claimed == NULL || s->parts == NULL) {
         list_scatter_free(s);
         return err_set(err, ERR_NOMEM, 0, "list: out of memory");

@@ -43,7 +43,8 @@ static size_t source_count(const struct source *src, uint32_t leaf) {
     const struct local_part *lp = container_of_const(src, struct local_part, source);
     return lp->selected[leaf_index(lp, leaf)].views_count;
 }
-static size_t source_labels(const struct source *src, uint32_t leaf, size_t index, struct label *out, size_t max) {
+static size_t source_labels(const struct source *src, uint32_t leaf, size_t index,
+                            struct label *out, size_t max) {
     const struct local_part *lp = container_of_const(src, struct local_part, source);
     return series_view_labels(&lp->selected[leaf_index(lp, leaf)].views[index], out, max);
 }
@@ -51,20 +52,25 @@ static series_id source_id(const struct source *src, uint32_t leaf, size_t index
     const struct local_part *lp = container_of_const(src, struct local_part, source);
     return lp->selected[leaf_index(lp, leaf)].views[index].id;
 }
-static enum status source_read(const struct source *src, uint32_t leaf, size_t index, int64_t from_ms, int64_t to_ms,
-                               struct samples *out, struct err *err) {
+static enum status source_read(const struct source *src, uint32_t leaf, size_t index,
+                               int64_t from_ms, int64_t to_ms, struct samples *out,
+                               struct err *err) {
     const struct local_part *lp = container_of_const(src, struct local_part, source);
     size_t at = leaf_index(lp, leaf), left = lp->selected[at].views_count - index;
     const struct series_view *v = &lp->selected[at].views[index];
-    if (index % SERIES_TOUCH_MAX == 0) series_views_touch(v, MIN(left, (size_t)SERIES_TOUCH_MAX), from_ms);
+    if (index % SERIES_TOUCH_MAX == 0)
+        series_views_touch(v, MIN(left, (size_t)SERIES_TOUCH_MAX), from_ms);
     return series_view_read(v, from_ms, to_ms, out, err);
 }
-static enum status source_newest(const struct source *src, uint32_t leaf, size_t index, int64_t from_ms, int64_t to_ms,
-                                 struct samples *out, struct err *err) {
+static enum status source_newest(const struct source *src, uint32_t leaf, size_t index,
+                                 int64_t from_ms, int64_t to_ms, struct samples *out,
+                                 struct err *err) {
     const struct local_part *lp = container_of_const(src, struct local_part, source);
-    return series_view_newest(&lp->selected[leaf_index(lp, leaf)].views[index], from_ms, to_ms, out, err);
+    return series_view_newest(&lp->selected[leaf_index(lp, leaf)].views[index], from_ms, to_ms, out,
+                              err);
 }
-static const struct source_ops source_ops = {source_count, source_labels, source_id, source_read, source_newest};
+static const struct source_ops source_ops = {source_count, source_labels, source_id, source_read,
+                                             source_newest};
 
 /* -- the way of a part */
 
@@ -94,7 +100,8 @@ static void part_end(struct local_part *lp) {
 
 static void part_run(struct work *w) {
     struct local_part *lp = container_of(w, struct local_part, work);
-    lp->status = fragment_run(lp->query, lp->fragment, &lp->source, lp->control, &lp->partial, &lp->err);
+    lp->status =
+        fragment_run(lp->query, lp->fragment, &lp->source, lp->control, &lp->partial, &lp->err);
 }
 
 static void part_ran(struct core *here, struct work *w) {
@@ -102,9 +109,16 @@ static void part_ran(struct core *here, struct work *w) {
     part_end(container_of(w, struct local_part, work));
 }
 
+enum status gather_check_matchers(size_t count, struct err *err) {
+    if (count <= SELECTOR_MATCHERS_MAX) return OK;
+    return err_set(err, ERR_LIMIT, 0, "a selector has %zu matchers, at most %d are allowed", count,
+                   SELECTOR_MATCHERS_MAX);
+}
+
 static enum status part_select_next(struct local_part *lp) {
     size_t leaves_total;
-    const struct query_leaf *leaf = &query_leaves(lp->query, &leaves_total)[lp->leaves[lp->leaf_at]];
+    const struct query_leaf *leaf =
+        &query_leaves(lp->query, &leaves_total)[lp->leaves[lp->leaf_at]];
     const struct query_params *params = query_params(lp->query);
     struct select_query q = {
         .matchers = leaf->selector->matchers,
@@ -114,8 +128,10 @@ static enum status part_select_next(struct local_part *lp) {
         .to_ms = leaf->to_ms,
         .memory_bytes_max = params->memory_bytes_max,
     };
+    TRY(gather_check_matchers(q.matchers_count, &lp->err));
     lp->selected[lp->leaf_at].leaf = lp->leaves[lp->leaf_at];
-    return select_new(store_head(lp->core->locals[CORE_STORE]), &q, &lp->selected[lp->leaf_at].selection, &lp->err);
+    return select_new(store_head(lp->core->locals[CORE_STORE]), &q,
+                      &lp->selected[lp->leaf_at].selection, &lp->err);
 }
 
 /* One slice: at most a millisecond of the core, then back to the end of its mailbox. */
@@ -125,17 +141,19 @@ static void part_select(struct core *here, struct msg *m) {
     uint64_t until_ns = core_mono_ns(here) + SELECT_SLICE_NS;
     while (lp->leaf_at < lp->leaves_count && lp->status == OK) {
         if (__atomic_load_n(&lp->control->canceled, __ATOMIC_RELAXED)) {
-            lp->status = err_set(&lp->err, ERR_CANCELED, 0, "query was canceled in query execution");
+            lp->status =
+                err_set(&lp->err, ERR_CANCELED, 0, "query was canceled in query execution");
             break;
         }
         bool done = false;
         if (lp->selected[lp->leaf_at].selection == NULL) lp->status = part_select_next(lp);
         if (lp->status == OK)
-            lp->status = select_step(lp->selected[lp->leaf_at].selection, until_ns, &done, &lp->err);
+            lp->status =
+                select_step(lp->selected[lp->leaf_at].selection, until_ns, &done, &lp->err);
         if (lp->status != OK) break;
         if (done) {
-            lp->selected[lp->leaf_at].views =
-                selection_series(lp->selected[lp->leaf_at].selection, &lp->selected[lp->leaf_at].views_count);
+            lp->selected[lp->leaf_at].views = selection_series(
+                lp->selected[lp->leaf_at].selection, &lp->selected[lp->leaf_at].views_count);
             lp->leaf_at++;
         }
         if (core_mono_ns(here) >= until_ns && lp->leaf_at < lp->leaves_count) {
@@ -156,24 +174,31 @@ enum status local_part_start(struct scatter_part *part, struct core *core, struc
     struct gather *g = s->o.g, *owner = gather_of(core);
     struct local_part *lp = calloc(1, sizeof *lp);
     if (lp == NULL) return err_set(err, ERR_NOMEM, 0, "query: out of memory");
-    *lp = (struct local_part){.part = part, .home = g->core, .core = core, .query = s->o.query,
-                              .fragment = s->o.fragment, .control = s->o.control, .source = {&source_ops}};
+    *lp = (struct local_part){.part = part,
+                              .home = g->core,
+                              .core = core,
+                              .query = s->o.query,
+                              .fragment = s->o.fragment,
+                              .control = s->o.control,
+                              .source = {&source_ops}};
     part->local = lp;
     lp->shard_bits = calloc(g->words, sizeof *lp->shard_bits);
     if (lp->shard_bits == NULL) return err_set(err, ERR_NOMEM, 0, "query: out of memory");
     for (uint32_t i = 0; i < g->words; i++)
-        lp->shard_bits[i] = owner->own_shards[i] & (s->o.shards == NULL ? UINT64_MAX : s->o.shards[i]);
+        lp->shard_bits[i] =
+            owner->own_shards[i] & (s->o.shards == NULL ? UINT64_MAX : s->o.shards[i]);
     lp->shards = (struct shard_set){lp->shard_bits, g->options.map->settings.shards_count};
     lp->leaves_count = fragment_leaves(s->o.query, s->o.fragment, lp->leaves, LEAVES_MAX);
     if (lp->leaves_count > LEAVES_MAX)
-        return err_set(err, ERR_LIMIT, 0, "query: one fragment reads %zu selectors, at most %d", lp->leaves_count, LEAVES_MAX);
+        return err_set(err, ERR_LIMIT, 0, "query: one fragment reads %zu selectors, at most %d",
+                       lp->leaves_count, LEAVES_MAX);
     lp->msg.run = part_select;
     core_post(core, &lp->msg);
     return OK;
 }
 
-/* At home after the part has ended; or when the node goes as a whole in the middle of it (a simulated crash), where one
- * thread is all cores. */
+/* At home after the part has ended; or when the node goes as a whole in the middle of it (a
+ * simulated crash), where one thread is all cores. */
 void local_part_free(struct local_part *lp) {
     if (lp == NULL) return;
     struct core *current = core_current();

@@ -7,8 +7,9 @@
 #include "node/base/hash.h"
 #include "query/gather/internal.h"
 
-/* A reply: pieces of encoded partial; the last piece is the end: u64 rows, u64 length and u64 XXH3-64 of all pieces, then the
- * list of shards answered for. Nothing is folded before the end has come and agrees. */
+/* A reply: pieces of encoded partial; the last piece is the end: u64 rows, u64 length and u64
+ * XXH3-64 of all pieces, then the list of shards answered for. Nothing is folded before the end has
+ * come and agrees. */
 enum { END_BYTES = 24 };
 
 /* -- asking */
@@ -19,14 +20,16 @@ static enum status remote_finish(struct scatter_part *part, struct sv end) {
     if (end.len < END_BYTES || get_u64le(end.ptr + 8) != body.len ||
         get_u64le(end.ptr + 16) != hash64(body.ptr, body.len, 0))
         return err_set(&part->err, ERR_UNAVAILABLE, 0, "reply of another node is incomplete");
-    TRY(shard_list_get(s->o.g->options.map, sv_skip(end, END_BYTES), part->claimed, &part->err));
+    TRY(shard_list_narrow(s->o.g->options.map, sv_skip(end, END_BYTES), part->claimed, &part->err));
     TRY(partial_get(s->o.query, s->o.fragment, body, &part->partial, &part->err));
     if (partial_rows(part->partial) != get_u64le(end.ptr))
-        return err_set(&part->err, ERR_CORRUPT, 0, "reply of another node has another number of rows than it says");
+        return err_set(&part->err, ERR_CORRUPT, 0,
+                       "reply of another node has another number of rows than it says");
     return OK;
 }
 
-static void remote_on_reply(void *ctx, enum status status, struct sv piece, bool last, const struct err *err) {
+static void remote_on_reply(void *ctx, enum status status, struct sv piece, bool last,
+                            const struct err *err) {
     struct scatter_part *part = ctx;
     struct scatter *s = part->scatter;
     if (status != OK) {
@@ -41,7 +44,8 @@ static void remote_on_reply(void *ctx, enum status status, struct sv piece, bool
         buf_put_sv(&part->reply, piece);
         if (!part->reply.failed) return;
         peer_call_cancel(part->call);
-        part->status = err_set(&part->err, ERR_LIMIT, 0, "reply of another node exceeds the memory of a query");
+        part->status = err_set(&part->err, ERR_LIMIT, 0,
+                               "reply of another node exceeds the memory of a query");
     } else {
         part->status = remote_finish(part, piece);
     }
@@ -53,15 +57,22 @@ void remote_part_start(struct scatter_part *part, const uint64_t *shards) {
     struct scatter *s = part->scatter;
     struct gather *g = s->o.g;
     struct buf fragment = {0}, list = {0}, payload = {0};
+    bits_or(part->claimed, shards, g->words);
     fragment_put(s->o.fragment, &fragment);
     shard_list_put(g->options.map, shards, &list);
-    struct fragment_request r = {.text = query_text(s->o.query), .params = *query_params(s->o.query),
-                                 .timeout_ms = s->o.timeout_ms, .fragment = buf_sv(&fragment), .shards = buf_sv(&list)};
+    struct fragment_request r = {.text = query_text(s->o.query),
+                                 .params = *query_params(s->o.query),
+                                 .timeout_ms = s->o.timeout_ms,
+                                 .fragment = buf_sv(&fragment),
+                                 .shards = buf_sv(&list)};
     fragment_request_put(&r, &payload);
     buf_fini(&fragment);
     buf_fini(&list);
-    struct peer_call_options o = {.node = part->node, .type = FRAME_FRAGMENT, .timeout_ms = s->o.timeout_ms,
-                                  .reply = remote_on_reply, .ctx = part};
+    struct peer_call_options o = {.node = part->node,
+                                  .type = FRAME_FRAGMENT,
+                                  .timeout_ms = s->o.timeout_ms,
+                                  .reply = remote_on_reply,
+                                  .ctx = part};
     part->call = peers_call(g->options.peers, &o, &payload);
 }
 
@@ -111,8 +122,10 @@ static void served_answer(struct served_fragment *f) {
             buf_put(&piece, body.ptr + at, MIN(body.len - at, (size_t)REPLY_PIECE_BYTES));
             peer_reply(f->req, &piece, false);
         }
-        if (f->req != NULL) peer_reply(f->req, &end, true);
-        else buf_fini(&end);
+        if (f->req != NULL)
+            peer_reply(f->req, &end, true);
+        else
+            buf_fini(&end);
     }
     buf_fini(&body);
 }
@@ -140,13 +153,21 @@ static enum status served_start(struct served_fragment *f, struct sv payload, st
     TRY(query_new(r.text, &r.params, &f->query, err));
     TRY(fragment_get(r.fragment, &f->fragment, err));
     f->control.deadline_ns = core_mono_ns(g->core) + r.timeout_ms * 1000000;
-    struct scatter_options o = {.g = g, .query = f->query, .fragment = &f->fragment, .shards = f->shards,
-                                .local_only = true, .timeout_ms = r.timeout_ms, .control = &f->control,
-                                .done = served_on_done, .ctx = f};
+    struct scatter_options o = {.g = g,
+                                .query = f->query,
+                                .fragment = &f->fragment,
+                                .shards = f->shards,
+                                .local_only = true,
+                                .timeout_ms = r.timeout_ms,
+                                .control = &f->control,
+                                .done = served_on_done,
+                                .ctx = f};
     return scatter_new(&o, &f->scatter, err);
 }
 
-static uint64_t control_mono(void *ctx) { return core_mono_ns(ctx); }
+static uint64_t control_mono(void *ctx) {
+    return core_mono_ns(ctx);
+}
 
 void gather_on_fragment(struct peer_request *req, struct sv payload, void *ctx) {
     struct gather *g = ctx;
@@ -155,7 +176,8 @@ void gather_on_fragment(struct peer_request *req, struct sv payload, void *ctx) 
         peer_reply_error(req, ERR_NOMEM, "out of memory");
         return;
     }
-    *f = (struct served_fragment){.g = g, .req = req, .control = {.mono_ns = control_mono, .ctx = g->core}};
+    *f = (struct served_fragment){
+        .g = g, .req = req, .control = {.mono_ns = control_mono, .ctx = g->core}};
     list_push_back(&g->served, &f->node);
     struct err err;
     enum status st = served_start(f, payload, &err);
@@ -169,5 +191,6 @@ void gather_on_fragment(struct peer_request *req, struct sv payload, void *ctx) 
 }
 
 void gather_free_served(struct gather *g) {
-    while (!list_is_empty(&g->served)) served_free(container_of(g->served.next, struct served_fragment, node));
+    while (!list_is_empty(&g->served))
+        served_free(container_of(g->served.next, struct served_fragment, node));
 }

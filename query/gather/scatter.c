@@ -14,7 +14,8 @@ static bool core_holds_any(const struct gather *g, const struct scatter_options 
 static size_t scatter_count_cores(const struct scatter_options *o) {
     size_t n = 0;
     struct runtime *rt = o->g->core->rt;
-    for (unsigned c = 0; c < rt->cores_count; c++) n += core_holds_any(gather_of(rt->cores[c]), o);
+    for (unsigned c = 0; c < rt->cores_count; c++)
+        n += core_holds_any(gather_of(rt->cores[c]), o);
     return n;
 }
 
@@ -47,7 +48,8 @@ static enum status scatter_remote(struct scatter *s, struct err *err) {
             }
         struct scatter_part *part;
         if (!any) continue;
-        if (!scatter_add_part(s, &part)) st = err_set(err, ERR_NOMEM, 0, "query: out of memory");
+        if (!scatter_add_part(s, &part))
+            st = err_set(err, ERR_NOMEM, 0, "query: out of memory");
         else {
             part->node = (uint16_t)n;
             remote_part_start(part, shards);
@@ -73,11 +75,13 @@ static enum status scatter_local(struct scatter *s, struct err *err) {
     return OK;
 }
 
-/* Partials are folded in the order of the parts, not of their arrival: the same data gives the same bits. */
+/* Partials are folded in the order of the parts, not of their arrival: the same data gives the same
+ * bits. */
 static void scatter_fold(struct scatter *s) {
     for (size_t i = 0; i < s->parts_count; i++) {
         struct scatter_part *part = &s->parts[i];
-        if (part->status == ERR_UNAVAILABLE || part->status == ERR_CONFLICT) continue; /* its shards stay unclaimed */
+        if (part->status == ERR_UNAVAILABLE || part->status == ERR_CONFLICT)
+            continue; /* its shards stay unclaimed */
         if (part->status == ERR_TIMEOUT && part->local == NULL) continue;
         if (part->status != OK) {
             if (s->status == OK) {
@@ -115,7 +119,8 @@ static void scatter_on_begin(struct timer *t) {
     s->o.done(s, s->o.ctx);
 }
 
-enum status scatter_new(const struct scatter_options *options, struct scatter **out, struct err *err) {
+enum status scatter_new(const struct scatter_options *options, struct scatter **out,
+                        struct err *err) {
     const struct gather *g = options->g;
     struct scatter *s = calloc(1, sizeof *s);
     if (s == NULL) return err_set(err, ERR_NOMEM, 0, "query: out of memory");
@@ -139,7 +144,8 @@ enum status scatter_new(const struct scatter_options *options, struct scatter **
 void scatter_cancel(struct scatter *s) {
     if (s->parts_open == 0) return; /* done was told already; others of its round may be open */
     __atomic_store_n(&s->o.control->canceled, true, __ATOMIC_RELAXED);
-    if (!timer_is_armed(&s->begin)) { /* hold it open: done comes from the timer, not from in here */
+    if (!timer_is_armed(
+            &s->begin)) { /* hold it open: done comes from the timer, not from in here */
         s->parts_open++;
         timer_start(&s->begin, 0);
     }
@@ -148,7 +154,8 @@ void scatter_cancel(struct scatter *s) {
         if (!part->open || part->call == NULL) continue;
         peer_call_cancel(part->call);
         part->call = NULL;
-        part->status = err_set(&part->err, ERR_CANCELED, 0, "query was canceled in query execution");
+        part->status =
+            err_set(&part->err, ERR_CANCELED, 0, "query was canceled in query execution");
         scatter_part_done(part);
     }
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Three nodes in one process on fake clock, network and disk. Prints how often each fault struck, and fails when one
- * never did, when a check of world.h fails, or when the same seed gives another trace.
- *   sim_cluster [--seeds=N] [--seed=S] [--random] [--seconds=T] [--nodes=3] [--cores=2] [--expect-bug] */
+/* Three nodes in one process on fake clock, network and disk. Prints how often each fault struck,
+ * and fails when one never did, when a check of world.h fails, or when the same seed gives another
+ * trace. sim_cluster [--seeds=N] [--seed=S] [--random] [--seconds=T] [--nodes=3] [--cores=2]
+ * [--expect-bug] */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +14,8 @@
 #include "tests/cluster/world.h"
 
 struct totals {
-    uint64_t faults[SIM_FAULT_COUNT], events, ok, unavailable, acked, queries, partial, failed, restarts, seeds;
+    uint64_t faults[SIM_FAULT_COUNT], events, ok, unavailable, acked, queries, partial, failed,
+        restarts, seeds;
 };
 
 static uint64_t option(int argc, char **argv, const char *name, uint64_t otherwise) {
@@ -27,8 +29,8 @@ static uint64_t option(int argc, char **argv, const char *name, uint64_t otherwi
     return otherwise;
 }
 
-static bool run_seed(uint64_t seed, const struct world_options *base, struct totals *t, uint64_t *out_hash,
-                     char *failure) {
+static bool run_seed(uint64_t seed, const struct world_options *base, struct totals *t,
+                     uint64_t *out_hash, char *failure) {
     static struct world w;
     struct world_options o = *base;
     o.seed = seed;
@@ -36,7 +38,8 @@ static bool run_seed(uint64_t seed, const struct world_options *base, struct tot
     bool ok = world_run(&w, &o);
     *out_hash = sim_trace_hash(w.sim);
     t->events += sim_events(w.sim);
-    for (unsigned f = 0; f < SIM_FAULT_COUNT; f++) t->faults[f] += sim_fault_total(w.sim, (enum sim_fault)f);
+    for (unsigned f = 0; f < SIM_FAULT_COUNT; f++)
+        t->faults[f] += sim_fault_total(w.sim, (enum sim_fault)f);
     t->ok += w.writes_ok;
     t->unavailable += w.writes_unavailable;
     t->acked += w.samples_acked;
@@ -57,10 +60,11 @@ static double now_seconds(void) {
 }
 
 static int report(const struct totals *t, double seconds, bool all_faults) {
-    printf("%" PRIu64 " seeds in %.1f s: %" PRIu64 " events, %" PRIu64 " writes acknowledged (%" PRIu64
-           " samples), %" PRIu64 " unavailable; %" PRIu64 " complete answers, %" PRIu64 " partial, %" PRIu64
-           " errors; %" PRIu64 " restarts\n",
-           t->seeds, seconds, t->events, t->ok, t->acked, t->unavailable, t->queries, t->partial, t->failed, t->restarts);
+    printf("%" PRIu64 " seeds in %.1f s: %" PRIu64 " events, %" PRIu64
+           " writes acknowledged (%" PRIu64 " samples), %" PRIu64 " unavailable; %" PRIu64
+           " complete answers, %" PRIu64 " partial, %" PRIu64 " errors; %" PRIu64 " restarts\n",
+           t->seeds, seconds, t->events, t->ok, t->acked, t->unavailable, t->queries, t->partial,
+           t->failed, t->restarts);
     int missing = 0;
     for (unsigned f = 0; f < SIM_FAULT_COUNT; f++) {
         printf("  %-18s %" PRIu64 "\n", sim_fault_names[f], t->faults[f]);

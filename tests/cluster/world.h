@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tests/cluster/world.h: three shipped nodes in the simulator with clients that write and query at random, and a
- * model of what was acknowledged. Checks, after every answer:
- *   - an answer that claims to be complete holds every sample that was acknowledged before the query began
+/* tests/cluster/world.h: three shipped nodes in the simulator with clients that write and query at
+ * random, and a model of what was acknowledged. Checks, after every answer:
+ *   - an answer that claims to be complete holds every sample that was acknowledged before the
+ * query began
  *   - no answer holds a sample that nobody sent, or one sample twice */
 #pragma once
 
@@ -47,12 +48,14 @@ struct world {
     bool all_verified;        /* the closing queries have been answered, all complete */
     unsigned closing_left;
     /* totals */
-    uint64_t writes_ok, writes_unavailable, queries_ok, queries_failed, queries_partial, restarts, samples_acked;
+    uint64_t writes_ok, writes_unavailable, queries_ok, queries_failed, queries_partial, restarts,
+        samples_acked;
     char failure[WORLD_FAILURE_MAX]; /* empty: none */
 };
 
 void world_fail(struct world *w, const char *fmt, ...) PRINTF_LIKE(2, 3);
-/* Runs one seed to its end; false when a check failed (w->failure tells). Frees all but the totals. */
+/* Runs one seed to its end; false when a check failed (w->failure tells). Frees all but the totals.
+ */
 bool world_run(struct world *w, const struct world_options *options);
 
 /* -- world_client.c */

@@ -14,7 +14,7 @@ enum { WRITE_SERIES_MAX = 10, WRITE_SAMPLES_MAX = 3, QUERY_RANGE_S = 7200 };
 struct client {
     struct list_node node;
     struct world *w;
-    unsigned on;  /* the node asked */
+    unsigned on; /* the node asked */
     struct msg msg;
     unsigned core;
     bool is_write, closing;
@@ -120,7 +120,8 @@ static void add_series(struct client *c, unsigned series) {
     struct world *w = c->w;
     struct rng *rng = sim_rng(w->sim);
     struct model_series *m = &w->series[series];
-    if (m->count > 0 && rng_chance(rng, 0.2)) { /* a sender that did not hear an answer sends again */
+    if (m->count > 0 &&
+        rng_chance(rng, 0.2)) { /* a sender that did not hear an answer sends again */
         add_row(c, series, m->count - 1);
         return;
     }
@@ -129,7 +130,8 @@ static void add_series(struct client *c, unsigned series) {
     for (size_t i = 0; i < n && m->count < WORLD_SAMPLES_MAX; i++) {
         int64_t t = MAX(m->next_time_ms, now);
         m->next_time_ms = t + 1 + (int64_t)rng_below(rng, 20);
-        m->samples[m->count] = (struct model_sample){.time_ms = t, .value = (double)w->value_next++, .state = SAMPLE_SENT};
+        m->samples[m->count] = (struct model_sample){
+            .time_ms = t, .value = (double)w->value_next++, .state = SAMPLE_SENT};
         add_row(c, series, m->count++);
     }
 }
@@ -141,7 +143,8 @@ void client_write_start(struct world *w, unsigned node) {
     c->op.done = write_done;
     unsigned first = (unsigned)rng_below(sim_rng(w->sim), WORLD_SERIES);
     unsigned count = 1 + (unsigned)rng_below(sim_rng(w->sim), WRITE_SERIES_MAX);
-    for (unsigned i = 0; i < count; i++) add_series(c, (first + i) % WORLD_SERIES);
+    for (unsigned i = 0; i < count; i++)
+        add_series(c, (first + i) % WORLD_SERIES);
     c->msg.run = write_run;
     core_post(client_core(c), &c->msg);
 }
@@ -152,8 +155,10 @@ static struct model_sample *find_sample(struct model_series *m, int64_t time_ms)
     size_t lo = 0, hi = m->count;
     while (lo < hi) {
         size_t mid = (lo + hi) / 2;
-        if (m->samples[mid].time_ms < time_ms) lo = mid + 1;
-        else hi = mid;
+        if (m->samples[mid].time_ms < time_ms)
+            lo = mid + 1;
+        else
+            hi = mid;
     }
     return lo < m->count && m->samples[lo].time_ms == time_ms ? &m->samples[lo] : NULL;
 }
@@ -168,7 +173,8 @@ static void check_series(struct client *c, const struct result_series *s, bool *
             index = (unsigned)strtoul(text, NULL, 10);
         }
     if (index >= WORLD_SERIES || seen[index]) {
-        world_fail(w, "an answer has series %u %s", index, index < WORLD_SERIES ? "twice" : "that nobody sent");
+        world_fail(w, "an answer has series %u %s", index,
+                   index < WORLD_SERIES ? "twice" : "that nobody sent");
         return;
     }
     seen[index] = true;
@@ -176,20 +182,25 @@ static void check_series(struct client *c, const struct result_series *s, bool *
     int64_t previous = INT64_MIN;
     for (size_t i = 0; i < s->points_count; i++) {
         const struct model_sample *known = find_sample(m, s->points[i].time_ms);
-        if (s->points[i].time_ms <= previous) world_fail(w, "series %u: times do not ascend", index);
+        if (s->points[i].time_ms <= previous)
+            world_fail(w, "series %u: times do not ascend", index);
         previous = s->points[i].time_ms;
         if (known == NULL || known->value != s->points[i].value)
-            world_fail(w, "series %u has a sample that nobody sent: %" PRId64 " = %g", index, s->points[i].time_ms,
-                       s->points[i].value);
+            world_fail(w, "series %u has a sample that nobody sent: %" PRId64 " = %g", index,
+                       s->points[i].time_ms, s->points[i].value);
     }
     if (c->query.warnings_count > 0) return; /* says itself that it is incomplete */
     size_t at = 0;
     for (size_t k = 0; k < m->count; k++) {
-        if (m->samples[k].state != SAMPLE_ACKED || m->samples[k].acked_at > c->acks_before) continue;
-        while (at < s->points_count && s->points[at].time_ms < m->samples[k].time_ms) at++;
+        if (m->samples[k].state != SAMPLE_ACKED || m->samples[k].acked_at > c->acks_before)
+            continue;
+        while (at < s->points_count && s->points[at].time_ms < m->samples[k].time_ms)
+            at++;
         if (at == s->points_count || s->points[at].time_ms != m->samples[k].time_ms) {
-            world_fail(w, "an answer of node %u that claims to be complete misses sample %zu of series %u at %" PRId64
-                       ", acknowledged before the query", c->on, k, index, m->samples[k].time_ms);
+            world_fail(w,
+                       "an answer of node %u that claims to be complete misses sample %zu of "
+                       "series %u at %" PRId64 ", acknowledged before the query",
+                       c->on, k, index, m->samples[k].time_ms);
             return;
         }
     }
@@ -199,12 +210,15 @@ static void check_result(struct client *c) {
     struct world *w = c->w;
     bool seen[WORLD_SERIES] = {false};
     if (c->query.result.type != VALUE_MATRIX) world_fail(w, "the answer is no matrix");
-    for (size_t i = 0; i < c->query.result.series_count; i++) check_series(c, &c->query.result.series[i], seen);
+    for (size_t i = 0; i < c->query.result.series_count; i++)
+        check_series(c, &c->query.result.series[i], seen);
     if (c->query.warnings_count > 0) return;
     for (unsigned s = 0; s < WORLD_SERIES; s++)
         for (size_t k = 0; k < w->series[s].count && !seen[s]; k++)
-            if (w->series[s].samples[k].state == SAMPLE_ACKED && w->series[s].samples[k].acked_at <= c->acks_before) {
-                world_fail(w, "an answer of node %u that claims to be complete misses series %u", c->on, s);
+            if (w->series[s].samples[k].state == SAMPLE_ACKED &&
+                w->series[s].samples[k].acked_at <= c->acks_before) {
+                world_fail(w, "an answer of node %u that claims to be complete misses series %u",
+                           c->on, s);
                 return;
             }
 }
@@ -215,8 +229,10 @@ static void query_done(struct core *here, struct gather_query *q) {
     struct world *w = c->w;
     if (q->status == OK) {
         check_result(c);
-        if (q->warnings_count > 0) w->queries_partial++;
-        else w->queries_ok++;
+        if (q->warnings_count > 0)
+            w->queries_partial++;
+        else
+            w->queries_ok++;
         if (c->closing && q->warnings_count == 0) w->closing_left--;
     } else {
         w->queries_failed++;
@@ -232,10 +248,16 @@ static void query_run(struct core *here, struct msg *m) {
     struct gather_query *q = &c->query;
     c->acks_before = c->w->acks;
     snprintf(c->text, sizeof c->text, "m[%ds]", QUERY_RANGE_S);
-    int64_t at = core_wall_ms(here) + QUERY_RANGE_S * 500; /* samples may run ahead of the clock a little */
+    int64_t at =
+        core_wall_ms(here) + QUERY_RANGE_S * 500; /* samples may run ahead of the clock a little */
     q->text = sv_from(c->text);
-    q->params = (struct query_params){.start_ms = at, .end_ms = at, .instant = true, .lookback_ms = 300000,
-                                      .default_step_ms = 60000, .samples_max = 50000000, .memory_bytes_max = 1 << 30};
+    q->params = (struct query_params){.start_ms = at,
+                                      .end_ms = at,
+                                      .instant = true,
+                                      .lookback_ms = 300000,
+                                      .default_step_ms = 60000,
+                                      .samples_max = 50000000,
+                                      .memory_bytes_max = 1 << 30};
     q->timeout_ms = 6000;
     q->done = query_done;
     gather_query_start(node_gather(c->w->nodes[c->on], c->core), q);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tests/fuzz/fuzz_main.c: replays files and directories through a fuzz target, so that a corpus is a normal test. */
+/* tests/fuzz/fuzz_main.c: replays files and directories through a fuzz target, so that a corpus is
+ * a normal test. */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -51,7 +52,8 @@ static int replay(const char *path) {
 
 int main(int argc, char **argv) {
     int failed = argc < 2;
-    for (int i = 1; i < argc; i++) failed |= replay(argv[i]);
+    for (int i = 1; i < argc; i++)
+        failed |= replay(argv[i]);
     printf("replayed %u inputs\n", files_count);
     return failed || files_count == 0;
 }

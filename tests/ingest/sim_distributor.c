@@ -71,17 +71,18 @@ struct sums {
 };
 
 static void run(uint64_t seed, struct sums *sums) {
+    fprintf(stderr, "seed %" PRIu64 "\n", seed);
     struct cluster c;
     cluster_init(&c, &(struct sim_options){
                          .seed = seed,
                          .nodes_count = 3,
-                         .fault_rate = {[SIM_FRAME_LOST] = 0.01,
-                                        [SIM_FRAME_DELAYED] = 0.01,
-                                        [SIM_CONN_CUT] = 0.003,
-                                        [SIM_FRAME_REORDERED] = 0.01,
-                                        [SIM_PARTITION] = 0.0005,
-                                        [SIM_CRASH] = 0.0005,
-                                        [SIM_STALL] = 0.0005,
+                         .fault_rate = {[SIM_FRAME_LOST] = 0.05,
+                                        [SIM_FRAME_DELAYED] = 0.05,
+                                        [SIM_CONN_CUT] = 0.01,
+                                        [SIM_FRAME_REORDERED] = 0.05,
+                                        [SIM_PARTITION] = 0.004,
+                                        [SIM_CRASH] = 0.003,
+                                        [SIM_STALL] = 0.003,
                                         [SIM_WRITE_TORN] = 0.3,
                                         [SIM_WRITE_DROPPED] = 0.3,
                                         [SIM_NAME_DROPPED] = 0.3},
@@ -117,13 +118,13 @@ int main(int argc, char **argv) {
              first = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
     struct sums sums = {0};
     for (uint64_t seed = first; seed < first + seeds; seed++) {
-        fprintf(stderr, "seed %" PRIu64 "\n", seed);
         run(seed, &sums);
     }
     printf("%" PRIu64 " seeds: %u acknowledged, %u unavailable, %u without an answer\n", seeds,
            sums.acknowledged, sums.refused, sums.lost);
     for (unsigned f = 0; f < SIM_FAULT_COUNT; f++)
         printf("  %s %" PRIu64 "\n", sim_fault_names[f], sums.faults[f]);
+    fflush(stdout);
     MUST(sums.acknowledged > seeds * WRITES / 4);
     MUST(seeds < 20 ||
          (sums.faults[SIM_CRASH] > 0 && sums.faults[SIM_FRAME_LOST] > 0 && sums.refused > 0));

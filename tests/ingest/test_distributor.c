@@ -4,6 +4,8 @@
 #include <errno.h>
 
 #include "cluster.h"
+#include "ingest/remote_write.h"
+#include "ingest/write_frame.h"
 
 enum { SERIES = 300 };
 
@@ -292,5 +294,229 @@ Test(distributor, bad_frames_are_answered_with_their_fault) {
     cr_assert(strstr(got.text, "epoch 99") != NULL, "%s", got.text);
     got = call_with(&c, SV("\x01\x00\x00\x00"));
     cr_assert_eq(got.status, OK);
+    cluster_fini(&c);
+}
+
+/* -- replies that are not as they should be: never a crash, never an acknowledgement */
+
+static unsigned odd_asked;
+
+static void answer_with(struct peer_request *req, const void *bytes, size_t len, bool last) {
+    struct buf b = {0};
+    buf_put(&b, bytes, len);
+    MUST(peer_reply(req, &b, last));
+}
+
+static void answer_oddly(struct peer_request *req, struct sv payload, void *ctx) {
+    static const char ok[] = "\x01\x00\x07\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
+    static const char asks[] =
+        "\x01\x00\x07\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00";
+    static const char asks_beyond[] =
+        "\x01\x00\x07\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\xff\xff\x00\x00";
+    cr_assert(payload.len > 0);
+    odd_asked++;
+    switch (*(unsigned *)ctx) {
+    case 0: answer_with(req, ok, sizeof ok - 1, false); break; /* and never the last part */
+    case 1: answer_with(req, "garbage", 7, true); break;
+    case 2: answer_with(req, ok, 5, true); break;
+    case 3: answer_with(req, asks_beyond, sizeof asks_beyond - 1, true); break;
+    case 4: answer_with(req, asks, sizeof asks - 1, true); break; /* again and again */
+    case 5: peer_reply_error(req, ERR_NOMEM, "out of memory"); break;
+    default: break; /* no answer */
+    }
+}
+
+Test(distributor, odd_replies_make_it_503) {
+    for (unsigned kind = 0; kind <= 6; kind++) {
+        struct cluster c;
+        start_cluster(&c, 2, 10 + kind);
+        for (unsigned i = 0; i < CLUSTER_CORES; i++) {
+            struct core *core = store_core(node_store(c.nodes[1].node, i));
+            core_set_current(core);
+            peers_handle(core->locals[CORE_PEERS], FRAME_WRITE, answer_oddly, &kind);
+        }
+        core_set_current(NULL);
+        odd_asked = 0;
+        struct client *w = all_series(&c, cluster_now_ms(&c));
+        client_write(&c, w, 0, 0);
+        cr_assert_eq(w->op.outcome, WRITE_UNAVAILABLE, "kind %u", kind);
+        cr_assert(odd_asked >= 2 && w->took_ms <= 16000, "kind %u: asked %u times, %lu ms", kind,
+                  odd_asked, (unsigned long)w->took_ms);
+        cr_assert(strstr(w->op.text, sim_addr(c.sim, 1)) != NULL, "%s", w->op.text);
+        client_free(w);
+        cluster_fini(&c);
+    }
+}
+
+/* -- samples of the process itself */
+
+struct own {
+    struct msg msg;
+    struct remote_write_sample samples[3];
+    size_t count;
+    enum status status;
+    struct err err;
+    unsigned done;
+    enum write_outcome outcome;
+    char text[480];
+};
+
+static void own_on_done(void *ctx, enum write_outcome outcome, const char *text) {
+    struct own *own = ctx;
+    cr_assert(own->status == OK && own->done == 0);
+    own->done++;
+    own->outcome = outcome;
+    snprintf(own->text, sizeof own->text, "%s", text);
+}
+
+static void own_on_core(struct core *here, struct msg *m) {
+    struct own *own = container_of(m, struct own, msg);
+    own->status = ingest_samples(here, own->samples, own->count, own_on_done, own, &own->err);
+    cr_assert_eq(own->done, 0); /* never inside the call */
+    if (own->status != OK) own->done = 100;
+}
+
+static bool own_is_done(void *ctx) {
+    return ((struct own *)ctx)->done > 0;
+}
+
+static void own_write(struct cluster *c, struct own *own) {
+    own->msg.run = own_on_core;
+    own->done = 0;
+    own->status = OK;
+    core_post(store_core(node_store(c->nodes[0].node, 0)), &own->msg);
+    MUST(sim_run(c->sim, own_is_done, own, sim_now_ms(c->sim) + 20000));
+}
+
+Test(distributor, own_samples_go_the_same_way) {
+    struct cluster c;
+    start_cluster(&c, 3, 20);
+    int64_t now = cluster_now_ms(&c);
+    struct label a[] = {{SV("i"), SV("1")}, {SV("__name__"), SV("name")}, {SV("e"), SV("")}};
+    struct label b[] = {{SV("__name__"), SV("name")}, {SV("i"), SV("2")}};
+    struct own own = {.samples = {{a, 3, now, 0.5}, {b, 2, now, 1.5}}, .count = 2};
+    own_write(&c, &own);
+    cr_assert(own.status == OK && own.outcome == WRITE_OK, "%s %s", own.err.msg, own.text);
+    int64_t time_ms;
+    double value;
+    cr_assert(cluster_newest(&c, 1, &time_ms, &value) && time_ms == now && value == 0.5);
+    cr_assert(cluster_newest(&c, 2, &time_ms, &value) && time_ms == now && value == 1.5);
+    own.samples[1].value = 2.5;
+    own_write(&c, &own);
+    cr_assert(own.outcome == WRITE_REFUSED &&
+                  strstr(own.text, "existing 1.5, new value 2.5") != NULL,
+              "%s", own.text);
+    static const struct {
+        struct label label;
+        enum status want;
+    } wrong[] = {{{SV_INIT("i"), SV_INIT("x")}, ERR_CONFLICT},
+                 {{SV_INIT(""), SV_INIT("x")}, ERR_PARSE},
+                 {{SV_INIT("u"), SV_INIT("\xff")}, ERR_PARSE}};
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        struct label l[] = {{SV("__name__"), SV("name")}, {SV("i"), SV("9")}, wrong[i].label};
+        own.samples[1] = (struct remote_write_sample){l, 3, now, 1};
+        own_write(&c, &own);
+        cr_assert(own.status == wrong[i].want && own.err.msg[0] != '\0', "%zu: %s", i, own.err.msg);
+    }
+    struct label unnamed[] = {{SV("i"), SV("9")}};
+    own.samples[1] = (struct remote_write_sample){unnamed, 1, now, 1};
+    own_write(&c, &own);
+    cr_assert_eq(own.status, ERR_PARSE);
+    cr_assert_str_eq(own.err.msg, "sample 1: no metric name");
+    cluster_fini(&c);
+}
+
+/* A receiver that loses power between two asks knows less than it said: the second time every row's
+ * labels go with it. */
+
+static const struct ring_map *forgetful_map;
+
+static void answer_forgetfully(struct peer_request *req, struct sv payload, void *ctx) {
+    unsigned *asked = ctx;
+    struct write_rows rows = {0};
+    bool with_labels;
+    MUST(write_frame_get(forgetful_map, payload, &rows, &with_labels, NULL) == OK &&
+         rows.count > 2);
+    size_t given = 0;
+    for (size_t i = 0; i < rows.count; i++)
+        given += rows.labels[i].ptr != NULL;
+    cr_assert_eq(given, *asked == 0 ? 0 : *asked == 1 ? 1 : rows.count);
+    struct write_frame_reply reply = {.first_refused = WRITE_FRAME_NO_ROW};
+    uint32_t unknown = *asked; /* row 0, then row 1 */
+    if (*asked < 2) {
+        reply.unknown = &unknown;
+        reply.unknown_count = 1;
+    } else {
+        reply.counts[VERDICT_ACCEPT] = (uint32_t)rows.count;
+    }
+    ++*asked;
+    struct buf out = {0};
+    write_frame_reply_put(&reply, &out);
+    MUST(peer_reply(req, &out, true));
+    write_rows_fini(&rows);
+}
+
+Test(distributor, a_second_ask_for_labels_gets_all_of_them) {
+    struct cluster c;
+    start_cluster(&c, 2, 30);
+    unsigned asked = 0;
+    forgetful_map = node_map(c.nodes[1].node);
+    for (unsigned i = 0; i < CLUSTER_CORES; i++) {
+        struct core *core = store_core(node_store(c.nodes[1].node, i));
+        core_set_current(core);
+        peers_handle(core->locals[CORE_PEERS], FRAME_WRITE, answer_forgetfully, &asked);
+    }
+    core_set_current(NULL);
+    struct client *w = all_series(&c, cluster_now_ms(&c));
+    client_write(&c, w, 0, 0);
+    cr_assert_eq(w->op.outcome, WRITE_OK, "%s", w->op.text);
+    expect_counts(w, SERIES, 0, 0);
+    cr_assert(asked == 3 && w->took_ms < 1000);
+    client_free(w);
+    cluster_fini(&c);
+}
+
+Test(distributor, a_series_may_have_several_samples_in_a_write) {
+    struct cluster c;
+    start_cluster(&c, 3, 31);
+    int64_t now = cluster_now_ms(&c);
+    struct client_sample samples[SERIES];
+    for (unsigned i = 0; i < SERIES; i++)
+        samples[i] = (struct client_sample){i % 100, now + (int64_t)(i / 100) * 1000, (double)i};
+    struct client *w = client_new(&c, samples, SERIES);
+    client_write(&c, w, 0, 0);
+    cr_assert_eq(w->op.outcome, WRITE_OK, "%s", w->op.text);
+    expect_counts(w, SERIES, 0, 0);
+    for (unsigned i = 0; i < 100; i++) {
+        int64_t time_ms;
+        double value;
+        cr_assert(cluster_newest(&c, i, &time_ms, &value) && time_ms == now + 2000 &&
+                  value == 200 + i);
+    }
+    client_free(w);
+    cluster_fini(&c);
+}
+
+/* What a batch is charged is near what it takes: 100 large ones at once find room in a core's 256
+ * MiB. */
+Test(distributor, many_large_batches_find_room) {
+    enum { BATCHES = 100, ROWS = 10000 };
+    struct cluster c;
+    start_cluster(&c, 1, 32);
+    int64_t now = cluster_now_ms(&c);
+    struct client_sample *samples = calloc(ROWS, sizeof *samples);
+    struct client *clients[BATCHES];
+    for (unsigned k = 0; k < BATCHES; k++) {
+        for (unsigned i = 0; i < ROWS; i++)
+            samples[i] = (struct client_sample){i, now + k, (double)k};
+        clients[k] = client_new(&c, samples, ROWS);
+        client_start(&c, clients[k], 0, 0);
+    }
+    for (unsigned k = 0; k < BATCHES; k++) {
+        MUST(sim_run(c.sim, client_is_done, clients[k], sim_now_ms(c.sim) + 60000));
+        cr_assert_eq(clients[k]->op.outcome, WRITE_OK, "batch %u: %s", k, clients[k]->op.text);
+        client_free(clients[k]);
+    }
+    free(samples);
     cluster_fini(&c);
 }

@@ -36,7 +36,9 @@ static struct sv hex(const char *text) {
         bytes[n++] = (char)v;
         p++;
     }
-    char *exact = malloc(n + 1); /* lives as long as the test */
+    static char *exact; /* until the next call */
+    free(exact);
+    exact = malloc(n + 1);
     memcpy(exact, bytes, n);
     return sv_make(exact, n);
 }

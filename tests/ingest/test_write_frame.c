@@ -57,6 +57,11 @@ static void make_batch(struct batch *b, unsigned series_max) {
     }
 }
 
+static void batch_fini(struct batch *b) {
+    for (size_t i = 0; i < ARRAY_LEN(b->texts); i++)
+        buf_fini(&b->texts[i]);
+}
+
 static struct write_frame_rows rows_of(const struct batch *b, bool with_labels) {
     return (struct write_frame_rows){b->count,  b->ids,    b->shards,  b->times_ms,
                                      b->values, b->labels, with_labels};
@@ -126,6 +131,7 @@ Test(write_frame, rows_come_back_as_they_were) {
         }
         write_rows_fini(&rows);
         buf_fini(&frame);
+        batch_fini(&b);
     }
     ring_map_unref(map);
 }
@@ -167,6 +173,7 @@ Test(write_frame, cut_anywhere_is_corrupt) {
         write_rows_fini(&rows);
         buf_fini(&frame);
     }
+    batch_fini(&b);
     ring_map_unref(map);
 }
 
@@ -202,6 +209,7 @@ Test(write_frame, other_versions_epochs_and_shards_are_refused_by_name) {
     cr_assert_eq(get_edited(map, &frame, 6, 0, &err), ERR_CORRUPT);
     cr_assert_eq(get_edited(map, &frame, 6, 0x7f, &err), ERR_CORRUPT);
     buf_fini(&frame);
+    batch_fini(&b);
     ring_map_unref(map);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A fixed amount of the shipped work, to be counted by callgrind (tests/perf/instructions.py): one node, one core, in
- * the simulator, so that nothing depends on time or threads.
- *   count_work ingest N    N requests of 2,000 known series, decoded, scanned, ordered, logged, applied, acknowledged
+/* A fixed amount of the shipped work, to be counted by callgrind (tests/perf/instructions.py): one
+ * node, one core, in the simulator, so that nothing depends on time or threads. count_work ingest N
+ * N requests of 2,000 known series, decoded, scanned, ordered, logged, applied, acknowledged
  *   count_work query N     N rounds of the fixed set of queries over 1,000 series x 240 samples */
 #include <assert.h>
 #include <inttypes.h>
@@ -38,7 +38,8 @@ static void put_label(struct buf *b, const char *name, const char *value) {
     buf_put_lenstr(b, sv_from(value));
 }
 
-static size_t sample_at[SERIES]; /* where the samples stand in the body: later rounds only change them */
+static size_t
+    sample_at[SERIES]; /* where the samples stand in the body: later rounds only change them */
 
 static void put_sample_at(char *p, int64_t time_ms, double value) {
     p[0] = 0x09;
@@ -53,7 +54,8 @@ static void put_series(struct buf *body, unsigned i) {
     struct buf s = {0};
     snprintf(number, sizeof number, "10.0.%u.%u:9100", i / 250, i % 250);
     snprintf(le, sizeof le, "0.%u", i % 10);
-    put_label(&s, "__name__", i % 2 == 0 ? "http_requests_total" : "http_request_duration_seconds_bucket");
+    put_label(&s, "__name__",
+              i % 2 == 0 ? "http_requests_total" : "http_request_duration_seconds_bucket");
     put_label(&s, "cluster", "production");
     put_label(&s, "code", i % 3 == 0 ? "500" : "200");
     put_label(&s, "container", "web");
@@ -95,12 +97,18 @@ static void ingest_once(unsigned series, int64_t time_ms, unsigned round) {
     static struct ingest_run run;
     static struct write_rows rows;
     if (run.op.body.len == 0)
-        for (unsigned i = 0; i < series; i++) put_series(&run.op.body, i);
+        for (unsigned i = 0; i < series; i++)
+            put_series(&run.op.body, i);
     for (unsigned i = 0; i < series; i++)
-        put_sample_at(run.op.body.ptr + sample_at[i], time_ms, i % 3 == 0 ? 17 : (double)(round * (i % 7)));
+        put_sample_at(run.op.body.ptr + sample_at[i], time_ms,
+                      i % 3 == 0 ? 17 : (double)(round * (i % 7)));
     const struct ring_settings *set = &node_map(node)->settings;
-    struct scan_options so = {.secret = set->secret, .shards_count = set->shards_count, .series_max = 1 << 20,
-                              .samples_max = 1 << 20, .label_bytes_max = 1 << 16, .labels_bytes_max = 1 << 20};
+    struct scan_options so = {.secret = set->secret,
+                              .shards_count = set->shards_count,
+                              .series_max = 1 << 20,
+                              .samples_max = 1 << 20,
+                              .label_bytes_max = 1 << 16,
+                              .labels_bytes_max = 1 << 20};
     arena_init(&run.op.arena, 0);
     struct scan_result sr = {.rows = &rows};
     struct err err;
@@ -151,8 +159,12 @@ static void query_once(const char *text, int64_t start_ms) {
     static struct query_run run;
     run.q = (struct gather_query){
         .text = sv_from(text),
-        .params = {.start_ms = start_ms + 600000, .end_ms = start_ms + QUERY_SAMPLES * STEP_MS, .step_ms = 30000,
-                   .lookback_ms = 300000, .default_step_ms = 60000, .samples_max = 50000000,
+        .params = {.start_ms = start_ms + 600000,
+                   .end_ms = start_ms + QUERY_SAMPLES * STEP_MS,
+                   .step_ms = 30000,
+                   .lookback_ms = 300000,
+                   .default_step_ms = 60000,
+                   .samples_max = 50000000,
                    .memory_bytes_max = 1 << 30},
         .timeout_ms = 100000,
         .done = query_done,
@@ -172,9 +184,16 @@ int main(int argc, char **argv) {
     struct sim_options so = {.seed = 1, .nodes_count = 1, .cores_per_node = 1};
     sim = sim_new(&so);
     rt = sim_start(sim, 0);
-    struct node_options no = {.data_dir = "data", .cluster_name = "perf", .discovery = "", .listen_addr = "",
-                              .advertise_addr = "", .shards_count = 1024, .replication_factor = 1,
-                              .out_of_order_window_ms = 1800000, .wal_sync_always = true, .query_timeout_ms = 100000,
+    struct node_options no = {.data_dir = "data",
+                              .cluster_name = "perf",
+                              .discovery = "",
+                              .listen_addr = "",
+                              .advertise_addr = "",
+                              .shards_count = 1024,
+                              .replication_factor = 1,
+                              .out_of_order_window_ms = 1800000,
+                              .wal_sync_always = true,
+                              .query_timeout_ms = 100000,
                               .query_concurrency = 4};
     struct err err;
     if (node_open(rt, &no, &node, &err) != OK || node_start(node, &err) != OK) {
@@ -184,11 +203,14 @@ int main(int argc, char **argv) {
     int64_t start_ms = rt->ops->wall_ms(rt) - (int64_t)QUERY_SAMPLES * STEP_MS;
     ingest_once(ingest ? SERIES : QUERY_SERIES, start_ms, 0);
     if (ingest) {
-        for (unsigned i = 1; i <= count; i++) ingest_once(SERIES, start_ms + i * STEP_MS, i);
+        for (unsigned i = 1; i <= count; i++)
+            ingest_once(SERIES, start_ms + i * STEP_MS, i);
     } else {
-        for (unsigned i = 1; i < QUERY_SAMPLES; i++) ingest_once(QUERY_SERIES, start_ms + i * STEP_MS, i);
+        for (unsigned i = 1; i < QUERY_SAMPLES; i++)
+            ingest_once(QUERY_SERIES, start_ms + i * STEP_MS, i);
         for (uint64_t i = 0; i < count; i++)
-            for (size_t k = 0; k < ARRAY_LEN(queries); k++) query_once(queries[k], start_ms);
+            for (size_t k = 0; k < ARRAY_LEN(queries); k++)
+                query_once(queries[k], start_ms);
     }
     printf("done\n");
     return 0;

@@ -7,8 +7,13 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static const char *const queries[] = {"m",          "sum by (a) (m)",        "avg(m)",
-                                      "topk(2, m)", "count without (a) (m)", "group(m)"};
+static const char *const queries[] = {"m",
+                                      "sum by (a) (m)",
+                                      "avg(m)",
+                                      "topk(2, m)",
+                                      "count without (a) (m)",
+                                      "group(m)",
+                                      "count_values by (a) (\"v\", m)"};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size == 0) return 0;

@@ -57,6 +57,7 @@ static const char *const queries[] = {
     "sum({a=\"x\"} * 2)",
     "absent(m)",
     "bottomk by (a) (1, m)",
+    "count_values without (b) (\"v\", m)",
 };
 
 Test(fragment, partials_survive_the_wire) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* count_values and limit_ratio, over vectors. */
+/* limit_ratio: the series whose hash lies below a ratio, over vectors. */
 #include "query/engine/internal.h"
 
 #include <math.h>
@@ -7,66 +7,6 @@
 #include <string.h>
 
 #include "node/base/num.h"
-
-/* count_values groups by the grouping and the value; the value's label counts as one of `by`. */
-static enum status count_series(struct eval *ev, struct agg *a, struct sv label,
-                                const struct series *s) {
-    struct labelset set;
-    struct arena arena;
-    arena_init(&arena, 0);
-    enum status st = OK;
-    for (size_t k = 0; st == OK && k < a->steps; k++) {
-        if (s->col.kinds[k] == POINT_NONE) continue;
-        char text[NUM_TEXT_MAX];
-        size_t n = num_format_f64(text, s->col.values[k], 'f');
-        arena_reset(&arena);
-        if (!labelset_copy(&arena, &s->labels, 1, &set)) {
-            st = eval_nomem(ev);
-            break;
-        }
-        labelset_set(&set, label, sv_make(text, n));
-        uint32_t g;
-        if (agg_group(a, &set, false, &g) != OK) st = eval_nomem(ev);
-        if (st != OK) break;
-        a->groups.items[g].seen[k] = SEEN_FLOAT;
-        a->groups.items[g].cols[0][k]++;
-    }
-    arena_fini(&arena);
-    return st;
-}
-
-static enum status count_values(struct eval *ev, const struct expr *e, const struct vectors *in,
-                                struct vectors *out) {
-    struct sv label = label_string(e->children[1]);
-    if (!label_name_valid(label)) {
-        struct buf quoted = {0};
-        label_put_quoted(&quoted, sv_take(label, 200));
-        err_set(ev->err, ERR_EXEC, 0, "invalid label name %.*s", (int)quoted.len, quoted.ptr);
-        buf_fini(&quoted);
-        return ERR_EXEC;
-    }
-    struct agg a;
-    agg_init(&a, &out->arena, e, in->grid.steps);
-    a.op = AGG_COUNT;
-    struct label_list by = {0};
-    if (!a.without) {
-        by.count = a.grouping->count + 1;
-        by.names = arena_array(&out->arena, by.count, sizeof *by.names);
-        if (by.names == NULL) return eval_nomem(ev);
-        if (a.grouping->count > 0)
-            memcpy(by.names, a.grouping->names, a.grouping->count * sizeof *by.names);
-        by.names[by.count - 1] = label;
-        a.grouping = &by;
-    }
-    enum status st = OK;
-    for (size_t i = 0; st == OK && i < in->count; i++) {
-        st = eval_poll(ev);
-        if (st == OK) st = count_series(ev, &a, label, &in->series[i]);
-    }
-    if (st == OK) st = agg_finish(ev, &a, out);
-    agg_fini(&a);
-    return st;
-}
 
 static void note_ratio(struct eval *ev, const struct expr *at, double ratio, double to) {
     char text[NUM_TEXT_MAX];
@@ -141,19 +81,13 @@ static enum status limit_ratio(struct eval *ev, const struct expr *e, const stru
     return OK;
 }
 
-static enum status over_child(struct eval *ev, const struct expr *e, const struct grid *grid,
-                              struct vectors **out) {
+enum status agg_limit_ratio(struct eval *ev, const struct expr *e, const struct grid *grid,
+                            struct vectors **out) {
     struct vectors *in = NULL;
     TRY(eval_vector(ev, e->children[0], grid, &in));
     vectors_sort(in);
     struct vectors *v = eval_vectors_new(ev, grid);
-    enum status st = OK;
-    if (v == NULL)
-        st = eval_nomem(ev);
-    else if (e->u.aggregate.op == AGG_COUNT_VALUES)
-        st = count_values(ev, e, in, v);
-    else
-        st = limit_ratio(ev, e, in, v);
+    enum status st = v == NULL ? eval_nomem(ev) : limit_ratio(ev, e, in, v);
     vectors_done(ev, in);
     if (st == OK) st = vectors_ready(ev, v);
     if (st != OK) {
@@ -162,14 +96,4 @@ static enum status over_child(struct eval *ev, const struct expr *e, const struc
     }
     *out = v;
     return OK;
-}
-
-enum status agg_count_values(struct eval *ev, const struct expr *e, const struct grid *grid,
-                             struct vectors **out) {
-    return over_child(ev, e, grid, out);
-}
-
-enum status agg_limit_ratio(struct eval *ev, const struct expr *e, const struct grid *grid,
-                            struct vectors **out) {
-    return over_child(ev, e, grid, out);
 }

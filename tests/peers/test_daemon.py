@@ -1,0 +1,231 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The program as one meets it on a terminal: what it says when it cannot start, how it ends, one node per data directory, and its
+own metrics in its own API."""
+from harness import *
+
+Q = "--query.max-samples=2000000000"
+
+
+def run(folder, *args, before=None, seconds=20):
+    """A start that must fail by itself: (exit code, what it wrote)."""
+    try:
+        p = subprocess.run([Cairn.binary, *args], cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                           stderr=subprocess.STDOUT, text=True, timeout=seconds * SLOWER, preexec_fn=before)
+    except subprocess.TimeoutExpired:
+        raise Failure(f"still running after {seconds} s: {args}")
+    return p.returncode, p.stdout
+
+
+def check_fails(folder, code, pattern, *args, before=None):
+    """One sentence on one line, without the marks of a crash, and the exit code."""
+    got, text = run(folder, *args, before=before)
+    check_eq(got, code, f"exit code of {args}; it wrote: {text}")
+    sentences = [line for line in text.splitlines() if "error" in line.lower()]
+    check_eq(len(sentences), 1, f"sentences of {args}: {text!r}")
+    check(re.search(pattern, sentences[0]), args, "wrote", repr(sentences[0]), "not", pattern)
+    check(len(text.splitlines()) <= 3, "more than a sentence:", text)
+
+
+def flags(folder):
+    for pattern, *args in [
+        (r"unknown long flag '--nonsense'", "--nonsense"),
+        (r"unknown long flag '--web.listen-adress'", "--web.listen-adress=1"),
+        (r"expected argument for flag '--web.listen-address'", "--web.listen-address"),
+        (r"--query.timeout.*\"soon\"", "--query.timeout=soon"),
+        (r"--node.cores.*\b65\b", "--node.cores=65"),
+        (r"--node.cores", "--node.cores=many"),
+        (r"--ring.shards.*\b0\b", "--ring.shards=0"),
+        (r"--log.level.*\"loud\"", "--log.level=loud"),
+        (r"--log.format.*\"xml\"", "--log.format=xml"),
+        (r"--storage.wal-sync.*\"never\"", "--storage.wal-sync=never"),
+        (r"--node.memory-limit", "--node.memory-limit=1QB"),
+        (r"cannot be repeated", "--ring.shards=8", "--ring.shards=8"),
+        (r"unexpected.*\bfile\.yml\b", "file.yml"),
+        (r"--ring.replication-factor=1", "--ring.discovery=static:a:1,b:1"),
+        (r"--ring.seats", "--ring.seats=/mnt", ),
+        (r"--ring.secret-file", "--ring.secret-file=/etc/passwd"),
+        (r"--web.config.file", "--web.config.file=web.yml"),
+    ]:
+        check_fails(folder, 2, pattern, *args)
+    code, text = run(folder, "--help")
+    check(code == 0 and "--storage.tsdb.path" in text and "--web.listen-address" in text, "--help:", code, text[:300])
+    code, text = run(folder, "--version")
+    check(code == 0 and re.match(r"cairn, version \d", text), "--version:", code, text)
+    say("bad flags are told apart")
+
+
+def configs(folder):
+    port = free_port()
+    for pattern, content in [
+        (r"bad\.yml.*line 2.*nonsense", "global:\nnonsense: 1\n"),
+        (r"bad\.yml.*line 2.*scrape_interval.*\"often\"", "global:\n  scrape_interval: often\n"),
+        (r"bad\.yml.*line \d", "global: [\n"),
+        (r"bad\.yml.*line \d", "\tglobal: 1\n"),
+        (r"bad\.yml.*mapping", "- 1\n- 2\n"),
+        (r"bad\.yml", "global: &a [*a"),
+        (r"bad\.yml", "\x00\x01\x02"),
+    ]:
+        (folder / "bad.yml").write_text(content)
+        check_fails(folder, 1, pattern, "--config.file=bad.yml", f"--web.listen-address={HOST}:{port}")
+    check_fails(folder, 1, r"none\.yml", "--config.file=none.yml", f"--web.listen-address={HOST}:{port}")
+    check_fails(folder, 1, r"bad-dir|directory", "--config.file=/", f"--web.listen-address={HOST}:{port}")
+    say("bad configurations are named with their line")
+
+
+def ports(folder):
+    with socket.socket() as taken:
+        taken.bind((HOST, 0))
+        taken.listen()
+        address = f"{HOST}:{taken.getsockname()[1]}"
+        (folder / "empty.yml").write_text("")
+        check_fails(folder, 1, rf"--web\.listen-address.*{address}", f"--web.listen-address={address}", "--config.file=empty.yml",
+                    f"--storage.tsdb.path={folder}/p1")
+        check_fails(folder, 1, rf"--ring\.listen-address.*{address}", f"--web.listen-address={HOST}:{free_port()}",
+                    f"--storage.tsdb.path={folder}/p2", "--config.file=empty.yml", f"--ring.listen-address={address}",
+                    f"--ring.advertise-address={address}", f"--ring.discovery=static:{address},{HOST}:1",
+                    "--ring.replication-factor=1")
+    for bad in f"{HOST}:99999", HOST, "no such host:1", "":
+        check_fails(folder, 1, r"--web\.listen-address|listen", f"--web.listen-address={bad}", "--config.file=empty.yml",
+                    f"--storage.tsdb.path={folder}/p3")
+    say("a taken port is named with its flag")
+
+
+def as_nobody():
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+
+
+def directories(folder):
+    def fails(pattern, path, *args, before=None):
+        check_fails(folder, 1, pattern, f"--web.listen-address={HOST}:{free_port()}", "--config.file=empty.yml",
+                    f"--storage.tsdb.path={path}", *args, before=before)
+
+    (folder / "file").write_text("text")
+    fails(r"/file\b.*([Nn]ot a directory|[Ee]xists)", folder / "file")
+    fails(r"/file\b.*[Nn]ot a directory", folder / "file/data")
+    Cairn(folder / "deep", data_dir=folder / "none/yet/data").start().stop()
+    read_only = folder / "read-only"
+    read_only.mkdir(mode=0o555)
+    os.chmod(folder, 0o755)
+    root = os.geteuid() == 0
+    if not root or subprocess.run([Cairn.binary, "--version"], preexec_fn=as_nobody, capture_output=True).returncode == 0:
+        fails(r"read-only.*[Pp]ermission denied", read_only, before=as_nobody if root else None)
+    else:
+        say("the read-only directory was not tried: nobody cannot run the program here")
+
+    nodes = cluster(folder / "foreign", 2)
+    start_all(nodes)
+    stop_all(nodes)
+    ring_flags = nodes[1].flags
+    fails(r"is the seat of another node", nodes[0].data_dir, *ring_flags)
+    fails(r"belongs to a cluster of 2 nodes.*--ring\.discovery", nodes[0].data_dir)
+    fails(r"other members", nodes[0].data_dir, *[f + f",{HOST}:1" if "discovery" in f else f for f in nodes[0].flags])
+    fails(r"--ring\.cluster-name", nodes[0].data_dir, "--ring.cluster-name=other", *nodes[0].flags)
+    fails(r"--ring\.advertise-address.*--ring\.discovery", folder / "new",
+          *[f"--ring.advertise-address={HOST}:1" if "advertise" in f else f for f in nodes[0].flags])
+    single = Cairn(folder / "single", "--ring.shards=16").start()
+    single.stop()
+    fails(r"--ring\.shards=16.*1024", single.data_dir)
+    seat = single.data_dir / "seat"
+    good = seat.read_bytes()
+    for bad in b"", b"rubbish", good[:-1], good[:20] + bytes([good[20] ^ 1]) + good[21:]:
+        seat.write_bytes(bad)
+        fails(r"seat", single.data_dir, "--ring.shards=16")
+    seat.write_bytes(good)
+    ring_map = single.data_dir / "ring/map"
+    good = ring_map.read_bytes()
+    ring_map.write_bytes(good[:100] + bytes([good[100] ^ 1]) + good[101:])
+    fails(r"map", single.data_dir, "--ring.shards=16")
+    ring_map.write_bytes(good)
+    single.start()
+
+    # one node per directory
+    fails(r"lock.*(another|in use|held|running)|(another|in use|held|running).*lock", single.data_dir, "--ring.shards=16")
+    check_eq(single.get("/-/ready").code, 200, "the first node")
+    single.kill()
+    single.start()  # a lock dies with its process
+    single.stop()
+    say("bad data directories are named")
+
+
+def endings(folder):
+    """SIGINT with idle connections, one in the middle of a request, one whose answer nobody reads, and a query that runs for long."""
+    node = Cairn(folder / "end", Q, "--query.timeout=10m").start()
+    now = int(time.time() * 1000)
+    for k in range(20):
+        node.write([({"__name__": "m", "i": str(i), "k": str(k)}, [(now - 1_000_000 + t * 1000, float(t)) for t in range(500)])
+                    for i in range(50)])
+    heavy = urllib.parse.urlencode({"query": "sum(quantile_over_time(0.5, rate(m[10m])[2h:1s]))", "start": now / 1000 - 7200,
+                                    "end": now / 1000, "step": 1})
+    for sig in signal.SIGINT, signal.SIGTERM:
+        idle = []
+        for _ in range(20):
+            c = http.client.HTTPConnection(HOST, node.port, timeout=20)
+            c.request("GET", "/-/healthy")
+            c.getresponse().read()
+            idle.append(c)
+        half = socket.create_connection((HOST, node.port))
+        half.sendall(b"POST /api/v1/write HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nabc")
+        deaf = socket.create_connection((HOST, node.port))
+        deaf.sendall(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n" * 2000)
+        query = socket.create_connection((HOST, node.port))
+        query.sendall(f"GET /api/v1/query_range?{heavy} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+
+        def cpu():
+            fields = Path(f"/proc/{node.pid}/stat").read_text().rsplit(")", 1)[1].split()
+            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        before = cpu()
+        wait_for("the query keeps it busy", lambda: cpu() > before + 0.3)
+        query.setblocking(False)
+        try:
+            check(False, "the query was answered too soon for this test:", query.recv(300))
+        except BlockingIOError:
+            pass
+        took = node.stop(seconds=10, sig=sig)
+        check(took < 2 * SLOWER, f"signal {sig}: it took {took:.2f} s to end")
+        say(f"signal {sig}: ended in {took:.2f} s under load")
+        for s in (half, deaf, query, *idle):
+            s.close()
+        node.start()
+    node.stop()
+    nodes = start_all(cluster(folder / "end3", 3))
+    for node in nodes:
+        took = node.stop(sig=signal.SIGINT)
+        check(took < 2 * SLOWER, node.name, "took", took)
+
+
+def own_metrics(folder):
+    """Without a configuration it scrapes itself, as job cairn, once at the start and then every 15 s."""
+    node = Cairn(folder / "self", scrapes_itself=True).start()
+    wait_for("up", lambda: node.query('up{job="cairn"}', time.time())["result"])
+    row = node.query('up{job="cairn"}', time.time())["result"][0]
+    check_eq(row["value"][1], "1", "up")
+    check_eq(row["metric"], {"__name__": "up", "job": "cairn", "instance": f"localhost:{node.port}"}, "labels of up")
+    asked = 7
+    for _ in range(asked):
+        check_eq(node.get("/api/v1/labels").code, 200, "labels")
+    sums = wait_for("requests are counted", lambda: node.query(
+        'sum(prometheus_http_requests_total{job="cairn",handler="/api/v1/labels",code="200"})', time.time())["result"], 30, 0.2)
+    check_eq(float(sums[0]["value"][1]), asked, "requests counted")
+    text = node.get("/metrics")
+    check_eq(text.code, 200, "/metrics")
+    for name in "prometheus_http_requests_total", "process_resident_memory_bytes", "process_open_fds":
+        check(re.search(rf"^{name}\b", text.text, re.M), "no", name, "in /metrics")
+    names = node.get("/api/v1/label/__name__/values").json()["data"]
+    check("process_resident_memory_bytes" in names and "scrape_samples_scraped" in names, "names:", names)
+    node.stop()
+    say("it answers about itself")
+
+
+def test(folder):
+    for part in (flags, configs, ports, directories, endings, own_metrics):
+        own = folder / part.__name__
+        own.mkdir(mode=0o755)
+        (own / "empty.yml").write_text("")
+        os.chmod(folder, 0o755)
+        part(own)
+
+
+main(test)

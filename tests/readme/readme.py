@@ -1,0 +1,152 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Runs each command that the README shows, with free ports and a temporary data directory. A command that no rule below knows
+fails the test; those that CI runs by itself (./dev test ...) and ./dev run on a bare machine (tests/bare) are named as such."""
+import os, re, signal, socket, subprocess, sys, tempfile, time, urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+ENV = dict(os.environ, LC_ALL="C")
+
+
+def commands():
+    for line in (ROOT / "README.md").read_text().splitlines():
+        m = re.match(r"    ((?:\./dev|build/)\S*.*?)(?:\s+#.*)?$", line)
+        if m:
+            yield m.group(1).strip()
+
+
+def free_ports(count, step=100):
+    """A base port such that base, base + step, ... and each + 5 are free."""
+    for base in range(20000 + os.getpid() % 9000, 60000, 7):
+        try:
+            socks = []
+            for i in range(count):
+                for p in (base + i * step, base + i * step + 5):
+                    s = socket.socket()
+                    socks.append(s)
+                    s.bind(("127.0.0.1", p))
+            return base
+        except OSError:
+            continue
+        finally:
+            for s in socks:
+                s.close()
+    raise SystemExit("no free ports")
+
+
+class Process:
+    """A command of its own process group that is stopped with Ctrl-C's signal."""
+
+    def __init__(self, args, port):
+        self.out = tempfile.TemporaryFile()
+        self.p = subprocess.Popen(args, cwd=ROOT, stdout=self.out, stderr=self.out, stdin=subprocess.DEVNULL,
+                                  start_new_session=True, env=ENV)
+        self.port = port
+
+    def text(self):
+        self.out.seek(0)
+        return self.out.read().decode(errors="replace")
+
+    def wait_for(self, text, seconds=300):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if text in self.text():
+                return
+            if self.p.poll() is not None:
+                break
+            select_wait()
+        raise SystemExit(f"{self.p.args} did not say {text!r}:\n{self.text()}")
+
+    def stop(self):
+        if self.p.poll() is None:
+            os.killpg(self.p.pid, signal.SIGTERM)
+            try:
+                self.p.wait(30)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.p.pid, signal.SIGKILL)
+                self.p.wait()
+                raise SystemExit(f"{self.p.args} did not end")
+
+
+def select_wait():
+    import select
+    select.select([], [], [], 0.1)
+
+
+def run(args, **kw):
+    out = subprocess.run(args, cwd=ROOT, capture_output=True, text=True, env=ENV, stdin=subprocess.DEVNULL, timeout=600, **kw)
+    if out.returncode != 0:
+        raise SystemExit(f"{args} failed with {out.returncode}:\n{out.stdout}{out.stderr}")
+    return out.stdout + out.stderr
+
+
+def check(command, node_port, tmp):
+    if re.fullmatch(r"\./dev test( --\w+)?", command) or command in ("./dev run", "./dev lint"):
+        return "by CI itself"
+    if command.startswith("./dev run "):
+        p = Process(command.replace("127.0.0.1:9490", f"127.0.0.1:{free_ports(1)}").split() + [f"--storage.tsdb.path={tmp}/run"], 0)
+        try:
+            p.wait_for("Cairn is ready")
+        finally:
+            p.stop()
+        return "ready"
+    if command == "./dev cluster 3":
+        base = free_ports(3)
+        p = Process(command.split() + [f"--base-port={base}", f"--data={tmp}/cluster"], base)
+        try:
+            p.wait_for("cluster of 3 is ready")
+            for i in range(3):
+                urllib.request.urlopen(f"http://127.0.0.1:{base + 100 * i}/-/ready", timeout=5).read()
+        finally:
+            p.stop()
+        return "three nodes ready"
+    if command.startswith("build/cairnctl "):
+        import shlex
+        run(shlex.split(command.replace("http://localhost:9090", f"http://127.0.0.1:{node_port}")))
+        return "exit 0"
+    if command.startswith("build/cairn --ring.discovery="):
+        base = free_ports(3)
+        text = command
+        for i, name in enumerate("abc"):
+            text = re.sub(rf"\b{name}:9095", f"127.0.0.1:{base + 5 + 100 * i}", text)
+        p = Process(text.split() + [f"--web.listen-address=127.0.0.1:{base}", f"--ring.listen-address=127.0.0.1:{base + 5}",
+                                    f"--storage.tsdb.path={tmp}/byhand"], base)
+        try:
+            p.wait_for("Server is ready")
+        finally:
+            p.stop()
+        return "starts"
+    if command == "./dev fuzz":
+        if not os.environ.get("CAIRN_README_FUZZ"):
+            return "the list needs clang's build; run by tests/readme with CAIRN_README_FUZZ=1"
+        assert "fuzz_" in run(command.split())
+        return "lists targets"
+    if command.startswith("./dev bench "):
+        run(command.split() + ["--instances", "2", "--rows", "3", "--settle", "0", "--only", "cairn"])
+        return "small run"
+    raise SystemExit(f"README shows {command!r}, which this test does not know")
+
+
+def main():
+    with tempfile.TemporaryDirectory(prefix="cairn-readme-") as tmp:
+        port = free_ports(1)
+        node = Process(["./dev", "run", f"--web.listen-address=127.0.0.1:{port}", f"--storage.tsdb.path={tmp}/node"], port)
+        try:
+            node.wait_for("Cairn is ready")
+            end = time.monotonic() + 30
+            while '"up"' not in urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/label/__name__/values").read().decode():
+                assert time.monotonic() < end, "the node did not scrape itself"
+                select_wait()
+            count = 0
+            for command in commands():
+                print(f"{command}: {check(command, port, tmp)}", flush=True)
+                count += 1
+            assert count >= 12, f"only {count} commands found in the README"
+        finally:
+            node.stop()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -173,13 +173,11 @@ def print_row(kind: str, text: str, found: dict, names: list) -> list:
 def run_set(name: str, folder: Path, a) -> tuple:
     capture = folder / "capture"
     if name == "fleet":
-        made, a.instances = data.prepare_fleet(capture, a.rows), a.hosts
+        made, a.instances = data.prepare_fleet(capture, a.rows, a.hosts), a.hosts
     else:
         made, a.instances = data.prepare(capture, a.shared, 15), max(1, round(a.series / data.series_count(capture)))
     start = math.floor(time.time() - a.rows * a.step_ms / 1000) + 0.3
     end = start + (a.rows - 1) * a.step_ms / 1000
-    # Cairn scrapes itself, and the window counts from a shard's newest sample, whatever its series
-    run.EXTRA_FLAGS.append("--storage.tsdb.out-of-order-time-window=1d")
     names = a.only.split(",") if a.only else list(run.SERVERS)
     servers, missed, wrong = [], [], 0
     print(f"{name}: {made}, {a.instances} instances x {a.rows} rows at {a.step_ms / 1000:g} s, {a.repeat} repetitions")
@@ -209,6 +207,8 @@ def run_set(name: str, folder: Path, a) -> tuple:
 
 
 def main(folder: Path, a) -> int:
+    # Cairn scrapes itself, and the window counts from a shard's newest sample, whatever its series
+    run.EXTRA_FLAGS.append("--storage.tsdb.out-of-order-time-window=1d")
     missed, wrong = [], 0
     for name in ["fleet", "capture"] if a.data == "both" else [a.data]:
         sub = folder / name

@@ -98,7 +98,9 @@ static void loop_on_timer(uv_timer_t *timer) {
     struct loop_core *lc = container_of(timer, struct loop_core, timer);
     lc->armed_ns = UINT64_MAX;
     lc->timers_running = true;
+    /* A timer without delay that a timer started comes now, once; one that goes on so waits. */
     uint64_t next_ns = core_timers_run(&lc->core, uv_hrtime());
+    if (next_ns != 0 && next_ns <= uv_hrtime()) next_ns = core_timers_run(&lc->core, uv_hrtime());
     lc->timers_running = false;
     if (next_ns != 0) loop_arm(lc, next_ns);
 }

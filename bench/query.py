@@ -10,6 +10,7 @@ from pathlib import Path
 import data, run
 
 # (kind, text): i instant, r range over the last hour in steps of 15 s, R range over all in steps of a minute; a is an aggregate
+# over many series, of which the targets speak: over some dozens the way there and back is most of every server's time
 FLEET = [
     ("r a", 'sum by (mode) (rate(node_cpu_seconds_total[5m]))'),
     ("r a", '100 - avg(rate(node_cpu_seconds_total{mode="idle"}[5m])) * 100'),
@@ -38,11 +39,11 @@ FLEET = [
     ("i", 'avg_over_time(sum(rate(http_requests_total[1m]))[30m:1m])'),
 ]
 CAPTURE = [
-    ("r a", 'sum by (instance) (rate(node_cpu_seconds_total{mode!="idle"}[5m]))'),
-    ("r a", 'sum by (job) (rate(process_cpu_seconds_total[5m]))'),
-    ("r a", 'sum by (device) (rate(node_network_receive_bytes_total[5m]))'),
-    ("R a", 'avg by (region) (node_load1)'),
-    ("r a", 'histogram_quantile(0.9, sum by (le) (rate(prometheus_http_request_duration_seconds_bucket[5m])))'),
+    ("r", 'sum by (instance) (rate(node_cpu_seconds_total{mode!="idle"}[5m]))'),
+    ("r", 'sum by (job) (rate(process_cpu_seconds_total[5m]))'),
+    ("r", 'sum by (device) (rate(node_network_receive_bytes_total[5m]))'),
+    ("R", 'avg by (region) (node_load1)'),
+    ("r", 'histogram_quantile(0.9, sum by (le) (rate(prometheus_http_request_duration_seconds_bucket[5m])))'),
     ("r a", 'max by (collector) (node_scrape_collector_duration_seconds)'),
     ("R a", 'sum by (job, __name__) ({__name__=~"go_memstats_.*_bytes"})'),
     ("r", 'alertmanager_notification_latency_seconds_bucket{instance="10.0.0.3:9100"}'),

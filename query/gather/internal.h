@@ -23,7 +23,7 @@ struct gather {
     struct list_node served;       /* of struct served_fragment */
     struct list_node lists;        /* of struct list_flow */
     struct list_node served_lists; /* of struct served_list */
-    bool stopping;
+    bool stopping, starting;
     uint64_t *own_shards; /* bit per shard that this core holds and serves */
     uint32_t words;       /* of a shard set */
 };

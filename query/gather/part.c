@@ -62,7 +62,15 @@ static enum status source_read(const struct source *src, uint32_t leaf, size_t i
         series_views_touch(v, MIN(left, (size_t)SERIES_TOUCH_MAX), from_ms);
     return series_view_read(v, from_ms, to_ms, out, err);
 }
-static const struct source_ops source_ops = {source_count, source_labels, source_id, source_read};
+static enum status source_newest(const struct source *src, uint32_t leaf, size_t index,
+                                 int64_t from_ms, int64_t to_ms, struct samples *out,
+                                 struct err *err) {
+    const struct local_part *lp = container_of_const(src, struct local_part, source);
+    return series_view_newest(&lp->selected[leaf_index(lp, leaf)].views[index], from_ms, to_ms, out,
+                              err);
+}
+static const struct source_ops source_ops = {source_count, source_labels, source_id, source_read,
+                                             source_newest};
 
 /* -- the way of a part */
 

@@ -168,6 +168,8 @@ enum status serve_new(struct runtime *rt, struct node *node, const struct option
         .external_url = o->external_url.string,
         .start_time_ms = core_wall_ms(rt->cores[0]),
         .storage_retention = o->retention_time.string,
+        .external_labels = config->external_labels,
+        .external_labels_count = config->external_labels_count,
         .put_config = put_config,
         .put_flags_json = put_flags,
         .is_ready = is_ready,

@@ -13,9 +13,11 @@ struct api_options {
     uint64_t samples_max, memory_bytes_max;
     uint32_t features; /* enum query_feature */
     const char *version, *revision;
-    const char *external_url;      /* "" for none */
-    int64_t start_time_ms;         /* of the process */
-    const char *storage_retention; /* text for runtimeinfo */
+    const char *external_url;            /* "" for none */
+    int64_t start_time_ms;               /* of the process */
+    const char *storage_retention;       /* text for runtimeinfo */
+    const struct label *external_labels; /* sorted by name; for /federate */
+    size_t external_labels_count;
     /* texts of the daemon: loaded configuration, flags; called on any core */
     void (*put_config)(void *ctx, struct buf *out);
     void (*put_flags_json)(void *ctx, struct buf *out);

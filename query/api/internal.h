@@ -113,3 +113,5 @@ void api_status_tsdb_blocks(struct http_request *req);
 void api_features(struct http_request *req);
 void api_notifications(struct http_request *req);
 void api_admin(struct http_request *req);
+void api_federate(struct http_request *req);
+void api_federate_register(void); /* its metrics, so that they are there before the first error */

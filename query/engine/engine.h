@@ -38,6 +38,9 @@ enum query_feature { /* --enable-feature names */
                      FEATURE_START_TIMESTAMPS = 16,
                      FEATURE_TYPE_AND_UNIT = 32,
                      FEATURE_PER_STEP_STATS = 64,
+                     /* no name of its own: a range selector as the whole query gives each series'
+                      * newest sample, none when that is a stale marker or a histogram */
+                     FEATURE_NEWEST_SAMPLE = 1 << 16,
 };
 
 struct query_params {

@@ -20,8 +20,8 @@ static const struct metric_def incomplete_def = {
 
 /* One query on its coordinator.
  *   WAITING (gate) -> PREPARE (worker) -> ROUND (scatters) -> FOLD (worker) -> ROUND ... -> FINISH
- * (worker) -> ENDED any state -> ENDED on error, deadline or cancel, once nothing that it started
- * is under way. What takes microseconds is done without a worker; the last FOLD finishes too. */
+ * (worker) -> ENDED What takes microseconds is done without a worker; the last FOLD finishes too.
+ *   any state -> ENDED on error, deadline or cancel, once nothing that it started is under way */
 enum flow_state { FLOW_WAITING, FLOW_PREPARE, FLOW_ROUND, FLOW_FOLD, FLOW_FINISH, FLOW_ENDED };
 enum {
     ROUND_FRAGMENTS_MAX = 64,
@@ -44,7 +44,9 @@ struct gather_flow {
     struct timer begin;
     struct work work;
     bool timed_out, canceled, finished;
-    uint64_t began_ns, started_ns;
+    uint64_t began_ns, started_ns, stage_ns; /* stage_ns: when the running stage began */
+    uint32_t active_slot;
+    struct gather_trace trace;
     const struct fragment *fragments[ROUND_FRAGMENTS_MAX];
     struct scatter *scatters[ROUND_FRAGMENTS_MAX];
     size_t fragments_count, scatters_open;
@@ -93,8 +95,8 @@ static void flow_add_warning(struct gather_flow *f) {
     f->q->warnings_count = 1;
 }
 
-/* A flow may end while it is started, and then asks for the next: the loop outside does it, so that
- * none nest. */
+/* A flow may end while it is started, and then asks for the next: the loop outside does it, so
+ * that none nest. */
 static void gather_next(struct gather *g) {
     if (g->starting) return;
     g->starting = true;
@@ -127,6 +129,9 @@ static void flow_end(struct gather_flow *f) {
     uint64_t now = core_mono_ns(g->core);
     q->queue_ns = ran ? f->started_ns - f->began_ns : now - f->began_ns;
     q->eval_ns = ran ? now - f->started_ns : 0;
+    f->trace.queue_ns = q->queue_ns;
+    f->trace.total_ns = now - f->began_ns;
+    active_end(g->options.active, f->active_slot);
     if (ran) g->running--;
     metric_add(metric_get(&queries_def, NULL), -1);
     q->done(g->core, q);
@@ -134,6 +139,13 @@ static void flow_end(struct gather_flow *f) {
 }
 
 /* -- rounds */
+
+/* Time since the last call or the start. */
+static uint64_t flow_lap(struct gather_flow *f) {
+    uint64_t now = core_mono_ns(f->g->core), lap = now - f->stage_ns;
+    f->stage_ns = now;
+    return lap;
+}
 
 static void flow_submit(struct gather_flow *f, enum flow_state state, void (*run)(struct work *w),
                         void (*done)(struct core *here, struct work *w)) {
@@ -153,7 +165,9 @@ static void finish_run(struct work *w) {
 
 static void finish_ran(struct core *here, struct work *w) {
     (void)here;
-    flow_end(container_of(w, struct gather_flow, work));
+    struct gather_flow *f = container_of(w, struct gather_flow, work);
+    f->trace.finish_ns = flow_lap(f);
+    flow_end(f);
 }
 
 static void flow_round(struct gather_flow *f);
@@ -182,6 +196,9 @@ static void flow_free_scatters(struct gather_flow *f) {
 static void fold_ran(struct core *here, struct work *w) {
     (void)here;
     struct gather_flow *f = container_of(w, struct gather_flow, work);
+    struct gather_trace *t = &f->trace;
+    uint64_t fold_ns = flow_lap(f);
+    if (t->rounds_count > 0) t->rounds[t->rounds_count - 1].fold_ns = fold_ns;
     flow_free_scatters(f);
     if (flow_stopped(f) || f->finished)
         flow_end(f);
@@ -233,6 +250,7 @@ static void flow_on_scattered(struct scatter *s, void *ctx) {
     assert(f->state == FLOW_ROUND && f->scatters_open > 0);
     flow_check_complete(f, s);
     if (--f->scatters_open > 0) return;
+    trace_add_round(&f->trace, f->scatters, f->fragments_count, flow_lap(f));
     if (flow_stopped(f)) {
         flow_free_scatters(f);
         flow_end(f);
@@ -292,6 +310,7 @@ static void prepare_run(struct work *w) {
 static void prepare_ran(struct core *here, struct work *w) {
     (void)here;
     struct gather_flow *f = container_of(w, struct gather_flow, work);
+    f->trace.prepare_ns = flow_lap(f);
     if (flow_stopped(f))
         flow_end(f);
     else
@@ -300,13 +319,16 @@ static void prepare_ran(struct core *here, struct work *w) {
 
 static void flow_start(struct gather_flow *f) {
     f->g->running++;
-    f->started_ns = core_mono_ns(f->g->core);
+    f->started_ns = f->stage_ns = core_mono_ns(f->g->core);
+    f->active_slot = active_begin(f->g->options.active, f->g->core->index, sv_from(f->text),
+                                  core_wall_ms(f->g->core) / 1000);
     if (strlen(f->text) > PREPARE_HERE_BYTES_MAX) {
         flow_submit(f, FLOW_PREPARE, prepare_run, prepare_ran);
         return;
     }
     f->state = FLOW_PREPARE;
     prepare_run(&f->work);
+    f->trace.prepare_ns = flow_lap(f);
     if (f->status == OK)
         flow_round(f);
     else
@@ -352,11 +374,13 @@ void gather_query_start(struct gather *g, struct gather_query *q) {
     *f = (struct gather_flow){.g = g,
                               .q = q,
                               .control = {.mono_ns = control_mono, .ctx = g->core},
-                              .began_ns = core_mono_ns(g->core)};
+                              .began_ns = core_mono_ns(g->core),
+                              .active_slot = ACTIVE_NONE};
     q->flow = f;
     q->result = (struct result){0};
     q->warnings = NULL;
     q->warnings_count = 0;
+    q->trace = &f->trace;
     list_init(&f->gate_node);
     list_push_back(&g->flows, &f->node);
     timer_init(&f->deadline, g->core, flow_on_deadline);
@@ -386,6 +410,7 @@ static void flow_free(struct gather_flow *f) {
     list_remove(&f->node);
     list_remove(&f->gate_node);
     flow_free_scatters(f);
+    trace_fini(&f->trace);
     plan_free(f->plan);
     query_unref(f->query);
     free(f->missing);
@@ -398,6 +423,7 @@ void gather_query_fini(struct gather_query *q) {
     assert(q->flow->state == FLOW_ENDED);
     flow_free(q->flow);
     q->flow = NULL;
+    q->trace = NULL;
     for (size_t i = 0; i < q->warnings_count; i++)
         free(q->warnings[i]);
     free(q->warnings);
@@ -406,6 +432,10 @@ void gather_query_fini(struct gather_query *q) {
 }
 
 /* -- the gather of a core */
+
+const char *gather_node_addr(const struct gather *g, uint16_t node) {
+    return g->options.map->nodes[node].addr;
+}
 
 uint32_t gather_missing(const struct ring_map *map, const uint64_t *claimed, char *text,
                         size_t text_size) {

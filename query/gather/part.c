@@ -32,6 +32,7 @@ struct local_part {
     enum status status;
     struct err err;
     struct partial *partial;
+    struct part_times times;
 };
 
 /* -- the engine's view of the selections */
@@ -84,6 +85,12 @@ static void part_at_home(struct core *here, struct msg *m) {
     part->status = lp->status;
     part->err = lp->err;
     part->partial = lp->partial;
+    part->times = lp->times;
+    part->times.cores = 1;
+    if (part->partial != NULL) {
+        part->times.rows = partial_rows(part->partial);
+        part->times.bytes = partial_memory_bytes(part->partial);
+    }
     lp->partial = NULL;
     if (lp->status == OK) bits_or(part->claimed, lp->shard_bits, part->scatter->o.g->words);
 #ifdef PLANT_ANSWER_FOREIGN_SHARD
@@ -103,8 +110,10 @@ static void part_end(struct local_part *lp) {
 
 static void part_run(struct work *w) {
     struct local_part *lp = container_of(w, struct local_part, work);
+    uint64_t began_ns = core_mono_ns(lp->home);
     lp->status =
         fragment_run(lp->query, lp->fragment, &lp->source, lp->control, &lp->partial, &lp->err);
+    lp->times.evaluate_ns = core_mono_ns(lp->home) - began_ns;
 }
 
 static bool has_subquery(struct sv text) {
@@ -172,7 +181,7 @@ static enum status part_select_next(struct local_part *lp) {
 static void part_select(struct core *here, struct msg *m) {
     struct local_part *lp = container_of(m, struct local_part, msg);
     assert(here == lp->core);
-    uint64_t until_ns = core_mono_ns(here) + SELECT_SLICE_NS;
+    uint64_t began_ns = core_mono_ns(here), until_ns = began_ns + SELECT_SLICE_NS;
     while (lp->leaf_at < lp->leaves_count && lp->status == OK) {
         if (__atomic_load_n(&lp->control->canceled, __ATOMIC_RELAXED)) {
             lp->status =
@@ -188,13 +197,16 @@ static void part_select(struct core *here, struct msg *m) {
         if (done) {
             lp->selected[lp->leaf_at].views = selection_series(
                 lp->selected[lp->leaf_at].selection, &lp->selected[lp->leaf_at].views_count);
+            lp->times.series += lp->selected[lp->leaf_at].views_count;
             lp->leaf_at++;
         }
         if (core_mono_ns(here) >= until_ns && lp->leaf_at < lp->leaves_count) {
+            lp->times.select_ns += core_mono_ns(here) - began_ns;
             core_post(here, &lp->msg);
             return;
         }
     }
+    lp->times.select_ns += core_mono_ns(here) - began_ns;
     if (lp->status != OK) {
         part_end(lp);
         return;

@@ -184,7 +184,9 @@ static enum status partial_run(struct eval *ev, const struct expr *e, struct vec
     vectors_sort(in);
     for (size_t i = 0; st == OK && i < in->count; i++)
         st = agg_fold(ev, &a, &in->series[i].labels, in->series[i].drop_name, &in->series[i].col);
-    bool ordered = st == OK && !a.order_free;
+    /* min and max are already folded in label order */
+    bool sums = a.op == AGG_SUM || a.op == AGG_AVG;
+    bool ordered = st == OK && sums && !a.order_free;
     if (st == OK && !ordered) st = agg_finish(ev, &a, out);
     agg_fini(&a);
     arena_fini(&arena);

@@ -171,7 +171,7 @@ static enum status ordered_run(struct eval *ev, const struct expr *e, struct vec
 static enum status partial_run(struct eval *ev, const struct expr *e, struct vectors *in,
                                struct vectors *out) {
     struct arena arena;
-    arena_init(&arena, (size_t)query_params(ev->q)->memory_bytes_max);
+    arena_init_budget(&arena, ev->budget);
     struct agg a;
     agg_init(&a, &arena, e, in->grid.steps);
     enum status st = OK;

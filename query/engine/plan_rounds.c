@@ -56,6 +56,11 @@ enum status plan_fold(struct plan *p, size_t i, struct partial *partial, struct 
         partial_free(partial);
         return err_set(err, ERR_CORRUPT, 0, "a partial answer belongs to another fragment");
     }
+    if (!budget_join(&p->budget, &partial->budget)) {
+        partial_free(partial);
+        p->ev.err = err;
+        return eval_nomem(&p->ev);
+    }
     pf->partial = partial;
     pf->state = must_refetch(pf, p->q) ? PLAN_REFETCH : PLAN_FOLDED;
     return OK;
@@ -104,16 +109,16 @@ static struct bound *bound_known(struct plan *p, uint32_t number) {
 /* Computed scalars stay with the plan: a refetch needs them again. */
 static enum status bound_compute(struct plan *p, const struct plan_bound *b) {
     if (bound_known(p, b->expr->number) != NULL) return OK;
-    double *values = malloc((b->grid.steps + 1) * sizeof *values);
+    double *values = eval_alloc(&p->ev, b->grid.steps + 1, sizeof *values);
     struct bound *grown = reallocarray(p->ev.bounds, p->ev.bounds_count + 1, sizeof *grown);
     if (grown != NULL) p->ev.bounds = grown;
     if (values == NULL || grown == NULL) {
-        free(values);
+        eval_free(&p->ev, values, b->grid.steps + 1, sizeof *values);
         return eval_nomem(&p->ev);
     }
     enum status st = scalar_eval(&p->ev, b->expr, &b->grid, values);
     if (st != OK) {
-        free(values);
+        eval_free(&p->ev, values, b->grid.steps + 1, sizeof *values);
         return st;
     }
     p->ev.bounds = grown;

@@ -111,8 +111,9 @@ static enum status ordered_groups(struct eval *ev, const struct expr *e, const s
         st = s == NULL ? eval_nomem(ev) : eval_poll(ev);
         if (st != OK) break;
         s->drop_name = o->agg.groups.items[g].drop_name;
-        for (size_t k = 0; k < in->grid.steps; k++) {
+        for (size_t k = 0; st == OK && k < in->grid.steps; k++) {
             size_t n = 0;
+            if (k % (POLL_STEPS / 8) == 0) st = eval_poll(ev); /* each sorts a value a series */
             for (uint32_t m = o->starts[g]; m < o->starts[g + 1]; m++) {
                 const struct column *c = &in->series[o->members[m]].col;
                 if (c->kinds[k] == POINT_FLOAT) values[n++] = c->values[k];

@@ -70,6 +70,8 @@ enum status vectors_of_partial(struct eval *ev, struct partial *p, struct vector
         st = v == NULL ? eval_nomem(ev) : agg_finish(ev, &p->agg, v);
         partial_drop_groups(p);
     }
+    eval_release(ev, p->held_points);
+    p->held_points = 0;
     if (st == OK) st = vectors_ready(ev, v);
     if (st != OK) {
         vectors_free(v);

@@ -375,10 +375,12 @@ struct partial {
         ids;        /* of output label sets, where names are dropped without an equality matcher */
     bool duplicate; /* one id twice */
     uint64_t read, peak;
+    uint64_t held_points; /* counted at the coordinator until the answer is used */
 };
 /* An empty partial of a fragment; evaluates the aggregation's parameter, so ev has the fragment's
  * bound inputs. */
 enum status partial_new(struct eval *ev, const struct fragment *f, struct partial **out) MUST_USE;
+uint64_t partial_points(const struct partial *p); /* as they count against the limit of samples */
 /* Frees the groups of an aggregation whose result has been taken. */
 void partial_drop_groups(struct partial *p);
 struct raw_series *partial_add_raw(struct partial *p, const struct labelset *labels);

@@ -66,6 +66,15 @@ size_t partial_memory_bytes(const struct partial *p) {
     return sizeof *p + p->budget.used_bytes;
 }
 
+uint64_t partial_points(const struct partial *p) {
+    uint64_t points = 0;
+    for (size_t i = 0; i < p->raw_count; i++)
+        points += p->raw[i].count;
+    if (p->kind == FRAGMENT_VECTORS) points = p->vec == NULL ? 0 : vectors_points(p->vec);
+    if (p->kind == FRAGMENT_PARTIAL) points = (uint64_t)p->agg.groups.count * p->grid.steps;
+    return points;
+}
+
 uint64_t partial_rows(const struct partial *p) {
     switch (p->kind) {
     case FRAGMENT_PARTIAL: return p->agg.groups.count;

@@ -56,10 +56,13 @@ enum status plan_fold(struct plan *p, size_t i, struct partial *partial, struct 
         partial_free(partial);
         return err_set(err, ERR_CORRUPT, 0, "a partial answer belongs to another fragment");
     }
-    if (!budget_join(&p->budget, &partial->budget)) {
+    p->ev.err = err;
+    enum status st = budget_join(&p->budget, &partial->budget) ? OK : eval_nomem(&p->ev);
+    partial->held_points = partial_points(partial);
+    if (st == OK) st = eval_hold(&p->ev, partial->held_points);
+    if (st != OK) {
         partial_free(partial);
-        p->ev.err = err;
-        return eval_nomem(&p->ev);
+        return st;
     }
     pf->partial = partial;
     pf->state = must_refetch(pf, p->q) ? PLAN_REFETCH : PLAN_FOLDED;
@@ -91,6 +94,7 @@ static enum status refetch(struct plan *p, struct plan_fragment *pf, struct err 
     const struct expr *e = query_expr(p->q, pf->f.number);
     refetch_block(p, pf);
     p->ev.read += pf->partial->read;
+    eval_release(&p->ev, pf->partial->held_points);
     partial_free(pf->partial);
     pf->partial = NULL;
     pf->state = PLAN_DROPPED;

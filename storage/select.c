@@ -2,9 +2,13 @@
 #include "storage/select.h"
 
 #include <stdlib.h>
+#include <string.h>
+
+#include "node/base/hash.h"
 
 /* A selection, in slices:
  *
+ *   BEGIN  equal matchers are folded: a text may hold a hundred thousand of them
  *   SETS   each matcher becomes a set of label pairs; those with many values last, and not at all
  * (SET_LAZY) when the others leave few series MATCH  the smallest set's posting lists are walked
  * (all series when there is none), narrowed by the lists of single pairs, then each candidate's own
@@ -12,12 +16,14 @@
  *
  * Between slices only positions are kept. Series from series_end on are not looked at: their values
  * may have come after the sets were made. */
-enum select_state { SELECT_SETS, SELECT_MATCH, SELECT_VIEWS, SELECT_DONE };
+enum select_state { SELECT_BEGIN, SELECT_SETS, SELECT_MATCH, SELECT_VIEWS, SELECT_DONE };
 
 enum {
     SLICE_VALUES = 256, /* between looks at the clock: some 10 us each */
     BATCH_SERIES = 64,
     SLICE_LISTS = 64,
+    SLICE_MATCHERS = 8,
+    SLICE_SETS = 1024,
 };
 
 struct selection {
@@ -26,13 +32,26 @@ struct selection {
     struct retired retired;
     struct select_query query;
     enum select_state state;
-    struct select_set *sets;
-    size_t sets_done;
-    struct select_set *driver; /* NULL: all series */
+    size_t matchers_done;
+    struct select_set *sets; /* one a distinct matcher */
+    uint32_t sets_count, sets_done;
+    struct map folded; /* of sets by matcher */
+    uint64_t sets_bytes;
+    bool nothing; /* a set that holds for no series */
+    /* Sets that are made: those of one pair, no pair twice, then those that are asked per series;
+     * what holds for all is in neither part. */
+    struct select_set **checks;
+    uint32_t ones_count, checks_count;
+    struct map ones;           /* by pair */
+    struct select_set *driver; /* the smallest; NULL: all series */
     uint32_t driver_list;      /* among the driver's pairs */
     uint32_t driver_position;  /* in that list, or the series */
-    uint32_t *cursors;         /* per set, for SET_ONE, within driver_list */
+    uint32_t *cursors;         /* per set of one pair, within driver_list */
     uint32_t series_end;
+    uint32_t batch[BATCH_SERIES]; /* candidates under way */
+    uint32_t batch_count, batch_at;
+    uint32_t batch_check; /* next of the sets asked per series, for batch[batch_at] */
+    bool batch_last;
     struct u32s refs;
     uint32_t refs_done;
     struct series_view *views;
@@ -83,20 +102,20 @@ enum status select_new(struct head *head, const struct select_query *query, stru
     struct selection *sel = calloc(1, sizeof *sel);
     if (sel == NULL) return err_set(err, ERR_NOMEM, 0, "select: out of memory");
     size_t n = query->matchers_count;
-    sel->sets = calloc(n + 1, sizeof *sel->sets);
+    sel->sets = n >= MAP_NONE ? NULL : calloc(n + 1, sizeof *sel->sets);
+    sel->checks = calloc(n + 1, sizeof(*sel->checks));
     sel->cursors = calloc(n + 1, sizeof *sel->cursors);
+    map_init(&sel->folded);
+    map_init(&sel->ones);
     sel->head = head;
     sel->query = *query;
     sel->series_end = head->series.count;
     sel->older = head->newest;
     if (head->newest != NULL) head->newest->newer = sel;
     head->newest = sel;
-    enum status status = sel->sets == NULL || sel->cursors == NULL ? ERR_NOMEM : OK;
-    for (size_t i = 0; i < n && status == OK; i++)
-        status = select_set_begin(&sel->sets[i], head, &query->matchers[i]);
-    if (status != OK) {
+    if (sel->sets == NULL || sel->checks == NULL || sel->cursors == NULL) {
         selection_release(sel);
-        return err_set(err, status, 0, "select: out of memory");
+        return err_set(err, ERR_NOMEM, 0, "select: out of memory");
     }
     *out = sel;
     return OK;
@@ -115,9 +134,12 @@ void selection_release(struct selection *sel) {
         sel->newer->older = sel->older;
     else
         head->newest = sel->older;
-    for (size_t i = 0; sel->sets != NULL && i < sel->query.matchers_count; i++)
+    for (uint32_t i = 0; i < sel->sets_count; i++)
         select_set_fini(&sel->sets[i]);
+    map_fini(&sel->folded);
+    map_fini(&sel->ones);
     free(sel->sets);
+    free(sel->checks);
     free(sel->cursors);
     u32s_fini(&sel->refs);
     free(sel->views);
@@ -142,48 +164,114 @@ static enum status select_nomem(struct err *err) {
 
 static enum status select_check_memory(const struct selection *sel, size_t more_bytes,
                                        struct err *err) {
-    size_t bytes = more_bytes + u32s_memory_bytes(&sel->refs);
-    if (sel->query.memory_bytes_max == 0) return OK;
-    for (size_t i = 0; i < sel->query.matchers_count; i++)
-        bytes += select_set_memory_bytes(&sel->sets[i]);
-    if (bytes <= sel->query.memory_bytes_max) return OK;
+    uint64_t bytes = more_bytes + u32s_memory_bytes(&sel->refs) + sel->sets_bytes;
+    if (sel->query.memory_bytes_max == 0 || bytes <= sel->query.memory_bytes_max) return OK;
     return err_set(err, ERR_LIMIT, 0, "select: needs more than %llu bytes of memory",
                    (unsigned long long)sel->query.memory_bytes_max);
 }
 
-static struct select_set *select_smallest(struct selection *sel) {
-    struct select_set *best = NULL;
-    for (size_t i = 0; i < sel->query.matchers_count; i++) {
-        struct select_set *set = &sel->sets[i];
-        if (set->kind != SET_ONE && set->kind != SET_IN) continue;
-        if (best == NULL || set->postings < best->postings) best = set;
-    }
-    return best;
+static uint64_t matcher_hash(const struct matcher *m) {
+    return hash64(m->value.ptr, m->value.len, hash64(m->name.ptr, m->name.len, (uint64_t)m->kind));
+}
+static bool folded_eq(const void *owner, uint32_t ref, const void *key) {
+    const struct matcher *a = ((const struct selection *)owner)->sets[ref].matcher, *b = key;
+    return a->kind == b->kind && sv_eq(a->name, b->name) && sv_eq(a->value, b->value);
+}
+static uint64_t folded_hash(const void *owner, uint32_t ref) {
+    return ((const struct selection *)owner)->sets[ref].hash;
 }
 
-static bool select_is_empty(const struct selection *sel) {
-    for (size_t i = 0; i < sel->query.matchers_count; i++)
-        if (sel->sets[i].kind == SET_NOTHING) return true;
-    return false;
+static void select_smaller(struct selection *sel, struct select_set *set) {
+    if (set->kind != SET_ONE && set->kind != SET_IN) return;
+    if (sel->driver == NULL || set->postings < sel->driver->postings) sel->driver = set;
+}
+
+static enum status select_fold(struct selection *sel, const struct matcher *m) {
+    uint64_t hash = matcher_hash(m);
+    if (map_find(&sel->folded, hash, folded_eq, sel, m) != MAP_NONE) return OK;
+    struct select_set *set = &sel->sets[sel->sets_count++];
+    TRY(select_set_begin(set, sel->head, m));
+    set->hash = hash;
+    TRY(map_insert(&sel->folded, hash, sel->sets_count - 1, folded_hash, sel));
+    sel->sets_bytes += sizeof *set + select_set_memory_bytes(set);
+    select_smaller(sel, set);
+    sel->nothing = sel->nothing || set->kind == SET_NOTHING;
+    return OK;
+}
+
+/* Leaves SELECT_BEGIN when every matcher has its set. */
+static enum status select_begin(struct selection *sel, uint64_t until_ns, struct err *err) {
+    while (sel->matchers_done < sel->query.matchers_count) {
+        for (int i = 0; i < SLICE_MATCHERS && sel->matchers_done < sel->query.matchers_count; i++) {
+            if (select_fold(sel, &sel->query.matchers[sel->matchers_done]) != OK)
+                return select_nomem(err);
+            sel->matchers_done++;
+            TRY(select_check_memory(sel, 0, err));
+        }
+        if (slice_is_over(until_ns)) break;
+    }
+    if (sel->matchers_done == sel->query.matchers_count) sel->state = SELECT_SETS;
+    return OK;
+}
+
+static bool ones_eq(const void *owner, uint32_t ref, const void *key) {
+    const uint32_t *pair = key;
+    return ((const struct selection *)owner)->sets[ref].pair == *pair;
+}
+static uint64_t pair_hash(uint32_t pair) {
+    return (pair + 1) * 0x9e3779b97f4a7c15ULL;
+}
+static uint64_t ones_hash(const void *owner, uint32_t ref) {
+    return pair_hash(((const struct selection *)owner)->sets[ref].pair);
+}
+
+/* A set that is made goes where it will be looked at. */
+static enum status select_place(struct selection *sel, uint32_t index) {
+    struct select_set *set = &sel->sets[index];
+    if (set->kind == SET_ALL) return OK;
+    if (set->kind != SET_ONE) {
+        sel->checks[sel->checks_count++] = set;
+        return OK;
+    }
+    uint64_t hash = pair_hash(set->pair);
+    if (map_find(&sel->ones, hash, ones_eq, sel, &set->pair) != MAP_NONE) return OK;
+    TRY(map_insert(&sel->ones, hash, index, ones_hash, sel));
+    sel->checks[sel->checks_count++] = sel->checks[sel->ones_count];
+    sel->checks[sel->ones_count++] = set;
+    return OK;
+}
+
+/* Makes one set, or a part of it: *out_made. */
+static enum status select_make(struct selection *sel, struct select_set *set, bool *out_made,
+                               struct err *err) {
+    bool fresh = set->kind == SET_PENDING && set->values_done == 0;
+    uint64_t before = select_set_memory_bytes(set);
+    enum status st = OK;
+    if (fresh && sel->driver != NULL && sel->driver->postings < set->values_count / 2)
+        st = select_set_make_lazy(set);
+    else if (set->kind == SET_PENDING)
+        st = select_set_walk(set, sel->head, SLICE_VALUES);
+    if (st != OK) return select_nomem(err);
+    sel->sets_bytes += select_set_memory_bytes(set) - before;
+    *out_made = set->kind != SET_PENDING;
+    return select_check_memory(sel, 0, err);
 }
 
 /* Leaves SELECT_SETS when all are made. */
 static enum status select_sets(struct selection *sel, uint64_t until_ns, struct err *err) {
-    while (sel->sets_done < sel->query.matchers_count) {
+    for (uint32_t tried = 1; sel->sets_done < sel->sets_count && !sel->nothing; tried++) {
         struct select_set *set = &sel->sets[sel->sets_done];
-        const struct select_set *best = select_smallest(sel);
-        if (set->kind == SET_PENDING && set->values_done == 0 && best != NULL &&
-            best->postings < set->values_count / 2 && select_set_make_lazy(set) != OK)
-            return select_nomem(err);
-        while (set->kind == SET_PENDING) {
-            if (select_set_walk(set, sel->head, SLICE_VALUES) != OK) return select_nomem(err);
-            TRY(select_check_memory(sel, 0, err));
-            if (slice_is_over(until_ns)) return OK;
+        bool made = false, walks = set->kind == SET_PENDING;
+        TRY(select_make(sel, set, &made, err));
+        if (made) {
+            select_smaller(sel, set);
+            sel->nothing = set->kind == SET_NOTHING;
+            if (select_place(sel, sel->sets_done) != OK) return select_nomem(err);
+            sel->sets_done++;
         }
-        sel->sets_done++;
+        if ((walks || tried % SLICE_SETS == 0) && slice_is_over(until_ns)) return OK;
     }
-    sel->driver = select_smallest(sel);
-    sel->state = select_is_empty(sel) ? SELECT_VIEWS : SELECT_MATCH;
+    sel->state = sel->nothing ? SELECT_VIEWS : SELECT_MATCH;
     return OK;
 }
 
@@ -193,11 +281,11 @@ static const uint32_t *driver_pairs(const struct select_set *driver, uint32_t *o
 }
 
 /* Whether the other single pairs have the series; when one has not, *next is the first it could be
- * again. */
+ * again. A series has few pairs, so one of many sets soon fails. */
 static bool candidate_passes(struct selection *sel, uint32_t ref, uint32_t *next) {
-    for (size_t i = 0; i < sel->query.matchers_count; i++) {
-        const struct select_set *set = &sel->sets[i];
-        if (set->kind != SET_ONE || set == sel->driver) continue;
+    for (uint32_t i = 0; i < sel->ones_count; i++) {
+        const struct select_set *set = sel->checks[i];
+        if (set == sel->driver) continue;
         struct posting_view p = index_get(&sel->head->index, set->pair);
         sel->cursors[i] = posting_seek(p, sel->cursors[i], ref);
         uint32_t found = sel->cursors[i] < p.count ? p.at[sel->cursors[i]] : HEAD_NONE;
@@ -210,8 +298,7 @@ static bool candidate_passes(struct selection *sel, uint32_t ref, uint32_t *next
 
 /* The next list of the driver; false when there is none. */
 static bool driver_next_list(struct selection *sel) {
-    for (size_t i = 0; i < sel->query.matchers_count; i++)
-        sel->cursors[i] = 0;
+    memset(sel->cursors, 0, sel->ones_count * sizeof *sel->cursors);
     sel->driver_position = 0;
     sel->driver_list++;
     uint32_t lists;
@@ -255,48 +342,56 @@ static uint32_t select_batch(struct selection *sel, uint32_t *batch, bool *out_m
     return count;
 }
 
-static bool series_passes(struct selection *sel, const uint32_t *pairs) {
-    for (size_t i = 0; i < sel->query.matchers_count; i++) {
-        struct select_set *set = &sel->sets[i];
-        if (set == sel->driver || set->kind == SET_ONE) continue;
-        if (!select_set_has(set, sel->head, pairs)) return false;
-    }
-    return true;
-}
-
 /* Memory first, questions later: a batch's lines are asked for before any is used. */
-static uint32_t batch_filter(struct selection *sel, uint32_t *batch, uint32_t count) {
+static void batch_fetch(struct selection *sel) {
     const struct head *head = sel->head;
     const struct shard_set *shards = sel->query.shards;
-    uint32_t kept = 0;
+    uint32_t count = select_batch(sel, sel->batch, &sel->batch_last), kept = 0;
+    sel->batch_last = !sel->batch_last;
     for (uint32_t i = 0; i < count; i++)
-        __builtin_prefetch(head_cold(head, batch[i]));
+        __builtin_prefetch(head_cold(head, sel->batch[i]));
     for (uint32_t i = 0; i < count; i++) {
-        const struct series_cold *cold = head_cold(head, batch[i]);
+        const struct series_cold *cold = head_cold(head, sel->batch[i]);
         if (shards != NULL &&
             (cold->shard >= shards->shards_count || !shard_set_has(shards, cold->shard)))
             continue;
         __builtin_prefetch(cold->pairs);
-        batch[kept++] = batch[i];
+        sel->batch[kept++] = sel->batch[i];
     }
-    count = kept;
-    kept = 0;
-    for (uint32_t i = 0; i < count; i++)
-        if (series_passes(sel, head_cold(head, batch[i])->pairs)) batch[kept++] = batch[i];
-    return kept;
+    sel->batch_count = kept;
+    sel->batch_at = 0;
+    sel->batch_check = sel->ones_count;
+}
+
+/* Asks the sets that are left for the batch's next series; up to SLICE_SETS of them. */
+static void batch_ask(struct selection *sel) {
+    uint32_t ref = sel->batch[sel->batch_at], asked = 0;
+    const uint32_t *pairs = head_cold(sel->head, ref)->pairs;
+    bool passes = true;
+    for (; sel->batch_check < sel->checks_count && passes; sel->batch_check++) {
+        struct select_set *set = sel->checks[sel->batch_check];
+        if (asked++ == SLICE_SETS) return;
+        if (set != sel->driver) passes = select_set_has(set, sel->head, pairs);
+    }
+    if (passes) sel->refs.at[sel->refs.count++] = ref;
+    sel->batch_at++;
+    sel->batch_check = sel->ones_count;
 }
 
 static enum status select_match(struct selection *sel, uint64_t until_ns, struct err *err) {
-    bool more = true;
-    while (more) {
-        uint32_t batch[BATCH_SERIES];
-        uint32_t count = select_batch(sel, batch, &more);
-        count = batch_filter(sel, batch, count);
-        if (u32s_reserve(&sel->refs, count) != OK) return select_nomem(err);
-        for (uint32_t i = 0; i < count; i++)
-            sel->refs.at[sel->refs.count++] = batch[i];
-        TRY(select_check_memory(sel, 0, err));
-        if (more && slice_is_over(until_ns)) return OK;
+    bool many = sel->checks_count - sel->ones_count > SLICE_SETS / BATCH_SERIES;
+    for (;;) {
+        if (sel->batch_at == sel->batch_count) {
+            if (sel->batch_last) break;
+            batch_fetch(sel);
+            if (u32s_reserve(&sel->refs, sel->batch_count) != OK) return select_nomem(err);
+            TRY(select_check_memory(sel, 0, err));
+        }
+        while (sel->batch_at < sel->batch_count) {
+            batch_ask(sel);
+            if (many && slice_is_over(until_ns)) return OK;
+        }
+        if (!sel->batch_last && slice_is_over(until_ns)) return OK;
     }
     sel->state = SELECT_VIEWS;
     return OK;
@@ -330,6 +425,7 @@ static enum status select_views(struct selection *sel, uint64_t until_ns, struct
 }
 
 enum status select_step(struct selection *sel, uint64_t until_ns, bool *out_done, struct err *err) {
+    if (sel->state == SELECT_BEGIN) TRY(select_begin(sel, until_ns, err));
     if (sel->state == SELECT_SETS) TRY(select_sets(sel, until_ns, err));
     if (sel->state == SELECT_MATCH) TRY(select_match(sel, until_ns, err));
     if (sel->state == SELECT_VIEWS) TRY(select_views(sel, until_ns, err));
@@ -341,7 +437,8 @@ enum status select_refs(struct head *head, const struct select_query *query, str
                         struct err *err) {
     struct selection *sel = NULL;
     TRY(select_new(head, query, &sel, err));
-    enum status status = select_sets(sel, 0, err);
+    enum status status = select_begin(sel, 0, err);
+    if (status == OK) status = select_sets(sel, 0, err);
     if (status == OK && sel->state == SELECT_MATCH) status = select_match(sel, 0, err);
     if (status == OK) {
         *out = sel->refs;

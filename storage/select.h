@@ -29,6 +29,7 @@ struct select_set {
     uint64_t *members; /* one bit per value index of the name */
     uint64_t *asked;   /* SET_LAZY: members holds the answer where this is set */
     uint64_t postings; /* SET_ONE, SET_IN: how many series */
+    uint64_t hash;     /* of the matcher as written */
 };
 
 void select_set_fini(struct select_set *set);

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "node/base/budget.h"
+
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
 #define POISON(p, n) ASAN_POISON_MEMORY_REGION((p), (n))
@@ -34,12 +36,17 @@ static void chunk_free(struct arena_chunk *chunk) {
     free(chunk);
 }
 
+void arena_init_budget(struct arena *arena, struct budget *budget) {
+    *arena = (struct arena){.budget = budget};
+}
+
 void arena_fini(struct arena *arena) {
+    budget_give(arena->budget, arena->used_bytes);
     for (struct arena_chunk *c = arena->head, *next; c != NULL; c = next) {
         next = c->next;
         chunk_free(c);
     }
-    *arena = (struct arena){.limit_bytes = arena->limit_bytes};
+    *arena = (struct arena){.limit_bytes = arena->limit_bytes, .budget = arena->budget};
 }
 
 static void chunk_use(struct arena *arena, struct arena_chunk *c) {
@@ -56,6 +63,7 @@ void arena_reset(struct arena *arena) {
         chunk_free(c);
     }
     keep->next = NULL;
+    budget_give(arena->budget, arena->used_bytes - keep->size_bytes);
     arena->used_bytes = keep->size_bytes;
     chunk_use(arena, keep);
 }
@@ -70,8 +78,15 @@ static bool chunk_add(struct arena *arena, size_t need) {
         size = need;
         if (size > arena->limit_bytes - MIN(arena->used_bytes, arena->limit_bytes)) return false;
     }
+    if (!budget_take(arena->budget, size)) {
+        size = need;
+        if (!budget_take(arena->budget, size)) return false;
+    }
     struct arena_chunk *c = malloc(size);
-    if (c == NULL) return false;
+    if (c == NULL) {
+        budget_give(arena->budget, size);
+        return false;
+    }
     *c = (struct arena_chunk){.next = arena->head, .size_bytes = size};
     arena->head = c;
     arena->used_bytes += size;

@@ -11,18 +11,22 @@
 #include "node/base/sv.h"
 
 struct arena_chunk;
+struct budget;
 
 struct arena {
     /* private */
     struct arena_chunk *head;
     char *cur, *end;
-    size_t used_bytes;  /* bytes of all chunks */
-    size_t limit_bytes; /* 0: none */
+    size_t used_bytes;     /* bytes of all chunks */
+    size_t limit_bytes;    /* 0: none */
+    struct budget *budget; /* NULL: none */
 };
 
 /* limit_bytes bounds the sum of chunks, so it is accurate to one chunk (4 KiB growing to 1 MiB); 0
  * is unlimited. */
 void arena_init(struct arena *arena, size_t limit_bytes);
+/* Chunks are charged to the account (borrowed, outlives the arena), which limits the arena. */
+void arena_init_budget(struct arena *arena, struct budget *budget);
 void arena_fini(struct arena *arena);
 void arena_reset(struct arena *arena); /* keeps one chunk */
 

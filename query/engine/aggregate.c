@@ -43,6 +43,9 @@ void agg_init(struct agg *a, struct arena *arena, const struct expr *e, size_t s
 }
 
 void agg_fini(struct agg *a) {
+    struct budget *b = a->groups.arena == NULL ? NULL : a->groups.arena->budget;
+    budget_give(b, map_memory_bytes(&a->groups.map) + a->groups.cap * sizeof *a->groups.items +
+                       a->series_cap * (sizeof *a->series_labels + 1));
     map_fini(&a->groups.map);
     free(a->groups.items);
     free(a->series_labels);
@@ -84,7 +87,8 @@ static enum status group_intern(struct agg *a, const struct labelset *key, uint3
     }
     if (gs->count == gs->cap) {
         uint32_t cap = gs->cap == 0 ? 16 : gs->cap * 2;
-        struct group *grown = reallocarray(gs->items, cap, sizeof *grown);
+        size_t size = sizeof *gs->items;
+        struct group *grown = budget_grow(gs->arena->budget, gs->items, gs->cap * size, cap * size);
         if (grown == NULL) return ERR_NOMEM;
         gs->items = grown;
         gs->cap = cap;
@@ -92,7 +96,8 @@ static enum status group_intern(struct agg *a, const struct labelset *key, uint3
     struct group g = {.hash = hash};
     if (!labelset_copy(gs->arena, key, 0, &g.labels) || !group_columns(a, &g)) return ERR_NOMEM;
     gs->items[gs->count] = g;
-    TRY(map_insert(&gs->map, hash, gs->count, group_hash, gs));
+    struct map_entry entry = {hash, gs->count, group_hash, gs};
+    TRY(map_insert_charged(&gs->map, gs->arena->budget, &entry));
     *out = gs->count++;
     return OK;
 }
@@ -228,6 +233,22 @@ static void fold_count(struct agg *a, struct group *g, const struct column *col)
     }
 }
 
+static enum status series_reserve(struct agg *a, uint32_t cap) {
+    struct budget *b = a->groups.arena->budget;
+    size_t old = a->series_cap, size = sizeof *a->series_labels;
+    struct labelset *ls = budget_grow(b, a->series_labels, old * size, cap * size);
+    if (ls == NULL) return ERR_NOMEM;
+    a->series_labels = ls;
+    bool *dn = budget_grow(b, a->series_drop_name, old, cap);
+    if (dn == NULL) { /* the longer labels count as the shorter ones: nothing goes on after this */
+        budget_give(b, (cap - old) * size);
+        return ERR_NOMEM;
+    }
+    a->series_drop_name = dn;
+    a->series_cap = cap;
+    return OK;
+}
+
 static enum status fold_topk(struct agg *a, struct group *g, const struct labelset *labels,
                              bool drop_name, const struct column *col) {
     uint32_t series = UINT32_MAX;
@@ -236,12 +257,7 @@ static enum status fold_topk(struct agg *a, struct group *g, const struct labels
         if (series == UINT32_MAX) {
             if (a->series_count == a->series_cap) {
                 uint32_t cap = a->series_cap == 0 ? 32 : a->series_cap * 2;
-                struct labelset *ls = reallocarray(a->series_labels, cap, sizeof *ls);
-                if (ls != NULL) a->series_labels = ls;
-                bool *dn = reallocarray(a->series_drop_name, cap, sizeof *dn);
-                if (dn != NULL) a->series_drop_name = dn;
-                if (ls == NULL || dn == NULL) return ERR_NOMEM;
-                a->series_cap = cap;
+                TRY(series_reserve(a, cap));
             }
             series = a->series_count;
             if (!labelset_copy(a->groups.arena, labels, 0, &a->series_labels[series]))
@@ -353,12 +369,8 @@ static enum status merge_group(struct agg *a, struct group *into, const struct g
 static enum status merge_series(struct agg *into, struct agg *from, uint32_t *remap) {
     size_t need = (size_t)into->series_count + from->series_count;
     if (need > into->series_cap) {
-        struct labelset *ls = reallocarray(into->series_labels, need, sizeof *ls);
-        if (ls != NULL) into->series_labels = ls;
-        bool *dn = reallocarray(into->series_drop_name, need, sizeof *dn);
-        if (dn != NULL) into->series_drop_name = dn;
-        if (ls == NULL || dn == NULL) return ERR_NOMEM;
-        into->series_cap = (uint32_t)need;
+        if (need > UINT32_MAX) return ERR_NOMEM;
+        TRY(series_reserve(into, (uint32_t)need));
     }
     for (uint32_t i = 0; i < from->series_count; i++) {
         remap[i] = into->series_count;

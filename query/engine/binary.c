@@ -211,10 +211,10 @@ enum status binary_arithmetic(struct eval *ev, const struct expr *e, struct matc
         .ev = ev, .e = e, .m = m, .out = out, .as_bool = b->return_bool, .steps = out->grid.steps};
     p.swapped = b->card == CARD_ONE_TO_MANY;
     p.one_to_one = b->card == CARD_ONE_TO_ONE;
-    arena_init(&p.arena, (size_t)query_params(ev->q)->memory_bytes_max);
-    p.pick = calloc(p.steps + 1, sizeof *p.pick);
-    p.matched = calloc(p.steps + 1, 1);
-    p.many_any = calloc(p.steps + 1, 1);
+    arena_init_budget(&p.arena, ev->budget);
+    p.pick = eval_alloc(ev, p.steps + 1, sizeof *p.pick);
+    p.matched = eval_alloc(ev, p.steps + 1, 1);
+    p.many_any = eval_alloc(ev, p.steps + 1, 1);
     enum status st =
         p.pick == NULL || p.matched == NULL || p.many_any == NULL ? eval_nomem(ev) : OK;
     for (uint32_t g = 0; st == OK && g < m->count; g++)
@@ -225,9 +225,9 @@ enum status binary_arithmetic(struct eval *ev, const struct expr *e, struct matc
         st = eval_poll(ev);
         if (st == OK) st = group_run(&p, &m->sigs[i]);
     }
-    free(p.pick);
-    free(p.matched);
-    free(p.many_any);
+    eval_free(ev, p.pick, p.steps + 1, sizeof *p.pick);
+    eval_free(ev, p.matched, p.steps + 1, 1);
+    eval_free(ev, p.many_any, p.steps + 1, 1);
     free(p.outs);
     arena_fini(&p.arena);
     return st;

@@ -21,7 +21,7 @@ struct matching {
     uint32_t count, cap;
 };
 enum status matching_init(struct matching *m, const struct binary *b, struct vectors *many,
-                          struct vectors *one, uint64_t memory_bytes_max) MUST_USE;
+                          struct vectors *one, struct budget *budget) MUST_USE;
 void matching_fini(struct matching *m);
 /* The labels that two series must share to match; out has room for in->count. */
 void match_labels(const struct binary *b, const struct labelset *in, struct labelset *out);

@@ -31,13 +31,15 @@ static enum status sig_find(struct matching *m, const struct labelset *labels, u
     if (found == MAP_NONE) {
         if (m->count == m->cap) {
             uint32_t cap = m->cap == 0 ? 64 : m->cap * 2;
-            struct sig *grown = reallocarray(m->sigs, cap, sizeof *grown);
+            size_t size = sizeof *m->sigs;
+            struct sig *grown = budget_grow(m->arena.budget, m->sigs, m->cap * size, cap * size);
             if (grown == NULL) return ERR_NOMEM;
             m->sigs = grown;
             m->cap = cap;
         }
         m->sigs[m->count] = (struct sig){.labels = key, .hash = hash};
-        TRY(map_insert(&m->map, hash, m->count, sig_hash, m));
+        struct map_entry entry = {hash, m->count, sig_hash, m};
+        TRY(map_insert_charged(&m->map, m->arena.budget, &entry));
         found = m->count++;
     }
     *out = found;
@@ -58,9 +60,9 @@ static enum status side_add(struct matching *m, struct sig_side *side, struct se
 }
 
 enum status matching_init(struct matching *m, const struct binary *b, struct vectors *many,
-                          struct vectors *one, uint64_t memory_bytes_max) {
+                          struct vectors *one, struct budget *budget) {
     *m = (struct matching){.binary = b};
-    arena_init(&m->arena, (size_t)memory_bytes_max);
+    arena_init_budget(&m->arena, budget);
     map_init(&m->map);
     for (int side = 0; side < 2; side++) {
         struct vectors *v = side == 0 ? many : one;
@@ -74,6 +76,7 @@ enum status matching_init(struct matching *m, const struct binary *b, struct vec
 }
 
 void matching_fini(struct matching *m) {
+    budget_give(m->arena.budget, map_memory_bytes(&m->map) + m->cap * sizeof *m->sigs);
     map_fini(&m->map);
     free(m->sigs);
     arena_fini(&m->arena);

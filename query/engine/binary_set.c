@@ -29,7 +29,7 @@ static void side_mask(const struct sig_side *side, uint8_t *mask, size_t steps) 
 enum status binary_set(struct eval *ev, const struct expr *e, struct matching *m,
                        struct vectors *out) {
     enum binary_op op = e->u.binary.op;
-    uint8_t *mask = malloc(out->grid.steps + 1);
+    uint8_t *mask = eval_alloc(ev, out->grid.steps + 1, 1);
     if (mask == NULL) return eval_nomem(ev);
     enum status st = OK;
     for (uint32_t g = 0; st == OK && g < m->count; g++) {
@@ -43,7 +43,7 @@ enum status binary_set(struct eval *ev, const struct expr *e, struct matching *m
         for (uint32_t i = 0; st == OK && i < sig->one.count; i++)
             st = copy_masked(ev, sig->one.series[i], mask, false, out);
     }
-    free(mask);
+    eval_free(ev, mask, out->grid.steps + 1, 1);
     return st;
 }
 
@@ -52,8 +52,7 @@ static enum status combine(struct eval *ev, const struct expr *e, struct vectors
     const struct binary *b = &e->u.binary;
     bool swapped = b->card == CARD_ONE_TO_MANY;
     struct matching m;
-    enum status st = matching_init(&m, b, swapped ? rhs : lhs, swapped ? lhs : rhs,
-                                   query_params(ev->q)->memory_bytes_max);
+    enum status st = matching_init(&m, b, swapped ? rhs : lhs, swapped ? lhs : rhs, ev->budget);
     if (st != OK) st = eval_nomem(ev);
     if (st == OK)
         st = binary_op_is_set(b->op) ? binary_set(ev, e, &m, out)

@@ -214,9 +214,10 @@ static enum status chain_prepare(struct eval *ev, struct chain *c) {
 
 enum status chain_new(struct eval *ev, const struct expr *e, const struct grid *grid,
                       struct chain **out) {
-    struct chain *c = calloc(1, sizeof *c);
+    struct chain *c = eval_alloc(ev, 1, sizeof *c);
     if (c == NULL) return eval_nomem(ev);
-    arena_init(&c->arena, (size_t)query_params(ev->q)->memory_bytes_max);
+    c->budget = ev->budget;
+    arena_init_budget(&c->arena, ev->budget);
     enum status st = chain_collect(ev, c, e, grid);
     if (st == OK) st = chain_prepare(ev, c);
     if (st != OK) {
@@ -233,12 +234,14 @@ void chain_free(struct chain *c) {
         stage_run_fini(&c->runs[i]);
     free(c->cols[0].histograms);
     arena_fini(&c->arena);
+    budget_give(c->budget, sizeof *c);
     free(c);
 }
 
 enum status chain_run(struct chain *c, const struct samples *samples, const struct labelset *labels,
                       struct column **out) {
     for (size_t i = 0; i < c->count; i++) {
+        if (i > 0 && c->stages[i].out.steps > POLL_STEPS) TRY(eval_poll(c->runs[i].ev));
         c->runs[i].labels = labels;
         if (i == 0)
             TRY(stage_read(&c->runs[0], samples, &c->cols[0]));

@@ -71,16 +71,17 @@ size_t column_points(const struct column *c, size_t steps) {
     return points;
 }
 
-struct vectors *vectors_new(const struct grid *grid, uint64_t memory_bytes_max) {
+struct vectors *vectors_new(const struct grid *grid, struct budget *budget) {
     struct vectors *v = calloc(1, sizeof *v);
     if (v == NULL) return NULL;
-    arena_init(&v->arena, (size_t)memory_bytes_max);
+    arena_init_budget(&v->arena, budget);
     v->grid = *grid;
     return v;
 }
 
 void vectors_free(struct vectors *v) {
     if (v == NULL) return;
+    budget_give(v->arena.budget, v->cap * sizeof *v->series);
     arena_fini(&v->arena);
     free(v->series);
     free(v);
@@ -89,7 +90,8 @@ void vectors_free(struct vectors *v) {
 struct series *vectors_add(struct vectors *v, const struct labelset *labels, size_t spare) {
     if (v->count == v->cap) {
         size_t cap = v->cap == 0 ? 16 : v->cap * 2;
-        struct series *grown = reallocarray(v->series, cap, sizeof *grown);
+        size_t size = sizeof *v->series;
+        struct series *grown = budget_grow(v->arena.budget, v->series, v->cap * size, cap * size);
         if (grown == NULL) return NULL;
         v->series = grown;
         v->cap = cap;

@@ -2,6 +2,8 @@
 /* What every evaluation carries: stop conditions, limits, errors. */
 #include "query/engine/internal.h"
 
+#include <stdlib.h>
+
 enum status eval_poll(struct eval *ev) {
     if (ev->note_status != OK) return eval_nomem(ev);
     struct query_control *c = ev->control;
@@ -49,21 +51,40 @@ enum status fail_duplicate(struct eval *ev) {
 }
 
 struct vectors *eval_vectors_new(struct eval *ev, const struct grid *grid) {
-    uint64_t max = query_params(ev->q)->memory_bytes_max;
-    if (max != 0 && ev->held_bytes >= max) return NULL;
-    return vectors_new(grid, max == 0 ? 0 : max - ev->held_bytes);
+    return vectors_new(grid, ev->budget);
+}
+
+void *eval_alloc(struct eval *ev, size_t count, size_t size) {
+    size_t bytes;
+    if (__builtin_mul_overflow(count, size, &bytes) || !budget_take(ev->budget, bytes)) return NULL;
+    void *p = calloc(count, size);
+    if (p == NULL) budget_give(ev->budget, bytes);
+    return p;
+}
+
+void eval_free(struct eval *ev, void *ptr, size_t count, size_t size) {
+    if (ptr != NULL) budget_give(ev->budget, count * size);
+    free(ptr);
+}
+
+/* The old table is there until the new one is filled, so it is charged once more before. */
+enum status map_insert_charged(struct map *map, struct budget *budget, const struct map_entry *e) {
+    size_t before = map_memory_bytes(map);
+    bool grows = map->left == 0;
+    if (grows && !budget_take(budget, 2 * before)) return ERR_NOMEM;
+    enum status st = map_insert(map, e->hash, e->ref, e->rehash, e->owner);
+    if (grows) budget_give(budget, 2 * before);
+    if (st == OK && !budget_take(budget, map_memory_bytes(map) - before)) return ERR_NOMEM;
+    return st;
 }
 
 enum status vectors_ready(struct eval *ev, struct vectors *v) {
     v->held_points = vectors_points(v);
-    v->held_bytes = arena_used_bytes(&v->arena) + v->cap * sizeof *v->series;
-    ev->held_bytes += v->held_bytes;
     return eval_hold(ev, v->held_points);
 }
 
 void vectors_done(struct eval *ev, struct vectors *v) {
     if (v == NULL) return;
     eval_release(ev, v->held_points);
-    ev->held_bytes -= MIN(ev->held_bytes, v->held_bytes);
     vectors_free(v);
 }

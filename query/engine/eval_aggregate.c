@@ -111,8 +111,9 @@ static enum status ordered_groups(struct eval *ev, const struct expr *e, const s
         st = s == NULL ? eval_nomem(ev) : eval_poll(ev);
         if (st != OK) break;
         s->drop_name = o->agg.groups.items[g].drop_name;
-        for (size_t k = 0; k < in->grid.steps; k++) {
+        for (size_t k = 0; st == OK && k < in->grid.steps; k++) {
             size_t n = 0;
+            if (k % (POLL_STEPS / 8) == 0) st = eval_poll(ev); /* each sorts a value a series */
             for (uint32_t m = o->starts[g]; m < o->starts[g + 1]; m++) {
                 const struct column *c = &in->series[o->members[m]].col;
                 if (c->kinds[k] == POINT_FLOAT) values[n++] = c->values[k];
@@ -171,7 +172,7 @@ static enum status ordered_run(struct eval *ev, const struct expr *e, struct vec
 static enum status partial_run(struct eval *ev, const struct expr *e, struct vectors *in,
                                struct vectors *out) {
     struct arena arena;
-    arena_init(&arena, (size_t)query_params(ev->q)->memory_bytes_max);
+    arena_init_budget(&arena, ev->budget);
     struct agg a;
     agg_init(&a, &arena, e, in->grid.steps);
     enum status st = OK;
@@ -184,7 +185,9 @@ static enum status partial_run(struct eval *ev, const struct expr *e, struct vec
     vectors_sort(in);
     for (size_t i = 0; st == OK && i < in->count; i++)
         st = agg_fold(ev, &a, &in->series[i].labels, in->series[i].drop_name, &in->series[i].col);
-    bool ordered = st == OK && !a.order_free;
+    /* min and max are already folded in label order */
+    bool sums = a.op == AGG_SUM || a.op == AGG_AVG;
+    bool ordered = st == OK && sums && !a.order_free;
     if (st == OK && !ordered) st = agg_finish(ev, &a, out);
     agg_fini(&a);
     arena_fini(&arena);

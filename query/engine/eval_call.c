@@ -65,23 +65,39 @@ enum status fn_vector(struct eval *ev, const struct expr *e, const struct grid *
     return OK;
 }
 
+static int matcher_order(const void *a, const void *b) {
+    const struct matcher *const *x = a, *const *y = b;
+    int c = sv_cmp((*x)->name, (*y)->name);
+    return c != 0 ? c : (*x > *y) - (*x < *y);
+}
+
+/* A name's first equality gives its value, and each further matcher of the name takes it away: the
+ * only equality stays, when it is the last. */
+static void absent_set(const struct matcher *const *sorted, size_t count, struct labelset *out) {
+    size_t equalities = 0;
+    for (size_t i = 0; i < count; i++) {
+        const struct matcher *m = sorted[i];
+        equalities += m->kind == MATCH_EQ;
+        if (i + 1 < count && sv_eq(m->name, sorted[i + 1]->name)) continue;
+        if (m->kind == MATCH_EQ && equalities == 1 && m->value.len > 0)
+            out->labels[out->count++] = (struct label){m->name, m->value};
+        equalities = 0;
+    }
+}
+
 /* Labels of an absent() result: those of equality matchers, unless a label is matched twice. */
 static enum status absent_labels(struct eval *ev, struct vectors *v, const struct expr *arg) {
     arg = arg->kind == EXPR_MATRIX ? arg->children[0] : arg;
     struct labelset set = {0};
-    size_t max = arg->kind == EXPR_SELECTOR ? arg->u.selector.matchers_count : 0;
+    size_t max = arg->kind == EXPR_SELECTOR ? arg->u.selector.matchers_count : 0, n = 0;
     set.labels = arena_array(&v->arena, max + 1, sizeof *set.labels);
-    if (set.labels == NULL) return eval_nomem(ev);
-    for (size_t i = 0; i < max; i++) {
-        const struct matcher *m = &arg->u.selector.matchers[i];
-        if (sv_eq(m->name, SV("__name__"))) continue;
-        bool before = false; /* an equality matcher of the same name */
-        for (size_t j = 0; j < i; j++)
-            before = before || (arg->u.selector.matchers[j].kind == MATCH_EQ &&
-                                sv_eq(arg->u.selector.matchers[j].name, m->name));
-        bool set_it = m->kind == MATCH_EQ && !before;
-        labelset_set(&set, m->name, set_it ? m->value : SV(""));
-    }
+    const struct matcher **sorted = arena_array(&v->arena, max + 1, sizeof(*sorted));
+    if (set.labels == NULL || sorted == NULL) return eval_nomem(ev);
+    for (size_t i = 0; i < max; i++)
+        if (!sv_eq(arg->u.selector.matchers[i].name, SV("__name__")))
+            sorted[n++] = &arg->u.selector.matchers[i];
+    qsort(sorted, n, sizeof(*sorted), matcher_order);
+    absent_set(sorted, n, &set);
     return vectors_add(v, &set, 0) == NULL ? eval_nomem(ev) : OK;
 }
 

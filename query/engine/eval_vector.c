@@ -27,7 +27,7 @@ static enum status join_columns(struct eval *ev, struct column *into, const stru
 
 enum status vectors_join(struct eval *ev, struct vectors *v, bool whole) {
     if (v->count < 2) return OK;
-    uint32_t *order = malloc(v->count * sizeof *order);
+    uint32_t *order = eval_alloc(ev, v->count, sizeof *order);
     if (order == NULL) return eval_nomem(ev);
     for (size_t i = 0; i < v->count; i++)
         order[i] = (uint32_t)i;
@@ -45,7 +45,7 @@ enum status vectors_join(struct eval *ev, struct vectors *v, bool whole) {
         memset(b->col.kinds, POINT_NONE, v->grid.steps);
         joined = true;
     }
-    free(order);
+    eval_free(ev, order, v->count, sizeof *order);
     if (joined) vectors_drop_empty(v);
     return st;
 }
@@ -68,7 +68,10 @@ enum status vectors_of_partial(struct eval *ev, struct partial *p, struct vector
         assert(p->kind == FRAGMENT_PARTIAL);
         v = eval_vectors_new(ev, &p->grid);
         st = v == NULL ? eval_nomem(ev) : agg_finish(ev, &p->agg, v);
+        partial_drop_groups(p);
     }
+    eval_release(ev, p->held_points);
+    p->held_points = 0;
     if (st == OK) st = vectors_ready(ev, v);
     if (st != OK) {
         vectors_free(v);

@@ -203,7 +203,7 @@ enum status fn_info(struct eval *ev, const struct expr *e, const struct grid *gr
     enum status st = eval_vector(ev, e->children[0], grid, &base);
     if (st == OK) st = eval_vector(ev, e->children[1], grid, &info.infos);
     if (st == OK) {
-        arena_init(&info.arena, (size_t)query_params(ev->q)->memory_bytes_max);
+        arena_init_budget(&info.arena, ev->budget);
         info.out = eval_vectors_new(ev, grid);
         st = info.out == NULL ? eval_nomem(ev) : info_run(&info, base);
         arena_fini(&info.arena);

@@ -151,8 +151,15 @@ struct run { /* one fragment_run */
     struct labelset labels, out_labels; /* of the series; as they leave the chain */
     size_t labels_cap;
     struct samples samples;
+    size_t charged_bytes; /* for bound inputs and samples */
     bool may_repeat, drops, one_instant;
 };
+
+static enum status run_charge(struct run *r, size_t bytes) {
+    if (!budget_take(r->ev.budget, bytes)) return eval_nomem(&r->ev);
+    r->charged_bytes += bytes;
+    return OK;
+}
 
 static enum status run_labels(struct run *r, size_t index) {
     uint32_t leaf = r->leaf.selector->leaf;
@@ -176,7 +183,8 @@ static enum status run_labels(struct run *r, size_t index) {
 static enum status run_repeats(struct run *r) {
     if (!r->drops || r->p->kind != FRAGMENT_PARTIAL) return OK;
     if (r->may_repeat) {
-        enum status st = id_set_add(&r->p->ids, labelset_id(&r->out_labels), &r->p->duplicate);
+        enum status st =
+            id_set_add(&r->p->ids, &r->p->budget, labelset_id(&r->out_labels), &r->p->duplicate);
         return st == OK ? OK : eval_nomem(&r->ev);
     }
     if (r->labels.count - r->out_labels.count > 1)
@@ -210,10 +218,13 @@ static enum status run_series(struct run *r, size_t index) {
     TRY(run_labels(r, index));
     samples_clear(&r->samples);
     uint32_t leaf = r->leaf.selector->leaf;
+    size_t cap = r->samples.cap;
     const struct source_ops *ops = r->src->ops;
     bool newest = r->one_instant && ops->read_newest != NULL;
     TRY((newest ? ops->read_newest : ops->read)(r->src, leaf, index, r->from_ms, r->to_ms,
                                                 &r->samples, r->ev.err));
+    size_t columns = 2u + (r->samples.starts_ms != NULL) + (r->samples.histograms != NULL);
+    if (r->samples.cap > cap) TRY(run_charge(r, (r->samples.cap - cap) * columns * sizeof(double)));
     uint64_t held = r->samples.count;
     if (held == 0) return OK;
     TRY(eval_hold(&r->ev, held));
@@ -233,6 +244,8 @@ static enum status run_prepare(struct run *r, const struct fragment *f) {
     const struct expr *e = fragment_chain(q, f);
     TRY(partial_new(&r->ev, f, &r->p));
     r->ev.notes = &r->p->notes;
+    for (size_t i = 0; i < r->ev.bounds_count; i++)
+        TRY(run_charge(r, r->ev.bounds[i].steps * sizeof(double)));
     if (f->kind == FRAGMENT_SAMPLES) {
         const struct expr *m = node_unwrap(e);
         r->leaf =
@@ -270,6 +283,7 @@ enum status fragment_run(const struct query *q, const struct fragment *f, const 
     free(r.out_labels.labels);
     samples_fini(&r.samples);
     eval_fini(&r.ev);
+    budget_give(r.ev.budget, r.charged_bytes);
     if (st != OK) {
         partial_free(r.p);
         return st;

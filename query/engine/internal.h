@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "node/base/arena.h"
+#include "node/base/budget.h"
 #include "node/base/map.h"
 #include "query/engine/engine.h"
 #include "query/promql/functions.h"
@@ -82,9 +83,8 @@ struct vectors {
     struct series *series;
     size_t count, cap;
     uint64_t held_points; /* counted by vectors_ready */
-    size_t held_bytes;
 };
-struct vectors *vectors_new(const struct grid *grid, uint64_t memory_bytes_max);
+struct vectors *vectors_new(const struct grid *grid, struct budget *budget);
 void vectors_free(struct vectors *v);
 /* A new series with its labels copied (room for `spare` more) and an empty column; NULL without
  * memory. */
@@ -126,6 +126,12 @@ struct bound { /* a scalar sub-expression computed before */
     size_t steps;
     double *values;
 };
+struct map_entry { /* arguments of map_insert */
+    uint64_t hash;
+    uint32_t ref;
+    map_hash rehash;
+    const void *owner;
+};
 struct eval {
     const struct query *q;
     struct query_control *control;
@@ -135,7 +141,7 @@ struct eval {
     size_t bounds_count;
     struct plan *plan;         /* NULL in a fragment */
     uint64_t held, peak, read; /* samples */
-    uint64_t held_bytes;       /* of finished vectors */
+    struct budget *budget;     /* of the fragment's partial, or the plan */
     enum status note_status;
 };
 enum status
@@ -145,6 +151,12 @@ enum status eval_nomem(struct eval *ev) MUST_USE;
 enum status eval_hold(struct eval *ev,
                       uint64_t samples) MUST_USE; /* counts samples held; ERR_LIMIT */
 void eval_release(struct eval *ev, uint64_t samples);
+/* An array for as long as one function runs, charged; NULL without memory. */
+void *eval_alloc(struct eval *ev, size_t count, size_t size);
+void eval_free(struct eval *ev, void *ptr, size_t count, size_t size);
+/* As map_insert, charged. */
+enum status map_insert_charged(struct map *map, struct budget *budget,
+                               const struct map_entry *entry) MUST_USE;
 enum status eval_unsupported(struct eval *ev, const char *what) MUST_USE;
 bool eval_delayed_names(const struct eval *ev);
 void eval_note(struct eval *ev, bool warning, const struct expr *at, const char *fmt, ...)
@@ -228,6 +240,7 @@ struct stage_run { /* scratch of one stage, reused from series to series */
     struct windows windows;
     double *scratch;
     size_t scratch_cap;
+    size_t own_bytes;              /* charged for `own` */
     const struct labelset *labels; /* of the series, names not dropped */
     bool name_dropped;             /* by a stage below */
 };
@@ -267,6 +280,7 @@ struct chain {
     struct stage_run runs[CHAIN_STAGES_MAX];
     struct column cols[CHAIN_STAGES_MAX];
     size_t count; /* stages[0] is the leaf */
+    struct budget *budget;
     struct arena arena;
     bool changes_labels;
 };
@@ -357,6 +371,7 @@ struct partial {
     enum fragment_kind kind;
     const struct query *q; /* referenced */
     uint32_t number;
+    struct budget budget; /* all that it holds, and while it is made what making it takes */
     struct arena arena;
     struct grid grid;
     struct agg agg;      /* FRAGMENT_PARTIAL */
@@ -368,14 +383,19 @@ struct partial {
         ids;        /* of output label sets, where names are dropped without an equality matcher */
     bool duplicate; /* one id twice */
     uint64_t read, peak;
+    uint64_t held_points; /* counted at the coordinator until the answer is used */
 };
 /* An empty partial of a fragment; evaluates the aggregation's parameter, so ev has the fragment's
  * bound inputs. */
 enum status partial_new(struct eval *ev, const struct fragment *f, struct partial **out) MUST_USE;
+uint64_t partial_points(const struct partial *p); /* as they count against the limit of samples */
+/* Frees the groups of an aggregation whose result has been taken. */
+void partial_drop_groups(struct partial *p);
 struct raw_series *partial_add_raw(struct partial *p, const struct labelset *labels);
 const struct expr *fragment_chain(const struct query *q,
                                   const struct fragment *f); /* what is evaluated per series */
-enum status id_set_add(struct id_set *set, series_id id, bool *out_duplicate) MUST_USE;
+enum status id_set_add(struct id_set *set, struct budget *budget, series_id id,
+                       bool *out_duplicate) MUST_USE;
 void id_set_fini(struct id_set *set);
 bool partial_order_free(const struct partial *p);
 enum status fragment_grid(const struct query *q, const struct fragment *f, struct grid *out,
@@ -420,9 +440,9 @@ enum status vectors_of_partial(struct eval *ev, struct partial *p, struct vector
  * duplicate error. */
 enum status vectors_join(struct eval *ev, struct vectors *v, bool whole) MUST_USE;
 enum status fail_duplicate(struct eval *ev) MUST_USE;
-/* May grow to what the finished vectors of this evaluation leave of the query's memory. */
+/* Charged to the account of this evaluation. */
 struct vectors *eval_vectors_new(struct eval *ev, const struct grid *grid);
-/* A finished vector counts against the limits of samples and memory until vectors_done frees it. */
+/* A finished vector counts against the limit of samples until vectors_done frees it. */
 enum status vectors_ready(struct eval *ev, struct vectors *v) MUST_USE;
 void vectors_done(struct eval *ev, struct vectors *v);
 typedef enum status (*call_fn)(struct eval *ev, const struct expr *e, const struct grid *grid,

@@ -162,15 +162,31 @@ enum status mem_source_view_add(struct mem_source *view, struct mem_series *s) {
     return series_push(view, s);
 }
 
-static bool series_matches(const struct mem_series *s, const struct selector *sel) {
+static struct sv series_value(const struct mem_series *s, struct sv name) {
+    for (size_t j = 0; j < s->labels_count; j++)
+        if (sv_eq(s->labels[j].name, name)) return s->labels[j].value;
+    return SV("");
+}
+
+static bool matcher_eq(const struct matcher *a, const struct matcher *b) {
+    return a->kind == b->kind && sv_eq(a->name, b->name) && sv_eq(a->value, b->value);
+}
+
+/* Matcher by matcher: the same one many times over costs nothing. */
+static size_t series_select(const struct mem_source *m, const struct selector *sel, uint32_t *out) {
+    size_t count = m->count;
+    for (size_t i = 0; i < count; i++)
+        out[i] = (uint32_t)i;
     for (size_t i = 0; i < sel->matchers_count; i++) {
-        const struct matcher *m = &sel->matchers[i];
-        struct sv value = SV("");
-        for (size_t j = 0; j < s->labels_count; j++)
-            if (sv_eq(s->labels[j].name, m->name)) value = s->labels[j].value;
-        if (!matcher_match(m, value)) return false;
+        const struct matcher *matcher = &sel->matchers[i];
+        if (i > 0 && matcher_eq(matcher, matcher - 1)) continue;
+        size_t kept = 0;
+        for (size_t j = 0; j < count; j++)
+            if (matcher_match(matcher, series_value(m->series[out[j]], matcher->name)))
+                out[kept++] = out[j];
+        count = kept;
     }
-    return true;
+    return count;
 }
 
 enum status mem_source_select(struct mem_source *m, const struct query *q) {
@@ -187,9 +203,7 @@ enum status mem_source_select(struct mem_source *m, const struct query *q) {
         size_t leaf = m->leaves_count;
         m->matches[leaf] = calloc(m->count + 1, sizeof **m->matches);
         if (m->matches[leaf] == NULL) return ERR_NOMEM;
-        for (size_t i = 0; i < m->count; i++)
-            if (series_matches(m->series[i], leaves[leaf].selector))
-                m->matches[leaf][m->matches_count[leaf]++] = (uint32_t)i;
+        m->matches_count[leaf] = series_select(m, leaves[leaf].selector, m->matches[leaf]);
     }
     return OK;
 }

@@ -15,7 +15,9 @@ enum status partial_new(struct eval *ev, const struct fragment *f, struct partia
     p->number = f->number;
     p->q = ev->q;
     p->grid = grid;
-    arena_init(&p->arena, (size_t)query_params(ev->q)->memory_bytes_max);
+    p->budget.limit_bytes = (size_t)query_params(ev->q)->memory_bytes_max;
+    ev->budget = &p->budget;
+    arena_init_budget(&p->arena, &p->budget);
     map_init(&p->ids.map);
     const struct expr *e = query_expr(ev->q, f->number);
     agg_init(&p->agg, &p->arena, e, grid.steps);
@@ -33,6 +35,7 @@ enum status partial_new(struct eval *ev, const struct fragment *f, struct partia
         if (st == OK) st = topk_check_params(ev, &p->agg, &empty);
     }
     if (st != OK) {
+        ev->budget = NULL;
         partial_free(p);
         return st;
     }
@@ -48,16 +51,28 @@ void partial_free(struct partial *p) {
     notes_fini(&p->notes);
     id_set_fini(&p->ids);
     arena_fini(&p->arena);
+    budget_leave(&p->budget);
     free(p);
 }
 
+void partial_drop_groups(struct partial *p) {
+    const struct expr *e = p->agg.expr;
+    agg_fini(&p->agg);
+    arena_fini(&p->arena);
+    agg_init(&p->agg, &p->arena, e, 0);
+}
+
 size_t partial_memory_bytes(const struct partial *p) {
-    size_t bytes = sizeof *p + arena_used_bytes(&p->arena) + map_memory_bytes(&p->ids.map);
-    bytes += p->ids.cap * sizeof(series_id) + p->raw_cap * sizeof *p->raw;
-    bytes += p->agg.groups.cap * sizeof(struct group) + map_memory_bytes(&p->agg.groups.map);
-    if (p->vec != NULL)
-        bytes += arena_used_bytes(&p->vec->arena) + p->vec->cap * sizeof(struct series);
-    return bytes;
+    return sizeof *p + p->budget.used_bytes;
+}
+
+uint64_t partial_points(const struct partial *p) {
+    uint64_t points = 0;
+    for (size_t i = 0; i < p->raw_count; i++)
+        points += p->raw[i].count;
+    if (p->kind == FRAGMENT_VECTORS) points = p->vec == NULL ? 0 : vectors_points(p->vec);
+    if (p->kind == FRAGMENT_PARTIAL) points = (uint64_t)p->agg.groups.count * p->grid.steps;
+    return points;
 }
 
 uint64_t partial_rows(const struct partial *p) {
@@ -83,20 +98,23 @@ static uint64_t id_hash(const void *owner, uint32_t ref) {
     return set->items[ref].lo;
 }
 
-enum status id_set_add(struct id_set *set, series_id id, bool *out_duplicate) {
+enum status id_set_add(struct id_set *set, struct budget *budget, series_id id,
+                       bool *out_duplicate) {
     if (map_find(&set->map, id.lo, id_eq, set, &id) != MAP_NONE) {
         *out_duplicate = true;
         return OK;
     }
     if (set->count == set->cap) {
         uint32_t cap = set->cap == 0 ? 64 : set->cap * 2;
-        series_id *grown = reallocarray(set->items, cap, sizeof *grown);
+        size_t size = sizeof *set->items;
+        series_id *grown = budget_grow(budget, set->items, set->cap * size, cap * size);
         if (grown == NULL) return ERR_NOMEM;
         set->items = grown;
         set->cap = cap;
     }
     set->items[set->count] = id;
-    TRY(map_insert(&set->map, id.lo, set->count, id_hash, set));
+    struct map_entry entry = {id.lo, set->count, id_hash, set};
+    TRY(map_insert_charged(&set->map, budget, &entry));
     set->count++;
     return OK;
 }
@@ -109,7 +127,8 @@ void id_set_fini(struct id_set *set) {
 struct raw_series *partial_add_raw(struct partial *p, const struct labelset *labels) {
     if (p->raw_count == p->raw_cap) {
         size_t cap = p->raw_cap == 0 ? 16 : p->raw_cap * 2;
-        struct raw_series *grown = reallocarray(p->raw, cap, sizeof *grown);
+        size_t size = sizeof *p->raw;
+        struct raw_series *grown = budget_grow(&p->budget, p->raw, p->raw_cap * size, cap * size);
         if (grown == NULL) return NULL;
         p->raw = grown;
         p->raw_cap = cap;
@@ -152,7 +171,7 @@ static enum status merge_content(struct partial *into, struct partial *from) {
     TRY(notes_merge(&into->notes, &from->notes));
     into->duplicate = into->duplicate || from->duplicate;
     for (uint32_t i = 0; i < from->ids.count; i++)
-        TRY(id_set_add(&into->ids, from->ids.items[i], &into->duplicate));
+        TRY(id_set_add(&into->ids, &into->budget, from->ids.items[i], &into->duplicate));
     if (into->kind == FRAGMENT_PARTIAL) return agg_merge(&into->agg, &from->agg);
     if (into->kind == FRAGMENT_VECTORS) return merge_vectors(into->vec, from->vec);
     return merge_raw(into, from);
@@ -163,9 +182,10 @@ enum status partial_merge(struct partial *into, struct partial *from, struct err
     assert(grid_eq(&into->grid, &from->grid));
     into->read += from->read;
     into->peak += from->peak;
-    if (merge_content(into, from) != OK) {
-        struct eval ev = {.q = into->q, .err = err};
-        return eval_nomem(&ev);
-    }
-    return OK;
+    /* both are there until the caller frees `from` */
+    bool joined = from->budget.parent == NULL && budget_join(&into->budget, &from->budget);
+    enum status st = joined ? merge_content(into, from) : ERR_NOMEM;
+    if (joined) budget_leave(&from->budget);
+    struct eval ev = {.q = into->q, .err = err};
+    return st == OK ? OK : eval_nomem(&ev);
 }

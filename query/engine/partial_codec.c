@@ -213,12 +213,15 @@ static enum status heaps_read(struct decode *d, struct group *g) {
 static enum status agg_read_series(struct decode *d) {
     struct agg *a = &d->p->agg;
     uint64_t count = read_varint(&d->r);
-    if (d->r.failed || count > reader_left(&d->r) / 2 || (count > 0 && !agg_is_topk(a->op)))
+    if (d->r.failed || count > reader_left(&d->r) / 2 || count >= UINT32_MAX ||
+        (count > 0 && !agg_is_topk(a->op)))
         return ERR_CORRUPT;
+    if (!budget_take(&d->p->budget, (size_t)(count + 1) * (sizeof *a->series_labels + 1)))
+        return ERR_NOMEM;
+    a->series_cap = (uint32_t)count + 1;
     a->series_labels = calloc((size_t)count + 1, sizeof *a->series_labels);
     a->series_drop_name = calloc((size_t)count + 1, sizeof *a->series_drop_name);
     if (a->series_labels == NULL || a->series_drop_name == NULL) return ERR_NOMEM;
-    a->series_cap = (uint32_t)count + 1;
     for (; a->series_count < count; a->series_count++) {
         TRY(labels_read(d));
         if (!labelset_copy(a->groups.arena, &d->labels, 0, &a->series_labels[a->series_count]))
@@ -305,7 +308,7 @@ static enum status partial_read(struct decode *d, const struct fragment *f) {
     for (uint64_t i = 0; i < ids; i++) {
         series_id id = {.hi = read_u64(&d->r)};
         id.lo = read_u64(&d->r);
-        TRY(id_set_add(&p->ids, id, &p->duplicate));
+        TRY(id_set_add(&p->ids, &p->budget, id, &p->duplicate));
     }
     if (p->kind == FRAGMENT_PARTIAL)
         TRY(agg_read(d));

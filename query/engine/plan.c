@@ -201,8 +201,9 @@ enum status plan_new(struct query *q, struct plan **out, struct err *err) {
     struct plan *p = calloc(1, sizeof *p);
     if (p == NULL) return plan_nomem(err);
     p->q = query_ref(q);
-    arena_init(&p->arena, (size_t)query_params(q)->memory_bytes_max);
-    p->ev = (struct eval){.q = q, .plan = p, .notes = &p->notes};
+    p->budget.limit_bytes = (size_t)query_params(q)->memory_bytes_max;
+    arena_init_budget(&p->arena, &p->budget);
+    p->ev = (struct eval){.q = q, .plan = p, .notes = &p->notes, .budget = &p->budget};
     size_t n = query_numbers(q);
     p->node_fragment = calloc(n + 1, sizeof *p->node_fragment);
     p->blocked = calloc(n + 1, sizeof *p->blocked);

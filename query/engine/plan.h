@@ -23,6 +23,7 @@ struct plan_fragment {
 };
 struct plan {
     struct query *q;
+    struct budget budget; /* of all that the coordinator holds, answers included */
     struct arena arena;
     struct plan_fragment **fragments;
     size_t fragments_count, fragments_cap;

@@ -63,6 +63,14 @@ enum status plan_fold(struct plan *p, size_t i, struct partial *partial, struct 
         partial_free(partial);
         return err_set(err, ERR_CORRUPT, 0, "a partial answer belongs to another fragment");
     }
+    p->ev.err = err;
+    enum status st = budget_join(&p->budget, &partial->budget) ? OK : eval_nomem(&p->ev);
+    partial->held_points = partial_points(partial);
+    if (st == OK) st = eval_hold(&p->ev, partial->held_points);
+    if (st != OK) {
+        partial_free(partial);
+        return st;
+    }
     pf->partial = partial;
     pf->state = must_refetch(pf, p->q) ? PLAN_REFETCH : PLAN_FOLDED;
     return OK;
@@ -93,6 +101,7 @@ static enum status refetch(struct plan *p, struct plan_fragment *pf, struct err 
     const struct expr *e = query_expr(p->q, pf->f.number);
     refetch_block(p, pf);
     p->ev.read += pf->partial->read;
+    eval_release(&p->ev, pf->partial->held_points);
     partial_free(pf->partial);
     pf->partial = NULL;
     pf->state = PLAN_DROPPED;
@@ -111,16 +120,16 @@ static struct bound *bound_known(struct plan *p, uint32_t number) {
 /* Computed scalars stay with the plan: a refetch needs them again. */
 static enum status bound_compute(struct plan *p, const struct plan_bound *b) {
     if (bound_known(p, b->expr->number) != NULL) return OK;
-    double *values = malloc((b->grid.steps + 1) * sizeof *values);
+    double *values = eval_alloc(&p->ev, b->grid.steps + 1, sizeof *values);
     struct bound *grown = reallocarray(p->ev.bounds, p->ev.bounds_count + 1, sizeof *grown);
     if (grown != NULL) p->ev.bounds = grown;
     if (values == NULL || grown == NULL) {
-        free(values);
+        eval_free(&p->ev, values, b->grid.steps + 1, sizeof *values);
         return eval_nomem(&p->ev);
     }
     enum status st = scalar_eval(&p->ev, b->expr, &b->grid, values);
     if (st != OK) {
-        free(values);
+        eval_free(&p->ev, values, b->grid.steps + 1, sizeof *values);
         return st;
     }
     p->ev.bounds = grown;

@@ -200,7 +200,7 @@ enum status plan_finish(struct plan *p, struct query_control *control, struct re
     for (size_t i = 0; i < p->fragments_count; i++) {
         if (p->fragments[i]->partial == NULL) continue;
         result.samples_read += p->fragments[i]->partial->read;
-        peak += p->fragments[i]->partial->peak;
+        peak = MAX(peak, p->fragments[i]->partial->peak);
     }
     TRY(finish(p, &result));
     result.samples_read += p->ev.read;

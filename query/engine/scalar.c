@@ -117,7 +117,7 @@ static enum status scalar_pair(struct eval *ev, const struct expr *e, const stru
     if (e->kind == EXPR_BINARY && binary_op_trims(e->u.binary.op))
         return err_set(ev->err, ERR_EXEC, 0, "operator \"%s\" not allowed for Scalar operations",
                        binary_op_text(e->u.binary.op));
-    double *other = malloc((grid->steps + 1) * sizeof *other);
+    double *other = eval_alloc(ev, grid->steps + 1, sizeof *other);
     if (other == NULL) return eval_nomem(ev);
     enum status st = scalar_eval(ev, e->children[0], grid, out);
     if (st == OK) st = scalar_eval(ev, e->children[1], grid, other);
@@ -129,7 +129,7 @@ static enum status scalar_pair(struct eval *ev, const struct expr *e, const stru
         else
             out[k] = go_min(out[k], other[k]);
     }
-    free(other);
+    eval_free(ev, other, grid->steps + 1, sizeof *other);
     return st;
 }
 

@@ -21,7 +21,21 @@ static bool any_stale(const double *values, size_t count) {
     return any;
 }
 
+enum { SAMPLE_BYTES = 24 }; /* time, value, start: what one may take in columns */
+
+/* Charges samples for the capacity they are about to have. */
+static enum status samples_charge(struct stage_run *r, size_t count) {
+    size_t bytes = count * SAMPLE_BYTES;
+    if (bytes <= r->own_bytes) return OK;
+    if (!budget_take(r->ev->budget, bytes - r->own_bytes)) return eval_nomem(r->ev);
+    r->own_bytes = bytes;
+    return OK;
+}
+
 void stage_run_fini(struct stage_run *r) {
+    if (r->ev != NULL)
+        budget_give(r->ev->budget, r->own_bytes + r->scratch_cap * sizeof *r->scratch +
+                                       r->windows.cap * 2 * sizeof *r->windows.lo);
     samples_fini(&r->own);
     free(r->windows.lo);
     free(r->windows.hi);
@@ -186,6 +200,7 @@ static enum status window_copy(struct stage_run *r, const struct samples *in, si
         to->starts_ms = malloc(sizeof *to->starts_ms); /* makes samples_reserve() grow it too */
         if (to->starts_ms == NULL) return eval_nomem(r->ev);
     }
+    TRY(samples_charge(r, in->count));
     if (samples_reserve(to, in->count) != OK) return eval_nomem(r->ev);
     memcpy(to->times_ms, in->times_ms, n * sizeof *to->times_ms);
     memcpy(to->values, in->values, n * sizeof *to->values);
@@ -227,12 +242,14 @@ static enum status window_bounds(struct stage_run *r) {
     size_t steps = s->out.steps;
     struct windows *w = &r->windows;
     if (w->cap < steps) {
+        if (!budget_take(r->ev->budget, (steps - w->cap) * 2 * sizeof *w->lo))
+            return eval_nomem(r->ev);
+        w->cap = steps;
         uint32_t *lo = reallocarray(w->lo, steps, sizeof *lo);
         if (lo != NULL) w->lo = lo;
         uint32_t *hi = lo == NULL ? NULL : reallocarray(w->hi, steps, sizeof *hi);
         if (hi != NULL) w->hi = hi;
         if (lo == NULL || hi == NULL) return eval_nomem(r->ev);
-        w->cap = steps;
     }
     int64_t lookback = query_params(r->ev->q)->lookback_ms, range = stage_window_ms(s);
     enum range_modifier m = stage_modifier(s);
@@ -260,7 +277,8 @@ static enum status window_bounds(struct stage_run *r) {
 
 enum status window_needs(struct stage_run *r, size_t count) {
     if (count <= r->scratch_cap) return OK;
-    double *grown = reallocarray(r->scratch, count, sizeof *grown);
+    size_t size = sizeof *r->scratch;
+    double *grown = budget_grow(r->ev->budget, r->scratch, r->scratch_cap * size, count * size);
     if (grown == NULL) return eval_nomem(r->ev);
     r->scratch = grown;
     r->scratch_cap = count;
@@ -288,6 +306,7 @@ static enum status subquery_stage(struct stage_run *r, const struct column *in,
                                   struct column *out) {
     const struct grid *g = &r->stage->in;
     struct samples from = {0};
+    if (!budget_take(r->ev->budget, g->steps * SAMPLE_BYTES)) return eval_nomem(r->ev);
     enum status st = samples_reserve(&from, g->steps);
     for (size_t k = 0; st == OK && k < g->steps; k++) {
         if (in->kinds[k] == POINT_NONE) continue;
@@ -303,6 +322,7 @@ static enum status subquery_stage(struct stage_run *r, const struct column *in,
     if (st == OK) st = window_stage(r, &from, out);
     eval_release(r->ev, from.count);
     samples_fini(&from);
+    budget_give(r->ev->budget, g->steps * SAMPLE_BYTES);
     return st;
 }
 

@@ -38,6 +38,7 @@ struct parser {
     unsigned depth;
     struct error_context context;
     struct regex_ref *regexes;
+    unsigned regexes_count;
     struct arena *arena;
     struct err *err; /* never NULL */
 };

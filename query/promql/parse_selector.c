@@ -38,6 +38,22 @@ struct matcher_list {
     size_t count, cap;
 };
 
+/* Some 20 us and some KB each. */
+static bool regexes_add(struct parser *p, struct regex *regex) {
+    struct regex_ref *ref = arena_zalloc(p->arena, sizeof(*ref));
+    if (ref == NULL) {
+        regex_free(regex);
+        return parser_nomem(p);
+    }
+    *ref = (struct regex_ref){regex, p->regexes};
+    p->regexes = ref;
+    if (++p->regexes_count <= PROMQL_REGEXES_MAX) return true;
+    p->failed = true;
+    err_set(p->err, ERR_LIMIT, 0, "expression has more than %d regular expressions",
+            PROMQL_REGEXES_MAX);
+    return false;
+}
+
 static bool matchers_add(struct parser *p, struct matcher_list *list, struct matcher m,
                          uint32_t pos) {
     if (list->count == list->cap) {
@@ -48,17 +64,12 @@ static bool matchers_add(struct parser *p, struct matcher_list *list, struct mat
         list->cap = cap;
         if (list->items == NULL) return parser_nomem(p);
     }
-    struct regex_ref *ref = arena_zalloc(p->arena, sizeof(*ref));
-    if (ref == NULL) return parser_nomem(p);
     struct err err = {0};
     enum status rc = matcher_compile(&m, p->arena, &err);
     if (rc == ERR_NOMEM) return parser_nomem(p);
     if (rc != OK) return parser_fail(p, pos, "%s", err.msg);
-    ref->regex = m.regex;
-    ref->next = p->regexes;
-    p->regexes = ref;
     list->items[list->count++] = m;
-    return true;
+    return m.regex == NULL || regexes_add(p, m.regex);
 }
 
 static bool token_match_kind(enum token_kind kind, enum match_kind *out) {

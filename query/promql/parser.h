@@ -17,6 +17,7 @@
 enum {
     EXPR_HEIGHT_MAX = 1000,
     PROMQL_TEXT_BYTES_MAX = 64 << 20,
+    PROMQL_REGEXES_MAX = 2000, /* compiled: lists of words, prefixes and the like are not */
 };
 
 /* What --enable-feature adds to the language. */

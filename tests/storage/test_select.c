@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <criterion/criterion.h>
+#include <time.h>
 
 #include "node/runtime/core.h"
 #include "tests/storage/head_util.h"
@@ -112,6 +113,46 @@ Test(select, matchers_mean_what_prometheus_means) {
             matcher_fini(&m[k]);
         arena_fini(&arena);
     }
+    head_free(head);
+}
+
+/* A text of 700 KB may hold so many; equal ones count once, and the others must not meet each
+ * other. */
+Test(select, a_hundred_thousand_matchers) {
+    static const struct {
+        enum match_kind kind;
+        const char *name, *value; /* %u: another one each */
+        const char *want;
+    } cases[] = {
+        {MATCH_NEQ, "job", "a", "cdfg"},      {MATCH_EQ, "job", "a", "abe"},
+        {MATCH_RE, "job", "a|b", "abce"},     {MATCH_NRE, "nope", ".+", "abcdefg"},
+        {MATCH_NEQ, "job", "x%u", "abcdefg"}, {MATCH_RE, "job", "a|x%u", "abe"},
+        {MATCH_NRE, "job", "a|x%u", "cdfg"},  {MATCH_EQ, "job", "x%u", ""},
+    };
+    enum { MATCHERS = 100000 };
+    struct head *head = letters_head();
+    struct matcher *m = calloc(MATCHERS, sizeof *m);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct arena arena;
+        arena_init(&arena, 0);
+        struct sv before, after = sv_cut(sv_from(cases[i].value), '%', &before);
+        for (unsigned k = 0; k < MATCHERS; k++) {
+            m[k] = (struct matcher){.kind = cases[i].kind, .name = sv_from(cases[i].name)};
+            m[k].value = after.len == 0
+                             ? before
+                             : sv_from(arena_printf(&arena, "%.*s%u", SV_ARG(before), k));
+            cr_assert(matcher_compile(&m[k], &arena, NULL) == OK);
+        }
+        char got[32];
+        struct select_query query = util_query(m, MATCHERS);
+        clock_t began = clock();
+        letters_of(head, &query, got);
+        double took_s = (double)(clock() - began) / CLOCKS_PER_SEC;
+        cr_expect_str_eq(got, cases[i].want, "case %zu gave %s", i, got);
+        cr_expect(took_s < 1, "case %zu took %.3f s", i, took_s); /* squared it would be minutes */
+        arena_fini(&arena);
+    }
+    free(m);
     head_free(head);
 }
 

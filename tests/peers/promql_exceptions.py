@@ -238,6 +238,27 @@ def differ_in_digits(want, got):
     return all(b is not None and near(a, b) for a, b in pairs) and any(a != b and not math.isnan(a) for a, b in pairs)
 
 
+def wobbles(case):
+    """Aggregates of a range query are summed in another order each time by 2.42, so its own answers differ: as much as Cairn's."""
+    if "start" not in case.grid or not case.same_shape():
+        return False
+    again = [{k: dict(p) for k, p in case.prometheus.ask(case.node, case.grid).series} for _ in range(12)]
+    for labels, t, a, b in case.points():
+        values = [a] + [r.get(labels, {}).get(t, a) for r in again]
+        low, high = min(values), max(values)
+        if not (high > low and low - 2 * (high - low) <= b <= high + 2 * (high - low)):
+            return False
+    return True
+
+
+def at_the_edge(case, kids):
+    """Go's exp() overflows at 1023.5 ln 2, a little before e^x does, and its ln() does not know subnormal numbers."""
+    if case.name not in MATH + ["^"] or not case.same_shape():
+        return False
+    subnormal = any(0 < abs(v) < 2.3e-308 for k in kids for _, p in case.cairn.ask(k, case.grid).series for _, v in p)
+    return all(subnormal or (math.isinf(a) and abs(b) > 1e307) for _, _, a, b in case.points())
+
+
 def is_rounding(case):
     """The last digit: sums are compensated in 3.14, and C's library rounds sinh() and the like otherwise than Go's. What is left
     of a difference of nearly equal numbers, or which side of a step a number falls on, follows from it."""
@@ -254,7 +275,7 @@ def is_rounding(case):
                and not math.isfinite(b) for _, _, a, b in case.points()):
             return True
     if case.name not in STEPPED:
-        return False
+        return at_the_edge(case, kids) or wobbles(case)
     return any(differ_in_digits(*case.both(k)) for k in kids if k.type != "matrix") or any(
         differ_in_digits(*case.both(k.kids[0], inner_grid(k, case.grid))) for k in kids if k.op == "subquery")
 

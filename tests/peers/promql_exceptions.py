@@ -132,6 +132,8 @@ def is_dropped_match(case):
 
 def extrapolated(samples, start, end, seconds, new):
     """increase() of a counter, as 2.42 (promql/functions.go, extrapolatedRate) and as 3.14 have it."""
+    samples = [(round(t - start, 3), v) for t, v in samples]  # whole milliseconds, which floats of today are not
+    start, end = 0, round(end - start, 3)
     first, last = samples[0], samples[-1]
     rise = last[1] - first[1] + sum(a[1] for a, b in zip(samples, samples[1:]) if b[1] < a[1])
     to_start, to_end, sampled = first[0] - start, end - last[0], last[0] - first[0]

@@ -262,13 +262,16 @@ Test(engine, answers_are_those_of_prometheus_in_odd_places) {
         INSTANT("last_over_time(clamp_max(gauge{job=\"b\"}, scalar(up{job=\"a\"}))[2m:1m])",
                 "{job=\"b\"} 300=1\n"),
         /* dates outside of int64 are the last ones that Go's time.Time can tell */
-        INSTANT("year(vector(Inf))", "{} 300=292277026596\n"),
+        INSTANT("year(vector(Inf))", "{} 300=2.92277026596e+11\n"),
         INSTANT("hour(vector(NaN))", "{} 300=15\n"),
         INSTANT("month(vector(-1e30))", "{} 300=12\n"),
         /* the offset only limits what timestamp() can see */
-        INSTANT("timestamp(up{job=\"a\"} @ 240 offset 1m)", "{job=\"a\"} 300=180\n"),
-        INSTANT("timestamp(up{job=\"a\"} @ 120 offset -1m)", "{job=\"a\"} 300=120\n"),
+        INSTANT("timestamp(up{job=\"a\"} @ 240 offset 1m)", "{job=\"a\", ver=\"x\"} 300=180\n"),
+        INSTANT("timestamp(up{job=\"a\"} @ 120 offset -1m)", "{job=\"a\", ver=\"x\"} 300=120\n"),
         INSTANT("timestamp(up{job=\"a\"} @ 300 offset 5m)", ""),
+        INSTANT("up{job=\"a\"} + (scalar(minute()) != bool 5)", "{job=\"a\", ver=\"x\"} 300=1\n"),
+        INSTANT("topk(scalar(vector(1)), up{job=\"a\"})",
+                "{__name__=\"up\", job=\"a\", ver=\"x\"} 300=1\n"),
         INSTANT("sinh(vector(710.2))", "{} 300=+Inf\n"),
         INSTANT("cosh(vector(-710.2))", "{} 300=+Inf\n"),
     };

@@ -312,7 +312,7 @@ static enum status scalar_op_stage(struct stage_run *r, const struct column *in,
     enum binary_op op = s->expr->u.binary.op;
     bool compares = binary_op_is_comparison(op), as_bool = s->expr->u.binary.return_bool;
     bool trimmed = false;
-    bool trims = op == OP_TRIM_UPPER || op == OP_TRIM_LOWER; /* floats have no buckets to trim */
+    bool trims = binary_op_trims(op); /* floats have no buckets to trim */
     for (size_t k = 0; k < s->out.steps; k++) {
         uint8_t kind = in->kinds[k];
         if (kind == POINT_HISTOGRAM) return eval_unsupported(r->ev, binary_op_text(op));

@@ -42,7 +42,7 @@ def test(folder):
     check(node.rss_bytes() < 4 * LIMIT * SLOWER, "RSS", node.rss_bytes())
     check_eq(node.get("/-/healthy").code, 200)
     count = node.query("count(m)", (base + step * 100 + 60) / 1000)
-    check(int(float(count[0]["value"][1])) > 0, count)
+    check(int(float(count["result"][0]["value"][1])) > 0, count)
     node.stop()
 
 

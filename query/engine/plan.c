@@ -244,6 +244,7 @@ void plan_free(struct plan *p) {
 }
 
 struct partial *plan_partial(struct plan *p, uint32_t number) {
+    if (p == NULL) return NULL; /* in a fragment: a scalar() of a vector without data */
     uint32_t i = p->node_fragment[number];
     if (i == 0 || p->fragments[i - 1]->state != PLAN_FOLDED) return NULL;
     return p->fragments[i - 1]->partial;

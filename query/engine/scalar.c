@@ -96,7 +96,7 @@ static double go_min(double a, double b) {
 
 static enum status scalar_of_vector(struct eval *ev, const struct expr *e, const struct grid *grid,
                                     double *out) {
-    if (ev->plan == NULL) /* a fragment from another node that lacks it */
+    if (ev->plan == NULL && expr_reads_data(e)) /* a fragment from another node that lacks it */
         return err_set(ev->err, ERR_CORRUPT, 0, "a bound input of the fragment is missing");
     struct vectors *v = NULL;
     TRY(eval_vector(ev, e->children[0], grid, &v));

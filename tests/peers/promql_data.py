@@ -115,7 +115,7 @@ def with_holes(rng, samples, stale):
 
 def sample_times(rng, name):
     step = 600_000 if name == "sparse" else rng.choice((15_000, 30_000, 30_000, 60_000))
-    jitter = step // 10 if rng.random() < 0.3 or name == "sparse" else 2
+    jitter = step // 10 if name == "sparse" else rng.choice((2, 2, step // 10, step // 2))
     phase = rng.randrange(step)
     return [(START_MS + phase + i * step + rng.randrange(jitter)) | 1 for i in range((SPAN_MS - phase) // step)]
 

@@ -250,3 +250,30 @@ Test(engine, functions_of_vectors_and_labels) {
     };
     check(rows, sizeof rows / sizeof *rows, 0);
 }
+
+/* Found by comparing with Prometheus 2.42 (tests/peers/promql_diff.py), whose answers these are. */
+Test(engine, answers_are_those_of_prometheus_in_odd_places) {
+    static const struct row rows[] = {
+        /* one series of all, not a function of each */
+        INSTANT("count by (job) (absent_over_time(gauge[5m]))", ""),
+        INSTANT("count(absent_over_time(nothing{a=\"b\"}[5m]))", "{} 300=1\n"),
+        INSTANT("absent(absent_over_time(gauge[5m]))", "{} 300=1\n"),
+        /* a scalar with data below a subquery: one value for each of its points */
+        INSTANT("last_over_time(clamp_max(gauge{job=\"b\"}, scalar(up{job=\"a\"}))[2m:1m])",
+                "{job=\"b\"} 300=1\n"),
+        /* dates outside of int64 are the last ones that Go's time.Time can tell */
+        INSTANT("year(vector(Inf))", "{} 300=2.92277026596e+11\n"),
+        INSTANT("hour(vector(NaN))", "{} 300=15\n"),
+        INSTANT("month(vector(-1e30))", "{} 300=12\n"),
+        /* the offset only limits what timestamp() can see */
+        INSTANT("timestamp(up{job=\"a\"} @ 240 offset 1m)", "{job=\"a\", ver=\"x\"} 300=180\n"),
+        INSTANT("timestamp(up{job=\"a\"} @ 120 offset -1m)", "{job=\"a\", ver=\"x\"} 300=120\n"),
+        INSTANT("timestamp(up{job=\"a\"} @ 300 offset 5m)", ""),
+        INSTANT("up{job=\"a\"} + (scalar(minute()) != bool 5)", "{job=\"a\", ver=\"x\"} 300=1\n"),
+        INSTANT("topk(scalar(vector(1)), up{job=\"a\"})",
+                "{__name__=\"up\", job=\"a\", ver=\"x\"} 300=1\n"),
+        INSTANT("sinh(vector(710.2))", "{} 300=+Inf\n"),
+        INSTANT("cosh(vector(-710.2))", "{} 300=+Inf\n"),
+    };
+    check(rows, sizeof rows / sizeof *rows, 0);
+}

@@ -201,3 +201,16 @@ enum status series_view_read(const struct series_view *v, int64_t from_ms, int64
     out->count += rows;
     return OK;
 }
+
+enum status series_view_newest(const struct series_view *v, int64_t from_ms, int64_t to_ms,
+                               struct samples *out, struct err *err) {
+    /* A view has samples, and the last one in order is the newest of all, also when its chunk was sealed. */
+    if (v->open_last_ms <= from_ms || v->open_last_ms > to_ms || out->histograms != NULL ||
+        out->starts_ms != NULL)
+        return series_view_read(v, from_ms, to_ms, out, err);
+    if (samples_reserve(out, out->count + 1) != OK)
+        return err_set(err, ERR_NOMEM, 0, "head: out of memory for the samples of a series");
+    out->times_ms[out->count] = v->open_last_ms;
+    out->values[out->count++] = f64_from_bits(v->open_last_bits);
+    return OK;
+}

@@ -147,6 +147,7 @@ static enum status node_open_flows(struct node *node, unsigned i, struct err *er
         .store = nc->store,
         .remote_timeout_ms = node->options.query_timeout_ms,
         .concurrency_max = node->options.query_concurrency,
+        .active = node->options.active,
     };
     TRY(gather_new(core, &go, &nc->gather, err));
     core->locals[CORE_QUERY] = nc->gather;

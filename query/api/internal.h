@@ -87,6 +87,10 @@ struct result_writer {
 /* Appends until `out` has at least wanted_bytes or the result has ended (then done is set). */
 void result_writer_next(struct result_writer *w, struct buf *out, size_t wanted_bytes);
 
+/* -- trace.c */
+void api_put_stats(struct buf *out, const struct gather_query *q);
+void api_put_trace(struct buf *out, const struct gather *g, const struct gather_trace *t);
+
 /* -- handlers */
 void api_query(struct http_request *req);
 void api_query_range(struct http_request *req);
@@ -113,3 +117,5 @@ void api_status_tsdb_blocks(struct http_request *req);
 void api_features(struct http_request *req);
 void api_notifications(struct http_request *req);
 void api_admin(struct http_request *req);
+void api_federate(struct http_request *req);
+void api_federate_register(void); /* its metrics, so that they are there before the first error */

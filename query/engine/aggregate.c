@@ -178,6 +178,11 @@ static void fold_sum(struct agg *a, struct group *g, const struct column *col) {
     }
 }
 
+/* Of 0 and -0 the first one stays. */
+static bool zeros_differ(double a, double b) {
+    return a == 0 && b == 0 && signbit(a) != signbit(b);
+}
+
 static void fold_extreme(struct agg *a, struct group *g, const struct column *col) {
     double *best = g->cols[0];
     if (fold_is_full(a, g, col)) {
@@ -194,6 +199,7 @@ static void fold_extreme(struct agg *a, struct group *g, const struct column *co
         if (col->kinds[k] != POINT_FLOAT) continue;
         double v = col->values[k];
         bool better = a->op == AGG_MAX ? best[k] < v : best[k] > v;
+        if (g->seen[k] != 0 && zeros_differ(best[k], v)) a->order_free = false;
         if (g->seen[k] == 0 || better || isnan(best[k])) best[k] = v;
         g->seen[k] = SEEN_FLOAT;
     }
@@ -322,6 +328,7 @@ static enum status merge_group(struct agg *a, struct group *into, const struct g
             into->cols[0][k] += from->cols[0][k];
         } else if (a->op == AGG_MIN || a->op == AGG_MAX) {
             double v = from->cols[0][k], *best = &into->cols[0][k];
+            if (zeros_differ(*best, v)) a->order_free = false;
             if ((a->op == AGG_MAX ? *best < v : *best > v) || isnan(*best)) *best = v;
         }
     }

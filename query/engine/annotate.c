@@ -93,6 +93,6 @@ void eval_note_counted(struct eval *ev, const struct expr *at, const struct note
 void note_float_trim(struct eval *ev, const struct expr *binary) {
     const char *op = binary_op_text(binary->u.binary.op);
     eval_note(ev, false, binary,
-              "incompatible sample types encountered for binary operator \"%s\": float %s float", op,
-              op);
+              "incompatible sample types encountered for binary operator \"%s\": float %s float",
+              op, op);
 }

@@ -203,7 +203,7 @@ static enum status group_run(struct pairing *p, const struct sig *sig) {
 enum status binary_arithmetic(struct eval *ev, const struct expr *e, struct matching *m,
                               struct vectors *out) {
     const struct binary *b = &e->u.binary;
-    if (b->op == OP_TRIM_LOWER || b->op == OP_TRIM_UPPER) {
+    if (binary_op_trims(b->op)) {
         if (m->count > 0) note_float_trim(ev, e);
         return OK;
     }

@@ -17,8 +17,17 @@ static double fn_deg(double v) {
     return v * 180 / M_PI;
 }
 
-/* As Go has it on amd64: a float out of int64's range (or NaN) is the smallest integer, and time.Time
- * counts seconds without sign from an epoch as far back, so that this is the end of its years. */
+/* Go halves e^x, which overflows before the halves do; 21 is where e^-x no longer counts. */
+static double fn_sinh(double v) {
+    return fabs(v) > 21 ? copysign(exp(fabs(v)) * 0.5, v) : sinh(v);
+}
+static double fn_cosh(double v) {
+    return fabs(v) > 21 ? exp(fabs(v)) * 0.5 : cosh(v);
+}
+
+/* As Go has it on amd64: a float out of int64's range (or NaN) is the smallest integer, and
+ * time.Time counts seconds without sign from an epoch as far back, so that this is the end of its
+ * years. */
 static struct civil civil_of(double v) {
     static const uint64_t epoch_s = UINT64_C(9223372028715321600); /* from there to 1970 */
     enum { DAY_S = 86400 };
@@ -63,7 +72,7 @@ static const map_fn map_functions[FN_COUNT] = {
     [FN_ATANH] = atanh,
     [FN_CEIL] = ceil,
     [FN_COS] = cos,
-    [FN_COSH] = cosh,
+    [FN_COSH] = fn_cosh,
     [FN_DAY_OF_MONTH] = fn_day_of_month,
     [FN_DAY_OF_WEEK] = fn_day_of_week,
     [FN_DAY_OF_YEAR] = fn_day_of_year,
@@ -80,7 +89,7 @@ static const map_fn map_functions[FN_COUNT] = {
     [FN_RAD] = fn_rad,
     [FN_SGN] = fn_sgn,
     [FN_SIN] = sin,
-    [FN_SINH] = sinh,
+    [FN_SINH] = fn_sinh,
     [FN_SQRT] = sqrt,
     [FN_TAN] = tan,
     [FN_TANH] = tanh,

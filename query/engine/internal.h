@@ -158,6 +158,8 @@ const struct expr *node_unwrap(const struct expr *e); /* without parentheses */
 const struct expr *
 node_unwrap_invariant(const struct expr *e); /* without parentheses and step-invariant wraps */
 bool expr_reads_data(const struct expr *e);
+/* scalar() stands in it, which only the coordinator evaluates, also where it reads no data. */
+bool scalar_needs_vector(const struct expr *e);
 enum status scalar_eval(struct eval *ev, const struct expr *e, const struct grid *grid,
                         double *out) MUST_USE;
 double binary_float(enum binary_op op, double a, double b); /* comparisons give 0 or 1 */

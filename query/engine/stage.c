@@ -112,15 +112,18 @@ static enum status read_instant(struct stage_run *r, const struct samples *in, s
         read_instant_floats(r, in, out);
         return OK;
     }
+    /* timestamp(m @ t offset d) looks for a sample at t, but only among those that it has for t - d
+     * (rangeEvalTimestampFunctionOverVectorSelector in Prometheus) */
+    bool fixed = s->kind == STAGE_TIMESTAMP && s->fn != FN_INFO && s->selector->shift.at != AT_NONE;
     size_t next = 0; /* samples before it are <= ref */
     for (size_t k = 0; k < s->out.steps; k++) {
-        int64_t ref = ref_time(&refs, k);
-        while (next < in->count && in->times_ms[next] <= ref)
+        int64_t ref = ref_time(&refs, k), at = fixed ? s->selector->shift.at_ms : ref;
+        while (next < in->count && in->times_ms[next] <= MIN(ref, at))
             next++;
         out->kinds[k] = POINT_NONE;
         if (next == 0) continue;
         size_t i = next - 1;
-        if (in->times_ms[i] <= ref - lookback) continue;
+        if (in->times_ms[i] <= MAX(ref, at) - lookback) continue;
         struct histogram *h = in->histograms == NULL ? NULL : in->histograms[i];
         if (h == NULL && is_stale(in->values[i])) continue;
         r->ev->read++;
@@ -309,7 +312,7 @@ static enum status scalar_op_stage(struct stage_run *r, const struct column *in,
     enum binary_op op = s->expr->u.binary.op;
     bool compares = binary_op_is_comparison(op), as_bool = s->expr->u.binary.return_bool;
     bool trimmed = false;
-    bool trims = op == OP_TRIM_UPPER || op == OP_TRIM_LOWER; /* floats have no buckets to trim */
+    bool trims = binary_op_trims(op); /* floats have no buckets to trim */
     for (size_t k = 0; k < s->out.steps; k++) {
         uint8_t kind = in->kinds[k];
         if (kind == POINT_HISTOGRAM) return eval_unsupported(r->ev, binary_op_text(op));

@@ -7,11 +7,12 @@ all: every answer must be the same, but for the named classes of promql_exceptio
 
 A failure prints the smallest part of the query that differs, the seed repeats it."""
 import argparse, http.client, json, math, random, sys, urllib.parse
+from pathlib import Path
 
 import harness
 from harness import Cairn, Process, check, say
 from promql_data import BY_NAME, SPAN_MS, START_MS, make_series, requests_of
-from promql_exceptions import CLASSES, Case
+from promql_exceptions import CLASSES, Case, parts_of
 from promql_gen import FEATURES, NEW, OLD, Generator, Node
 
 PROMETHEUS = "/usr/bin/prometheus"
@@ -156,24 +157,6 @@ def excuse(case):
     return next((c for c in CLASSES if c.recognise(case)), None)
 
 
-def parts_of(node, grid):
-    """All subtrees, the smallest first, and when to ask them: inside a subquery at the multiples of its step."""
-    out = []
-
-    def visit(part, grids):
-        if part.type in ("vector", "scalar") and part.op not in ("number", "paren"):
-            out.extend((part, g) for g in grids)
-        if part.op == "subquery":
-            step = part.info["step_ms"] // 1000
-            first, last = float(grid.get("start") or grid["time"]) - 3600, float(grid.get("end") or grid["time"]) + 900
-            first = max(first, START_MS / 1000)
-            grids = grids + [{"start": str(int(first) // step * step), "end": str(int(last) // step * step), "step": str(step)}]
-        for kid in part.kids:
-            visit(kid, grids)
-    visit(node, [grid])
-    return sorted(out, key=lambda p: len(p[0].text()))
-
-
 def smallest(node, grid, prometheus, cairn):
     """The smallest parts that differ by themselves, as cases: those with no smaller one inside."""
     cases = []
@@ -243,9 +226,20 @@ def print_table(tally):
     print(f"answers: {tally.answers}, not empty {tally.filled} ({100 * tally.filled / max(1, tally.answers):.1f} %), "
           f"errors {tally.errors}")
     for c in CLASSES:
-        print(f"excused: {tally.excused[c.name]} {c.name}: {c.why} ({c.file}: {c.text})")
+        print(f"excused: {tally.excused[c.name]} {c.name}: {c.why} ({c.proof()})")
     for text, count in sorted(tally.missing.items()):
         print(f"missing in Cairn: {count} {text}")
+
+
+def check_proofs(folder):
+    """Each class names a case of Prometheus 3.14's tests that is there, where they are at hand."""
+    if not folder or not Path(folder).is_dir():
+        say("the cases that the classes of exception name were not looked up: no --shared folder")
+        return
+    for c in CLASSES:
+        if c.file:
+            text = (Path(folder) / "promqltest" / c.file).read_text()
+            check(c.text in text, c.name, "names a case that", c.file, "does not have:", c.text)
 
 
 def feed(args, servers):
@@ -260,6 +254,7 @@ def feed(args, servers):
 
 
 def run(folder, args):
+    check_proofs(args.shared)
     prometheus = Prometheus("prometheus", folder / "prometheus", harness.free_port())
     flags = ["--enable-feature=promql-experimental-functions", "--storage.tsdb.retention.time=100y"]
     single = Cairn(folder / "single", *flags)
@@ -289,6 +284,7 @@ def options():
     p.add_argument("--only", help="only queries with this text")
     p.add_argument("--failures", type=int, default=20, help="give up after so many")
     p.add_argument("--single", action="store_true", help="no cluster")
+    p.add_argument("--shared", help="where promqltest/ is")
     p.add_argument("--show", action="store_true", help="print all queries")
     args = p.parse_args()
     args.queries = args.queries or (5000 if args.long else 600)

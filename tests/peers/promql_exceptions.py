@@ -4,9 +4,34 @@ a query that differs, by what the servers say about it, not by its name alone; `
 file and text, in which Cairn's answer is the right one."""
 import math
 
+from promql_data import START_MS
 from promql_gen import ARITHMETIC, COMPARISONS, DATES, MATH, Node
 
 NEAR = 1e-9
+CANCELLED = 1e-12  # of the operands: what may be left of a difference of nearly equal numbers
+
+
+def inner_grid(subquery, grid):
+    """The times at which a subquery may ask: the multiples of its step from an hour before."""
+    step = subquery.info["step_ms"] // 1000
+    first, last = float(grid.get("start") or grid["time"]) - 3600, float(grid.get("end") or grid["time"]) + 900
+    first = max(first, START_MS / 1000)
+    return {"start": str(int(first) // step * step), "end": str(int(last) // step * step), "step": str(step)}
+
+
+def parts_of(node, grid):
+    """All subtrees, the smallest first, and when to ask them: inside a subquery at the multiples of its step."""
+    out = []
+
+    def visit(part, grids):
+        if part.type in ("vector", "scalar") and part.op not in ("number", "paren"):
+            out.extend((part, g) for g in grids)
+        if part.op == "subquery":
+            grids = grids + [inner_grid(part, grid)]
+        for kid in part.kids:
+            visit(kid, grids)
+    visit(node, [grid])
+    return sorted(out, key=lambda p: len(p[0].text()))
 
 
 class Case:
@@ -16,8 +41,8 @@ class Case:
         self.node, self.grid, self.want, self.got, self.prometheus, self.cairn = node, grid, want, got, prometheus, cairn
         self.name = node.info.get("name")
 
-    def both(self, node):
-        return self.prometheus.ask(node, self.grid), self.cairn.ask(node, self.grid)
+    def both(self, node, grid=None):
+        return self.prometheus.ask(node, grid or self.grid), self.cairn.ask(node, grid or self.grid)
 
     def points(self):
         """(labels, time, Prometheus' value, Cairn's value) where they differ; None for a missing one."""
@@ -33,10 +58,10 @@ class Case:
         return not self.want.error and not self.got.error and all(a is not None and b is not None for _, _, a, b in self.points())
 
 
-def near(a, b, scale=0.0):
+def near(a, b):
     if math.isnan(a) or math.isnan(b):
         return math.isnan(a) and math.isnan(b)
-    return a == b or (math.isfinite(a) and math.isfinite(b) and abs(a - b) <= NEAR * max(abs(a), abs(b), scale))
+    return a == b or (math.isfinite(a) and math.isfinite(b) and abs(a - b) <= NEAR * max(abs(a), abs(b)))
 
 
 def around(node, before, after, op="aggregate", **info):
@@ -57,19 +82,36 @@ def group_key(node, labels):
     return tuple((k, v) for k, v in labels if node.info["grouping"] == "by" and k in chosen)
 
 
-def is_tie(case):
-    """topk and bottomk: the same values in every group at every time, of other series."""
-    if case.name not in ("topk", "bottomk") or case.want.error or case.got.error:
-        return False
+def grouped(node, result):
+    """(time, group) -> the values there in order, NaN last."""
+    out = {}
+    for labels, points in result.series:
+        for t, v in points:
+            out.setdefault((t, group_key(node, labels)), []).append(v)
+    return {k: sorted(vs, key=lambda v: (math.isnan(v), v)) for k, vs in out.items()}
 
-    def values(result):
-        out = {}
-        for labels, points in result.series:
-            for t, v in points:
-                out.setdefault((t, group_key(case.node, labels)), []).append(v)
-        return {k: sorted(vs, key=lambda v: (math.isnan(v), v)) for k, vs in out.items()}
-    want, got = values(case.want), values(case.got)
-    return want.keys() == got.keys() and all(len(want[k]) == len(got[k]) and all(map(near, want[k], got[k])) for k in want)
+
+def has_tie(case, node, grid):
+    """Whether the last element that is taken equals the first that is not, anywhere."""
+    count = int(float(node.kids[0].text()))
+    for values in grouped(node, case.prometheus.ask(operand(node), grid)).values():
+        if node.info["name"] == "topk":
+            values = sorted(values, key=lambda v: (math.isnan(v), -v))
+        if 0 < count < len(values) and near(values[count - 1], values[count]):
+            return True
+    return False
+
+
+def is_tie(case):
+    """topk and bottomk: the same values in every group at every time, of other series. In range queries over aggregates 2.42
+    answers another way each time, so that such a part may not differ when it is asked alone; then its operand must have a tie."""
+    if case.want.error or case.got.error:
+        return False
+    if case.name in ("topk", "bottomk"):
+        want, got = grouped(case.node, case.want), grouped(case.node, case.got)
+        return want.keys() == got.keys() and all(len(want[k]) == len(got[k]) and all(map(near, want[k], got[k])) for k in want)
+    return any(has_tie(case, part, grid) for part, grid in parts_of(case.node, case.grid)
+               if part.info.get("name") in ("topk", "bottomk"))
 
 
 def is_classic_fraction(case):
@@ -110,11 +152,9 @@ def is_zero_point(case):
     if case.name not in ("rate", "increase") or not case.same_shape():
         return False
     matrix, points = case.node.kids[0], sorted(case.points(), key=lambda p: p[:2])
-    if "range_ms" not in matrix.info:
-        return False
     at = matrix.info["at"]
     for labels, t, a, b in points[:8]:
-        answer = case.prometheus.ask(matrix, {"time": f"{t:.3f}"})
+        answer = at_one_time(case, matrix, t)
         if at in ("start()", "end()") and "start" in case.grid:
             at = case.grid[at[:-2]]
         end = (float(at) if at and "(" not in at else t) - matrix.info["offset_ms"] / 1000
@@ -139,28 +179,38 @@ def is_lone_infinity(case):
     return all(a == 0 and math.isnan(b) and count[k][t] == 1 and not math.isfinite(value[k][t]) for k, t, a, b in case.points())
 
 
-def is_moving_window(case):
-    """@ on the range of a call that itself varies with time: in a range query 2.42 moves the window along with the steps. Each
-    of Cairn's points must be the answer to the instant query at its time."""
-    if case.node.op != "call" or "start" not in case.grid or case.got.error:
-        return False
-    fixed = [k for k in case.node.kids if k.type == "matrix" and k.info.get("at")]
-    if not fixed:
-        return False
-    node = case.node
-    times = sorted({t for _, points in case.got.series for t, _ in points} | {p[1] for p in case.points()})
-    bound = {f"@ {name}()": f"@ {case.grid[name]}" for name in ("start", "end")}
+def at_one_time(case, node, t):
+    """Prometheus' answer to the instant query at one of the times of a range query."""
     text = node.text()
-    for name, at in bound.items():
-        text = text.replace(name, at)
-    got = {k: dict(p) for k, p in case.got.series}
-    for t in times[:12]:
-        instant = case.prometheus.ask(Node("text", [text]), {"time": f"{t:.3f}"})
+    for name in ("start", "end") if "start" in case.grid else ():
+        text = text.replace(f"@ {name}()", f"@ {case.grid[name]}")
+    return case.prometheus.ask(Node("text", [text]), {"time": f"{t:.3f}"})
+
+
+def instants_agree(case):
+    """Each of Cairn's points is the answer to the instant query at its time, and there is no other."""
+    if "start" not in case.grid or case.got.error:
+        return False
+    start, end, step = (float(case.grid[k]) for k in ("start", "end", "step"))
+    got = {k: {round(t, 3): v for t, v in p} for k, p in case.got.series}
+    for i in range(min(60, int((end - start) / step + 1.0005))):
+        t = round(start + i * step, 3)
+        instant = at_one_time(case, case.node, t)
         want = {k: p[0][1] for k, p in instant.series}
         at_t = {k: p[t] for k, p in got.items() if t in p}
         if instant.error or want.keys() != at_t.keys() or not all(near(want[k], at_t[k]) for k in want):
             return False
     return True
+
+
+def is_moving_window(case):
+    """@ on the range of a call that itself varies with time: in a range query 2.42 moves the window along with the steps."""
+    return case.node.op == "call" and any(k.type == "matrix" and k.info.get("at") for k in case.node.kids) and instants_agree(case)
+
+
+def is_merge(case):
+    """Series that have the same labels after unary minus, but never at the same time: an error in 2.42's range queries."""
+    return case.node.op == "unary" and "same labelset" in case.want.text and instants_agree(case)
 
 
 COMPENSATED = {"avg", "sum", "stddev", "stdvar", "avg_over_time", "sum_over_time", "stddev_over_time", "stdvar_over_time", "deriv",
@@ -197,29 +247,40 @@ def is_rounding(case):
     if case.same_shape() and (case.name in COMPENSATED or case.name in ARITHMETIC or case.name in MATH):
         sizes = [magnitude(case, k) for k in kids]
         scale, huge = max((s for s, _ in sizes), default=0.0), any(h for _, h in sizes)
-        if case.name in ("stdvar", "stdvar_over_time"):
-            scale *= scale
-        if case.name in ("stddev", "stddev_over_time"):  # a root: half of the digits
-            scale *= 10
-        if all(near(a, b, scale) or (huge and not math.isfinite(a) and not math.isfinite(b)) for _, _, a, b in case.points()):
+        variance, deviation = "stdvar" in case.name, "stddev" in case.name
+        limit = CANCELLED * (scale * scale if variance or deviation else scale)
+        power = 2 if deviation else 1  # a root has half of the digits
+        if all(abs(a ** power - b ** power) <= limit if math.isfinite(a) and math.isfinite(b) else huge and not math.isfinite(a)
+               and not math.isfinite(b) for _, _, a, b in case.points()):
             return True
-    if case.name in STEPPED and not any(k.type == "matrix" for k in kids):
-        return any(differ_in_digits(*case.both(k)) for k in kids)
-    return False
+    if case.name not in STEPPED:
+        return False
+    return any(differ_in_digits(*case.both(k)) for k in kids if k.type != "matrix") or any(
+        differ_in_digits(*case.both(k.kids[0], inner_grid(k, case.grid))) for k in kids if k.op == "subquery")
 
 
 class Class:
     def __init__(self, name, recognise, why, file, text):
         self.name, self.recognise, self.why, self.file, self.text = name, recognise, why, file, text
 
+    def proof(self):
+        return f"{self.file}: {self.text.splitlines()[0]}" if self.file else "no case of Prometheus' decides"
+
 
 CLASSES = [
-    Class("tie", is_tie, "of equal elements topk takes those with the smaller labels, wherever they are stored", None, None),
-    Class("classic fraction", is_classic_fraction, "histogram_fraction() knows classic buckets since 3.x", "histograms.test", ""),
-    Class("dropped match", is_dropped_match, "a comparison that drops an element counts it as a match all the same", "operators.test",
-          ""),
-    Class("zero point", is_zero_point, "a counter that begins near zero is extrapolated to zero at most", "functions.test", ""),
-    Class("lone infinity", is_lone_infinity, "the deviation of a single infinity is NaN, not 0", "aggregators.test", ""),
-    Class("moving window", is_moving_window, "@ fixes the window also where the call varies with time", "functions.test", ""),
-    Class("rounding", is_rounding, "compensated sums", "aggregators.test", ""),
+    Class("classic fraction", is_classic_fraction, "histogram_fraction() knows classic buckets",
+          "histograms.test", "eval instant at 50m histogram_fraction(0, 4, testhistogram2_bucket)"),
+    Class("dropped match", is_dropped_match, "elements that a comparison drops are matches all the same",
+          "operators.test", "# Check 0 series surviving the filtering producing an error."),
+    Class("zero point", is_zero_point, "a gap before the first sample is bridged by half a spacing, and then not beyond zero",
+          "functions.test", "eval instant at 10m rate(testcounter_zero_cutoff_total[20m])"),
+    Class("lone infinity", is_lone_infinity, "the deviation of one infinity or NaN is NaN, not 0",
+          "aggregators.test", "eval instant at 0m stddev by (label) (series)\n\t{label=\"a\"} 0\n\t{label=\"b\"} 0\n\t{label=\"c\"} NaN"),
+    Class("moving window", is_moving_window, "@ fixes the window also where the call varies with time",
+          "functions.test", "eval instant at 70m predict_linear(testcounter_reset_middle_total[55m] @ 3000, 3600)"),
+    Class("merge", is_merge, "series that unary minus gives the same labels are joined when they do not overlap",
+          "operators.test", "eval range from 0 to 20m step 20m -{job=\"api\"}"),
+    Class("rounding", is_rounding, "sums are compensated, and sinh() and the like end in other digits than Go's",
+          "aggregators.test", "eval instant at 1m sum(data{test=\"ten\"})\n\t{} 10"),
+    Class("tie", is_tie, "of equal elements topk takes those with the smaller labels, not those stored first", None, None),
 ]

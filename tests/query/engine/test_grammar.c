@@ -118,6 +118,12 @@ static int check_status(struct test *t, const struct grammar_run *run) {
     }
 }
 
+/* Which series or step fails first depends on the source; what fails does not. */
+static bool errors_same(const char *a, const char *b) {
+    const char *got = strstr(a, "got: ");
+    return got == NULL ? strcmp(a, b) == 0 : strncmp(a, b, (size_t)(got - a)) == 0;
+}
+
 static int check_split(struct test *t, const struct grammar_run *one,
                        const struct query_params *params) {
     struct grammar_run three;
@@ -127,7 +133,7 @@ static int check_split(struct test *t, const struct grammar_run *one,
     b = three.err.msg;
     int bad = 0;
     bool limited = one->status == ERR_LIMIT || three.status == ERR_LIMIT;
-    if (!limited && (one->status != three.status || strcmp(a, b) != 0)) {
+    if (!limited && (one->status != three.status || !errors_same(a, b))) {
         bad = fail(t, "three sources end in another way", a, b);
     } else if (one->status == OK && three.status == OK) {
         int how = results_differ(&one->result, &three.result, &x, &y);
@@ -215,7 +221,8 @@ static int check_steps(struct test *t, const struct grammar_run *range, struct r
     return bad;
 }
 
-/* Inf is printed as +Inf, which in front of ^ is read as a sign over the power: so in Prometheus. */
+/* Inf is printed as +Inf, which in front of ^ is read as a sign over the power: so in Prometheus.
+ */
 static bool prints_signed_power(struct sv text) {
     size_t at;
     return sv_find(text, SV("+Inf ^"), &at);

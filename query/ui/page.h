@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* query/ui/page.h: the query page, one HTML file without outside resources, put together at build
- * time (page.html, page.css, page.js; embed.py). It lists nothing that the HTTP API does not give. */
+ * time from page.html, page.css and page.js (embed.py). It lists nothing that the HTTP API does not
+ * give. */
 #pragma once
 
 #include <stddef.h>

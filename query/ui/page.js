@@ -85,18 +85,18 @@ function valueText(s) {
 
 // -- table: rows are made as they are wanted, so that thousands of series do not stop the tab
 
-let rowsLeft = [];
+let rowsLeft = []; // series of the result, or one {single: type, value}
 
 function addRows() {
-  $("table").tBodies[0].append(...rowsLeft.splice(0, ROWS_STEP).map(([name, value]) => element("tr", {},
-    element("td", { textContent: name }), element("td", { textContent: value() }))));
+  $("table").tBodies[0].append(...rowsLeft.splice(0, ROWS_STEP).map(s => element("tr", {},
+    element("td", { textContent: s.single || seriesName(s.metric) }), element("td", { textContent: valueText(s) }))));
   $("more").hidden = rowsLeft.length === 0;
   $("more").textContent = "Show more rows (" + rowsLeft.length + " left)";
 }
 
 function drawTable(data) {
   const single = data.resultType === "scalar" || data.resultType === "string";
-  rowsLeft = single ? [[data.resultType, () => data.result[1]]] : data.result.map(s => [seriesName(s.metric), () => valueText(s)]);
+  rowsLeft = single ? [{ single: data.resultType, value: data.result }] : data.result;
   const count = rowsLeft.length;
   $("table").tBodies[0].replaceChildren();
   addRows();
@@ -271,7 +271,6 @@ function drawGraph(result, start, end, step) {
   paintGraph();
   const histograms = result.filter(s => s.histograms).length;
   return (lines.length === 0 ? "Empty result: no series matches" : plural(result.length)) +
-    (result.length > LINES_MAX ? " (the first " + LINES_MAX + " drawn)" : "") +
     (histograms ? ", " + histograms + " of them native histograms (draw histogram_quantile or histogram_avg of them)" : "") +
     (lines.length && !lines.some(l => l.points.some(p => Number.isFinite(p[1]))) && !histograms ? ", no finite value" : "");
 }
@@ -326,7 +325,8 @@ async function run(remember) {
     clearResult();
     const took = Math.round(performance.now() - began);
     const said = kind === "instant" ? drawTable(body.data) : drawGraph(body.data.result, end - range, end, step);
-    $("summary").textContent = said + ", " + took + " ms";
+    const cut = (body.warnings || []).some(w => w.includes("truncated due to limit"));
+    $("summary").textContent = (cut ? "Only the first " : "") + said + ", " + took + " ms";
     show("notes", [...(body.warnings || []), ...(body.infos || [])].join("\n"));
   } catch (e) {
     if (e.name !== "AbortError") fail(query, e.message);

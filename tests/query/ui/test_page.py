@@ -167,7 +167,7 @@ def ten_thousand(b, url, now):
     check_eq(b.eval(ROWS), 1000, "rows after one more")
     b.eval("document.querySelector('#end').value = new Date(%d).toISOString().slice(0, 19)" % (now * 1000))
     b.click("input[value=range]")
-    b.wait(SUMMARY + ".startsWith('200 series') && !document.querySelector('#notes').hidden", 30)
+    b.wait(SUMMARY + ".startsWith('Only the first 200 series') && !document.querySelector('#notes').hidden", 30)
     check("limit" in b.eval("document.querySelector('#notes').innerText"), "the cut is told")
     check_eq(b.eval("document.querySelectorAll('#legend li').length"), 200, "lines")
     picture(b, "many")

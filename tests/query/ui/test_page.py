@@ -66,7 +66,8 @@ def typing_and_tables(b, url):
     check_eq(b.eval("document.querySelectorAll('img').length"), 0, "elements made of label text")
     ask(b, 'vector(NaN)', "document.querySelector('#table tbody').innerText.includes('NaN')")
     ask(b, '"a string"', "document.querySelector('#table tbody').innerText.includes('a string')")
-    ask(b, "ui_wave[1m]", ROWS + " === 3 && document.querySelector('#table td + td').innerText.split('@').length === 5")
+    cells = "[...document.querySelectorAll('#table td + td')].map(d => d.innerText.split('@').length - 1)"
+    ask(b, "ui_wave[20m]", f"{cells}.sort().join() === '{POINTS - 10},{POINTS},{POINTS}'")
     ask(b, "ui_none", SUMMARY + ".startsWith('Empty result')")
     check_eq(b.eval("document.querySelector('#tablebox').hidden"), True, "no table for an empty result")
     set_query(b, "ui_lone")
@@ -139,6 +140,11 @@ def graphs(b, url, now):
     readout = b.eval("document.querySelector('#readout').innerText")
     want = math.sin((POINTS - 2) / 6)
     check(re.search(rf"{re.escape(repr(want)[:12])}\d*\s+ui_wave\{{k=\"0\"\}}", readout), "value by key:", readout, "want", want)
+    x, y, width = b.eval("(() => { const r = document.querySelector('#svg').getBoundingClientRect(); return [r.x, r.y, r.width]; })()")
+    b.call("Input.dispatchMouseEvent", type="mouseMoved", x=x + width - 14, y=y + 10)  # top right: the end of the highest line
+    readout = b.eval("document.querySelector('#readout').innerText")
+    want = math.sin((POINTS - 1) / 6 + 2) + 2
+    check(re.search(rf"{re.escape(repr(want)[:12])}\d*\s+ui_wave\{{k=\"2\"\}}", readout), "value by mouse:", readout, "want", want)
     b.click("#legend li:nth-child(2) button")
     check_eq(b.eval(start_of % "line"), [2], "the pressed series alone")
     draw("last_over_time(ui_lone[14s])")
@@ -204,6 +210,12 @@ CONTRAST = """(() => {
     return [s, (Math.max(ink, paper) + .05) / (Math.min(ink, paper) + .05)]; }); })()"""
 
 
+def node_gone(b, node):
+    b.open(f"http://127.0.0.1:{node.port}/")
+    node.stop()
+    ask(b, "ui_wave", "document.querySelector('#error').innerText.startsWith('The node does not answer')")
+
+
 def looks(b, url, now):
     b.open(f"{url}/?q=ui_wave&kind=range&range=10m&end={now}")
     b.wait("document.querySelectorAll('#legend li').length === 3")
@@ -242,7 +254,7 @@ def test(folder):
     try:
         url = f"http://127.0.0.1:{node.port}"
         for part, args in ((typing_and_tables, (url,)), (errors, ()), (suggestions, ()), (graphs, (url, now)),
-                           (ten_thousand, (url, now)), (addresses, (url, now)), (looks, (url, now))):
+                           (ten_thousand, (url, now)), (addresses, (url, now)), (looks, (url, now)), (node_gone, (node,))):
             part(b, *args)
             say(part.__name__)
         outside = [r["request"]["url"] for r in b.seen("Network.requestWillBeSent")
@@ -256,7 +268,6 @@ def test(folder):
         raise
     finally:
         b.close()
-    node.stop()
 
 
 if __name__ == "__main__":

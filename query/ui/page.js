@@ -138,7 +138,7 @@ function timeTicks(start, end, count) {
     : { hour: "2-digit", minute: "2-digit", ...(step < 60 && { second: "2-digit" }),
       ...(end - start > 86400 && { month: "short", day: "numeric" }) };
   for (let t = Math.ceil((start - zone) / step) * step + zone; t <= end; t += step)
-    ticks.push([t, new Date(t * 1000).toLocaleString([], { ...form, hour12: false })]);
+    ticks.push([t, new Date(t * 1000).toLocaleString([], { ...form, hourCycle: "h23" })]);
   return ticks;
 }
 

@@ -78,8 +78,12 @@ def make_fleet(rows_count: int, seed: int = 1):
     return names, [[float(v) for v in row] for row in rows]
 
 
-def prepare_fleet(path: Path, rows_count: int) -> str:
-    write(path, *make_fleet(rows_count))
+def prepare_fleet(path: Path, rows_count: int, hosts: int) -> str:
+    """With more rows than hosts, so that no two replay the same ones: topk has no ties."""
+    count = max(rows_count, hosts) + 1
+    while count % 37 == 0:  # the distance between the hosts' first rows, see bench/load.c
+        count += 1
+    write(path, *make_fleet(count))
     return f"made hosts of {len(FLEET)} series"
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import data, run
 
 # (kind, text): i instant, r range over the last hour in steps of 15 s, R range over all in steps of a minute; a is an aggregate
+# over many series, of which the targets speak: over some dozens the way there and back is most of every server's time
 FLEET = [
     ("r a", 'sum by (mode) (rate(node_cpu_seconds_total[5m]))'),
     ("r a", '100 - avg(rate(node_cpu_seconds_total{mode="idle"}[5m])) * 100'),
@@ -38,11 +39,11 @@ FLEET = [
     ("i", 'avg_over_time(sum(rate(http_requests_total[1m]))[30m:1m])'),
 ]
 CAPTURE = [
-    ("r a", 'sum by (instance) (rate(node_cpu_seconds_total{mode!="idle"}[5m]))'),
-    ("r a", 'sum by (job) (rate(process_cpu_seconds_total[5m]))'),
-    ("r a", 'sum by (device) (rate(node_network_receive_bytes_total[5m]))'),
-    ("R a", 'avg by (region) (node_load1)'),
-    ("r a", 'histogram_quantile(0.9, sum by (le) (rate(prometheus_http_request_duration_seconds_bucket[5m])))'),
+    ("r", 'sum by (instance) (rate(node_cpu_seconds_total{mode!="idle"}[5m]))'),
+    ("r", 'sum by (job) (rate(process_cpu_seconds_total[5m]))'),
+    ("r", 'sum by (device) (rate(node_network_receive_bytes_total[5m]))'),
+    ("R", 'avg by (region) (node_load1)'),
+    ("r", 'histogram_quantile(0.9, sum by (le) (rate(prometheus_http_request_duration_seconds_bucket[5m])))'),
     ("r a", 'max by (collector) (node_scrape_collector_duration_seconds)'),
     ("R a", 'sum by (job, __name__) ({__name__=~"go_memstats_.*_bytes"})'),
     ("r", 'alertmanager_notification_latency_seconds_bucket{instance="10.0.0.3:9100"}'),
@@ -173,13 +174,11 @@ def print_row(kind: str, text: str, found: dict, names: list) -> list:
 def run_set(name: str, folder: Path, a) -> tuple:
     capture = folder / "capture"
     if name == "fleet":
-        made, a.instances = data.prepare_fleet(capture, a.rows), a.hosts
+        made, a.instances = data.prepare_fleet(capture, a.rows, a.hosts), a.hosts
     else:
         made, a.instances = data.prepare(capture, a.shared, 15), max(1, round(a.series / data.series_count(capture)))
     start = math.floor(time.time() - a.rows * a.step_ms / 1000) + 0.3
     end = start + (a.rows - 1) * a.step_ms / 1000
-    # Cairn scrapes itself, and the window counts from a shard's newest sample, whatever its series
-    run.EXTRA_FLAGS.append("--storage.tsdb.out-of-order-time-window=1d")
     names = a.only.split(",") if a.only else list(run.SERVERS)
     servers, missed, wrong = [], [], 0
     print(f"{name}: {made}, {a.instances} instances x {a.rows} rows at {a.step_ms / 1000:g} s, {a.repeat} repetitions")
@@ -209,6 +208,8 @@ def run_set(name: str, folder: Path, a) -> tuple:
 
 
 def main(folder: Path, a) -> int:
+    # Cairn scrapes itself, and the window counts from a shard's newest sample, whatever its series
+    run.EXTRA_FLAGS.append("--storage.tsdb.out-of-order-time-window=1d")
     missed, wrong = [], 0
     for name in ["fleet", "capture"] if a.data == "both" else [a.data]:
         sub = folder / name

@@ -310,7 +310,8 @@ static inline bool stream_take_xor(struct stream *s, struct window *w, uint64_t 
     return true;
 }
 
-/* s stands behind the first time. A token that runs over the end reads zeros and is found by its end. */
+/* s stands behind the first time. A token that runs over the end reads zeros and is found by its
+ * end. */
 static enum status stream_decode(struct stream *from, int64_t first_ms, size_t count,
                                  int64_t *times_ms, double *values) {
     struct stream s = *from; /* in registers */

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* storage/head.h: recent data in memory, one head per core, holding the series of all shards the core owns: interned
- * labels, one hash table, one inverted index, chunks. A verdict is a function of the shard's log alone.
+/* storage/head.h: recent data in memory, one head per core, holding the series of all shards the
+ * core owns: interned labels, one hash table, one inverted index, chunks. A verdict is a function
+ * of the shard's log alone.
  *
- * Thread: the owning core for everything, but for reading a selection (series_view_*), which a worker may do while the core
- * appends: open chunks are append-only words with a published length, sealed ones immutable, replaced memory is kept
- * until the selections that may see it are released. */
+ * Thread: the owning core for everything, but for reading a selection (series_view_*), which a
+ * worker may do while the core appends: open chunks are append-only words with a published length,
+ * sealed ones immutable, replaced memory is kept until the selections that may see it are released.
+ */
 #pragma once
 
 #include <stdbool.h>
@@ -31,27 +33,28 @@ void head_free(struct head *head); /* no selection may be left */
 enum { HEAD_NONE = UINT32_MAX };
 
 enum verdict {
-    VERDICT_ACCEPT,        /* kept: newest of its series, or late within the window */
-    VERDICT_NOOP,          /* held already with the same bits (at any age), or late at a timestamp that is held: first stays */
-    VERDICT_DUPLICATE,     /* another value at the series' newest timestamp: 400 */
-    VERDICT_TOO_OLD,       /* older than the window before the shard's newest timestamp: 400 */
-    VERDICT_OUT_OF_ORDER,  /* older than the series' newest, and no window is set: 400 */
-    VERDICT_FUTURE,        /* more than 10 minutes ahead of the cluster's time: 400 */
-    VERDICT_LIMIT,         /* a new series beyond a limit or the memory budget */
+    VERDICT_ACCEPT, /* kept: newest of its series, or late within the window */
+    VERDICT_NOOP,   /* held already with the same bits (at any age), or late at a timestamp that is
+                       held: first stays */
+    VERDICT_DUPLICATE,    /* another value at the series' newest timestamp: 400 */
+    VERDICT_TOO_OLD,      /* older than the window before the shard's newest timestamp: 400 */
+    VERDICT_OUT_OF_ORDER, /* older than the series' newest, and no window is set: 400 */
+    VERDICT_FUTURE,       /* more than 10 minutes ahead of the cluster's time: 400 */
+    VERDICT_LIMIT,        /* a new series beyond a limit or the memory budget */
     VERDICT_COUNT
 };
 
 /* Series. ref is stable for the life of the series. */
 uint32_t head_find(const struct head *head, series_id id); /* HEAD_NONE: unknown */
-/* For batches: each asks for the memory of the next step, some 8 samples ahead of it, and waits for none:
- * head_prefetch (table), head_prefetch_series (the line of the series), head_find, head_prefetch_open (its open chunk),
- * head_judge and head_append. */
+/* For batches: each asks for the memory of the next step, some 8 samples ahead of it, and waits for
+ * none: head_prefetch (table), head_prefetch_series (the line of the series), head_find,
+ * head_prefetch_open (its open chunk), head_judge and head_append. */
 void head_prefetch(const struct head *head, series_id id);
 void head_prefetch_series(const struct head *head, series_id id);
 void head_prefetch_open(const struct head *head, uint32_t ref);
 /* labels: canonical bytes, copied (interned). The id must be unknown. */
-enum status head_series_new(struct head *head, series_id id, uint32_t shard, struct sv canonical, uint32_t *out_ref,
-                            struct err *err) MUST_USE;
+enum status head_series_new(struct head *head, series_id id, uint32_t shard, struct sv canonical,
+                            uint32_t *out_ref, struct err *err) MUST_USE;
 /* The number of the series in its shard's log (storage/entry.h); set by the store. */
 uint32_t head_series_number(const struct head *head, uint32_t ref);
 void head_series_set_number(struct head *head, uint32_t ref, uint32_t number);
@@ -59,13 +62,17 @@ uint32_t head_series_shard(const struct head *head, uint32_t ref);
 /* Canonical bytes appended to out. */
 void head_series_labels(const struct head *head, uint32_t ref, struct buf *out);
 /* Newest sample: false when there is none. */
-bool head_series_newest(const struct head *head, uint32_t ref, int64_t *out_time_ms, double *out_value);
+bool head_series_newest(const struct head *head, uint32_t ref, int64_t *out_time_ms,
+                        double *out_value);
 
-/* What would become of the sample; changes nothing. shard_newest_ms: INT64_MIN when the shard has none. In order for the
- * series: accepted from shard_newest - max(window, 1 h) on; late: from shard_newest - window on (Prometheus' head_append). */
-enum verdict head_judge(const struct head *head, uint32_t ref, int64_t time_ms, double value, int64_t shard_newest_ms);
-/* Appends (in order or late) a sample that was judged ACCEPT; in recovery and on followers without judging: a sample
- * that is there already is left alone, so applying is idempotent. ERR_NOMEM only. */
+/* What would become of the sample; changes nothing. shard_newest_ms: INT64_MIN when the shard has
+ * none. In order for the series: accepted from shard_newest - max(window, 1 h) on; late: from
+ * shard_newest - window on (Prometheus' head_append). */
+enum verdict head_judge(const struct head *head, uint32_t ref, int64_t time_ms, double value,
+                        int64_t shard_newest_ms);
+/* Appends (in order or late) a sample that was judged ACCEPT; in recovery and on followers without
+ * judging: a sample that is there already is left alone, so applying is idempotent. ERR_NOMEM only.
+ */
 enum status head_append(struct head *head, uint32_t ref, int64_t time_ms, double value) MUST_USE;
 
 /* -- reading */
@@ -82,10 +89,10 @@ struct series_view { /* immutable; valid until its selection is released */
     uint32_t ref;
     uint32_t shard;
     /* private to the head */
-    char *const *symbols;   /* directory of pairs */
-    const uint32_t *pairs;  /* count, then pair ids by name */
-    const void *sealed;     /* newest sealed chunk, linked to older ones */
-    const void *late;       /* samples that came out of order */
+    char *const *symbols;  /* directory of pairs */
+    const uint32_t *pairs; /* count, then pair ids by name */
+    const void *sealed;    /* newest sealed chunk, linked to older ones */
+    const void *late;      /* samples that came out of order */
     uint32_t late_count;
     int32_t open_delta_ms; /* the open chunk, see storage/chunk.h */
     const void *open_first;
@@ -104,31 +111,38 @@ struct select_query {
     uint64_t series_max;            /* beyond: ERR_LIMIT; 0: none */
     uint64_t memory_bytes_max;      /* of the selection; beyond: ERR_LIMIT; 0: none */
 };
-/* Selecting goes in slices: call select_step until it says done; each call works until core_mono_ns reaches until_ns (0: to
- * the end). Series created between slices may be missed or seen. Everything given must live until then. */
-MUST_USE enum status select_new(struct head *head, const struct select_query *query, struct selection **out, struct err *err);
-MUST_USE enum status select_step(struct selection *sel, uint64_t until_ns, bool *out_done, struct err *err);
+/* Selecting goes in slices: call select_step until it says done; each call works until core_mono_ns
+ * reaches until_ns (0: to the end). Series created between slices may be missed or seen. Everything
+ * given must live until then. */
+MUST_USE enum status select_new(struct head *head, const struct select_query *query,
+                                struct selection **out, struct err *err);
+MUST_USE enum status select_step(struct selection *sel, uint64_t until_ns, bool *out_done,
+                                 struct err *err);
 const struct series_view *selection_series(const struct selection *sel, size_t *out_count);
 void selection_release(struct selection *sel); /* on the owning core */
 
 /* Any thread while the selection lives. */
-size_t series_view_labels(const struct series_view *v, struct label *out, size_t max); /* sorted by name; returns the count */
-/* Appends samples with from < t <= to in time order, late ones merged in, stale markers included. */
-MUST_USE enum status series_view_read(const struct series_view *v, int64_t from_ms, int64_t to_ms, struct samples *out,
-                                      struct err *err);
+size_t series_view_labels(const struct series_view *v, struct label *out,
+                          size_t max); /* sorted by name; returns the count */
+/* Appends samples with from < t <= to in time order, late ones merged in, stale markers included.
+ */
+MUST_USE enum status series_view_read(const struct series_view *v, int64_t from_ms, int64_t to_ms,
+                                      struct samples *out, struct err *err);
 /* At least the newest of these; mostly without decoding a chunk. */
-MUST_USE enum status series_view_newest(const struct series_view *v, int64_t from_ms, int64_t to_ms, struct samples *out,
-                                        struct err *err);
+MUST_USE enum status series_view_newest(const struct series_view *v, int64_t from_ms, int64_t to_ms,
+                                        struct samples *out, struct err *err);
 /* Asks the memory for what reading these views from from_ms on will need. */
 enum { SERIES_TOUCH_MAX = 16 };
 void series_views_touch(const struct series_view *views, size_t count, int64_t from_ms);
 
-/* Label names and values over series that match (no matchers: all) and have samples in the range; sorted, unique, from the
- * arena; limit 0: all. On the core. */
-MUST_USE enum status head_label_names(struct head *head, const struct select_query *query, struct arena *arena,
-                                      struct sv **out, size_t *out_count, struct err *err);
-MUST_USE enum status head_label_values(struct head *head, struct sv name, const struct select_query *query,
-                                       struct arena *arena, struct sv **out, size_t *out_count, struct err *err);
+/* Label names and values over series that match (no matchers: all) and have samples in the range;
+ * sorted, unique, from the arena; limit 0: all. On the core. */
+MUST_USE enum status head_label_names(struct head *head, const struct select_query *query,
+                                      struct arena *arena, struct sv **out, size_t *out_count,
+                                      struct err *err);
+MUST_USE enum status head_label_values(struct head *head, struct sv name,
+                                       const struct select_query *query, struct arena *arena,
+                                       struct sv **out, size_t *out_count, struct err *err);
 
 struct head_stats {
     uint64_t series, label_pairs, chunks, samples_appended, memory_bytes;

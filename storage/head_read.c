@@ -83,14 +83,14 @@ struct chunk_rows { /* of the oldest chunk that overlaps, which is the one that 
 };
 
 /* Reads the chunk, or the open one when c is NULL. */
-static enum status rows_decode(const struct chunk *c, const struct chunk_snapshot *open, int64_t *times_ms,
-                               double *values) {
+static enum status rows_decode(const struct chunk *c, const struct chunk_snapshot *open,
+                               int64_t *times_ms, double *values) {
     if (c == NULL) return chunk_snapshot_read(open, times_ms, values);
     return chunk_decode(c->bytes, c->len_bytes, c->min_ms, c->count, times_ms, values);
 }
 
-/* Rows from after from_ms to the end of the last chunk that overlaps, written from the end: chunks are linked from the newest
- * and know their counts. */
+/* Rows from after from_ms to the end of the last chunk that overlaps, written from the end: chunks
+ * are linked from the newest and know their counts. */
 static enum status view_decode(const struct series_view *v, int64_t from_ms, int64_t to_ms,
                                struct samples *out, size_t *out_rows) {
     struct chunk_snapshot open = view_open(v);
@@ -110,7 +110,8 @@ static enum status view_decode(const struct series_view *v, int64_t from_ms, int
     TRY(samples_reserve(out, out->count + rows + v->late_count));
     size_t kept = begin.count - begin.first, at = out->count + rows;
     if (kept > 0) {
-        memcpy(out->times_ms + out->count, begin.times_ms + begin.first, kept * sizeof *out->times_ms);
+        memcpy(out->times_ms + out->count, begin.times_ms + begin.first,
+               kept * sizeof *out->times_ms);
         memcpy(out->values + out->count, begin.values + begin.first, kept * sizeof *out->values);
     }
     if (with_open && oldest != NULL) {
@@ -125,8 +126,8 @@ static enum status view_decode(const struct series_view *v, int64_t from_ms, int
     return OK;
 }
 
-/* Chains of chunks are read by following links, each a line that no cache has: over some series at once their waits
- * overlap. The link of a chain's last block is not followed. */
+/* Chains of chunks are read by following links, each a line that no cache has: over some series at
+ * once their waits overlap. The link of a chain's last block is not followed. */
 void series_views_touch(const struct series_view *views, size_t count, int64_t from_ms) {
     const struct chunk_block *open[SERIES_TOUCH_MAX];
     const struct chunk *sealed[SERIES_TOUCH_MAX];
@@ -204,7 +205,8 @@ enum status series_view_read(const struct series_view *v, int64_t from_ms, int64
 
 enum status series_view_newest(const struct series_view *v, int64_t from_ms, int64_t to_ms,
                                struct samples *out, struct err *err) {
-    /* A view has samples, and the last one in order is the newest of all, also when its chunk was sealed. */
+    /* A view has samples, and the last one in order is the newest of all, also when its chunk was
+     * sealed. */
     if (v->open_last_ms <= from_ms || v->open_last_ms > to_ms || out->histograms != NULL ||
         out->starts_ms != NULL)
         return series_view_read(v, from_ms, to_ms, out, err);

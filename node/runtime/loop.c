@@ -98,18 +98,22 @@ static void loop_on_timer(uv_timer_t *timer) {
     struct loop_core *lc = container_of(timer, struct loop_core, timer);
     lc->armed_ns = UINT64_MAX;
     lc->timers_running = true;
+    /* A timer without delay that a timer started comes now, once; one that goes on so waits. */
     uint64_t next_ns = core_timers_run(&lc->core, uv_hrtime());
+    if (next_ns != 0 && next_ns <= uv_hrtime()) next_ns = core_timers_run(&lc->core, uv_hrtime());
     lc->timers_running = false;
     if (next_ns != 0) loop_arm(lc, next_ns);
 }
 
-/* What is due already comes with the loop's next turn, not with the next millisecond: a query has several timers without
- * delay on its way. Not so for a timer armed by a timer (loop_on_timer), which libuv would run without looking at a socket. */
+/* What is due already comes with the loop's next turn, not with the next millisecond: a query has
+ * several timers without delay on its way. Not so for a timer armed by a timer (loop_on_timer),
+ * which libuv would run without looking at a socket. */
 static void loop_timer_changed(struct core *core) {
     struct loop_core *lc = loop_core_of(core);
     if (lc->timers_running) return;
     const struct heap_node *first = heap_peek(&core->timers);
-    if (first != NULL && first->key < lc->armed_ns) loop_arm(lc, first->key <= uv_hrtime() ? 0 : first->key);
+    if (first != NULL && first->key < lc->armed_ns)
+        loop_arm(lc, first->key <= uv_hrtime() ? 0 : first->key);
 }
 
 static int64_t loop_wall_ms(struct runtime *rt) {

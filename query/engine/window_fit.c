@@ -17,8 +17,8 @@ static int value_order(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* Numbers only: moves the k-th smallest to its place, no larger ones before it and no smaller ones behind it. Three-way
- * quickselect; when pivots keep being bad, the rest is sorted. */
+/* Numbers only: moves the k-th smallest to its place, no larger ones before it and no smaller ones
+ * behind it. Three-way quickselect; when pivots keep being bad, the rest is sorted. */
 static void select_kth(double *v, size_t count, size_t k) {
     size_t low = 0, high = count; /* the place is in [low, high) */
     for (unsigned rounds = 0; high - low > 16; rounds++) {

@@ -110,8 +110,8 @@ static bool rate_of_window(const struct stage_run *r, const struct rate_window *
     return true;
 }
 
-/* What extrapolation makes of the times of a window alone. Windows of one series mostly have the same ones, relative to
- * their borders: then only the last one's are kept, and no step divides. */
+/* What extrapolation makes of the times of a window alone. Windows of one series mostly have the
+ * same ones, relative to their borders: then only the last one's are kept, and no step divides. */
 struct rate_edges {
     int64_t before_ms, after_ms, span_ms; /* start to first, last to end, first to last sample */
     size_t intervals;
@@ -132,9 +132,11 @@ static void edges_find(struct rate_edges *e, double range_s, bool per_second) {
 }
 
 /* The same as rate_of_window() without start timestamps, to the bit. */
-static double rate_of_edges(const struct rate_edges *e, const struct rate_window *w, double first, double range_s) {
+static double rate_of_edges(const struct rate_edges *e, const struct rate_window *w, double first,
+                            double range_s) {
     if (!w->counter || !(w->increase > 0) || !(first >= 0)) return w->increase * e->factor;
-    /* Surely sampled * (first / increase) >= to_start? The margin is far beyond what rounding does to normal numbers. */
+    /* Surely sampled * (first / increase) >= to_start? The margin is far beyond what rounding does
+     * to normal numbers. */
     if (w->increase > 1e-290 && first * e->sampled > e->to_start * w->increase * 1.000001)
         return w->increase * e->factor;
     double to_zero = e->sampled * (first / w->increase);
@@ -164,10 +166,12 @@ static void rate_plain(struct stage_run *r, size_t resets, bool counter, struct 
             next++;
         for (size_t i = next; i < resets && reset[i] < (double)hi; i++)
             w.increase += values[(size_t)reset[i] - 1];
-        if (e.before_ms != first - (end - range_ms) || e.after_ms != end - last || e.span_ms != last - first ||
-            e.intervals != hi - lo - 1) {
-            e = (struct rate_edges){.before_ms = first - (end - range_ms), .after_ms = end - last,
-                                    .span_ms = last - first, .intervals = hi - lo - 1};
+        if (e.before_ms != first - (end - range_ms) || e.after_ms != end - last ||
+            e.span_ms != last - first || e.intervals != hi - lo - 1) {
+            e = (struct rate_edges){.before_ms = first - (end - range_ms),
+                                    .after_ms = end - last,
+                                    .span_ms = last - first,
+                                    .intervals = hi - lo - 1};
             edges_find(&e, range_s, w.per_second);
         }
         out->values[k] = rate_of_edges(&e, &w, values[lo], range_s);

@@ -6,7 +6,10 @@
 #include "query/gather/internal.h"
 
 /* One fragment on one core. Its own memory: the home core's scatter waits for it whatever happens.
- *   SELECT (slices on the core) -> RUN (worker) -> RELEASE (on the core) -> told at home */
+ *   SELECT (slices on the core) -> RUN (worker, or there when short) -> RELEASE (on the core) ->
+ * told at home */
+enum { SHORT_SERIES_MAX = 8, SHORT_WORK_MAX = 300000 };
+
 struct local_part {
     struct msg msg;
     struct work work;
@@ -113,6 +116,37 @@ static void part_run(struct work *w) {
     lp->times.evaluate_ns = core_mono_ns(lp->home) - began_ns;
 }
 
+static bool has_subquery(struct sv text) {
+    for (bool in_range = false; text.len > 0; text = sv_skip(text, 1)) {
+        if (in_range && text.ptr[0] == ':') return true;
+        if (text.ptr[0] == '[' || text.ptr[0] == ']') in_range = text.ptr[0] == '[';
+    }
+    return false;
+}
+
+/* Whether it takes the core less than some hundred microseconds, so that the way to a worker and
+ * back is longer: few series, and windows with few samples even at one a second. */
+static bool part_is_short(const struct local_part *lp) {
+    const struct fragment *f = lp->fragment;
+    size_t leaves_total, views = 0;
+    const struct query_leaf *leaves = query_leaves(lp->query, &leaves_total);
+    uint64_t range_s = 0;
+    for (size_t i = 0; i < lp->leaves_count; i++) {
+        const struct query_leaf *leaf = &leaves[lp->leaves[i]];
+        views += lp->selected[i].views_count;
+        if (leaf->to_ms > leaf->from_ms)
+            range_s += ((uint64_t)leaf->to_ms - (uint64_t)leaf->from_ms) / 1000 + 1;
+    }
+    if (f->end_ms < f->start_ms || f->step_ms < 1) return true;
+    uint64_t width_ms = (uint64_t)f->end_ms - (uint64_t)f->start_ms;
+    uint64_t steps = width_ms / (uint64_t)f->step_ms + 1;
+    if (views > SHORT_SERIES_MAX || range_s > SHORT_WORK_MAX || steps > SHORT_WORK_MAX)
+        return false;
+    uint64_t window_s = range_s > width_ms / 1000 ? range_s - width_ms / 1000 : 0;
+    return (range_s + steps * (1 + window_s)) * views <= SHORT_WORK_MAX &&
+           !has_subquery(query_text(lp->query));
+}
+
 static void part_ran(struct core *here, struct work *w) {
     (void)here;
     part_end(container_of(w, struct local_part, work));
@@ -178,7 +212,12 @@ static void part_select(struct core *here, struct msg *m) {
         return;
     }
     lp->work = (struct work){.run = part_run, .done = part_ran};
-    work_submit(here, &lp->work);
+    if (!part_is_short(lp)) {
+        work_submit(here, &lp->work);
+        return;
+    }
+    part_run(&lp->work);
+    part_end(lp);
 }
 
 enum status local_part_start(struct scatter_part *part, struct core *core, struct err *err) {

@@ -240,6 +240,19 @@ static void model_range(const struct model_series *m, const struct query *q, siz
     if (*end < *first) *end = *first;
 }
 
+/* What is read for one instant ends with the same sample. */
+static void newest_check(const struct series_view *v, const struct held *h,
+                         const struct samples *all) {
+    struct samples s = {0};
+    MUST(series_view_newest(v, h->from_ms, h->to_ms, &s, NULL) == OK);
+    MUST((s.count > 0) == (all->count > 0));
+    if (s.count > 0) {
+        MUST(s.times_ms[s.count - 1] == all->times_ms[all->count - 1]);
+        MUST(f64_bits(s.values[s.count - 1]) == f64_bits(all->values[all->count - 1]));
+    }
+    samples_fini(&s);
+}
+
 static void held_check(const struct held *h) {
     static bool seen[SERIES_MAX];
     memset(seen, 0, sizeof seen);
@@ -261,6 +274,7 @@ static void held_check(const struct held *h) {
             if (s.times_ms[k] != h->times_ms[v->ref][k] ||
                 f64_bits(s.values[k]) != h->bits[v->ref][k])
                 fail("%s differs in row %zu", m->spec, k);
+        newest_check(v, h, &s);
         struct label labels[8];
         struct buf want = {0}, got = {0};
         util_canonical(m->spec, &want);

@@ -134,6 +134,7 @@ static enum status node_open_flows(struct node *node, unsigned i, struct err *er
         .store = nc->store,
         .resend_ms = RESEND_MS,
         .timeout_ms = PART_TIMEOUT_MS,
+        .memory_bytes_max = node->options.memory_bytes_max / node->rt->cores_count / 8 * 9,
         .bytes_in_flight_max = IN_FLIGHT_BYTES_PER_CORE,
     };
     TRY(distributor_new(core, &dopt, &nc->distributor, err));

@@ -15,6 +15,17 @@ static enum status parse_form(struct http_request *req, struct expr **out, struc
     return promql_parse(api_form(req, "query"), &options, req->arena, out, err);
 }
 
+/* In JSON text <, > and & stand in strings only. */
+static void put_escaped(struct buf *out, struct sv json) {
+    for (size_t i = 0; i < json.len; i++) {
+        char c = json.ptr[i];
+        if (c == '<' || c == '>' || c == '&')
+            buf_printf(out, "\\u%04x", (unsigned)c);
+        else
+            buf_put_char(out, c);
+    }
+}
+
 static void answer_printed(struct http_request *req,
                            void (*print)(const struct expr *expr, struct buf *out), bool is_json) {
     struct expr *expr;
@@ -27,7 +38,7 @@ static void answer_printed(struct http_request *req,
     print(expr, &text);
     promql_free(expr);
     if (is_json)
-        buf_put_sv(&data, buf_sv(&text));
+        put_escaped(&data, buf_sv(&text));
     else
         api_put_text(&data, buf_sv(&text));
     data.failed |= text.failed;

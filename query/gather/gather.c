@@ -20,10 +20,16 @@ static const struct metric_def incomplete_def = {
 
 /* One query on its coordinator.
  *   WAITING (gate) -> PREPARE (worker) -> ROUND (scatters) -> FOLD (worker) -> ROUND ... -> FINISH
- * (worker) -> ENDED any state -> ENDED on error, deadline or cancel, once nothing that it started
- * is under way */
+ * (worker) -> ENDED What takes microseconds is done without a worker; the last FOLD finishes too.
+ *   any state -> ENDED on error, deadline or cancel, once nothing that it started is under way */
 enum flow_state { FLOW_WAITING, FLOW_PREPARE, FLOW_ROUND, FLOW_FOLD, FLOW_FINISH, FLOW_ENDED };
-enum { ROUND_FRAGMENTS_MAX = 64 };
+enum {
+    ROUND_FRAGMENTS_MAX = 64,
+    PREPARE_HERE_BYTES_MAX = 512, /* of query text: some 20 us */
+    FOLD_HERE_POINTS_MAX = 512,   /* of all answers */
+    FOLD_HERE_WORK_MAX =
+        100000, /* those times the query's steps: under a millisecond even for windows over them */
+};
 
 struct gather_flow {
     struct list_node gate_node, node;
@@ -37,7 +43,7 @@ struct gather_flow {
     struct timer deadline;
     struct timer begin;
     struct work work;
-    bool timed_out, canceled;
+    bool timed_out, canceled, finished;
     uint64_t began_ns, started_ns, stage_ns; /* stage_ns: when the running stage began */
     uint32_t active_slot;
     struct gather_trace trace;
@@ -89,12 +95,17 @@ static void flow_add_warning(struct gather_flow *f) {
     f->q->warnings_count = 1;
 }
 
+/* A flow may end while it is started, and then asks for the next: the loop outside does it, so
+ * that none nest. */
 static void gather_next(struct gather *g) {
+    if (g->starting) return;
+    g->starting = true;
     while (g->running < g->options.concurrency_max && !list_is_empty(&g->waiting)) {
         struct gather_flow *f =
             container_of(list_pop_front(&g->waiting), struct gather_flow, gate_node);
         flow_start(f);
     }
+    g->starting = false;
 }
 
 static void flow_end(struct gather_flow *f) {
@@ -169,6 +180,11 @@ static void fold_run(struct work *w) {
         if (p != NULL) f->status = plan_fold(f->plan, i, p, &f->err);
     }
     if (f->status == OK) f->status = plan_round_done(f->plan, &f->control, &f->err);
+    if (f->status != OK || plan_has_round(f->plan)) return;
+    uint64_t began_ns = core_mono_ns(f->g->core);
+    f->status = plan_finish(f->plan, &f->control, &f->q->result, &f->err);
+    f->finished = true;
+    f->trace.finish_ns = core_mono_ns(f->g->core) - began_ns;
 }
 
 static void flow_free_scatters(struct gather_flow *f) {
@@ -183,13 +199,34 @@ static void fold_ran(struct core *here, struct work *w) {
     (void)here;
     struct gather_flow *f = container_of(w, struct gather_flow, work);
     struct gather_trace *t = &f->trace;
-    uint64_t fold_ns = flow_lap(f);
+    uint64_t fold_ns = flow_lap(f) - f->trace.finish_ns;
     if (t->rounds_count > 0) t->rounds[t->rounds_count - 1].fold_ns = fold_ns;
     flow_free_scatters(f);
-    if (flow_stopped(f))
+    if (flow_stopped(f) || f->finished)
         flow_end(f);
     else
         flow_round(f);
+}
+
+static uint64_t steps_of(int64_t start_ms, int64_t end_ms, int64_t step_ms) {
+    if (end_ms < start_ms || step_ms <= 0) return 1;
+    return ((uint64_t)end_ms - (uint64_t)start_ms) / (uint64_t)step_ms + 1;
+}
+
+static bool fold_is_short(const struct gather_flow *f) {
+    const struct query_params *q = &f->q->params;
+    uint64_t steps = q->instant ? 1 : steps_of(q->start_ms, q->end_ms, q->step_ms), points = 0;
+    for (size_t i = 0; i < f->fragments_count; i++) {
+        const struct fragment *fragment = f->fragments[i];
+        uint64_t rows = f->scatters[i]->partial == NULL ? 0 : partial_rows(f->scatters[i]->partial);
+        uint64_t width = steps_of(fragment->start_ms, fragment->end_ms, fragment->step_ms);
+        if (fragment->kind == FRAGMENT_SAMPLES || rows > FOLD_HERE_POINTS_MAX ||
+            width > FOLD_HERE_POINTS_MAX)
+            return false;
+        points += rows * width;
+    }
+    return points <= FOLD_HERE_POINTS_MAX && steps <= FOLD_HERE_WORK_MAX &&
+           points * steps <= FOLD_HERE_WORK_MAX;
 }
 
 /* Every shard of the map must have been answered for by some part. */
@@ -221,7 +258,13 @@ static void flow_on_scattered(struct scatter *s, void *ctx) {
         flow_end(f);
         return;
     }
-    flow_submit(f, FLOW_FOLD, fold_run, fold_ran);
+    if (!fold_is_short(f)) {
+        flow_submit(f, FLOW_FOLD, fold_run, fold_ran);
+        return;
+    }
+    f->state = FLOW_FOLD;
+    fold_run(&f->work);
+    fold_ran(f->g->core, &f->work);
 }
 
 static void flow_round(struct gather_flow *f) {
@@ -281,7 +324,17 @@ static void flow_start(struct gather_flow *f) {
     f->started_ns = f->stage_ns = core_mono_ns(f->g->core);
     f->active_slot = active_begin(f->g->options.active, f->g->core->index, sv_from(f->text),
                                   core_wall_ms(f->g->core) / 1000);
-    flow_submit(f, FLOW_PREPARE, prepare_run, prepare_ran);
+    if (strlen(f->text) > PREPARE_HERE_BYTES_MAX) {
+        flow_submit(f, FLOW_PREPARE, prepare_run, prepare_ran);
+        return;
+    }
+    f->state = FLOW_PREPARE;
+    prepare_run(&f->work);
+    f->trace.prepare_ns = flow_lap(f);
+    if (f->status == OK)
+        flow_round(f);
+    else
+        flow_end(f);
 }
 
 /* -- beginning, cancelling */

@@ -23,7 +23,7 @@ struct gather {
     struct list_node served;       /* of struct served_fragment */
     struct list_node lists;        /* of struct list_flow */
     struct list_node served_lists; /* of struct served_list */
-    bool stopping;
+    bool stopping, starting;
     uint64_t *own_shards; /* bit per shard that this core holds and serves */
     uint32_t words;       /* of a shard set */
 };
@@ -140,6 +140,11 @@ MUST_USE enum status shard_list_narrow(const struct ring_map *map, struct sv byt
 struct gather *gather_of(struct core *core);
 
 /* -- completeness */
+/* Selecting looks at every matcher for every candidate, between two looks at the clock, and keeps a
+ * set for each: ERR_LIMIT beyond what a person or a dashboard writes. */
+enum { SELECTOR_MATCHERS_MAX = 1000 };
+MUST_USE enum status gather_check_matchers(size_t count, struct err *err);
+
 /* Shards of the map that nobody claimed: 0 when complete. text: `incomplete: N of S shards
  * unavailable (node ...)`. */
 uint32_t gather_missing(const struct ring_map *map, const uint64_t *claimed, char *text,

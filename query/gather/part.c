@@ -57,10 +57,21 @@ static enum status source_read(const struct source *src, uint32_t leaf, size_t i
                                int64_t from_ms, int64_t to_ms, struct samples *out,
                                struct err *err) {
     const struct local_part *lp = container_of_const(src, struct local_part, source);
-    return series_view_read(&lp->selected[leaf_index(lp, leaf)].views[index], from_ms, to_ms, out,
-                            err);
+    size_t at = leaf_index(lp, leaf), left = lp->selected[at].views_count - index;
+    const struct series_view *v = &lp->selected[at].views[index];
+    if (index % SERIES_TOUCH_MAX == 0)
+        series_views_touch(v, MIN(left, (size_t)SERIES_TOUCH_MAX), from_ms);
+    return series_view_read(v, from_ms, to_ms, out, err);
 }
-static const struct source_ops source_ops = {source_count, source_labels, source_id, source_read};
+static enum status source_newest(const struct source *src, uint32_t leaf, size_t index,
+                                 int64_t from_ms, int64_t to_ms, struct samples *out,
+                                 struct err *err) {
+    const struct local_part *lp = container_of_const(src, struct local_part, source);
+    return series_view_newest(&lp->selected[leaf_index(lp, leaf)].views[index], from_ms, to_ms, out,
+                              err);
+}
+static const struct source_ops source_ops = {source_count, source_labels, source_id, source_read,
+                                             source_newest};
 
 /* -- the way of a part */
 
@@ -107,6 +118,12 @@ static void part_ran(struct core *here, struct work *w) {
     part_end(container_of(w, struct local_part, work));
 }
 
+enum status gather_check_matchers(size_t count, struct err *err) {
+    if (count <= SELECTOR_MATCHERS_MAX) return OK;
+    return err_set(err, ERR_LIMIT, 0, "a selector has %zu matchers, at most %d are allowed", count,
+                   SELECTOR_MATCHERS_MAX);
+}
+
 static enum status part_select_next(struct local_part *lp) {
     size_t leaves_total;
     const struct query_leaf *leaf =
@@ -120,6 +137,7 @@ static enum status part_select_next(struct local_part *lp) {
         .to_ms = leaf->to_ms,
         .memory_bytes_max = params->memory_bytes_max,
     };
+    TRY(gather_check_matchers(q.matchers_count, &lp->err));
     lp->selected[lp->leaf_at].leaf = lp->leaves[lp->leaf_at];
     return select_new(store_head(lp->core->locals[CORE_STORE]), &q,
                       &lp->selected[lp->leaf_at].selection, &lp->err);

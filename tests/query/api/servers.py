@@ -49,8 +49,13 @@ def write_request(series: list) -> bytes:
 class Server:
     def __init__(self, argv: list, work: str, find_port, port: int = 0):
         self.work, self.port, self.lines = work, port, []
-        self.process = subprocess.Popen(argv, cwd=work, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                        stderr=subprocess.PIPE, text=True)
+        try:
+            self.process = subprocess.Popen([os.path.abspath(argv[0]), *argv[1:]], cwd=work,
+                                            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                            stderr=subprocess.PIPE, text=True)
+        except OSError:
+            shutil.rmtree(work, ignore_errors=True)
+            raise
         self.ready = threading.Event()
         self.find_port = find_port
         self.reader = threading.Thread(target=self.read_log, daemon=True)
@@ -118,6 +123,7 @@ def cairn(program: str, *flags: str, config: str = "global: {}\n") -> Server:
     def find_port(line):
         m = re.search(r'msg="Server is ready.* port=(\d+)', line)
         return int(m.group(1)) if m else None
+    program = os.path.abspath(program)  # the server runs in a folder of its own
     return Server([program, "--web.listen-address=127.0.0.1:0", "--storage.tsdb.path=data", *flags], work, find_port)
 
 

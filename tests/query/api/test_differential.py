@@ -167,6 +167,8 @@ def close(a, b) -> bool:
 def same(target: str, a, b) -> bool:
     if a[0] != b[0]:
         return False
+    if target.startswith(("format_query", "label/")) and a[0] == 200 and a[1] != b[1]:
+        return False  # escapes included; labels in results are escaped otherwise since 2.43
     x, y = normal(target, a[1]), normal(target, b[1])
     query = urllib.parse.parse_qs(target.partition("?")[2]).get("query", [""])[0]
     return close(x, y) if query.startswith(SUMS) else x == y

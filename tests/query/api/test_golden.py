@@ -92,6 +92,10 @@ GOLDEN = [
     ("GET", "/api/v1/parse_query?query=up", None, 200,
      OK + '{"anchored":false,"matchers":[{"name":"__name__","type":"=","value":"up"}],"name":"up","offset":0,"offsetExpr":null,'
      '"smoothed":false,"startOrEnd":null,"timestamp":null,"type":"vectorSelector"}}'),
+    ("GET", "/api/v1/parse_query?query=1%3C2", None, 400,
+     '{"status":"error","errorType":"bad_data","error":"invalid parameter \\"query\\": 1:2: parse error: comparisons '
+     'between scalars must use BOOL modifier"}'),
+    ("GET", "/api/v1/parse_query?query=a%3C%3D2", None, 200, r'/\{"status":"success","data":\{.*"op":"\\u003c=".*\}\}/'),
     # limits
     ("GET", "/api/v1/query?query=up&timeout=0", None, 503,
      '{"status":"error","errorType":"timeout","error":"query timed out in query queue"}'),

@@ -3,7 +3,7 @@
 """Long answers go out in pieces: a result of some 40 MB is complete and right (also compressed), a slow reader slows it
 down without a second copy in the server's memory, and readers that go away in the middle or before the answer leave the
 server well. Usage: test_stream.py CAIRN."""
-import gzip, json, os, re, socket, sys, threading, time
+import gzip, json, re, socket, sys, threading, time, urllib.parse
 
 from servers import BASE_MS, cairn, write_request
 
@@ -98,6 +98,14 @@ def main() -> int:
                 break
             assert time.monotonic() < deadline, re.findall(r"^prometheus_engine_queries.*$", metrics, re.M)
             threading.Event().wait(0.05)
+        # deadlines of a query whose round has one part that ends at once and one that does not
+        ended = {200: 0, 503: 0}
+        for timeout_ms in range(1, 200, 3):
+            status, answer, _ = server.request("GET", "/api/v1/query?query=" + urllib.parse.quote(
+                f"count(nothing)+sum(max_over_time(wide[{POINTS}s:1s]))") +
+                f"&time={START_S + POINTS}&timeout={timeout_ms}ms&lookback_delta=4h")
+            ended[status] += 1
+            assert status == 200 or b'"timeout"' in answer, answer
         unanswered = [raw_request(server.port) for _ in range(6)]  # stopping does not wait for their end
     finally:
         began = time.monotonic()
@@ -107,7 +115,8 @@ def main() -> int:
         s.close()
     assert code == 0, code
     print(f"answers of {len(body) >> 20} MiB, others waited at most {max(longest) * 1000:.0f} ms, "
-          f"resident {before >> 20} MiB meanwhile")
+          f"resident {before >> 20} MiB meanwhile, {ended[503]} of {sum(ended.values())} queries timed out")
+    assert ended[503] > 0
     return 0
 
 

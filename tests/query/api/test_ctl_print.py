@@ -10,14 +10,14 @@ RANGE = [f"--start={END_S - 30}", f"--end={END_S}", "--step=15s"]
 bad = 0
 
 TABLE = f"""METRIC       room         TIME  VALUE
-temperature  attic  {END_S}   20.7
+temperature  attic  {END_S}   16.7
 """
 TABLE_RANGE = f"""room         TIME  VALUE
-attic  {END_S - 30}   20.3
-attic  {END_S - 15}     20
-attic  {END_S}   20.7
+attic  {END_S - 30}   29.2
+attic  {END_S - 15}     17
+attic  {END_S}   16.7
 """
-SERIES = """METRIC       n   room   text
+SERIES = """METRIC       n   room
 temperature      attic
 special      11
 """
@@ -44,10 +44,7 @@ def run(program, *args, cwd=None):
 
 def test_queries(ctl, url):
     at = f"--time={END_S}"
-    value = ' * 0 + 2, "a", "x", "", "")'
-    bars = f'sort_desc(label_replace(up{{job="job0",instance="host0:9100"}}{value} or ' \
-        'label_replace(vector(-1), "a", "y", "", "") or label_replace(vector(Inf), "a", "z", "", ""))'
-    bars = bars.replace("label_replace(up", "label_replace(vector(0) * scalar(up").replace(" * 0 + 2,", ") + 2,", 1)
+    bars = ' or '.join(f'label_replace(vector({v}), "a", "{a}", "", "")' for v, a in (("2", "x"), ("-1", "y"), ("Inf", "z")))
     got = run(ctl, "query", "instant", at, "-o", "table", url, "temperature")
     check(got == (0, TABLE, ""), got, TABLE)
     got = run(ctl, "query", "range", *RANGE, "-o", "table", url, "sum by (room)(temperature)")
@@ -55,8 +52,7 @@ def test_queries(ctl, url):
     got = run(ctl, "query", "instant", at, "-o", "table", url, "1")
     check(got == (0, f"scalar: 1 @[{END_S}]\n", ""), got)
     got = run(ctl, "query", "series", "-o", "table", "--match=temperature", '--match=special{n="11"}', f"--start={BASE_MS // 1000}", url)
-    check(sorted(got[1].split("\n")) == sorted(SERIES.replace("   text", "").replace("METRIC       n   room", "METRIC       n   room").split("\n")),
-          got, SERIES)
+    check(sorted(got[1].split("\n")) == sorted(SERIES.split("\n")), got, SERIES)
     got = run(ctl, "query", "instant", at, "-o", "graph", url, bars)
     check(got[0] == 0 and sorted(got[1].split("\n")) == sorted(BARS.split("\n")), got, BARS)
     for form in ("table", "graph"):

@@ -101,7 +101,7 @@ def test_config(ctl, promtool):
 
 
 def main() -> int:
-    program, ctl, promtool = sys.argv[1:4]
+    program, ctl, promtool = (os.path.abspath(p) if p else "" for p in sys.argv[1:4])
     test_config(ctl, promtool)
     server = cairn(program)
     try:

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "node/base/bytes.h"
 #include "node/base/num.h"
 
 static const uint8_t columns_of_op[AGG_OP_COUNT] = {
@@ -138,9 +139,10 @@ static bool fold_is_full(const struct agg *a, const struct group *g, const struc
            memchr(g->seen, 0, a->steps) == NULL;
 }
 
-/* false, with nothing done, when a sum gets near overflow. The error of an addition is kahan_add()'s, which is exact, in the
- * form without a branch (TwoSum, Knuth, TAOCP 2, 4.2.2). */
-static bool fold_sum_full(size_t steps, double *restrict sum, double *restrict c, const double *restrict values) {
+/* false, with nothing done, when a sum gets near overflow. The error of an addition is
+ * kahan_add()'s, which is exact, in the form without a branch (TwoSum, Knuth, TAOCP 2, 4.2.2). */
+static bool fold_sum_full(size_t steps, double *restrict sum, double *restrict c,
+                          const double *restrict values) {
     bool safe = true;
     for (size_t k = 0; k < steps; k++)
         safe &= fabs(sum[k] + values[k]) < 1e300;
@@ -183,16 +185,29 @@ static bool zeros_differ(double a, double b) {
     return a == 0 && b == 0 && signbit(a) != signbit(b);
 }
 
+/* Both full: no branch a step, so that it is done several at a time. */
+static void fold_extreme_full(struct agg *a, double *restrict best, const double *restrict values) {
+    const uint64_t sign = (uint64_t)1 << 63;
+    bool zeros = false;
+    for (size_t k = 0; k < a->steps; k++)
+        zeros |= best[k] == 0 && (f64_bits(best[k]) ^ f64_bits(values[k])) == sign;
+    if (zeros) a->order_free = false;
+    if (a->op == AGG_MAX)
+        for (size_t k = 0; k < a->steps; k++) {
+            double b = best[k], v = values[k];
+            best[k] = v > b || b != b ? v : b;
+        }
+    else
+        for (size_t k = 0; k < a->steps; k++) {
+            double b = best[k], v = values[k];
+            best[k] = v < b || b != b ? v : b;
+        }
+}
+
 static void fold_extreme(struct agg *a, struct group *g, const struct column *col) {
     double *best = g->cols[0];
     if (fold_is_full(a, g, col)) {
-        const double *v = col->values;
-        if (a->op == AGG_MAX)
-            for (size_t k = 0; k < a->steps; k++)
-                best[k] = best[k] >= v[k] || isnan(v[k]) ? best[k] : v[k];
-        else
-            for (size_t k = 0; k < a->steps; k++)
-                best[k] = best[k] <= v[k] || isnan(v[k]) ? best[k] : v[k];
+        fold_extreme_full(a, best, col->values);
         return;
     }
     for (size_t k = 0; k < a->steps; k++) {

@@ -49,11 +49,6 @@ static void on_page(struct http_request *req) {
     http_answer(req, 200, SV("text/html; charset=utf-8"), sv_make(ui_page, ui_page_len));
 }
 
-static void on_to_page(struct http_request *req) {
-    http_answer_header(req, SV("Location"), SV("/"));
-    http_answer(req, 302, SV("text/plain"), SV(""));
-}
-
 static void on_quit(struct http_request *req) {
     struct serve *s = req->route_ctx;
     if (!s->options->enable_lifecycle.boolean) {
@@ -112,7 +107,7 @@ static const struct http_route own_routes[] = {
      .raw_body = true},
     {HTTP_GET | HTTP_HEAD, "/", on_page, .ctx = NULL},
     {HTTP_GET | HTTP_HEAD, "/query", on_page, .ctx = NULL},
-    {HTTP_GET | HTTP_HEAD, "/graph", on_to_page, .ctx = NULL},
+    {HTTP_GET | HTTP_HEAD, "/graph", on_page, .ctx = NULL},
 };
 
 static const struct feature_def {

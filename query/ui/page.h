@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* query/ui/page.h: the query page, one HTML file without outside resources, embedded at build time
- * (page.html, embed.py). It lists nothing that the HTTP API does not give. */
+/* query/ui/page.h: the query page, one HTML file without outside resources, put together at build
+ * time from page.html, page.css and page.js (embed.py). It lists nothing that the HTTP API does not
+ * give. */
 #pragma once
 
 #include <stddef.h>

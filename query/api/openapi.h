@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* query/api/openapi.h: openapi.yaml, embedded at build time (query/ui/embed.py). */
+/* query/api/openapi.h: openapi.yaml, embedded at build time (embed.py). */
 #pragma once
 
 #include <stddef.h>

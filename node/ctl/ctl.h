@@ -38,6 +38,7 @@ int query_series(int argc, char **argv);
 int query_labels(int argc, char **argv);
 int check_healthy(int argc, char **argv);
 int check_ready(int argc, char **argv);
+int check_config(int argc, char **argv);
 int test_promql(int argc, char **argv);
 
 /* The help of a verb, on stdout; returns 0. */

@@ -19,7 +19,7 @@ static const struct verb_def {
     {"query", "labels", query_labels, "Run labels query."},
     {"check", "healthy", check_healthy, "Check if the server is healthy."},
     {"check", "ready", check_ready, "Check if the server is ready."},
-    {"check", "config", NULL, NULL},
+    {"check", "config", check_config, "Check if the config files are valid."},
     {"check", "rules", NULL, NULL},
     {"check", "metrics", NULL, NULL},
     {"check", "web-config", NULL, NULL},

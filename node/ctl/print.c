@@ -16,8 +16,12 @@ static struct sv string_of(const json_t *s) {
     return sv_make(json_string_value(s), json_string_length(s));
 }
 
-static void put_time(struct buf *out, const json_t *t) {
-    num_put_f64(out, round(json_number_value(t) * 1000) / 1000, 'f');
+void print_unix_s(struct buf *out, double unix_s) {
+    num_put_f64(out, round(unix_s * 1000) / 1000, 'f');
+}
+
+void print_time(struct buf *out, const json_t *unix_s) {
+    print_unix_s(out, json_number_value(unix_s));
 }
 
 /* [time, "value"] */
@@ -84,6 +88,10 @@ static int key_order(const void *a, const void *b) {
     return sv_cmp(*(const struct sv *)a, *(const struct sv *)b);
 }
 
+bool print_metric(struct buf *out, json_t *metric) {
+    return put_labels(out, metric, true);
+}
+
 static bool put_labels_json(struct buf *out, json_t *metric) {
     struct sv *keys = calloc(json_object_size(metric) + 1, sizeof *keys);
     if (keys == NULL || !json_is_object(metric)) {
@@ -114,7 +122,7 @@ static bool put_pair(struct buf *out, const json_t *pair, enum print_format form
     if (!pair_is_right(pair, &v)) return false;
     if (format == PRINT_JSON) {
         buf_put_char(out, '[');
-        put_time(out, json_array_get(pair, 0));
+        print_time(out, json_array_get(pair, 0));
         buf_put_sv(out, SV(",\""));
         num_put_f64(out, v, 'f');
         buf_put_sv(out, SV("\"]"));
@@ -122,7 +130,7 @@ static bool put_pair(struct buf *out, const json_t *pair, enum print_format form
     }
     num_put_f64(out, v, 'f');
     buf_put_sv(out, SV(" @["));
-    put_time(out, json_array_get(pair, 0));
+    print_time(out, json_array_get(pair, 0));
     buf_put_char(out, ']');
     return true;
 }
@@ -202,12 +210,21 @@ enum status print_result(const json_t *data, enum print_format format, struct bu
                          struct err *err) {
     struct sv type = string_of(json_object_get(data, "resultType"));
     json_t *result = json_object_get(data, "result");
+    bool is_matrix = sv_eq(type, SV("matrix"));
+    if (is_matrix || sv_eq(type, SV("vector"))) {
+        if (!json_is_array(result)) return malformed(err);
+        if (format == PRINT_TABLE) return print_table(result, false, out, err);
+        if (format == PRINT_GRAPH) {
+            print_graph(result, is_matrix, out);
+            return OK;
+        }
+    }
     if (sv_eq(type, SV("vector"))) return print_list(result, false, format, out, err);
     if (sv_eq(type, SV("matrix"))) return print_list(result, true, format, out, err);
     if (!sv_eq(type, SV("scalar")))
         return err_set(err, ERR_PARSE, 0, "unexpected value type \"%.*s\"",
                        SV_ARG(sv_take(type, 40)));
-    if (format == PRINT_PROMQL) buf_put_sv(out, SV("scalar: "));
+    if (format != PRINT_JSON) buf_put_sv(out, SV("scalar: "));
     if (!put_pair(out, result, format)) return malformed(err);
     buf_put_char(out, '\n');
     return OK;
@@ -220,12 +237,13 @@ enum status print_series(const json_t *list, enum print_format format, struct bu
     json_t *metric;
     size_t i;
     if (!json_is_array(list)) return malformed(err);
+    if (format == PRINT_TABLE) return print_table(list, true, out, err);
     if (format == PRINT_JSON) buf_put_char(out, '[');
     json_array_foreach(list, i, metric) {
         if (format == PRINT_JSON && i > 0) buf_put_char(out, ',');
         if (!(format == PRINT_JSON ? put_labels_json(out, metric) : put_labels(out, metric, false)))
             return malformed(err);
-        if (format == PRINT_PROMQL) buf_put_char(out, '\n');
+        if (format != PRINT_JSON) buf_put_char(out, '\n');
     }
     if (format == PRINT_JSON) buf_put_sv(out, SV("]\n"));
     return OK;

@@ -8,7 +8,16 @@
 
 #include "node/ctl/ctl.h"
 
-enum print_format { PRINT_PROMQL, PRINT_JSON };
+enum print_format { PRINT_PROMQL, PRINT_JSON, PRINT_TABLE, PRINT_GRAPH };
+/* -- parts of it */
+void print_unix_s(struct buf *out, double unix_s);
+void print_time(struct buf *out, const json_t *unix_s);
+bool print_metric(struct buf *out, json_t *metric); /* name{a="b"}; false: malformed */
+/* list: a vector, a matrix, or series as /series gives them */
+MUST_USE enum status print_table(const json_t *list, bool is_series, struct buf *out,
+                                 struct err *err);
+void print_graph(json_t *list, bool is_matrix, struct buf *out);
+/* -- answers */
 /* data of /query and /query_range */
 MUST_USE enum status print_result(const json_t *data, enum print_format format, struct buf *out,
                                   struct err *err);

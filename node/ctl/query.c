@@ -17,8 +17,8 @@ struct query_options {
 #define COMMON                                                                                     \
     {"help", 'h', FLAG_BOOL, NULL, "Show this help.", AT(help), false},                            \
         {"version", 0, FLAG_BOOL, NULL, "Show the version.", AT(version), false}, {                \
-        "format", 'o', FLAG_STRING, "promql", "Output format of the query: promql or json.",       \
-            AT(format), false                                                                      \
+        "format", 'o', FLAG_STRING, "promql",                                                      \
+            "Output format of the query: promql, json, table or graph.", AT(format), false         \
     }
 
 static const struct flag_def instant_defs[] = {
@@ -59,6 +59,16 @@ struct query_call {
     struct buf form;
 };
 
+static bool get_format(const char *text, enum print_format *out) {
+    static const char *const names[] = {"promql", "json", "table", "graph"}; /* by print_format */
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (strcmp(text, names[i]) != 0) continue;
+        *out = (enum print_format)i;
+        return true;
+    }
+    return false;
+}
+
 static bool begin(const struct verb *v, int argc, char **argv, struct query_call *q,
                   int *exit_code) {
     struct err err = {0};
@@ -69,16 +79,15 @@ static bool begin(const struct verb *v, int argc, char **argv, struct query_call
         *exit_code = ctl_help(v->name, v->arguments, v->summary, v->defs, v->defs_count);
     } else if (q->o.version.boolean) {
         *exit_code = printf("cairnctl, version %s\n", CAIRN_VERSION) < 0;
-    } else if (strcmp(q->o.format.string, "promql") != 0 &&
-               strcmp(q->o.format.string, "json") != 0) {
-        *exit_code = ctl_fail("enum value must be one of promql,json, got '%s', try --help",
+    } else if (!get_format(q->o.format.string, &q->format)) {
+        *exit_code = ctl_fail("enum value must be one of promql,json,table,graph, got '%s', try "
+                              "--help",
                               q->o.format.string);
     } else if (q->arguments.count < v->arguments_count) {
         *exit_code = ctl_fail("%s takes %s, try --help", v->name, v->arguments);
     } else if (q->arguments.count > v->arguments_count) {
         *exit_code = ctl_fail("unexpected %s, try --help", q->arguments.items[v->arguments_count]);
     } else {
-        q->format = strcmp(q->o.format.string, "json") == 0 ? PRINT_JSON : PRINT_PROMQL;
         return true;
     }
     return false;

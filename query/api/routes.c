@@ -2,8 +2,14 @@
 #include <assert.h>
 
 #include "query/api/internal.h"
+#include "query/api/openapi.h"
 
 enum { READ = HTTP_GET | HTTP_POST, CHANGE = HTTP_POST | HTTP_PUT, FORM_BYTES_MAX = 10 << 20 };
+
+static void api_openapi(struct http_request *req) {
+    http_answer(req, 200, SV("application/yaml; charset=utf-8"),
+                sv_make(openapi_yaml, openapi_yaml_len));
+}
 
 static const struct {
     unsigned methods;
@@ -37,6 +43,7 @@ static const struct {
     {CHANGE, "/api/v1/admin/tsdb/delete_series", api_admin},
     {CHANGE, "/api/v1/admin/tsdb/clean_tombstones", api_admin},
     {CHANGE, "/api/v1/admin/tsdb/snapshot", api_admin},
+    {HTTP_GET, "/api/v1/openapi.yaml", api_openapi},
     {HTTP_GET, "/federate", api_federate},
 };
 

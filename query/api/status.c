@@ -103,10 +103,10 @@ struct feature {
     uint32_t bit; /* on with it */
 };
 static const struct feature api_features_table[] = {
-    {"admin", false, 0},       {"exclude_alerts", true, 0},    {"label_values_match", true, 0},
-    {"openapi_3.1", false, 0}, {"openapi_3.2", false, 0},      {"partial_response", true, 0},
-    {"query_stats", true, 0},  {"query_warnings", true, 0},    {"remote_write_receiver", true, 0},
-    {"search", false, 0},      {"time_range_labels", true, 0}, {"time_range_series", true, 0},
+    {"admin", false, 0},      {"exclude_alerts", true, 0},    {"label_values_match", true, 0},
+    {"openapi_3.1", true, 0}, {"openapi_3.2", false, 0},      {"partial_response", true, 0},
+    {"query_stats", true, 0}, {"query_warnings", true, 0},    {"remote_write_receiver", true, 0},
+    {"search", false, 0},     {"time_range_labels", true, 0}, {"time_range_series", true, 0},
 };
 static const struct feature promql_features_table[] = {
     {"anchored", false, FEATURE_EXTENDED_RANGES},

@@ -71,6 +71,12 @@ static struct counted *counter_get(struct counter *c, struct sv text, bool *out_
     return &c->at[c->count++];
 }
 
+/* What Prometheus (since 3.0, label sets as one string) says a series keeps for a name or value:
+ * memoryInBytesByLabelName means the same here, though names are shared. */
+static uint64_t encoded_bytes(size_t len) {
+    return len + (len < 255 ? 1 : 4);
+}
+
 static enum status count_label(struct tsdb_flow *f, const struct label *l, struct buf *text) {
     bool is_new, name_is_new;
     buf_clear(text);
@@ -84,7 +90,7 @@ static enum status count_label(struct tsdb_flow *f, const struct label *l, struc
     struct counted *name = counter_get(&f->names, l->name, &name_is_new);
     if (name == NULL) return err_set(&f->err, ERR_LIMIT, 0, "too many label names to count");
     name->count += is_new;
-    name->bytes += l->value.len;
+    name->bytes += encoded_bytes(l->name.len) + encoded_bytes(l->value.len);
     return OK;
 }
 

@@ -181,8 +181,10 @@ static void fold_run(struct work *w) {
     }
     if (f->status == OK) f->status = plan_round_done(f->plan, &f->control, &f->err);
     if (f->status != OK || plan_has_round(f->plan)) return;
+    uint64_t began_ns = core_mono_ns(f->g->core);
     f->status = plan_finish(f->plan, &f->control, &f->q->result, &f->err);
     f->finished = true;
+    f->trace.finish_ns = core_mono_ns(f->g->core) - began_ns;
 }
 
 static void flow_free_scatters(struct gather_flow *f) {
@@ -197,7 +199,7 @@ static void fold_ran(struct core *here, struct work *w) {
     (void)here;
     struct gather_flow *f = container_of(w, struct gather_flow, work);
     struct gather_trace *t = &f->trace;
-    uint64_t fold_ns = flow_lap(f);
+    uint64_t fold_ns = flow_lap(f) - f->trace.finish_ns;
     if (t->rounds_count > 0) t->rounds[t->rounds_count - 1].fold_ns = fold_ns;
     flow_free_scatters(f);
     if (flow_stopped(f) || f->finished)

@@ -71,7 +71,7 @@ GOLDEN = [
      rf'/\{{"status":"success","data":\{{"headStats":\{{"numSeries":{SERIES},"numLabelPairs":35,"chunkCount":\d+,'
      rf'"minTime":{BASE_MS},"maxTime":{END_S * 1000}\}},"seriesCountByMetricName":\[\{{"name":"http_requests_total",'
      r'"value":24\}\],"labelValueCountByLabelName":\[\{"name":"n","value":14\}\],"memoryInBytesByLabelName":\['
-     r'\{"name":"__name__","value":662\}\],"seriesCountByLabelValuePair":\[\{"name":"__name__=http_requests_total",'
+     r'\{"name":"__name__","value":1222\}\],"seriesCountByLabelValuePair":\[\{"name":"__name__=http_requests_total",'
      r'"value":24\}\]\}\}/'),
     ("GET", "/api/v1/status/tsdb?limit=0", None, 400,
      '{"status":"error","errorType":"bad_data","error":"limit must be a positive number"}'),

@@ -3,10 +3,10 @@
 """Queries and lists over three real nodes: every node gives the answers of a single node with the same data; once a node
 is gone the others refuse with 503, or answer what they have with a warning where the request allows it, and a list never
 waits longer than its timeout. Usage: test_cluster.py CAIRN."""
-import json, os, re, socket, sys, tempfile, urllib.parse
+import json, os, re, socket, sys, tempfile, time, urllib.parse
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "api"))
-from servers import BASE_MS, STEP_MS, STEPS, Server, cairn, fill  # noqa: E402
+from servers import BASE_MS, STEP_MS, STEPS, Server, cairn, fill, write_request  # noqa: E402
 
 END_S = (BASE_MS + (STEPS - 1) * STEP_MS) // 1000
 
@@ -80,6 +80,24 @@ def main() -> int:
             for i, n in enumerate(nodes):
                 got = n.get(target)
                 check(got == expected, target, f"node {i}", got[1][:700], expected[1][:700])
+        # federation: the same text from every node
+        now_ms = int(time.time() * 1000)
+        fresh = write_request([({"__name__": "fresh", "n": str(i)}, [(now_ms - 1000, float(i))]) for i in range(50)])
+        for n in (single, nodes[0]):
+            n.write(fresh)
+        federate = "/federate?" + urllib.parse.urlencode({"match[]": "fresh"})
+        expected = single.request("GET", federate)[:2]
+        check(expected[0] == 200 and expected[1].count(b"\nfresh{") == 50, federate, expected)
+        for n in nodes:
+            check(n.request("GET", federate)[:2] == expected, federate, n.request("GET", federate)[1][:300])
+        # a trace has what the other nodes tell
+        trace = json.loads(nodes[0].get(instant("count(http_requests_total)") + "&trace=1")[1])["data"]["trace"]
+        parts = trace["rounds"][0]["parts"]
+        remote = {p["node"]: p for p in parts if "cores" in p}
+        check(remote.keys() == {f"127.0.0.1:{port}" for port in ring_ports[1:]}, parts)
+        check(sum(p["series"] for p in parts) == 24 and all(p["series"] > 0 for p in remote.values()), parts)
+        check(all(p["answered"] and p["bytes"] > 0 and p["evaluate"] > 0 and p["total"] >= p["evaluate"] / p["cores"]
+                  for p in remote.values()), parts)
         # a node is gone: nothing is silently incomplete
         nodes[2].process.kill()
         nodes[2].process.wait()
@@ -93,6 +111,11 @@ def main() -> int:
             answer = json.loads(body)
             check(status == 200 and len(answer.get("warnings", [])) == 1 and
                   incomplete.fullmatch(answer["warnings"][0]) is not None, target, status, body[:500])
+        for more in ("", "&partial_response=true"):  # its format cannot carry a warning
+            status, body, _ = nodes[0].request("GET", federate + more)
+            check(status == 503 and incomplete.fullmatch(body.decode().strip()) is not None, federate + more, status, body[:300])
+        metrics = nodes[0].request("GET", "/metrics")[1].decode()
+        check("\nprometheus_web_federation_errors_total 2\n" in metrics, "metric of federation's errors")
         status, body = nodes[0].get(instant("1+1"))
         check(status == 200, "what reads no data needs no node", status, body)
     finally:

@@ -64,7 +64,7 @@ static void batch_fini(struct batch *b) {
 
 static struct write_frame_rows rows_of(const struct batch *b, bool with_labels) {
     return (struct write_frame_rows){b->count,  b->ids,    b->shards,  b->times_ms,
-                                     b->values, b->labels, with_labels};
+                                     b->values, b->labels, .with_labels = with_labels};
 }
 
 static void put_batch(const struct ring_map *map, const struct batch *b, bool with_labels,
@@ -87,7 +87,7 @@ Test(write_frame, bytes_are_as_written_down) {
     int64_t times[2] = {1000, 999};
     double values[2] = {1.0, -2.0};
     struct sv labels[2] = {buf_sv(&label), buf_sv(&label)};
-    struct write_frame_rows rows = {2, ids, shards, times, values, labels, true};
+    struct write_frame_rows rows = {2, ids, shards, times, values, labels, .with_labels = true};
     write_frame_put(map, &rows, &got);
     buf_put(&want, "\x01\x01\x00\x01", 4); /* version, flags, tenant, one group */
     buf_put_u8(&want, (uint8_t)shard);
@@ -235,7 +235,7 @@ static enum status get_planted(struct ring_map *map, series_id id, struct sv lab
     uint32_t shard = (uint32_t)(id.hi % SHARDS);
     int64_t time_ms = 1;
     double value = 1;
-    struct write_frame_rows rows = {1, &id, &shard, &time_ms, &value, &labels, true};
+    struct write_frame_rows rows = {1, &id, &shard, &time_ms, &value, &labels, .with_labels = true};
     write_frame_put(map, &rows, &frame);
     struct write_rows got = {0};
     bool with_labels;
@@ -292,7 +292,7 @@ Test(write_frame, an_id_of_another_shard_is_refused) {
     uint32_t shard = 4;
     int64_t time_ms = 1;
     double value = 1;
-    struct write_frame_rows rows = {1, &id, &shard, &time_ms, &value, NULL, false};
+    struct write_frame_rows rows = {1, &id, &shard, &time_ms, &value, NULL, .with_labels = false};
     struct buf frame = {0};
     struct write_rows got = {0};
     bool with_labels;

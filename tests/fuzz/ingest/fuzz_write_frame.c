@@ -17,7 +17,7 @@ static void check_frame(const struct ring_map *map, struct sv payload) {
     bool with_labels, with_labels_again;
     if (write_frame_get(map, payload, &rows, &with_labels, NULL) == OK) {
         struct write_frame_rows put = {rows.count,  rows.ids,    rows.shards, rows.times_ms,
-                                       rows.values, rows.labels, with_labels};
+                                       rows.values, rows.labels, .with_labels = with_labels};
         write_frame_put(map, &put, &frame);
         assert(write_frame_get(map, buf_sv(&frame), &again, &with_labels_again, NULL) == OK);
         assert(again.count == rows.count && with_labels_again == with_labels);

@@ -254,7 +254,8 @@ void distributor_write(struct distributor *d, struct write_op *op) {
     op->order = NULL;
     op->sorted = (struct write_rows){0};
     op->began_ns = core_mono_ns(d->core);
-    op->charged_bytes = op->body.len + arena_used_bytes(&op->arena) + op->rows.count * OP_ROW_BYTES +
+    op->charged_bytes = op->body.len + arena_used_bytes(&op->arena) +
+                        op->rows.count * OP_ROW_BYTES +
                         2 * op->rows.exemplars_count * sizeof *op->rows.exemplars +
                         2 * op->rows.metadata_count * sizeof *op->rows.metadata;
     list_push_back(&d->ops, &op->node);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ingest/internal.h: shared by distributor.c (the op), parts.c, part_local.c and part_remote.c (its parts) only. */
+/* ingest/internal.h: shared by distributor.c (the op), parts.c, part_local.c and part_remote.c (its
+ * parts) only. */
 #pragma once
 
 #include "ingest/distributor.h"

@@ -56,7 +56,8 @@ static void part_wait(struct distributor *d, struct write_part *part) {
     ack_wait_begin(&part->wait, part_on_durable);
     bool needs[ARRAY_LEN(d->board.members)] = {false};
     for (size_t k = part->first; k < part->first + part->count; k++)
-        if (k == part->first || rows->shards[k] != rows->shards[k - 1]) shard_need(d, rows->shards[k], needs);
+        if (k == part->first || rows->shards[k] != rows->shards[k - 1])
+            shard_need(d, rows->shards[k], needs);
     for (size_t k = 0; k < part->exemplars_count; k++)
         shard_need(d, rows->exemplars[part->first_exemplar + k].shard, needs);
     for (size_t k = 0; k < part->metadata_count; k++)

@@ -62,7 +62,8 @@ static void part_take_reply(struct write_part *part, struct write_frame_reply *r
     }
     memcpy(part->result.counts, reply->counts, sizeof part->result.counts);
     part->result.refused = reply->outcome == WRITE_REFUSED && part->count > 0;
-    part->result.first_index = part->count == 0 ? 0 : MIN((size_t)reply->first_refused, part->count - 1);
+    part->result.first_index =
+        part->count == 0 ? 0 : MIN((size_t)reply->first_refused, part->count - 1);
     snprintf(part->result.first_text, sizeof part->result.first_text, "%.*s",
              (int)sizeof part->result.first_text - 1, reply->text);
     part->result.first_plain_len = strlen(part->result.first_text);

@@ -388,7 +388,7 @@ Test(store, what_this_build_cannot_apply_stops_recovery) {
     cr_assert(store_recover(rig.stores[0], &e, NULL) == ERR_UNSUPPORTED);
     e.type = ENTRY_FLOOR;
     cr_assert(store_recover(rig.stores[0], &e, NULL) == ERR_UNSUPPORTED);
-    e = (struct entry){ENTRY_WRITE, 1, 1, 1, 1, SV("\x08\x01\x01x")}; /* exemplars */
+    e = (struct entry){ENTRY_WRITE, 1, 1, 1, 1, SV("\x20\x01\x01x")}; /* histograms */
     cr_assert(store_recover(rig.stores[0], &e, NULL) == ERR_UNSUPPORTED);
     e.shard = STORE_SHARDS;
     cr_assert(store_recover(rig.stores[0], &e, NULL) == ERR_CONFLICT);

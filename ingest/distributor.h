@@ -28,6 +28,7 @@ struct distributor_options {
     struct store *store;         /* of this core */
     uint64_t resend_ms;          /* 10 s */
     uint64_t timeout_ms;         /* of one attempt at a remote part: 5 s */
+    uint64_t memory_bytes_max; /* of this core's head: beyond it every sample is refused with 503; 0: none */
     uint64_t bytes_in_flight_max; /* of all ops on this core; beyond: 503 at once */
 };
 struct distributor;

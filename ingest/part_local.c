@@ -67,6 +67,14 @@ static void part_wait(struct distributor *d, struct write_part *part) {
     ack_wait_commit(&part->wait);
 }
 
+/* New series are refused at the store's limit; this is the wall behind it, before the OOM killer's. */
+static bool memory_is_full(const struct distributor *d) {
+    if (d->options.memory_bytes_max == 0) return false;
+    struct head_stats stats;
+    head_stats(store_head(d->options.store), &stats);
+    return stats.memory_bytes > d->options.memory_bytes_max;
+}
+
 static void part_run(struct core *here, struct msg *m) {
     struct write_part *part = container_of(m, struct write_part, msg);
     struct distributor *d = here->locals[CORE_INGEST];
@@ -76,6 +84,12 @@ static void part_run(struct core *here, struct msg *m) {
     part->status = ack_member_failed(&d->board, d->self_member);
     if (part->status != OK) {
         err_set(&part->err, part->status, 0, "the log of this node has failed");
+        part_go_home(part);
+        return;
+    }
+    if (memory_is_full(d)) {
+        part->status = err_set(&part->err, ERR_UNAVAILABLE, 0,
+                               "the memory of this node is full (--node.memory-limit)");
         part_go_home(part);
         return;
     }

@@ -61,29 +61,6 @@ bool head_series_overlaps(const struct head *head, uint32_t ref, int64_t from_ms
     return i < cold->late->count && cold->late->at[i].time_ms <= to_ms;
 }
 
-/* Rows of all chunks that overlap, decoded whole, oldest first, written from the end: chunks are
- * linked from the newest and know their counts. */
-static enum status view_decode(const struct series_view *v, int64_t from_ms, int64_t to_ms,
-                               struct samples *out, size_t *out_rows) {
-    struct chunk_snapshot open = view_open(v);
-    size_t open_rows = open_overlaps(&open, from_ms, to_ms) ? open.count : 0, rows = open_rows;
-    const struct chunk *newest = v->sealed;
-    while (newest != NULL && newest->min_ms > to_ms)
-        newest = newest->older;
-    for (const struct chunk *c = newest; c != NULL && c->max_ms > from_ms; c = c->older)
-        rows += c->count;
-    TRY(samples_reserve(out, out->count + rows + v->late_count));
-    size_t at = out->count + rows - open_rows;
-    if (open_rows > 0) TRY(chunk_snapshot_read(&open, out->times_ms + at, out->values + at));
-    for (const struct chunk *c = newest; c != NULL && c->max_ms > from_ms; c = c->older) {
-        at -= c->count;
-        TRY(chunk_decode(c->bytes, c->len_bytes, c->min_ms, c->count, out->times_ms + at,
-                         out->values + at));
-    }
-    *out_rows = rows;
-    return OK;
-}
-
 /* The first of count ascending times that is > ms. */
 static size_t times_seek_after(const int64_t *times_ms, size_t count, int64_t ms) {
     size_t low = 0;
@@ -99,16 +76,86 @@ static size_t times_seek_after(const int64_t *times_ms, size_t count, int64_t ms
     return low;
 }
 
-static size_t rows_cut(struct samples *out, size_t rows, int64_t from_ms, int64_t to_ms) {
-    int64_t *times_ms = out->times_ms + out->count;
-    double *values = out->values + out->count;
-    size_t first = times_seek_after(times_ms, rows, from_ms);
-    size_t end = times_seek_after(times_ms, rows, to_ms);
-    if (first > 0) {
-        memmove(times_ms, times_ms + first, (end - first) * sizeof *times_ms);
-        memmove(values, values + first, (end - first) * sizeof *values);
+struct chunk_rows { /* of the oldest chunk that overlaps, which is the one that begins too early */
+    size_t first, count;
+    int64_t times_ms[CHUNK_SAMPLES_MAX];
+    double values[CHUNK_SAMPLES_MAX];
+};
+
+/* Reads the chunk, or the open one when c is NULL. */
+static enum status rows_decode(const struct chunk *c, const struct chunk_snapshot *open, int64_t *times_ms,
+                               double *values) {
+    if (c == NULL) return chunk_snapshot_read(open, times_ms, values);
+    return chunk_decode(c->bytes, c->len_bytes, c->min_ms, c->count, times_ms, values);
+}
+
+/* Rows from after from_ms to the end of the last chunk that overlaps, written from the end: chunks are linked from the newest
+ * and know their counts. */
+static enum status view_decode(const struct series_view *v, int64_t from_ms, int64_t to_ms,
+                               struct samples *out, size_t *out_rows) {
+    struct chunk_snapshot open = view_open(v);
+    bool with_open = open_overlaps(&open, from_ms, to_ms);
+    size_t rows = with_open ? open.count : 0;
+    const struct chunk *newest = v->sealed, *oldest = NULL;
+    while (newest != NULL && newest->min_ms > to_ms)
+        newest = newest->older;
+    for (const struct chunk *c = newest; c != NULL && c->max_ms > from_ms; c = c->older) {
+        rows += c->count;
+        oldest = c;
     }
-    return end - first;
+    struct chunk_rows begin = {.count = oldest != NULL ? oldest->count : rows};
+    if (begin.count > 0) TRY(rows_decode(oldest, &open, begin.times_ms, begin.values));
+    begin.first = times_seek_after(begin.times_ms, begin.count, from_ms);
+    rows -= begin.first;
+    TRY(samples_reserve(out, out->count + rows + v->late_count));
+    size_t kept = begin.count - begin.first, at = out->count + rows;
+    if (kept > 0) {
+        memcpy(out->times_ms + out->count, begin.times_ms + begin.first, kept * sizeof *out->times_ms);
+        memcpy(out->values + out->count, begin.values + begin.first, kept * sizeof *out->values);
+    }
+    if (with_open && oldest != NULL) {
+        at -= open.count;
+        TRY(rows_decode(NULL, &open, out->times_ms + at, out->values + at));
+    }
+    for (const struct chunk *c = newest; oldest != NULL && c != oldest; c = c->older) {
+        at -= c->count;
+        TRY(rows_decode(c, &open, out->times_ms + at, out->values + at));
+    }
+    *out_rows = times_seek_after(out->times_ms + out->count, rows, to_ms);
+    return OK;
+}
+
+/* Chains of chunks are read by following links, each a line that no cache has: over some series at once their waits
+ * overlap. The link of a chain's last block is not followed. */
+void series_views_touch(const struct series_view *views, size_t count, int64_t from_ms) {
+    const struct chunk_block *open[SERIES_TOUCH_MAX];
+    const struct chunk *sealed[SERIES_TOUCH_MAX];
+    unsigned links[SERIES_TOUCH_MAX];
+    assert(count <= SERIES_TOUCH_MAX);
+    for (size_t i = 0; i < count; i++) {
+        open[i] = views[i].open_first;
+        links[i] = views[i].open_bits == 0 ? 0 : (views[i].open_bits - 1u) / CHUNK_BLOCK_BITS;
+        sealed[i] = views[i].sealed;
+        __builtin_prefetch(views[i].pairs);
+    }
+    for (bool more = true; more;) {
+        more = false;
+        for (size_t i = 0; i < count; i++) {
+            if (links[i] > 0) {
+                open[i] = open[i]->next;
+                links[i]--;
+                more = true;
+            } else if (open[i] != NULL) {
+                __builtin_prefetch(open[i]);
+                open[i] = NULL;
+            }
+            if (sealed[i] == NULL) continue;
+            for (size_t at = 0; at < sealed[i]->len_bytes; at += 64)
+                __builtin_prefetch(sealed[i]->bytes + at);
+            sealed[i] = sealed[i]->max_ms > from_ms ? sealed[i]->older : NULL;
+            more = true;
+        }
+    }
 }
 
 /* Merges from the end, in place; no time is in both. */
@@ -141,7 +188,6 @@ enum status series_view_read(const struct series_view *v, int64_t from_ms, int64
         return err_set(err, status, 0, "head: out of memory for the samples of a series");
     if (status != OK)
         return err_set(err, status, 0, "head: a chunk of series %u cannot be decoded", v->ref);
-    rows = rows_cut(out, rows, from_ms, to_ms);
     if (v->late_count > 0) {
         const struct late *late = v->late;
         uint32_t first = late_seek(late->at, v->late_count, from_ms + 1);
@@ -153,5 +199,18 @@ enum status series_view_read(const struct series_view *v, int64_t from_ms, int64
         memset(out->histograms + out->count, 0, rows * sizeof(struct histogram *));
     if (out->starts_ms != NULL) memset(out->starts_ms + out->count, 0, rows * sizeof(int64_t));
     out->count += rows;
+    return OK;
+}
+
+enum status series_view_newest(const struct series_view *v, int64_t from_ms, int64_t to_ms,
+                               struct samples *out, struct err *err) {
+    /* A view has samples, and the last one in order is the newest of all, also when its chunk was sealed. */
+    if (v->open_last_ms <= from_ms || v->open_last_ms > to_ms || out->histograms != NULL ||
+        out->starts_ms != NULL)
+        return series_view_read(v, from_ms, to_ms, out, err);
+    if (samples_reserve(out, out->count + 1) != OK)
+        return err_set(err, ERR_NOMEM, 0, "head: out of memory for the samples of a series");
+    out->times_ms[out->count] = v->open_last_ms;
+    out->values[out->count++] = f64_from_bits(v->open_last_bits);
     return OK;
 }

@@ -89,7 +89,7 @@ static enum status frame_at(struct log_scan *s, uint64_t offset, uint64_t *out_l
                             uint64_t *out_number, struct err *err) {
     struct log_window *w = &s->window;
     uint64_t left = w->file_bytes - offset;
-    const uint8_t *p;
+    const uint8_t *p = NULL;
     *out_len = 0;
     if (left <= LOG_FRAME_HEADER_BYTES) return OK;
     TRY(window_need(w, offset, LOG_FRAME_HEADER_BYTES, &p, err));
@@ -130,7 +130,7 @@ static enum status frame_search(struct log_scan *s, uint64_t offset, uint64_t *o
     struct log_window *w = &s->window;
     while (w->file_bytes - offset > LOG_FRAME_HEADER_BYTES) {
         size_t len = (size_t)MIN(w->file_bytes - offset, WINDOW_BYTES);
-        const uint8_t *p, *hit;
+        const uint8_t *p = NULL, *hit;
         TRY(window_need(w, offset, len, &p, err));
         static const uint8_t magic[4] = {'F', 'R', 'A', 'M'};
         hit = memmem(p, len, magic, sizeof magic);

@@ -140,6 +140,10 @@ struct civil civil_from_ms(int64_t unix_ms) {
         rest += day_ms;
         days--;
     }
+    return civil_from_days(days, rest);
+}
+
+struct civil civil_from_days(int64_t days, int64_t rest) {
     int64_t shifted = days + 719468;
     int64_t era = (shifted >= 0 ? shifted : shifted - 146096) / 146097;
     int64_t day_of_era = shifted - era * 146097;

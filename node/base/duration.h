@@ -25,7 +25,8 @@ struct civil { /* proleptic Gregorian, UTC */
     int yearday; /* 1-based */
 };
 struct civil civil_from_ms(int64_t unix_ms);
-int64_t civil_to_ms(struct civil c); /* reads year..millisecond */
+struct civil civil_from_days(int64_t unix_days, int64_t of_day_ms); /* reaches beyond int64 ms */
+int64_t civil_to_ms(struct civil c);                                /* reads year..millisecond */
 int civil_days_in_month(int64_t year, int month);
 /* RFC 3339 with optional fraction; the zone is required (time.Parse with RFC3339Nano, and as
  * lenient: an hour of one digit, a comma before the fraction). Milliseconds, rounded towards the

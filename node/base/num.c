@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 static bool is_digit(char c) {
     return c >= '0' && c <= '9';
@@ -119,19 +120,54 @@ void num_put_f64(struct buf *b, double v, char fmt) {
     buf_put(b, text, num_format_f64(text, v, fmt));
 }
 
-void num_put_json_value(struct buf *b, double v) {
+/* The last `count` digits of v; two halves at once, since one chain of divisions is all that this
+ * waits for. */
+static void put_digits(char *out, uint32_t v, unsigned count) {
+    static const char pairs[] =
+        "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
+        "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
+        "8081828384858687888990919293949596979899";
+    for (; count >= 2; count -= 2, v /= 100)
+        memcpy(out + count - 2, pairs + v % 100 * 2, 2);
+    if (count == 1) out[0] = (char)('0' + v % 10);
+}
+
+static unsigned digits_of(uint32_t v) {
+    unsigned n = 1;
+    for (; v >= 100; v /= 100)
+        n += 2;
+    return n + (v >= 10);
+}
+
+size_t num_format_u64(char out[NUM_U64_MAX], uint64_t v) {
+    enum { HALF = 8, HALF_LIMIT = 100000000 };
+    if (v < HALF_LIMIT) {
+        unsigned n = digits_of((uint32_t)v);
+        put_digits(out, (uint32_t)v, n);
+        return n;
+    }
+    size_t n = num_format_u64(out, v / HALF_LIMIT); /* two levels deep at most */
+    put_digits(out + n, (uint32_t)(v % HALF_LIMIT), HALF);
+    return n + HALF;
+}
+
+size_t num_format_json_value(char out[NUM_TEXT_MAX], double v) {
     double abs = fabs(v);
-    num_put_f64(b, v, abs != 0 && (abs < 1e-6 || abs >= 1e21) ? 'e' : 'f');
+    if (abs < 1e15 && v == (double)(int64_t)v && (v != 0 || !signbit(v))) {
+        out[0] = '-';
+        return num_format_u64(out + (v < 0), (uint64_t)abs) + (v < 0);
+    }
+    return num_format_f64(out, v, abs != 0 && (abs < 1e-6 || abs >= 1e21) ? 'e' : 'f');
+}
+
+void num_put_json_value(struct buf *b, double v) {
+    char text[NUM_TEXT_MAX];
+    buf_put(b, text, num_format_json_value(text, v));
 }
 
 void num_put_u64(struct buf *b, uint64_t v) {
-    char text[20];
-    size_t n = sizeof text;
-    do {
-        text[--n] = (char)('0' + v % 10);
-        v /= 10;
-    } while (v != 0);
-    buf_put(b, text + n, sizeof text - n);
+    char text[NUM_U64_MAX];
+    buf_put(b, text, num_format_u64(text, v));
 }
 
 void num_put_i64(struct buf *b, int64_t v) {
@@ -139,15 +175,23 @@ void num_put_i64(struct buf *b, int64_t v) {
     num_put_u64(b, v < 0 ? 0 - (uint64_t)v : (uint64_t)v);
 }
 
-void num_put_timestamp_ms(struct buf *b, int64_t ms) {
+size_t num_format_timestamp_ms(char out[NUM_TIMESTAMP_MAX], int64_t ms) {
     uint64_t abs = ms < 0 ? 0 - (uint64_t)ms : (uint64_t)ms;
-    unsigned fraction = (unsigned)(abs % 1000);
-    if (ms < 0) buf_put_char(b, '-');
-    num_put_u64(b, abs / 1000);
-    if (fraction == 0) return;
-    char text[4] = {'.', (char)('0' + fraction / 100), (char)('0' + fraction / 10 % 10),
-                    (char)('0' + fraction % 10)};
-    buf_put(b, text, sizeof text);
+    uint32_t fraction = (uint32_t)(abs % 1000);
+    char *p = out;
+    if (ms < 0) *p++ = '-';
+    p += num_format_u64(p, abs / 1000);
+    if (fraction != 0) {
+        *p++ = '.';
+        put_digits(p, fraction, 3);
+        p += 3;
+    }
+    return (size_t)(p - out);
+}
+
+void num_put_timestamp_ms(struct buf *b, int64_t ms) {
+    char text[NUM_TIMESTAMP_MAX];
+    buf_put(b, text, num_format_timestamp_ms(text, ms));
 }
 
 static const char units_letters[] = "KMGTPE";

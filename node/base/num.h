@@ -31,6 +31,10 @@ bool num_parse_f64(struct sv s, double *out) NUM_NOEXCEPT;
  * error or range. */
 bool num_parse_i64_base0(struct sv s, int64_t *out) NUM_NOEXCEPT;
 
+/* Digits without NUL; returns how many. */
+enum { NUM_U64_MAX = 20 };
+size_t num_format_u64(char out[NUM_U64_MAX], uint64_t v) NUM_NOEXCEPT;
+
 #ifdef __cplusplus
 }
 #endif
@@ -43,12 +47,15 @@ bool num_parse_u64(struct sv s, uint64_t *out); /* decimal, whole string */
 
 /* The digits of Prometheus' JSON value, without the quotes round them: 'f', or 'e' for 0 < |v| <
  * 1e-6 or |v| >= 1e21 (util/jsonutil). */
+size_t num_format_json_value(char out[NUM_TEXT_MAX], double v);
 void num_put_json_value(struct buf *b, double v);
 void num_put_f64(struct buf *b, double v, char fmt);
 void num_put_i64(struct buf *b, int64_t v);
 void num_put_u64(struct buf *b, uint64_t v);
 /* Milliseconds as Prometheus writes timestamps in JSON: seconds, or seconds with exactly three
  * decimals. */
+enum { NUM_TIMESTAMP_MAX = 25 };
+size_t num_format_timestamp_ms(char out[NUM_TIMESTAMP_MAX], int64_t ms);
 void num_put_timestamp_ms(struct buf *b, int64_t ms);
 
 /* "32MB", "1GiB", "1GB512MB", "1.5KB", "0": as Prometheus' units flag (alecthomas/units Base2Bytes,

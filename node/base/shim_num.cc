@@ -20,15 +20,7 @@ struct decimal {
 };
 
 int put_u64(char *out, uint64_t v) {
-    char tmp[20];
-    int n = 0;
-    do {
-        tmp[n++] = static_cast<char>('0' + v % 10);
-        v /= 10;
-    } while (v != 0);
-    for (int i = 0; i < n; i++)
-        out[i] = tmp[n - 1 - i];
-    return n;
+    return static_cast<int>(num_format_u64(out, v));
 }
 
 decimal shortest(double v) { /* v finite, > 0 */

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "node/base/arena.h"
 #include "node/base/buf.h"
@@ -119,9 +120,12 @@ bool expectation_holds(const struct expectation *e, struct sv text);
 
 /* -- promqltest_compare.c */
 bool test_values_equal(double a, double b); /* relative error below 1e-6 */
-/* Both append to *why what was expected and what came, and return false. */
+/* All append to *why what was expected and what came, and return false. */
 bool compare_result(const struct eval_cmd *cmd, const struct result *result, struct buf *why);
 bool compare_notes(const struct eval_cmd *cmd, const struct result *result, struct buf *why);
+/* Only whether there are any of a kind, not their texts. */
+bool compare_notes_presence(const struct eval_cmd *cmd, const struct result *result,
+                            struct buf *why);
 void test_put_result(struct buf *out, const struct result *result);
 bool result_is_sorted(const struct result *result); /* a matrix, by labels */
 
@@ -130,3 +134,31 @@ enum verdict { VERDICT_PASS, VERDICT_FAIL, VERDICT_SKIP };
 /* Evaluates, also in the other ways that must give the same result. *why: what failed, or the
  * reason to skip. */
 enum verdict eval_cmd_run(const struct eval_cmd *cmd, struct dataset *d, struct buf *why);
+
+/* -- promqltest_file.c */
+enum { TALLY_REASONS_MAX = 8 };
+struct tally {
+    size_t passed, failed, skipped;
+    struct {
+        char text[64];
+        size_t count;
+    } reasons[TALLY_REASONS_MAX]; /* of skipping */
+    size_t reasons_count;
+};
+struct test_run {
+    /* given */
+    const char *path; /* in messages */
+    FILE *out;
+    bool verbose; /* names what is skipped */
+    unsigned sources_count;
+    uint64_t seed;
+    /* outcome */
+    struct tally tally;
+    bool broken; /* a line could not be read: what follows it did not run */
+    /* private */
+    struct lines lines;
+    struct dataset data;
+};
+/* true when everything was read and nothing failed */
+bool test_text_run(struct sv text, struct test_run *t);
+void tally_skip(struct tally *t, const char *reason, size_t count);

@@ -226,12 +226,21 @@ static bool compare_kind(const struct expectations *want, char *const *got, size
     return true;
 }
 
-static bool notes_as_expected(const struct eval_cmd *cmd, const struct result *r, struct buf *why) {
+bool compare_notes_presence(const struct eval_cmd *cmd, const struct result *r, struct buf *why) {
+    if (cmd->warns.count > 0 && r->warnings_count == 0)
+        return notes_differ(why, "warning", "expected and missing", SV(""));
+    if (cmd->infos.count > 0 && r->infos_count == 0)
+        return notes_differ(why, "info", "expected and missing", SV(""));
     if (cmd->no_warn && r->warnings_count > 0)
         return notes_differ(why, "warning", "unexpected", sv_from(r->warnings[0]));
     if (cmd->no_info && r->infos_count > 0)
         return notes_differ(why, "info", "unexpected", sv_from(r->infos[0]));
-    return compare_kind(&cmd->warns, r->warnings, r->warnings_count, "warning", why) &&
+    return true;
+}
+
+static bool notes_as_expected(const struct eval_cmd *cmd, const struct result *r, struct buf *why) {
+    return compare_notes_presence(cmd, r, why) &&
+           compare_kind(&cmd->warns, r->warnings, r->warnings_count, "warning", why) &&
            compare_kind(&cmd->infos, r->infos, r->infos_count, "info", why);
 }
 

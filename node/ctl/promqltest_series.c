@@ -247,11 +247,13 @@ static enum status take_item(struct sequence *q, bool starts) {
 static enum status labels_parse(struct sv text, struct arena *arena, struct series_line *out,
                                 struct err *err) {
     struct promql_label *labels;
-    TRY(promql_parse_metric(text, arena, &labels, &out->labels_count, err));
-    out->labels = arena_array(arena, out->labels_count + 1, sizeof *out->labels);
+    size_t count;
+    TRY(promql_parse_metric(text, arena, &labels, &count, err));
+    out->labels = arena_array(arena, count + 1, sizeof *out->labels);
     if (out->labels == NULL) return err_set(err, ERR_NOMEM, 0, "out of memory");
-    for (size_t i = 0; i < out->labels_count; i++)
-        out->labels[i] = (struct label){labels[i].name, labels[i].value};
+    for (size_t i = 0; i < count; i++) /* an empty value is no label */
+        if (labels[i].value.len > 0)
+            out->labels[out->labels_count++] = (struct label){labels[i].name, labels[i].value};
     return OK;
 }
 

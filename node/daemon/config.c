@@ -3,13 +3,14 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include <yaml.h>
 
-#include "node/base/duration.h"
 #include "node/base/log.h"
+#include "node/daemon/config_yaml.h"
 #include "node/runtime/disk.h"
 
 enum { CONFIG_BYTES_MAX = 16 << 20 };
@@ -32,41 +33,6 @@ static const struct section_def {
     {"remote_read", true}, {"otlp", true},
 };
 
-static struct sv node_text(const yaml_node_t *n) {
-    if (n == NULL || n->type != YAML_SCALAR_NODE) return (struct sv){0};
-    return sv_make(n->data.scalar.value, n->data.scalar.length);
-}
-
-static enum status bind_duration(const yaml_node_t *value, const char *name, int64_t *out_ms,
-                                 struct err *err) {
-    int64_t ms;
-    if (!duration_parse(node_text(value), &ms) || ms <= 0)
-        return err_set(err, ERR_PARSE, 0,
-                       "line %zu: global.%s: not a valid duration string: \"%.*s\"",
-                       value->start_mark.line + 1, name, SV_ARG(node_text(value)));
-    *out_ms = ms;
-    return OK;
-}
-
-static enum status bind_global(yaml_document_t *doc, const yaml_node_t *map, struct config *c,
-                               struct err *err) {
-    if (map->type != YAML_MAPPING_NODE) {
-        if (map->type == YAML_SCALAR_NODE && map->data.scalar.length == 0) return OK;
-        return err_set(err, ERR_PARSE, 0, "line %zu: global is not a mapping",
-                       map->start_mark.line + 1);
-    }
-    for (yaml_node_pair_t *p = map->data.mapping.pairs.start; p < map->data.mapping.pairs.top;
-         p++) {
-        struct sv key = node_text(yaml_document_get_node(doc, p->key));
-        const yaml_node_t *value = yaml_document_get_node(doc, p->value);
-        if (sv_eq(key, SV("scrape_interval")))
-            TRY(bind_duration(value, "scrape_interval", &c->scrape_interval_ms, err));
-        if (sv_eq(key, SV("evaluation_interval")))
-            TRY(bind_duration(value, "evaluation_interval", &c->evaluation_interval_ms, err));
-    }
-    return OK;
-}
-
 static enum status bind_root(yaml_document_t *doc, struct config *c, struct err *err) {
     const yaml_node_t *root = yaml_document_get_root_node(doc);
     if (root == NULL) return OK; /* an empty file is an empty configuration, as in Prometheus */
@@ -78,13 +44,13 @@ static enum status bind_root(yaml_document_t *doc, struct config *c, struct err 
         const yaml_node_t *value = yaml_document_get_node(doc, p->value);
         const struct section_def *def = NULL;
         for (size_t i = 0; i < ARRAY_LEN(sections); i++)
-            if (sv_eq(node_text(key), sv_from(sections[i].name))) def = &sections[i];
+            if (sv_eq(config_node_text(key), sv_from(sections[i].name))) def = &sections[i];
         if (def == NULL)
             return err_set(
                 err, ERR_PARSE, 0,
                 "yaml: unmarshal errors: line %zu: field %.*s not found in type config.plain",
-                key->start_mark.line + 1, SV_ARG(node_text(key)));
-        if (!def->later) TRY(bind_global(doc, value, c, err));
+                key->start_mark.line + 1, SV_ARG(config_node_text(key)));
+        if (!def->later) TRY(config_bind_global(doc, value, c, err));
         if (def->later && !c->scrapes_itself) {
             c->has_later_sections = true;
             log_warn("section of the configuration has no effect in this version", "section",
@@ -115,6 +81,7 @@ static enum status config_parse(struct config *c, struct err *err) {
 
 enum status config_load(const char *path, struct config *out, struct err *err) {
     struct config c = {.scrape_interval_ms = 60000, .evaluation_interval_ms = 60000};
+    arena_init(&c.arena, CONFIG_BYTES_MAX);
     if (path[0] == '\0' && access("prometheus.yml", R_OK) == 0) path = "prometheus.yml";
     enum status st = OK;
     if (path[0] == '\0') {
@@ -124,11 +91,12 @@ enum status config_load(const char *path, struct config *out, struct err *err) {
         st = disk_read_file(disk_real(), path, CONFIG_BYTES_MAX, &c.yaml, err);
     }
     if (st == OK) {
+        c.path = path;
         st = config_parse(&c, err);
         if (st != OK && err != NULL) err_prefix(err, "parsing YAML file %s", path);
     }
     if (st != OK) {
-        buf_fini(&c.yaml);
+        config_fini(&c);
         return st;
     }
     *out = c;
@@ -137,4 +105,7 @@ enum status config_load(const char *path, struct config *out, struct err *err) {
 
 void config_fini(struct config *config) {
     buf_fini(&config->yaml);
+    buf_fini(&config->query_log_file);
+    free(config->external_labels);
+    arena_fini(&config->arena);
 }

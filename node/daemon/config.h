@@ -7,12 +7,19 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "node/base/arena.h"
 #include "node/base/buf.h"
 #include "node/base/status.h"
+#include "storage/labels.h"
 
 struct config {
     struct buf yaml; /* as loaded, or the built-in text; for status/config */
     int64_t scrape_interval_ms, evaluation_interval_ms;
+    struct buf query_log_file;     /* NUL behind; empty: none */
+    struct label *external_labels; /* sorted by name, texts in the arena */
+    size_t external_labels_count;
+    struct arena arena;
+    const char *path;    /* while it is parsed */
     bool scrapes_itself; /* the built-in configuration */
     bool has_later_sections;
 };

@@ -11,6 +11,7 @@
 #include "node/base/log.h"
 #include "node/base/metrics.h"
 #include "node/base/num.h"
+#include "node/daemon/active_file.h"
 #include "node/daemon/config.h"
 #include "node/daemon/limits.h"
 #include "node/daemon/node.h"
@@ -18,6 +19,7 @@
 #include "node/daemon/selfscrape.h"
 #include "node/daemon/serve.h"
 #include "node/runtime/loop.h"
+#include "query/api/query_log.h"
 
 enum { SINGLE_NODE_GRACE_MS = 1000 };
 
@@ -34,6 +36,8 @@ struct daemon {
     struct node *node;
     struct serve *serve;
     struct selfscrape *self;
+    struct active_file active;
+    struct query_log *query_log;
     char instance[300];
 };
 
@@ -75,15 +79,25 @@ static enum status open_node(struct daemon *d, struct err *err) {
         .wal_sync_always = strcmp(o->wal_sync.string, "always") == 0,
         .query_timeout_ms = (uint64_t)o->query_timeout.duration_ms,
         .query_concurrency = (unsigned)o->max_concurrency.integer,
+        .active = &d->active.active,
     };
-    return node_open(d->rt, &no, &d->node, err);
+    TRY(node_open(d->rt, &no, &d->node, err));
+    active_file_open(&d->active, no.data_dir, d->rt->cores_count, no.query_concurrency);
+    return OK;
 }
 
 static enum status start_all(struct daemon *d, struct err *err) {
     if (config_load(d->options.config_file.string, &d->config, err) != OK) return err->code;
     metrics_register_process();
     TRY(open_node(d, err));
-    enum status st = serve_new(d->rt, d->node, &d->options, &d->config, &d->serve, err);
+    enum status st = query_log_new(
+        d->rt, d->config.query_log_file.len > 0 ? d->config.query_log_file.ptr : NULL,
+        (uint64_t)d->options.query_slower_than.duration_ms * 1000000, &d->query_log, err);
+    if (st != OK) {
+        err_prefix(err, "global.query_log_file");
+        return st;
+    }
+    st = serve_new(d->rt, d->node, &d->options, &d->config, d->query_log, &d->serve, err);
     if (st == ERR_CONFLICT) err_prefix(err, "--web.listen-address");
     if (st != OK) return st;
     st = node_start(d->node, err);
@@ -144,8 +158,10 @@ static void stop_all(struct daemon *d) {
 static void free_all(struct daemon *d) {
     serve_free(d->serve);
     selfscrape_free(d->self);
+    active_file_close(&d->active); /* while the node still holds the directory's lock */
     node_free(d->node);
     if (d->rt != NULL) loop_runtime_free(d->rt);
+    query_log_free(d->query_log);
     config_fini(&d->config);
 }
 

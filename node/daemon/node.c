@@ -138,6 +138,7 @@ static enum status node_open_flows(struct node *node, unsigned i, struct err *er
         .store = nc->store,
         .resend_ms = RESEND_MS,
         .timeout_ms = PART_TIMEOUT_MS,
+        .memory_bytes_max = node->options.memory_bytes_max / node->rt->cores_count / 8 * 9,
         .bytes_in_flight_max = IN_FLIGHT_BYTES_PER_CORE,
     };
     TRY(distributor_new(core, &dopt, &nc->distributor, err));
@@ -150,6 +151,7 @@ static enum status node_open_flows(struct node *node, unsigned i, struct err *er
         .store = nc->store,
         .remote_timeout_ms = node->options.query_timeout_ms,
         .concurrency_max = node->options.query_concurrency,
+        .active = node->options.active,
     };
     TRY(gather_new(core, &go, &nc->gather, err));
     core->locals[CORE_QUERY] = nc->gather;

@@ -30,6 +30,7 @@ struct node_options {
     bool wal_sync_always;
     uint64_t query_timeout_ms;
     unsigned query_concurrency;
+    struct active *active; /* of running queries; NULL: not kept */
 };
 
 struct node;

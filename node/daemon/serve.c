@@ -152,7 +152,8 @@ static void serve_add_routes(struct serve *s) {
 }
 
 enum status serve_new(struct runtime *rt, struct node *node, const struct options *o,
-                      const struct config *config, struct serve **out, struct err *err) {
+                      const struct config *config, struct query_log *query_log, struct serve **out,
+                      struct err *err) {
     struct serve *s = calloc(1, sizeof *s);
     if (s == NULL) return err_set(err, ERR_NOMEM, 0, "out of memory");
     *s = (struct serve){.rt = rt, .node = node, .options = o, .config = config};
@@ -168,6 +169,9 @@ enum status serve_new(struct runtime *rt, struct node *node, const struct option
         .external_url = o->external_url.string,
         .start_time_ms = core_wall_ms(rt->cores[0]),
         .storage_retention = o->retention_time.string,
+        .external_labels = config->external_labels,
+        .external_labels_count = config->external_labels_count,
+        .query_log = query_log,
         .put_config = put_config,
         .put_flags_json = put_flags,
         .is_ready = is_ready,

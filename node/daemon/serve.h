@@ -9,8 +9,10 @@
 #include "node/http/server.h"
 
 struct serve;
+struct query_log;
 MUST_USE enum status serve_new(struct runtime *rt, struct node *node, const struct options *options,
-                               const struct config *config, struct serve **out, struct err *err);
+                               const struct config *config, struct query_log *query_log,
+                               struct serve **out, struct err *err);
 unsigned serve_port(const struct serve *serve);
 void serve_stop(struct serve *serve, uint64_t grace_ms, void (*stopped)(void *ctx), void *ctx);
 void serve_free(struct serve *serve);

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "node/http/server.h"
+#include "query/api/query_log.h"
 #include "query/gather/gather.h"
 
 struct api_options {
@@ -13,9 +14,12 @@ struct api_options {
     uint64_t samples_max, memory_bytes_max;
     uint32_t features; /* enum query_feature */
     const char *version, *revision;
-    const char *external_url;      /* "" for none */
-    int64_t start_time_ms;         /* of the process */
-    const char *storage_retention; /* text for runtimeinfo */
+    const char *external_url;            /* "" for none */
+    int64_t start_time_ms;               /* of the process */
+    const char *storage_retention;       /* text for runtimeinfo */
+    const struct label *external_labels; /* sorted by name; for /federate */
+    size_t external_labels_count;
+    struct query_log *query_log; /* NULL: none */
     /* texts of the daemon: loaded configuration, flags; called on any core */
     void (*put_config)(void *ctx, struct buf *out);
     void (*put_flags_json)(void *ctx, struct buf *out);

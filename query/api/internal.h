@@ -101,6 +101,10 @@ struct list_params {
 };
 void api_list_start(struct http_request *req, const struct list_params *p);
 
+/* -- trace.c */
+void api_put_stats(struct buf *out, const struct gather_query *q);
+void api_put_trace(struct buf *out, const struct gather *g, const struct gather_trace *t);
+
 /* -- handlers */
 void api_query(struct http_request *req);
 void api_query_range(struct http_request *req);
@@ -127,3 +131,5 @@ void api_status_tsdb_blocks(struct http_request *req);
 void api_features(struct http_request *req);
 void api_notifications(struct http_request *req);
 void api_admin(struct http_request *req);
+void api_federate(struct http_request *req);
+void api_federate_register(void); /* its metrics, so that they are there before the first error */

@@ -35,31 +35,15 @@ static void request_free(struct query_request *r) {
 
 /* -- the answer */
 
-static void put_timing(struct buf *out, const char *name, uint64_t ns) {
-    struct json j = json_init(out);
-    buf_put_char(out, '"');
-    buf_put_sv(out, sv_from(name));
-    buf_put_sv(out, SV("\":"));
-    json_f64(&j, (double)ns / 1e9);
-}
-
-static void put_stats(struct buf *out, const struct gather_query *q) {
-    const char *names[] = {"evalTotalTime", "resultSortTime", "queryPreparationTime",
-                           "innerEvalTime", "execQueueTime",  "execTotalTime"};
-    uint64_t values[] = {q->eval_ns, 0, 0, q->eval_ns, q->queue_ns, q->queue_ns + q->eval_ns};
-    buf_put_sv(out, SV(",\"stats\":{\"timings\":{"));
-    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-        if (i > 0) buf_put_char(out, ',');
-        put_timing(out, names[i], values[i]);
-    }
-    buf_printf(out,
-               "},\"samples\":{\"totalQueryableSamples\":%" PRIu64 ",\"samplesRead\":%" PRIu64
-               ",\"peakSamples\":%" PRIu64 "}}",
-               q->result.samples_read, q->result.samples_read, q->result.samples_peak);
-}
-
 static void put_tail(struct query_request *r, struct buf *out) {
-    if (r->stats.len > 0) put_stats(out, &r->q);
+    if (r->stats.len > 0) {
+        buf_put_sv(out, SV(",\"stats\":"));
+        api_put_stats(out, &r->q);
+    }
+    if (api_flag(r->req, "trace")) {
+        buf_put_sv(out, SV(",\"trace\":"));
+        api_put_trace(out, api_gather(r->req), r->q.trace);
+    }
     buf_put_char(out, '}');
     struct api_notes notes = {
         .warning = r->own_warning[0] == '\0' ? NULL : r->own_warning,
@@ -140,6 +124,7 @@ static void request_answer(struct query_request *r) {
 static void request_on_done(struct core *here, struct gather_query *q) {
     (void)here;
     struct query_request *r = q->user;
+    query_log_note(api_options_of(r->req)->query_log, r->req, q);
     if (q->status == OK) {
         request_answer(r);
         return;

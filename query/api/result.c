@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <assert.h>
+#include <string.h>
 
 #include "node/base/num.h"
 #include "query/api/internal.h"
@@ -23,11 +24,14 @@ static void put_scalar(struct buf *out, const struct result *r) {
 
 static void put_point(struct buf *out, const struct result_point *p) {
     assert(p->histogram == NULL);
-    buf_put_char(out, '[');
-    num_put_timestamp_ms(out, p->time_ms);
-    buf_put_sv(out, SV(",\""));
-    num_put_json_value(out, p->value);
-    buf_put_sv(out, SV("\"]"));
+    char text[NUM_TIMESTAMP_MAX + NUM_TEXT_MAX + 5];
+    size_t n = 1 + num_format_timestamp_ms(text + 1, p->time_ms);
+    text[0] = '[';
+    memcpy(text + n, ",\"", 2);
+    n += 2;
+    n += num_format_json_value(text + n, p->value);
+    memcpy(text + n, "\"]", 2);
+    buf_put(out, text, n + 2);
 }
 
 static void put_sample(struct buf *out, const struct result_series *s) {

@@ -37,10 +37,12 @@ static const struct {
     {CHANGE, "/api/v1/admin/tsdb/delete_series", api_admin},
     {CHANGE, "/api/v1/admin/tsdb/clean_tombstones", api_admin},
     {CHANGE, "/api/v1/admin/tsdb/snapshot", api_admin},
+    {HTTP_GET, "/federate", api_federate},
 };
 
 size_t api_routes(const struct api_options *options, struct http_route *out, size_t max) {
     assert(max >= ARRAY_LEN(routes));
+    api_federate_register();
     for (size_t i = 0; i < ARRAY_LEN(routes); i++)
         out[i] = (struct http_route){
             .methods = routes[i].methods,

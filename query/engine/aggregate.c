@@ -132,8 +132,34 @@ static bool sum_is_safe(double before, double v, double after) {
     return fabs(after) < 1e300 || !isfinite(before) || !isfinite(v);
 }
 
+/* Both have a float at every step: then no step needs to ask. */
+static bool fold_is_full(const struct agg *a, const struct group *g, const struct column *col) {
+    return col->histograms == NULL && memchr(col->kinds, POINT_NONE, a->steps) == NULL &&
+           memchr(g->seen, 0, a->steps) == NULL;
+}
+
+/* false, with nothing done, when a sum gets near overflow. The error of an addition is kahan_add()'s, which is exact, in the
+ * form without a branch (TwoSum, Knuth, TAOCP 2, 4.2.2). */
+static bool fold_sum_full(size_t steps, double *restrict sum, double *restrict c, const double *restrict values) {
+    bool safe = true;
+    for (size_t k = 0; k < steps; k++)
+        safe &= fabs(sum[k] + values[k]) < 1e300;
+    if (!safe) return false;
+    for (size_t k = 0; k < steps; k++) {
+        double s = sum[k], v = values[k], t = s + v, z = t - s;
+        c[k] += (s - (t - z)) + (v - z);
+        sum[k] = t;
+    }
+    return true;
+}
+
 static void fold_sum(struct agg *a, struct group *g, const struct column *col) {
     double *sum = g->cols[0], *c = g->cols[1], *count = g->cols[2];
+    if (fold_is_full(a, g, col) && fold_sum_full(a->steps, sum, c, col->values)) {
+        for (size_t k = 0; count != NULL && k < a->steps; k++)
+            count[k]++;
+        return;
+    }
     for (size_t k = 0; k < a->steps; k++) {
         if (col->kinds[k] != POINT_FLOAT) continue;
         double v = col->values[k];
@@ -152,12 +178,28 @@ static void fold_sum(struct agg *a, struct group *g, const struct column *col) {
     }
 }
 
+/* Of 0 and -0 the first one stays. */
+static bool zeros_differ(double a, double b) {
+    return a == 0 && b == 0 && signbit(a) != signbit(b);
+}
+
 static void fold_extreme(struct agg *a, struct group *g, const struct column *col) {
     double *best = g->cols[0];
+    if (fold_is_full(a, g, col)) {
+        const double *v = col->values;
+        if (a->op == AGG_MAX)
+            for (size_t k = 0; k < a->steps; k++)
+                best[k] = best[k] >= v[k] || isnan(v[k]) ? best[k] : v[k];
+        else
+            for (size_t k = 0; k < a->steps; k++)
+                best[k] = best[k] <= v[k] || isnan(v[k]) ? best[k] : v[k];
+        return;
+    }
     for (size_t k = 0; k < a->steps; k++) {
         if (col->kinds[k] != POINT_FLOAT) continue;
         double v = col->values[k];
         bool better = a->op == AGG_MAX ? best[k] < v : best[k] > v;
+        if (g->seen[k] != 0 && zeros_differ(best[k], v)) a->order_free = false;
         if (g->seen[k] == 0 || better || isnan(best[k])) best[k] = v;
         g->seen[k] = SEEN_FLOAT;
     }
@@ -286,6 +328,7 @@ static enum status merge_group(struct agg *a, struct group *into, const struct g
             into->cols[0][k] += from->cols[0][k];
         } else if (a->op == AGG_MIN || a->op == AGG_MAX) {
             double v = from->cols[0][k], *best = &into->cols[0][k];
+            if (zeros_differ(*best, v)) a->order_free = false;
             if ((a->op == AGG_MAX ? *best < v : *best > v) || isnan(*best)) *best = v;
         }
     }

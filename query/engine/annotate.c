@@ -89,3 +89,10 @@ void eval_note_counted(struct eval *ev, const struct expr *at, const struct note
     enum status st = notes_add(ev->notes, &note);
     if (st != OK) ev->note_status = st;
 }
+
+void note_float_trim(struct eval *ev, const struct expr *binary) {
+    const char *op = binary_op_text(binary->u.binary.op);
+    eval_note(ev, false, binary,
+              "incompatible sample types encountered for binary operator \"%s\": float %s float",
+              op, op);
+}

@@ -203,12 +203,8 @@ static enum status group_run(struct pairing *p, const struct sig *sig) {
 enum status binary_arithmetic(struct eval *ev, const struct expr *e, struct matching *m,
                               struct vectors *out) {
     const struct binary *b = &e->u.binary;
-    if (b->op == OP_TRIM_LOWER || b->op == OP_TRIM_UPPER) {
-        if (m->count > 0)
-            eval_note(
-                ev, false, e,
-                "incompatible sample types encountered for binary operator \"%s\": float %s float",
-                binary_op_text(b->op), binary_op_text(b->op));
+    if (binary_op_trims(b->op)) {
+        if (m->count > 0) note_float_trim(ev, e);
         return OK;
     }
     struct pairing p = {

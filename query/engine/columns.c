@@ -32,8 +32,9 @@ static enum status grid_of_subquery(const struct query *q, const struct expr *e,
         return err_set(err, ERR_EXEC, 0, "subquery range is out of bounds");
     int64_t start = step * (from / step);
     if (start <= from) start += step;
+    bool none = end < start || grid->steps == 0; /* out may be the grid itself */
     *out = (struct grid){.start_ms = start, .step_ms = step, .steps = 0};
-    if (end < start || grid->steps == 0) return OK;
+    if (none) return OK;
     uint64_t steps = (uint64_t)(end - start) / (uint64_t)step + 1;
     if (steps > STEPS_MAX)
         return err_set(

@@ -38,6 +38,9 @@ enum query_feature { /* --enable-feature names */
                      FEATURE_START_TIMESTAMPS = 16,
                      FEATURE_TYPE_AND_UNIT = 32,
                      FEATURE_PER_STEP_STATS = 64,
+                     /* no name of its own: a range selector as the whole query gives each series'
+                      * newest sample, none when that is a stale marker or a histogram */
+                     FEATURE_NEWEST_SAMPLE = 1 << 16,
 };
 
 struct query_params {
@@ -122,6 +125,8 @@ enum status plan_new(struct query *q, struct plan **out,
 void plan_free(struct plan *p);
 /* Fragments to scatter in this round; 0: call plan_finish. Pointers live until plan_round_done. */
 size_t plan_round(struct plan *p, const struct fragment **out_fragments, size_t max);
+/* Whether plan_round() would give any: if not, plan_finish() is next. */
+bool plan_has_round(const struct plan *p);
 /* The merged answer of fragment i of this round (all cores, all nodes; at least one partial, which
  * may have no series); takes the partial, also on failure. A later plan_round may ask lower in the
  * tree for what depended on the order of folding or had equal label sets. */

@@ -135,6 +135,7 @@ struct ask {
     const struct expr *arg; /* the vector argument, for annotations */
     const double *q;        /* quantile of each step; NULL: a fraction */
     const double *lower, *upper;
+    size_t first, end; /* steps */
 };
 
 static double ask_step(const struct ask *a, const struct classic *c, size_t k, int64_t t,
@@ -161,7 +162,7 @@ static enum status ask_all(const struct ask *a, struct classics *cs, struct labe
         s->drop_name = eval_delayed_names(a->ev);
         if (!s->drop_name) labelset_drop_metadata(&s->labels);
         if (extra != NULL) labelset_set(&s->labels, extra->name, extra->value);
-        for (size_t k = 0; k < out->grid.steps; k++) {
+        for (size_t k = a->first; k < a->end; k++) {
             size_t n = buckets_at(&cs->items[i], k, b);
             if (n == 0) continue;
             s->col.values[k] = ask_step(a, &cs->items[i], k, grid_time(&out->grid, k), b, n);
@@ -221,7 +222,7 @@ static enum status over_classics(struct eval *ev, const struct expr *e, size_t a
 
 static enum status run_quantile(struct eval *ev, const struct expr *e, struct classics *cs,
                                 struct vectors *out) {
-    struct ask a = {.ev = ev, .arg = e->children[1]};
+    struct ask a = {.ev = ev, .arg = e->children[1], .end = out->grid.steps};
     double *q = NULL;
     TRY(quantile_column(ev, e->children[0], out, &q));
     note_quantiles(ev, e->children[0], q, out->grid.steps);
@@ -229,26 +230,37 @@ static enum status run_quantile(struct eval *ev, const struct expr *e, struct cl
     return ask_all(&a, cs, NULL, out);
 }
 
+/* The quantile is a label, so the steps at which it is another are other series. */
+static enum status ask_quantiles(struct ask *a, struct classics *cs, struct sv label,
+                                 struct vectors *out) {
+    size_t steps = out->grid.steps;
+    for (a->first = 0; a->first < steps; a->first = a->end) {
+        for (a->end = a->first + 1; a->end < steps; a->end++)
+            if (memcmp(&a->q[a->end], &a->q[a->first], sizeof *a->q) != 0) break;
+        char *text = arena_alloc(&out->arena, NUM_TEXT_MAX + 2);
+        if (text == NULL) return eval_nomem(a->ev);
+        struct label extra = {.name = label, .value = quantile_label(a->q[a->first], text)};
+        TRY(ask_all(a, cs, &extra, out));
+    }
+    return OK;
+}
+
 static enum status run_quantiles(struct eval *ev, const struct expr *e, struct classics *cs,
                                  struct vectors *out) {
     struct ask a = {.ev = ev, .arg = e->children[0]};
-    struct label extra = {.name = label_string(e->children[1])};
     for (size_t i = 2; i < e->children_count; i++) {
         double *q = NULL;
         TRY(quantile_column(ev, e->children[i], out, &q));
         note_quantiles(ev, e->children[i], q, out->grid.steps);
-        char *text = arena_alloc(&out->arena, NUM_TEXT_MAX + 2);
-        if (text == NULL) return eval_nomem(ev);
-        extra.value = quantile_label(q[0], text);
         a.q = q;
-        TRY(ask_all(&a, cs, &extra, out));
+        TRY(ask_quantiles(&a, cs, label_string(e->children[1]), out));
     }
     return OK;
 }
 
 static enum status run_fraction(struct eval *ev, const struct expr *e, struct classics *cs,
                                 struct vectors *out) {
-    struct ask a = {.ev = ev, .arg = e->children[2]};
+    struct ask a = {.ev = ev, .arg = e->children[2], .end = out->grid.steps};
     double *lower = NULL, *upper = NULL;
     TRY(quantile_column(ev, e->children[0], out, &lower));
     TRY(quantile_column(ev, e->children[1], out, &upper));

@@ -17,10 +17,24 @@ static double fn_deg(double v) {
     return v * 180 / M_PI;
 }
 
-/* Go's conversion of a float out of int64's range gives the smallest integer on amd64. */
+/* Go halves e^x, which overflows before the halves do; 21 is where e^-x no longer counts. */
+static double fn_sinh(double v) {
+    return fabs(v) > 21 ? copysign(exp(fabs(v)) * 0.5, v) : sinh(v);
+}
+static double fn_cosh(double v) {
+    return fabs(v) > 21 ? exp(fabs(v)) * 0.5 : cosh(v);
+}
+
+/* As Go has it on amd64: a float out of int64's range (or NaN) is the smallest integer, and
+ * time.Time counts seconds without sign from an epoch as far back, so that this is the end of its
+ * years. */
 static struct civil civil_of(double v) {
-    int64_t s = v >= -9.2e15 && v <= 9.2e15 ? (int64_t)v : 0;
-    return civil_from_ms(s * 1000);
+    static const uint64_t epoch_s = UINT64_C(9223372028715321600); /* from there to 1970 */
+    enum { DAY_S = 86400 };
+    int64_t s = v >= -0x1p63 && v < 0x1p63 ? (int64_t)v : INT64_MIN;
+    uint64_t absolute = (uint64_t)s + epoch_s;
+    return civil_from_days((int64_t)(absolute / DAY_S) - (int64_t)(epoch_s / DAY_S),
+                           (int64_t)(absolute % DAY_S) * 1000);
 }
 static double fn_day_of_month(double v) {
     return civil_of(v).day;
@@ -58,7 +72,7 @@ static const map_fn map_functions[FN_COUNT] = {
     [FN_ATANH] = atanh,
     [FN_CEIL] = ceil,
     [FN_COS] = cos,
-    [FN_COSH] = cosh,
+    [FN_COSH] = fn_cosh,
     [FN_DAY_OF_MONTH] = fn_day_of_month,
     [FN_DAY_OF_WEEK] = fn_day_of_week,
     [FN_DAY_OF_YEAR] = fn_day_of_year,
@@ -75,7 +89,7 @@ static const map_fn map_functions[FN_COUNT] = {
     [FN_RAD] = fn_rad,
     [FN_SGN] = fn_sgn,
     [FN_SIN] = sin,
-    [FN_SINH] = sinh,
+    [FN_SINH] = fn_sinh,
     [FN_SQRT] = sqrt,
     [FN_TAN] = tan,
     [FN_TANH] = tanh,

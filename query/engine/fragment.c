@@ -151,7 +151,7 @@ struct run { /* one fragment_run */
     struct labelset labels, out_labels; /* of the series; as they leave the chain */
     size_t labels_cap;
     struct samples samples;
-    bool may_repeat, drops;
+    bool may_repeat, drops, one_instant;
 };
 
 static enum status run_labels(struct run *r, size_t index) {
@@ -210,7 +210,10 @@ static enum status run_series(struct run *r, size_t index) {
     TRY(run_labels(r, index));
     samples_clear(&r->samples);
     uint32_t leaf = r->leaf.selector->leaf;
-    TRY(r->src->ops->read(r->src, leaf, index, r->from_ms, r->to_ms, &r->samples, r->ev.err));
+    const struct source_ops *ops = r->src->ops;
+    bool newest = r->one_instant && ops->read_newest != NULL;
+    TRY((newest ? ops->read_newest : ops->read)(r->src, leaf, index, r->from_ms, r->to_ms,
+                                                &r->samples, r->ev.err));
     uint64_t held = r->samples.count;
     if (held == 0) return OK;
     TRY(eval_hold(&r->ev, held));
@@ -241,6 +244,8 @@ static enum status run_prepare(struct run *r, const struct fragment *f) {
         r->drops = r->chain->changes_labels && !eval_delayed_names(&r->ev);
         r->may_repeat = chain_may_repeat(e, eval_delayed_names(&r->ev));
     }
+    r->one_instant = (r->leaf.kind == STAGE_SELECT || r->leaf.kind == STAGE_TIMESTAMP) &&
+                     r->leaf.out.steps == 1 && r->leaf.selector->modifier == RANGE_PLAIN;
     stage_range(&r->leaf, query_params(q)->lookback_ms, &r->from_ms, &r->to_ms);
     return OK;
 }

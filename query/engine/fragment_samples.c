@@ -45,8 +45,30 @@ static void extend(struct points *p, int64_t start, int64_t end, bool smoothed) 
     p->count = n + 2;
 }
 
+static enum status newest_sample(struct eval *ev, struct partial *p, const struct samples *in,
+                                 const struct labelset *labels) {
+    size_t last = in->count - 1;
+    bool is_histogram = in->histograms != NULL && in->histograms[last] != NULL;
+    if (is_histogram || value_is_stale(in->values[last])) return OK;
+    struct raw_series *s = partial_add_raw(p, labels);
+    if (s == NULL) return eval_nomem(ev);
+    s->times_ms = arena_array(&p->arena, 1, sizeof *s->times_ms);
+    s->values = arena_array(&p->arena, 1, sizeof *s->values);
+    if (s->times_ms == NULL || s->values == NULL) {
+        s->count = 0;
+        return eval_nomem(ev);
+    }
+    s->times_ms[0] = in->times_ms[last];
+    s->values[0] = in->values[last];
+    s->count = 1;
+    ev->read++;
+    return eval_hold(ev, 1);
+}
+
 enum status fragment_samples(struct eval *ev, struct partial *p, const struct stage *leaf,
                              const struct samples *in, const struct labelset *labels) {
+    if (query_params(ev->q)->features & FEATURE_NEWEST_SAMPLE)
+        return newest_sample(ev, p, in, labels);
     struct points pts = {
         .t = arena_array(&p->arena, in->count + 2, sizeof *pts.t),
         .v = arena_array(&p->arena, in->count + 2, sizeof *pts.v),

@@ -151,12 +151,15 @@ void eval_note(struct eval *ev, bool warning, const struct expr *at, const char 
     PRINTF_LIKE(4, 5);
 void eval_note_counted(struct eval *ev, const struct expr *at, const struct note *counters,
                        const char *text);
+void note_float_trim(struct eval *ev, const struct expr *binary); /* </ or >/ between floats */
 
 /* -- scalars */
 const struct expr *node_unwrap(const struct expr *e); /* without parentheses */
 const struct expr *
 node_unwrap_invariant(const struct expr *e); /* without parentheses and step-invariant wraps */
 bool expr_reads_data(const struct expr *e);
+/* scalar() stands in it, which only the coordinator evaluates, also where it reads no data. */
+bool scalar_needs_vector(const struct expr *e);
 enum status scalar_eval(struct eval *ev, const struct expr *e, const struct grid *grid,
                         double *out) MUST_USE;
 double binary_float(enum binary_op op, double a, double b); /* comparisons give 0 or 1 */
@@ -177,7 +180,7 @@ static inline void kahan_add(struct kahan *k, double inc) {
         k->c += (inc - t) + k->sum;
     k->sum = t;
 }
-double quantile_of(double q, double *values, size_t count); /* sorts */
+double quantile_of(double q, double *values, size_t count); /* changes the order of the values */
 
 /* -- stages */
 enum stage_kind {
@@ -249,6 +252,14 @@ stage_note_at(const struct stage_run *r); /* the first argument; NULL for a subq
 /* Reference time of a range at step k: the window is (ref - range, ref]. */
 int64_t stage_ref(const struct stage *s, size_t k);
 int64_t stage_window_ms(const struct stage *s);
+/* The same for a loop over steps: at + k * step. */
+struct ref_times {
+    int64_t first_ms, step_ms;
+};
+struct ref_times stage_refs(const struct stage *s);
+static inline int64_t ref_time(const struct ref_times *refs, size_t k) {
+    return refs->first_ms + (int64_t)k * refs->step_ms;
+}
 struct sv label_string(const struct expr *e); /* a string literal argument */
 
 struct chain {

@@ -29,10 +29,10 @@ static struct plan_fragment *fragment_add(struct plan *p, enum fragment_kind kin
     return pf;
 }
 
-/* A scalar argument that needs data is computed before, and goes with the fragment. */
+/* A scalar argument that needs a vector is computed before, and goes with the fragment. */
 static enum status bind(struct plan *p, struct plan_fragment *pf, const struct expr *arg,
                         const struct grid *grid, struct err *err) {
-    if (!expr_reads_data(arg)) return OK;
+    if (!scalar_needs_vector(arg)) return OK;
     unsigned rounds = 0;
     TRY(plan_collect(p, arg, grid, &rounds, err));
     pf->level = MAX(pf->level, rounds);
@@ -106,13 +106,21 @@ static bool chain_is_pushed(const struct plan *p, const struct expr *e) {
     return true;
 }
 
+/* absent_over_time() is a chain by itself, but no input of an aggregation: it is one series of all.
+ */
+static bool chain_is_per_series(const struct plan *p, const struct expr *e) {
+    const struct expr *top = node_unwrap(e);
+    bool absent = top->kind == EXPR_CALL && top->u.function->id == FN_ABSENT_OVER_TIME;
+    return !absent && chain_is_pushed(p, e);
+}
+
 static bool fragment_kind_of(const struct plan *p, const struct expr *e, enum fragment_kind *kind) {
     if (p->blocked[e->number]) return false;
     *kind = FRAGMENT_PARTIAL;
     if (e->kind == EXPR_AGGREGATE)
-        return agg_pushable(e->u.aggregate.op) && chain_is_pushed(p, e->children[0]);
+        return agg_pushable(e->u.aggregate.op) && chain_is_per_series(p, e->children[0]);
     if (e->kind == EXPR_CALL && e->u.function->id == FN_ABSENT)
-        return chain_is_pushed(p, e->children[0]);
+        return chain_is_per_series(p, e->children[0]);
     if (e->kind == EXPR_CALL && e->u.function->id == FN_ABSENT_OVER_TIME)
         return chain_is_pushed(p, e);
     *kind = FRAGMENT_VECTORS;
@@ -205,6 +213,8 @@ enum status plan_new(struct query *q, struct plan **out, struct err *err) {
         st = err_set(err, ERR_LIMIT, 0, "query has too many steps");
     if (st == OK) st = check_tree(query_root(q), err);
     if (st == OK) st = plan_collect(p, query_root(q), &grid, &rounds, err);
+    p->ev.err = err;
+    if (st == OK) st = plan_attach_bounds(p);
     if (st != OK) {
         plan_free(p);
         return st;

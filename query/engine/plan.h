@@ -40,5 +40,7 @@ struct plan {
  * evaluated. */
 enum status plan_collect(struct plan *p, const struct expr *e, const struct grid *grid,
                          unsigned *rounds, struct err *err) MUST_USE;
+/* Computes the bound inputs of the fragments that can be sent now. */
+enum status plan_attach_bounds(struct plan *p) MUST_USE;
 /* The deepest node of a chain that drops names; NULL when none does. *leaf: it is the leaf. */
 const struct expr *chain_lowest_drop(const struct expr *e, bool *leaf);

@@ -29,6 +29,13 @@ size_t plan_round(struct plan *p, const struct fragment **out_fragments, size_t 
     return p->round_count;
 }
 
+bool plan_has_round(const struct plan *p) {
+    for (size_t i = 0; i < p->fragments_count; i++)
+        if (p->fragments[i]->state == PLAN_WAITING && p->fragments[i]->level <= p->level)
+            return true;
+    return false;
+}
+
 /* Label sets of a vector that are there twice come from dropping names; where the name was dropped
  * decides what it means. */
 static bool vectors_repeat(struct vectors *v) {
@@ -141,6 +148,14 @@ static enum status bounds_attach(struct plan *p, struct plan_fragment *pf) {
     return st;
 }
 
+enum status plan_attach_bounds(struct plan *p) {
+    for (size_t i = 0; i < p->fragments_count; i++) {
+        struct plan_fragment *pf = p->fragments[i];
+        if (pf->state == PLAN_WAITING && pf->level <= p->level) TRY(bounds_attach(p, pf));
+    }
+    return OK;
+}
+
 enum status plan_round_done(struct plan *p, struct query_control *control, struct err *err) {
     p->ev.control = control;
     p->ev.err = err;
@@ -155,14 +170,6 @@ enum status plan_round_done(struct plan *p, struct query_control *control, struc
         again = true;
     }
     p->round_count = 0;
-    bool waiting = false;
-    for (size_t i = 0; i < p->fragments_count; i++)
-        if (p->fragments[i]->state == PLAN_WAITING && p->fragments[i]->level <= p->level)
-            waiting = true;
-    if (!again && !waiting) p->level++;
-    for (size_t i = 0; i < p->fragments_count; i++) {
-        struct plan_fragment *pf = p->fragments[i];
-        if (pf->state == PLAN_WAITING && pf->level <= p->level) TRY(bounds_attach(p, pf));
-    }
-    return OK;
+    if (!again && !plan_has_round(p)) p->level++;
+    return plan_attach_bounds(p);
 }

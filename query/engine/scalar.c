@@ -26,6 +26,13 @@ bool expr_reads_data(const struct expr *e) {
     return false;
 }
 
+bool scalar_needs_vector(const struct expr *e) {
+    if (e->kind == EXPR_CALL && e->u.function->id == FN_SCALAR) return true;
+    for (size_t i = 0; i < e->children_count; i++)
+        if (scalar_needs_vector(e->children[i])) return true;
+    return false;
+}
+
 struct sv label_string(const struct expr *e) {
     e = node_unwrap_invariant(e);
     return e->kind == EXPR_STRING ? e->u.string : SV("");
@@ -107,6 +114,9 @@ static enum status scalar_of_vector(struct eval *ev, const struct expr *e, const
 
 static enum status scalar_pair(struct eval *ev, const struct expr *e, const struct grid *grid,
                                double *out) {
+    if (e->kind == EXPR_BINARY && binary_op_trims(e->u.binary.op))
+        return err_set(ev->err, ERR_EXEC, 0, "operator \"%s\" not allowed for Scalar operations",
+                       binary_op_text(e->u.binary.op));
     double *other = malloc((grid->steps + 1) * sizeof *other);
     if (other == NULL) return eval_nomem(ev);
     enum status st = scalar_eval(ev, e->children[0], grid, out);

@@ -24,6 +24,10 @@ struct source_ops {
     /* All samples with from_ms < t <= to_ms, appended to *out, stale markers included. */
     enum status (*read)(const struct source *src, uint32_t leaf, size_t index, int64_t from_ms,
                         int64_t to_ms, struct samples *out, struct err *err);
+    /* Only the newest of them is needed; more do not harm. NULL: read() does it. */
+    enum status (*read_newest)(const struct source *src, uint32_t leaf, size_t index,
+                               int64_t from_ms, int64_t to_ms, struct samples *out,
+                               struct err *err);
 };
 struct source {
     const struct source_ops *ops;

@@ -13,6 +13,14 @@ static inline bool is_stale(double v) {
     return f64_bits(v) == STALE_NAN_BITS;
 }
 
+/* Without an end in the middle, so that it is done four at a time. */
+static bool any_stale(const double *values, size_t count) {
+    bool any = false;
+    for (size_t i = 0; i < count; i++)
+        any |= is_stale(values[i]);
+    return any;
+}
+
 void stage_run_fini(struct stage_run *r) {
     samples_fini(&r->own);
     free(r->windows.lo);
@@ -30,6 +38,11 @@ int64_t stage_ref(const struct stage *s, size_t k) {
     const struct time_shift *shift = stage_shift(s);
     int64_t t = shift->at != AT_NONE ? shift->at_ms : grid_time(&s->out, k);
     return t - shift->offset_ms;
+}
+
+struct ref_times stage_refs(const struct stage *s) {
+    bool fixed = stage_shift(s)->at != AT_NONE;
+    return (struct ref_times){stage_ref(s, 0), fixed ? 0 : s->out.step_ms};
 }
 
 int64_t stage_window_ms(const struct stage *s) {
@@ -71,19 +84,46 @@ static enum status column_histogram(struct stage_run *r, struct column *out, siz
     return OK;
 }
 
+static void read_instant_floats(struct stage_run *r, const struct samples *in, struct column *out) {
+    const struct stage *s = r->stage;
+    const int64_t lookback = query_params(r->ev->q)->lookback_ms, *t = in->times_ms;
+    const struct ref_times refs = stage_refs(s);
+    const double *v = in->values;
+    uint64_t read = 0;
+    for (size_t k = 0, next = 0; k < s->out.steps; k++) {
+        int64_t ref = ref_time(&refs, k);
+        while (next < in->count && t[next] <= ref)
+            next++;
+        out->kinds[k] = POINT_NONE;
+        if (next == 0 || t[next - 1] <= ref - lookback || is_stale(v[next - 1])) continue;
+        out->values[k] = v[next - 1];
+        out->kinds[k] = POINT_FLOAT;
+        read++;
+    }
+    r->ev->read += read;
+}
+
 /* The newest sample with ref - lookback < t <= ref; a stale marker hides the series. */
 static enum status read_instant(struct stage_run *r, const struct samples *in, struct column *out) {
     const struct stage *s = r->stage;
     int64_t lookback = query_params(r->ev->q)->lookback_ms;
+    const struct ref_times refs = stage_refs(s);
+    if (s->kind == STAGE_SELECT && in->histograms == NULL && s->fn != FN_START_TIMESTAMP) {
+        read_instant_floats(r, in, out);
+        return OK;
+    }
+    /* timestamp(m @ t offset d) looks for a sample at t, but only among those that it has for t - d
+     * (rangeEvalTimestampFunctionOverVectorSelector in Prometheus) */
+    bool fixed = s->kind == STAGE_TIMESTAMP && s->fn != FN_INFO && s->selector->shift.at != AT_NONE;
     size_t next = 0; /* samples before it are <= ref */
     for (size_t k = 0; k < s->out.steps; k++) {
-        int64_t ref = stage_ref(s, k);
-        while (next < in->count && in->times_ms[next] <= ref)
+        int64_t ref = ref_time(&refs, k), at = fixed ? s->selector->shift.at_ms : ref;
+        while (next < in->count && in->times_ms[next] <= MIN(ref, at))
             next++;
         out->kinds[k] = POINT_NONE;
         if (next == 0) continue;
         size_t i = next - 1;
-        if (in->times_ms[i] <= ref - lookback) continue;
+        if (in->times_ms[i] <= MAX(ref, at) - lookback) continue;
         struct histogram *h = in->histograms == NULL ? NULL : in->histograms[i];
         if (h == NULL && is_stale(in->values[i])) continue;
         r->ev->read++;
@@ -176,6 +216,7 @@ static enum status window_input(struct stage_run *r, const struct samples *in) {
             return eval_unsupported(r->ev, e->kind == EXPR_CALL ? e->u.function->name : "smoothed");
         }
     r->samples = *in;
+    if (!any_stale(in->values, in->count)) return OK;
     for (size_t i = 0; i < in->count; i++)
         if (is_stale(in->values[i])) return window_copy(r, in, i);
     return OK;
@@ -200,17 +241,20 @@ static enum status window_bounds(struct stage_run *r) {
     const int64_t *t = r->samples.times_ms;
     size_t n = r->samples.count, lo = 0, hi = 0;
     if (n > UINT32_MAX) return eval_nomem(r->ev);
-    bool leaf = s->matrix->kind == EXPR_MATRIX;
+    const struct ref_times refs = stage_refs(s);
+    uint32_t *los = w->lo, *his = w->hi;
+    uint64_t read = 0;
     for (size_t k = 0; k < steps; k++) {
-        int64_t ref = stage_ref(s, k);
+        int64_t ref = ref_time(&refs, k);
         while (hi < n && t[hi] <= ref + after)
             hi++;
         while (lo < hi && t[lo] <= ref - before)
             lo++;
-        w->lo[k] = (uint32_t)lo;
-        w->hi[k] = (uint32_t)hi;
-        if (leaf) r->ev->read += hi - lo;
+        los[k] = (uint32_t)lo;
+        his[k] = (uint32_t)hi;
+        read += hi - lo;
     }
+    if (s->matrix->kind == EXPR_MATRIX) r->ev->read += read;
     return OK;
 }
 
@@ -267,12 +311,15 @@ static enum status scalar_op_stage(struct stage_run *r, const struct column *in,
     const struct stage *s = r->stage;
     enum binary_op op = s->expr->u.binary.op;
     bool compares = binary_op_is_comparison(op), as_bool = s->expr->u.binary.return_bool;
-    if (op == OP_TRIM_UPPER || op == OP_TRIM_LOWER)
-        return eval_unsupported(r->ev, binary_op_text(op));
+    bool trimmed = false;
+    bool trims = binary_op_trims(op); /* floats have no buckets to trim */
     for (size_t k = 0; k < s->out.steps; k++) {
         uint8_t kind = in->kinds[k];
         if (kind == POINT_HISTOGRAM) return eval_unsupported(r->ev, binary_op_text(op));
-        if (kind == POINT_FLOAT) {
+        if (kind == POINT_FLOAT && trims) {
+            kind = POINT_NONE;
+            trimmed = true;
+        } else if (kind == POINT_FLOAT) {
             double v = in->values[k], x = s->args[0][k];
             double a = s->swapped ? x : v, b = s->swapped ? v : x;
             if (!compares) {
@@ -285,6 +332,7 @@ static enum status scalar_op_stage(struct stage_run *r, const struct column *in,
         }
         out->kinds[k] = kind;
     }
+    if (trimmed) note_float_trim(r->ev, s->expr);
     return OK;
 }
 

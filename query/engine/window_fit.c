@@ -17,15 +17,60 @@ static int value_order(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
+/* Numbers only: moves the k-th smallest to its place, no larger ones before it and no smaller ones behind it. Three-way
+ * quickselect; when pivots keep being bad, the rest is sorted. */
+static void select_kth(double *v, size_t count, size_t k) {
+    size_t low = 0, high = count; /* the place is in [low, high) */
+    for (unsigned rounds = 0; high - low > 16; rounds++) {
+        if (rounds == 48) break;
+        double a = v[low], b = v[low + (high - low) / 2], c = v[high - 1];
+        double pivot = a < b ? (b < c ? b : (a < c ? c : a)) : (a < c ? a : (b < c ? c : b));
+        size_t less = low, equal = low;
+        for (size_t i = low; i < high; i++) { /* [low, less) < pivot <= [less, i) */
+            double x = v[i];
+            v[i] = v[less];
+            v[less] = x;
+            less += x < pivot;
+        }
+        if (k < less) {
+            high = less;
+            continue;
+        }
+        equal = less;
+        for (size_t i = less; i < high; i++) {
+            double x = v[i];
+            v[i] = v[equal];
+            v[equal] = x;
+            equal += x <= pivot;
+        }
+        if (k < equal) return;
+        low = equal;
+    }
+    qsort(v + low, high - low, sizeof *v, value_order);
+}
+
 double quantile_of(double q, double *values, size_t count) {
     if (count == 0 || isnan(q)) return NAN;
     if (q < 0) return -HUGE_VAL;
     if (q > 1) return HUGE_VAL;
-    qsort(values, count, sizeof *values, value_order);
     double rank = q * ((double)count - 1);
-    double lower = fmax(0, floor(rank)), upper = fmin((double)count - 1, lower + 1);
+    size_t lower = (size_t)fmax(0, floor(rank)), upper = MIN(lower + 1, count - 1), nans = 0;
     double weight = rank - floor(rank);
-    return values[(size_t)lower] * (1 - weight) + values[(size_t)upper] * weight;
+    for (size_t i = 0; i < count; i++) { /* NaN is the smallest */
+        double x = values[i];
+        if (!isnan(x)) continue;
+        values[i] = values[nans];
+        values[nans++] = x;
+    }
+    if (lower >= nans) select_kth(values + nans, count - nans, lower - nans);
+    if (upper >= nans && upper > lower) /* the smallest behind it */
+        for (size_t i = upper + 1; i < count; i++)
+            if (values[i] < values[upper]) {
+                double x = values[i];
+                values[i] = values[upper];
+                values[upper] = x;
+            }
+    return values[lower] * (1 - weight) + values[upper] * weight;
 }
 
 static double mad_of(double *values, size_t count) {

@@ -35,8 +35,17 @@ static enum status resets_find(struct stage_run *r, const int64_t *starts, size_
     const struct samples *s = &r->samples;
     size_t count = 0;
     TRY(window_needs(r, s->count + 1));
-    for (size_t i = 1; i < s->count; i++)
-        if (pair_is_reset(s, starts, i)) r->scratch[count++] = (double)i;
+    double *found = r->scratch;
+    const double *v = s->values;
+    if (starts == NULL) {
+        for (size_t i = 1; i < s->count; i++) { /* written always, kept where there is one */
+            found[count] = (double)i;
+            count += v[i] < v[i - 1];
+        }
+    } else {
+        for (size_t i = 1; i < s->count; i++)
+            if (pair_is_reset(s, starts, i)) found[count++] = (double)i;
+    }
     *out_count = count;
     return OK;
 }
@@ -101,6 +110,71 @@ static bool rate_of_window(const struct stage_run *r, const struct rate_window *
     return true;
 }
 
+/* What extrapolation makes of the times of a window alone. Windows of one series mostly have the same ones, relative to
+ * their borders: then only the last one's are kept, and no step divides. */
+struct rate_edges {
+    int64_t before_ms, after_ms, span_ms; /* start to first, last to end, first to last sample */
+    size_t intervals;
+    double to_start, to_end, sampled; /* seconds */
+    double factor;                    /* when zero is not reached before to_start */
+};
+
+static void edges_find(struct rate_edges *e, double range_s, bool per_second) {
+    e->to_start = (double)e->before_ms / 1000;
+    e->to_end = (double)e->after_ms / 1000;
+    e->sampled = (double)e->span_ms / 1000;
+    double average = e->sampled / (double)e->intervals, threshold = average * 1.1;
+    if (e->to_start >= threshold) e->to_start = average / 2;
+    if (e->to_end >= threshold) e->to_end = average / 2;
+    e->factor = 1.0;
+    if (e->sampled != 0) e->factor = (e->sampled + e->to_start + e->to_end) / e->sampled;
+    if (per_second) e->factor /= range_s;
+}
+
+/* The same as rate_of_window() without start timestamps, to the bit. */
+static double rate_of_edges(const struct rate_edges *e, const struct rate_window *w, double first, double range_s) {
+    if (!w->counter || !(w->increase > 0) || !(first >= 0)) return w->increase * e->factor;
+    /* Surely sampled * (first / increase) >= to_start? The margin is far beyond what rounding does to normal numbers. */
+    if (w->increase > 1e-290 && first * e->sampled > e->to_start * w->increase * 1.000001)
+        return w->increase * e->factor;
+    double to_zero = e->sampled * (first / w->increase);
+    if (!(to_zero < e->to_start)) return w->increase * e->factor;
+    double factor = 1.0;
+    if (e->sampled != 0) factor = (e->sampled + to_zero + e->to_end) / e->sampled;
+    if (w->per_second) factor /= range_s;
+    return w->increase * factor;
+}
+
+static void rate_plain(struct stage_run *r, size_t resets, bool counter, struct column *out) {
+    const struct stage *st = r->stage;
+    const int64_t *times_ms = r->samples.times_ms;
+    const double *values = r->samples.values, *reset = r->scratch;
+    const int64_t range_ms = stage_window_ms(st);
+    const double range_s = (double)range_ms / 1000;
+    const struct ref_times refs = stage_refs(st);
+    struct rate_window w = {.counter = counter, .per_second = st->fn == FN_RATE};
+    struct rate_edges e = {.intervals = 0};
+    size_t next = 0;
+    for (size_t k = 0; k < st->out.steps; k++) {
+        size_t lo = r->windows.lo[k], hi = r->windows.hi[k];
+        if (hi - lo < 2) continue;
+        int64_t first = times_ms[lo], last = times_ms[hi - 1], end = ref_time(&refs, k);
+        w.increase = values[hi - 1] - values[lo];
+        while (next < resets && reset[next] <= (double)lo)
+            next++;
+        for (size_t i = next; i < resets && reset[i] < (double)hi; i++)
+            w.increase += values[(size_t)reset[i] - 1];
+        if (e.before_ms != first - (end - range_ms) || e.after_ms != end - last || e.span_ms != last - first ||
+            e.intervals != hi - lo - 1) {
+            e = (struct rate_edges){.before_ms = first - (end - range_ms), .after_ms = end - last,
+                                    .span_ms = last - first, .intervals = hi - lo - 1};
+            edges_find(&e, range_s, w.per_second);
+        }
+        out->values[k] = rate_of_edges(&e, &w, values[lo], range_s);
+        out->kinds[k] = POINT_FLOAT;
+    }
+}
+
 /* The name tells a counter from a gauge, or the type label where these are on. */
 static void note_not_counter(struct stage_run *r, const struct column *out) {
     struct sv name = stage_metric_name(r);
@@ -136,6 +210,11 @@ enum status window_rate(struct stage_run *r, struct column *out) {
     const int64_t *starts = counter ? start_column(r) : NULL;
     size_t resets = 0, next = 0;
     if (counter) TRY(resets_find(r, starts, &resets));
+    if (starts == NULL) {
+        rate_plain(r, resets, counter, out);
+        if (counter) note_not_counter(r, out);
+        return OK;
+    }
     for (size_t k = 0; k < st->out.steps; k++) {
         struct rate_window w = {.lo = r->windows.lo[k], .hi = r->windows.hi[k]};
         if (w.hi == w.lo) continue;

@@ -6,7 +6,7 @@
 #include "node/base/hash.h"
 #include "query/gather/internal.h"
 
-enum { REQUEST_VERSION = 1 };
+enum { REQUEST_VERSION = 2 }; /* 2: the end of the reply has timings */
 
 void fragment_request_put(const struct fragment_request *r, struct buf *out) {
     const struct query_params *p = &r->params;
@@ -50,6 +50,27 @@ enum status fragment_request_get(struct sv bytes, struct fragment_request *out, 
     if (r.failed || reader_left(&r) != 0 || features > UINT32_MAX)
         return err_set(err, ERR_CORRUPT, 0, "fragment: malformed request");
     *out = q;
+    return OK;
+}
+
+void reply_end_put(const struct reply_end *e, struct buf *out) {
+    buf_put_u64(out, e->rows);
+    buf_put_u64(out, e->body_len);
+    buf_put_u64(out, e->body_hash);
+    part_times_put(&e->times, out);
+    buf_put_sv(out, e->shards);
+}
+
+enum status reply_end_get(struct sv bytes, struct reply_end *out, struct err *err) {
+    struct reader r = reader_init(bytes.ptr, bytes.len);
+    struct reply_end e = {.rows = read_u64(&r)};
+    e.body_len = read_u64(&r);
+    e.body_hash = read_u64(&r);
+    struct sv times = read_lenstr(&r);
+    if (r.failed) return err_set(err, ERR_UNAVAILABLE, 0, "reply of another node is incomplete");
+    TRY(part_times_get(times, &e.times, err));
+    e.shards = sv_skip(bytes, bytes.len - reader_left(&r));
+    *out = e;
     return OK;
 }
 

@@ -20,10 +20,16 @@ static const struct metric_def incomplete_def = {
 
 /* One query on its coordinator.
  *   WAITING (gate) -> PREPARE (worker) -> ROUND (scatters) -> FOLD (worker) -> ROUND ... -> FINISH
- * (worker) -> ENDED any state -> ENDED on error, deadline or cancel, once nothing that it started
- * is under way */
+ * (worker) -> ENDED What takes microseconds is done without a worker; the last FOLD finishes too.
+ *   any state -> ENDED on error, deadline or cancel, once nothing that it started is under way */
 enum flow_state { FLOW_WAITING, FLOW_PREPARE, FLOW_ROUND, FLOW_FOLD, FLOW_FINISH, FLOW_ENDED };
-enum { ROUND_FRAGMENTS_MAX = 64 };
+enum {
+    ROUND_FRAGMENTS_MAX = 64,
+    PREPARE_HERE_BYTES_MAX = 512, /* of query text: some 20 us */
+    FOLD_HERE_POINTS_MAX = 512,   /* of all answers */
+    FOLD_HERE_WORK_MAX =
+        100000, /* those times the query's steps: under a millisecond even for windows over them */
+};
 
 struct gather_flow {
     struct list_node gate_node, node;
@@ -37,8 +43,10 @@ struct gather_flow {
     struct timer deadline;
     struct timer begin;
     struct work work;
-    bool timed_out, canceled;
-    uint64_t began_ns, started_ns;
+    bool timed_out, canceled, finished;
+    uint64_t began_ns, started_ns, stage_ns; /* stage_ns: when the running stage began */
+    uint32_t active_slot;
+    struct gather_trace trace;
     const struct fragment *fragments[ROUND_FRAGMENTS_MAX];
     struct scatter *scatters[ROUND_FRAGMENTS_MAX];
     size_t fragments_count, scatters_open;
@@ -87,12 +95,17 @@ static void flow_add_warning(struct gather_flow *f) {
     f->q->warnings_count = 1;
 }
 
+/* A flow may end while it is started, and then asks for the next: the loop outside does it, so
+ * that none nest. */
 static void gather_next(struct gather *g) {
+    if (g->starting) return;
+    g->starting = true;
     while (g->running < g->options.concurrency_max && !list_is_empty(&g->waiting)) {
         struct gather_flow *f =
             container_of(list_pop_front(&g->waiting), struct gather_flow, gate_node);
         flow_start(f);
     }
+    g->starting = false;
 }
 
 static void flow_end(struct gather_flow *f) {
@@ -116,6 +129,9 @@ static void flow_end(struct gather_flow *f) {
     uint64_t now = core_mono_ns(g->core);
     q->queue_ns = ran ? f->started_ns - f->began_ns : now - f->began_ns;
     q->eval_ns = ran ? now - f->started_ns : 0;
+    f->trace.queue_ns = q->queue_ns;
+    f->trace.total_ns = now - f->began_ns;
+    active_end(g->options.active, f->active_slot);
     if (ran) g->running--;
     metric_add(metric_get(&queries_def, NULL), -1);
     q->done(g->core, q);
@@ -123,6 +139,13 @@ static void flow_end(struct gather_flow *f) {
 }
 
 /* -- rounds */
+
+/* Time since the last call or the start. */
+static uint64_t flow_lap(struct gather_flow *f) {
+    uint64_t now = core_mono_ns(f->g->core), lap = now - f->stage_ns;
+    f->stage_ns = now;
+    return lap;
+}
 
 static void flow_submit(struct gather_flow *f, enum flow_state state, void (*run)(struct work *w),
                         void (*done)(struct core *here, struct work *w)) {
@@ -142,7 +165,9 @@ static void finish_run(struct work *w) {
 
 static void finish_ran(struct core *here, struct work *w) {
     (void)here;
-    flow_end(container_of(w, struct gather_flow, work));
+    struct gather_flow *f = container_of(w, struct gather_flow, work);
+    f->trace.finish_ns = flow_lap(f);
+    flow_end(f);
 }
 
 static void flow_round(struct gather_flow *f);
@@ -155,6 +180,9 @@ static void fold_run(struct work *w) {
         if (p != NULL) f->status = plan_fold(f->plan, i, p, &f->err);
     }
     if (f->status == OK) f->status = plan_round_done(f->plan, &f->control, &f->err);
+    if (f->status != OK || plan_has_round(f->plan)) return;
+    f->status = plan_finish(f->plan, &f->control, &f->q->result, &f->err);
+    f->finished = true;
 }
 
 static void flow_free_scatters(struct gather_flow *f) {
@@ -168,11 +196,35 @@ static void flow_free_scatters(struct gather_flow *f) {
 static void fold_ran(struct core *here, struct work *w) {
     (void)here;
     struct gather_flow *f = container_of(w, struct gather_flow, work);
+    struct gather_trace *t = &f->trace;
+    uint64_t fold_ns = flow_lap(f);
+    if (t->rounds_count > 0) t->rounds[t->rounds_count - 1].fold_ns = fold_ns;
     flow_free_scatters(f);
-    if (flow_stopped(f))
+    if (flow_stopped(f) || f->finished)
         flow_end(f);
     else
         flow_round(f);
+}
+
+static uint64_t steps_of(int64_t start_ms, int64_t end_ms, int64_t step_ms) {
+    if (end_ms < start_ms || step_ms <= 0) return 1;
+    return ((uint64_t)end_ms - (uint64_t)start_ms) / (uint64_t)step_ms + 1;
+}
+
+static bool fold_is_short(const struct gather_flow *f) {
+    const struct query_params *q = &f->q->params;
+    uint64_t steps = q->instant ? 1 : steps_of(q->start_ms, q->end_ms, q->step_ms), points = 0;
+    for (size_t i = 0; i < f->fragments_count; i++) {
+        const struct fragment *fragment = f->fragments[i];
+        uint64_t rows = f->scatters[i]->partial == NULL ? 0 : partial_rows(f->scatters[i]->partial);
+        uint64_t width = steps_of(fragment->start_ms, fragment->end_ms, fragment->step_ms);
+        if (fragment->kind == FRAGMENT_SAMPLES || rows > FOLD_HERE_POINTS_MAX ||
+            width > FOLD_HERE_POINTS_MAX)
+            return false;
+        points += rows * width;
+    }
+    return points <= FOLD_HERE_POINTS_MAX && steps <= FOLD_HERE_WORK_MAX &&
+           points * steps <= FOLD_HERE_WORK_MAX;
 }
 
 /* Every shard of the map must have been answered for by some part. */
@@ -198,12 +250,19 @@ static void flow_on_scattered(struct scatter *s, void *ctx) {
     assert(f->state == FLOW_ROUND && f->scatters_open > 0);
     flow_check_complete(f, s);
     if (--f->scatters_open > 0) return;
+    trace_add_round(&f->trace, f->scatters, f->fragments_count, flow_lap(f));
     if (flow_stopped(f)) {
         flow_free_scatters(f);
         flow_end(f);
         return;
     }
-    flow_submit(f, FLOW_FOLD, fold_run, fold_ran);
+    if (!fold_is_short(f)) {
+        flow_submit(f, FLOW_FOLD, fold_run, fold_ran);
+        return;
+    }
+    f->state = FLOW_FOLD;
+    fold_run(&f->work);
+    fold_ran(f->g->core, &f->work);
 }
 
 static void flow_round(struct gather_flow *f) {
@@ -251,6 +310,7 @@ static void prepare_run(struct work *w) {
 static void prepare_ran(struct core *here, struct work *w) {
     (void)here;
     struct gather_flow *f = container_of(w, struct gather_flow, work);
+    f->trace.prepare_ns = flow_lap(f);
     if (flow_stopped(f))
         flow_end(f);
     else
@@ -259,8 +319,20 @@ static void prepare_ran(struct core *here, struct work *w) {
 
 static void flow_start(struct gather_flow *f) {
     f->g->running++;
-    f->started_ns = core_mono_ns(f->g->core);
-    flow_submit(f, FLOW_PREPARE, prepare_run, prepare_ran);
+    f->started_ns = f->stage_ns = core_mono_ns(f->g->core);
+    f->active_slot = active_begin(f->g->options.active, f->g->core->index, sv_from(f->text),
+                                  core_wall_ms(f->g->core) / 1000);
+    if (strlen(f->text) > PREPARE_HERE_BYTES_MAX) {
+        flow_submit(f, FLOW_PREPARE, prepare_run, prepare_ran);
+        return;
+    }
+    f->state = FLOW_PREPARE;
+    prepare_run(&f->work);
+    f->trace.prepare_ns = flow_lap(f);
+    if (f->status == OK)
+        flow_round(f);
+    else
+        flow_end(f);
 }
 
 /* -- beginning, cancelling */
@@ -302,11 +374,13 @@ void gather_query_start(struct gather *g, struct gather_query *q) {
     *f = (struct gather_flow){.g = g,
                               .q = q,
                               .control = {.mono_ns = control_mono, .ctx = g->core},
-                              .began_ns = core_mono_ns(g->core)};
+                              .began_ns = core_mono_ns(g->core),
+                              .active_slot = ACTIVE_NONE};
     q->flow = f;
     q->result = (struct result){0};
     q->warnings = NULL;
     q->warnings_count = 0;
+    q->trace = &f->trace;
     list_init(&f->gate_node);
     list_push_back(&g->flows, &f->node);
     timer_init(&f->deadline, g->core, flow_on_deadline);
@@ -336,6 +410,7 @@ static void flow_free(struct gather_flow *f) {
     list_remove(&f->node);
     list_remove(&f->gate_node);
     flow_free_scatters(f);
+    trace_fini(&f->trace);
     plan_free(f->plan);
     query_unref(f->query);
     free(f->missing);
@@ -348,6 +423,7 @@ void gather_query_fini(struct gather_query *q) {
     assert(q->flow->state == FLOW_ENDED);
     flow_free(q->flow);
     q->flow = NULL;
+    q->trace = NULL;
     for (size_t i = 0; i < q->warnings_count; i++)
         free(q->warnings[i]);
     free(q->warnings);
@@ -356,6 +432,10 @@ void gather_query_fini(struct gather_query *q) {
 }
 
 /* -- the gather of a core */
+
+const char *gather_node_addr(const struct gather *g, uint16_t node) {
+    return g->options.map->nodes[node].addr;
+}
 
 uint32_t gather_missing(const struct ring_map *map, const uint64_t *claimed, char *text,
                         size_t text_size) {

@@ -18,6 +18,8 @@
 #pragma once
 
 #include "query/engine/engine.h"
+#include "query/gather/active.h"
+#include "query/gather/trace.h"
 #include "ring/peers.h"
 #include "storage/store.h"
 
@@ -29,6 +31,7 @@ struct gather_options {
     struct store *store;
     uint64_t remote_timeout_ms; /* of a fragment on another node, at most the query's own */
     unsigned concurrency_max;   /* per core */
+    struct active *active;      /* running queries, for the next start after a crash; NULL: none */
 };
 struct gather;
 MUST_USE enum status gather_new(struct core *core, const struct gather_options *options,
@@ -57,9 +60,12 @@ struct gather_query {
     char **warnings;      /* of gathering, beside result.warnings */
     size_t warnings_count;
     uint64_t queue_ns, eval_ns;
+    const struct gather_trace *trace; /* until gather_query_fini */
     /* private */
     struct gather_flow *flow;
 };
+/* Address of a node of the map. */
+const char *gather_node_addr(const struct gather *g, uint16_t node);
 void gather_query_start(struct gather *g, struct gather_query *q);
 void gather_query_cancel(struct gather_query *q); /* done still comes, ERR_CANCELED */
 void gather_query_fini(struct gather_query *q);

@@ -23,7 +23,7 @@ struct gather {
     struct list_node served;       /* of struct served_fragment */
     struct list_node lists;        /* of struct list_flow */
     struct list_node served_lists; /* of struct served_list */
-    bool stopping;
+    bool stopping, starting;
     uint64_t *own_shards; /* bit per shard that this core holds and serves */
     uint32_t words;       /* of a shard set */
 };
@@ -48,8 +48,11 @@ struct scatter_part {
     struct err err;
     struct partial *partial;
     uint64_t *claimed; /* shards it answers for: counts once the part has ended well */
+    struct part_times times;
+    uint64_t total_ns;
     /* local: */
     struct local_part *local;
+    unsigned core;
     /* remote: */
     uint16_t node;
     struct peer_call *call;
@@ -59,6 +62,7 @@ struct scatter {
     struct scatter_options o;
     struct scatter_part *parts;
     size_t parts_count, parts_open;
+    uint64_t began_ns;
     struct timer begin; /* parts that fail at once are told from here */
     /* outcome, for done */
     enum status status;
@@ -120,6 +124,15 @@ static inline bool bits_any(const uint64_t *bits, uint32_t words) {
         if (bits[i] != 0) return true;
     return false;
 }
+/* The end piece of a reply to FRAME_FRAGMENT: u64 rows, u64 length and u64 XXH3-64 of the pieces
+ * before it, the timings with their length, then the list of shards answered for. */
+struct reply_end {
+    uint64_t rows, body_len, body_hash;
+    struct part_times times;
+    struct sv shards;
+};
+void reply_end_put(const struct reply_end *e, struct buf *out);
+MUST_USE enum status reply_end_get(struct sv bytes, struct reply_end *out, struct err *err);
 /* A reply's list of shards answered for; *claimed holds what was asked and is narrowed to what was
  * answered. A shard that was not asked could be counted twice: ERR_CORRUPT. */
 MUST_USE enum status shard_list_narrow(const struct ring_map *map, struct sv bytes,
@@ -127,6 +140,11 @@ MUST_USE enum status shard_list_narrow(const struct ring_map *map, struct sv byt
 struct gather *gather_of(struct core *core);
 
 /* -- completeness */
+/* Selecting looks at every matcher for every candidate, between two looks at the clock, and keeps a
+ * set for each: ERR_LIMIT beyond what a person or a dashboard writes. */
+enum { SELECTOR_MATCHERS_MAX = 1000 };
+MUST_USE enum status gather_check_matchers(size_t count, struct err *err);
+
 /* Shards of the map that nobody claimed: 0 when complete. text: `incomplete: N of S shards
  * unavailable (node ...)`. */
 uint32_t gather_missing(const struct ring_map *map, const uint64_t *claimed, char *text,

@@ -98,6 +98,7 @@ static enum status local_select_begin(struct list_local *lp) {
         .to_ms = q->to_ms,
         .memory_bytes_max = LIST_PART_BYTES_MAX,
     };
+    TRY(gather_check_matchers(sq.matchers_count, &lp->err));
     return select_new(store_head(lp->core->locals[CORE_STORE]), &sq, &lp->selection, &lp->err);
 }
 

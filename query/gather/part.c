@@ -29,6 +29,7 @@ struct local_part {
     enum status status;
     struct err err;
     struct partial *partial;
+    struct part_times times;
 };
 
 /* -- the engine's view of the selections */
@@ -56,10 +57,21 @@ static enum status source_read(const struct source *src, uint32_t leaf, size_t i
                                int64_t from_ms, int64_t to_ms, struct samples *out,
                                struct err *err) {
     const struct local_part *lp = container_of_const(src, struct local_part, source);
-    return series_view_read(&lp->selected[leaf_index(lp, leaf)].views[index], from_ms, to_ms, out,
-                            err);
+    size_t at = leaf_index(lp, leaf), left = lp->selected[at].views_count - index;
+    const struct series_view *v = &lp->selected[at].views[index];
+    if (index % SERIES_TOUCH_MAX == 0)
+        series_views_touch(v, MIN(left, (size_t)SERIES_TOUCH_MAX), from_ms);
+    return series_view_read(v, from_ms, to_ms, out, err);
 }
-static const struct source_ops source_ops = {source_count, source_labels, source_id, source_read};
+static enum status source_newest(const struct source *src, uint32_t leaf, size_t index,
+                                 int64_t from_ms, int64_t to_ms, struct samples *out,
+                                 struct err *err) {
+    const struct local_part *lp = container_of_const(src, struct local_part, source);
+    return series_view_newest(&lp->selected[leaf_index(lp, leaf)].views[index], from_ms, to_ms, out,
+                              err);
+}
+static const struct source_ops source_ops = {source_count, source_labels, source_id, source_read,
+                                             source_newest};
 
 /* -- the way of a part */
 
@@ -70,6 +82,12 @@ static void part_at_home(struct core *here, struct msg *m) {
     part->status = lp->status;
     part->err = lp->err;
     part->partial = lp->partial;
+    part->times = lp->times;
+    part->times.cores = 1;
+    if (part->partial != NULL) {
+        part->times.rows = partial_rows(part->partial);
+        part->times.bytes = partial_memory_bytes(part->partial);
+    }
     lp->partial = NULL;
     if (lp->status == OK) bits_or(part->claimed, lp->shard_bits, part->scatter->o.g->words);
 #ifdef PLANT_ANSWER_FOREIGN_SHARD
@@ -89,13 +107,21 @@ static void part_end(struct local_part *lp) {
 
 static void part_run(struct work *w) {
     struct local_part *lp = container_of(w, struct local_part, work);
+    uint64_t began_ns = core_mono_ns(lp->home);
     lp->status =
         fragment_run(lp->query, lp->fragment, &lp->source, lp->control, &lp->partial, &lp->err);
+    lp->times.evaluate_ns = core_mono_ns(lp->home) - began_ns;
 }
 
 static void part_ran(struct core *here, struct work *w) {
     (void)here;
     part_end(container_of(w, struct local_part, work));
+}
+
+enum status gather_check_matchers(size_t count, struct err *err) {
+    if (count <= SELECTOR_MATCHERS_MAX) return OK;
+    return err_set(err, ERR_LIMIT, 0, "a selector has %zu matchers, at most %d are allowed", count,
+                   SELECTOR_MATCHERS_MAX);
 }
 
 static enum status part_select_next(struct local_part *lp) {
@@ -111,6 +137,7 @@ static enum status part_select_next(struct local_part *lp) {
         .to_ms = leaf->to_ms,
         .memory_bytes_max = params->memory_bytes_max,
     };
+    TRY(gather_check_matchers(q.matchers_count, &lp->err));
     lp->selected[lp->leaf_at].leaf = lp->leaves[lp->leaf_at];
     return select_new(store_head(lp->core->locals[CORE_STORE]), &q,
                       &lp->selected[lp->leaf_at].selection, &lp->err);
@@ -120,7 +147,7 @@ static enum status part_select_next(struct local_part *lp) {
 static void part_select(struct core *here, struct msg *m) {
     struct local_part *lp = container_of(m, struct local_part, msg);
     assert(here == lp->core);
-    uint64_t until_ns = core_mono_ns(here) + SELECT_SLICE_NS;
+    uint64_t began_ns = core_mono_ns(here), until_ns = began_ns + SELECT_SLICE_NS;
     while (lp->leaf_at < lp->leaves_count && lp->status == OK) {
         if (__atomic_load_n(&lp->control->canceled, __ATOMIC_RELAXED)) {
             lp->status =
@@ -136,13 +163,16 @@ static void part_select(struct core *here, struct msg *m) {
         if (done) {
             lp->selected[lp->leaf_at].views = selection_series(
                 lp->selected[lp->leaf_at].selection, &lp->selected[lp->leaf_at].views_count);
+            lp->times.series += lp->selected[lp->leaf_at].views_count;
             lp->leaf_at++;
         }
         if (core_mono_ns(here) >= until_ns && lp->leaf_at < lp->leaves_count) {
+            lp->times.select_ns += core_mono_ns(here) - began_ns;
             core_post(here, &lp->msg);
             return;
         }
     }
+    lp->times.select_ns += core_mono_ns(here) - began_ns;
     if (lp->status != OK) {
         part_end(lp);
         return;

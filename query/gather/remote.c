@@ -7,22 +7,24 @@
 #include "node/base/hash.h"
 #include "query/gather/internal.h"
 
-/* A reply: pieces of encoded partial; the last piece is the end: u64 rows, u64 length and u64
- * XXH3-64 of all pieces, then the list of shards answered for. Nothing is folded before the end has
- * come and agrees. */
-enum { END_BYTES = 24 };
+/* A reply: pieces of encoded partial; the last piece is the end (struct reply_end). Nothing is
+ * folded before the end has come and agrees. */
 
 /* -- asking */
 
 static enum status remote_finish(struct scatter_part *part, struct sv end) {
     struct scatter *s = part->scatter;
     struct sv body = buf_sv(&part->reply);
-    if (end.len < END_BYTES || get_u64le(end.ptr + 8) != body.len ||
-        get_u64le(end.ptr + 16) != hash64(body.ptr, body.len, 0))
+    struct reply_end e;
+    TRY(reply_end_get(end, &e, &part->err));
+    if (e.body_len != body.len || e.body_hash != hash64(body.ptr, body.len, 0))
         return err_set(&part->err, ERR_UNAVAILABLE, 0, "reply of another node is incomplete");
-    TRY(shard_list_narrow(s->o.g->options.map, sv_skip(end, END_BYTES), part->claimed, &part->err));
+    part->times = e.times;
+    part->times.rows = e.rows;
+    part->times.bytes = body.len;
+    TRY(shard_list_narrow(s->o.g->options.map, e.shards, part->claimed, &part->err));
     TRY(partial_get(s->o.query, s->o.fragment, body, &part->partial, &part->err));
-    if (partial_rows(part->partial) != get_u64le(end.ptr))
+    if (partial_rows(part->partial) != e.rows)
         return err_set(&part->err, ERR_CORRUPT, 0,
                        "reply of another node has another number of rows than it says");
     return OK;
@@ -105,15 +107,31 @@ static void served_on_gone(struct peer_request *req) {
     __atomic_store_n(&f->control.canceled, true, __ATOMIC_RELAXED);
 }
 
+static struct part_times scatter_times(const struct scatter *s) {
+    struct part_times sum = {0};
+    for (size_t i = 0; i < s->parts_count; i++) {
+        sum.select_ns += s->parts[i].times.select_ns;
+        sum.evaluate_ns += s->parts[i].times.evaluate_ns;
+        sum.series += s->parts[i].times.series;
+        sum.cores += s->parts[i].times.cores;
+    }
+    return sum;
+}
+
 static void served_answer(struct served_fragment *f) {
     struct scatter *s = f->scatter;
-    struct buf body = {0}, end = {0};
+    struct buf body = {0}, end = {0}, shards = {0};
     partial_put(s->partial, &body);
-    buf_put_u64(&end, partial_rows(s->partial));
-    buf_put_u64(&end, body.len);
-    buf_put_u64(&end, hash64(body.ptr, body.len, 0));
-    shard_list_put(f->g->options.map, s->claimed, &end);
-    if (body.failed || end.failed) {
+    shard_list_put(f->g->options.map, s->claimed, &shards);
+    struct reply_end e = {.rows = partial_rows(s->partial),
+                          .body_len = body.len,
+                          .body_hash = hash64(body.ptr, body.len, 0),
+                          .times = scatter_times(s),
+                          .shards = buf_sv(&shards)};
+    reply_end_put(&e, &end);
+    bool failed = body.failed || end.failed || shards.failed;
+    buf_fini(&shards);
+    if (failed) {
         peer_reply_error(f->req, ERR_NOMEM, "out of memory for the reply");
         buf_fini(&end);
     } else {

@@ -65,6 +65,7 @@ static enum status scatter_local(struct scatter *s, struct err *err) {
         if (!core_holds_any(gather_of(rt->cores[c]), &s->o)) continue;
         struct scatter_part *part;
         if (!scatter_add_part(s, &part)) return err_set(err, ERR_NOMEM, 0, "query: out of memory");
+        part->core = c;
         enum status st = local_part_start(part, rt->cores[c], err);
         if (st != OK) {
             part->open = false;
@@ -106,6 +107,7 @@ void scatter_part_done(struct scatter_part *part) {
     struct scatter *s = part->scatter;
     assert(part->open && s->parts_open > 0);
     part->open = false;
+    part->total_ns = core_mono_ns(s->o.g->core) - s->began_ns;
     if (--s->parts_open > 0) return;
     scatter_fold(s);
     s->o.done(s, s->o.ctx);
@@ -125,6 +127,7 @@ enum status scatter_new(const struct scatter_options *options, struct scatter **
     struct scatter *s = calloc(1, sizeof *s);
     if (s == NULL) return err_set(err, ERR_NOMEM, 0, "query: out of memory");
     s->o = *options;
+    s->began_ns = core_mono_ns(g->core);
     timer_init(&s->begin, g->core, scatter_on_begin);
     s->claimed = calloc(g->words, sizeof *s->claimed);
     s->parts = calloc(scatter_count_cores(options) + g->options.map->nodes_count, sizeof *s->parts);

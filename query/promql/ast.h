@@ -60,6 +60,9 @@ const char *binary_op_text(enum binary_op op);
 static inline bool binary_op_is_comparison(enum binary_op op) {
     return op >= OP_EQL && op <= OP_LTE;
 }
+static inline bool binary_op_trims(enum binary_op op) {
+    return op == OP_TRIM_UPPER || op == OP_TRIM_LOWER;
+}
 static inline bool binary_op_is_set(enum binary_op op) {
     return op >= OP_AND;
 }

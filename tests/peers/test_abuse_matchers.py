@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""A selector of 100,000 matchers, 700 KB of a form: it is answered or refused within the query's time, and /-/healthy answers on
-every core meanwhile."""
+"""A selector of 100,000 matchers, 700 KB of a form: it is answered or refused within the
+query's time, and /-/healthy answers on every core meanwhile."""
 from harness import *
 
 MATCHERS, TIMEOUT_S = 100_000, 5
@@ -37,6 +37,10 @@ def test(folder):
         check(a.code in (400, 413, 422, 503) or a.json()["data"]["result"][0]["value"][1] == "100", kind, a)
         check(took < (TIMEOUT_S + 3) * SLOWER, kind, "took", took)
         check(slowest[0] < 2 * SLOWER, kind, ": /-/healthy took", slowest[0])
+    lists = node.api("/api/v1/series", _match="{" + 'a!="b",' * MATCHERS + '__name__="sane"}', start=at - 60, end=at + 60)
+    check(lists.code in (400, 413, 422), "series:", lists)
+    few = node.query("count({" + 'a!="b",' * 900 + '__name__="sane"})', at)["result"]
+    check_eq(few[0]["value"][1], "100", "900 matchers")
     node.stop()
 
 

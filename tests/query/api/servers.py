@@ -49,8 +49,13 @@ def write_request(series: list) -> bytes:
 class Server:
     def __init__(self, argv: list, work: str, find_port, port: int = 0):
         self.work, self.port, self.lines = work, port, []
-        self.process = subprocess.Popen(argv, cwd=work, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                        stderr=subprocess.PIPE, text=True)
+        try:
+            self.process = subprocess.Popen([os.path.abspath(argv[0]), *argv[1:]], cwd=work,
+                                            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                            stderr=subprocess.PIPE, text=True)
+        except OSError:
+            shutil.rmtree(work, ignore_errors=True)
+            raise
         self.ready = threading.Event()
         self.find_port = find_port
         self.reader = threading.Thread(target=self.read_log, daemon=True)
@@ -110,10 +115,10 @@ class Server:
         return code
 
 
-def cairn(program: str, *flags: str) -> Server:
+def cairn(program: str, *flags: str, config: str = "global: {}\n") -> Server:
     work = tempfile.mkdtemp(prefix="cairn-api-")
     with open(os.path.join(work, "prometheus.yml"), "w", encoding="ascii") as f:
-        f.write("global: {}\n")
+        f.write(config)
 
     def find_port(line):
         m = re.search(r'msg="Server is ready.* port=(\d+)', line)
@@ -122,7 +127,7 @@ def cairn(program: str, *flags: str) -> Server:
     return Server([program, "--web.listen-address=127.0.0.1:0", "--storage.tsdb.path=data", *flags], work, find_port)
 
 
-def prometheus(program: str) -> Server:
+def prometheus(program: str, *flags: str, config: str = "global: {}\n") -> Server:
     """It cannot pick a port itself, so one is found for it; tried again when somebody else was faster."""
     for attempt in range(5):
         with socket.socket() as s:
@@ -130,10 +135,10 @@ def prometheus(program: str) -> Server:
             port = s.getsockname()[1]
         work = tempfile.mkdtemp(prefix="prometheus-api-")
         with open(os.path.join(work, "prometheus.yml"), "w", encoding="ascii") as f:
-            f.write("global: {}\n")
+            f.write(config)
         try:
             return Server([program, "--config.file=prometheus.yml", f"--web.listen-address=127.0.0.1:{port}",
-                           "--storage.tsdb.path=data", "--web.enable-remote-write-receiver"], work,
+                           "--storage.tsdb.path=data", "--web.enable-remote-write-receiver", *flags], work,
                           lambda line: 0 if "Server is ready to receive web requests" in line else None, port)
         except RuntimeError:
             if attempt == 4:

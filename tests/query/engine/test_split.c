@@ -46,6 +46,7 @@ static const char *const queries[] = {
     "predict_linear(m[6m], 100)",
     "double_exponential_smoothing(m[6m], 0.3, 0.6)",
     "max_over_time(rate(m[2m])[6m:1m])",
+    "max_over_time((m * scalar(max(m)))[6m:1m])",
     "sum(m) / count(m)",
     "m * on(job) group_left() sum by (job) (m)",
     "m and on(i) (m > 2)",

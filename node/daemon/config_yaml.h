@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* node/daemon/config_yaml.h: shared by the files of the configuration only. */
+#pragma once
+
+#include <yaml.h>
+
+#include "node/daemon/config.h"
+
+/* Empty unless n is a scalar. */
+struct sv config_node_text(const yaml_node_t *n);
+/* The section `global`; a key that Prometheus does not know is refused with its text. */
+MUST_USE enum status config_bind_global(yaml_document_t *doc, const yaml_node_t *map,
+                                        struct config *c, struct err *err);

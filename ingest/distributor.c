@@ -180,6 +180,8 @@ void part_end(struct write_part *part) {
 
 static enum status op_sort(struct distributor *d, struct write_op *op) {
     size_t n = op->rows.count;
+    TRY(op_sort_items(d, op));
+    if (n == 0) return OK;
     op->order = malloc(n * sizeof *op->order);
     if (op->order == NULL || write_rows_reserve(&op->sorted, n) != OK) return ERR_NOMEM;
     uint32_t shards = d->options.map->settings.shards_count;
@@ -200,25 +202,9 @@ static enum status op_sort(struct distributor *d, struct write_op *op) {
     return OK;
 }
 
-static enum status op_cut(struct distributor *d, struct write_op *op) {
-    const struct write_rows *rows = &op->sorted;
-    size_t parts = 0;
-    for (size_t k = 0; k < rows->count; k++)
-        parts += k == 0 || d->dest_of[rows->shards[k]] != d->dest_of[rows->shards[k - 1]];
-    op->parts = calloc(parts, sizeof *op->parts);
-    if (op->parts == NULL) return ERR_NOMEM;
-    for (size_t k = 0; k < rows->count; k++) {
-        uint16_t dest = d->dest_of[rows->shards[k]];
-        if (op->parts_count == 0 || op->parts[op->parts_count - 1].dest != dest)
-            op->parts[op->parts_count++] = (struct write_part){.op = op, .dest = dest, .first = k, .home = d->core};
-        op->parts[op->parts_count - 1].count++;
-    }
-    return OK;
-}
-
 /* A part that cannot even start: its shards are another node's (a request between nodes), or damaged here. */
 static bool part_is_refused(const struct distributor *d, struct write_part *part) {
-    uint32_t shard = part->op->sorted.shards[part->first];
+    uint32_t shard = part_shard(part);
     if (part->dest == DEST_NONE)
         part->status = err_set(&part->err, ERR_UNAVAILABLE, 0, "shard %" PRIu32 " is damaged on this node", shard);
     else if (part->dest >= d->cores_count && part->op->local_only)
@@ -268,19 +254,22 @@ void distributor_write(struct distributor *d, struct write_op *op) {
     op->order = NULL;
     op->sorted = (struct write_rows){0};
     op->began_ns = core_mono_ns(d->core);
-    op->charged_bytes = op->body.len + arena_used_bytes(&op->arena) + op->rows.count * OP_ROW_BYTES;
+    op->charged_bytes = op->body.len + arena_used_bytes(&op->arena) +
+                        op->rows.count * OP_ROW_BYTES +
+                        2 * op->rows.exemplars_count * sizeof *op->rows.exemplars +
+                        2 * op->rows.metadata_count * sizeof *op->rows.metadata;
     list_push_back(&d->ops, &op->node);
     d->bytes_in_flight += op->charged_bytes;
     enum status st = OK;
     if (d->bytes_in_flight > d->options.bytes_in_flight_max && d->bytes_in_flight > op->charged_bytes) {
         op_set_unavailable(op, "too many writes are under way");
         st = ERR_LIMIT;
-    } else if (op->rows.count > 0) {
+    } else if (!write_rows_is_empty(&op->rows)) {
         st = op_sort(d, op);
         if (st == OK) st = op_cut(d, op);
         if (st != OK) op_set_unavailable(op, "out of memory");
     }
-    if (st == OK && op->rows.count > 0) op_start_parts(d, op);
+    if (st == OK && op->parts_count > 0) op_start_parts(d, op);
     else op_end_soon(op);
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ingest/internal.h: shared by distributor.c (the op), part_local.c and part_remote.c (its parts) only. */
+/* ingest/internal.h: shared by distributor.c (the op), parts.c, part_local.c and part_remote.c (its
+ * parts) only. */
 #pragma once
 
 #include "ingest/distributor.h"
@@ -13,7 +14,8 @@ struct write_part {
     struct write_op *op;
     uint16_t dest;
     bool open;
-    size_t first, count; /* of op->sorted */
+    size_t first, count; /* of op->sorted; there may be none */
+    size_t first_exemplar, exemplars_count, first_metadata, metadata_count;
     /* outcome */
     enum status status;
     struct err err;
@@ -47,6 +49,10 @@ struct distributor {
     struct metric *samples[VERDICT_COUNT], *resends, *unavailable;
 };
 
+/* parts.c */
+MUST_USE enum status op_sort_items(struct distributor *d, struct write_op *op);
+MUST_USE enum status op_cut(struct distributor *d, struct write_op *op);
+uint32_t part_shard(const struct write_part *part); /* the first one */
 void part_start_local(struct write_part *part);
 void part_start_remote(struct write_part *part);
 void part_stop_remote(struct write_part *part); /* no further try */

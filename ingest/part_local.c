@@ -35,22 +35,33 @@ static struct write_columns part_columns(const struct write_part *part) {
         .times_ms = rows->times_ms + part->first,
         .values = rows->values + part->first,
         .labels = rows->labels + part->first,
+        .exemplars = rows->exemplars + part->first_exemplar,
+        .exemplars_count = part->exemplars_count,
+        .metadata = rows->metadata + part->first_metadata,
+        .metadata_count = part->metadata_count,
     };
+}
+
+static void shard_need(struct distributor *d, uint32_t shard_number, bool *needs) {
+    const struct ring_map *map = d->options.map;
+    const struct ring_shard *shard = &map->shards[shard_number];
+    for (unsigned r = 0; r < shard->replicas_count; r++)
+        if (shard->replicas[r].in_sync)
+            needs[ack_member_add(&d->board, map->nodes[shard->replicas[r].node].id)] = true;
 }
 
 /* Every member of the in-sync sets of the part's shards must be durable up to where its stream stands now. */
 static void part_wait(struct distributor *d, struct write_part *part) {
-    const struct ring_map *map = d->options.map;
     const struct write_rows *rows = &part->op->sorted;
     ack_wait_begin(&part->wait, part_on_durable);
     bool needs[ARRAY_LEN(d->board.members)] = {false};
-    for (size_t k = part->first; k < part->first + part->count; k++) {
-        if (k > part->first && rows->shards[k] == rows->shards[k - 1]) continue;
-        const struct ring_shard *shard = &map->shards[rows->shards[k]];
-        for (unsigned r = 0; r < shard->replicas_count; r++)
-            if (shard->replicas[r].in_sync)
-                needs[ack_member_add(&d->board, map->nodes[shard->replicas[r].node].id)] = true;
-    }
+    for (size_t k = part->first; k < part->first + part->count; k++)
+        if (k == part->first || rows->shards[k] != rows->shards[k - 1])
+            shard_need(d, rows->shards[k], needs);
+    for (size_t k = 0; k < part->exemplars_count; k++)
+        shard_need(d, rows->exemplars[part->first_exemplar + k].shard, needs);
+    for (size_t k = 0; k < part->metadata_count; k++)
+        shard_need(d, rows->metadata[part->first_metadata + k].shard, needs);
     for (unsigned m = 0; m < d->board.members_count; m++)
         if (needs[m]) ack_wait_need(&d->board, &part->wait, m, part->result.position);
     ack_wait_commit(&part->wait);

@@ -18,7 +18,7 @@ static void part_fail(struct write_part *part, enum status status, const struct 
     struct distributor *d = part->op->d;
     const struct ring_node *node = &d->options.map->nodes[part->dest - d->cores_count];
     part->status = err_set(&part->err, status, 0, "shard %" PRIu32 " (node %s): %s",
-                           part->op->sorted.shards[part->first], node->addr, why->msg);
+                           part_shard(part), node->addr, why->msg);
     part_end(part);
 }
 
@@ -61,8 +61,9 @@ static void part_take_reply(struct write_part *part, struct write_frame_reply *r
         return;
     }
     memcpy(part->result.counts, reply->counts, sizeof part->result.counts);
-    part->result.refused = reply->outcome == WRITE_REFUSED;
-    part->result.first_index = MIN((size_t)reply->first_refused, part->count - 1);
+    part->result.refused = reply->outcome == WRITE_REFUSED && part->count > 0;
+    part->result.first_index =
+        part->count == 0 ? 0 : MIN((size_t)reply->first_refused, part->count - 1);
     snprintf(part->result.first_text, sizeof part->result.first_text, "%.*s",
              (int)sizeof part->result.first_text - 1, reply->text);
     part->result.first_plain_len = strlen(part->result.first_text);
@@ -110,6 +111,10 @@ static void part_send(struct write_part *part) {
         .values = rows->values + part->first,
         .labels = part->labels_all ? rows->labels + part->first : labels,
         .with_labels = part->labels_all || labels != NULL,
+        .exemplars = rows->exemplars + part->first_exemplar,
+        .exemplars_count = part->exemplars_count,
+        .metadata = rows->metadata + part->first_metadata,
+        .metadata_count = part->metadata_count,
     };
     write_frame_put(d->options.map, &frame, &payload);
     free(labels);

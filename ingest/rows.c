@@ -31,11 +31,37 @@ enum status write_rows_reserve(struct write_rows *rows, size_t count) {
     return OK;
 }
 
+static bool grow_one(void **p, size_t count, size_t *cap, size_t size) {
+    if (count < *cap) return true;
+    size_t more = *cap == 0 ? 64 : *cap * 2;
+    if (more > SIZE_MAX / size || !grow(p, more, size)) return false;
+    *cap = more;
+    return true;
+}
+
+enum status write_rows_add_exemplar(struct write_rows *rows, const struct write_exemplar *e) {
+    void *p = rows->exemplars;
+    if (!grow_one(&p, rows->exemplars_count, &rows->exemplars_cap, sizeof *e)) return ERR_NOMEM;
+    rows->exemplars = p;
+    rows->exemplars[rows->exemplars_count++] = *e;
+    return OK;
+}
+
+enum status write_rows_add_metadata(struct write_rows *rows, const struct write_metadata *m) {
+    void *p = rows->metadata;
+    if (!grow_one(&p, rows->metadata_count, &rows->metadata_cap, sizeof *m)) return ERR_NOMEM;
+    rows->metadata = p;
+    rows->metadata[rows->metadata_count++] = *m;
+    return OK;
+}
+
 void write_rows_fini(struct write_rows *rows) {
     free(rows->ids);
     free(rows->shards);
     free(rows->times_ms);
     free(rows->values);
     free(rows->labels);
+    free(rows->exemplars);
+    free(rows->metadata);
     *rows = (struct write_rows){0};
 }

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* ingest/rows.h: samples on their way to their shards, in columns. Labels are canonical bytes that
  * point into the request's body (or arena); ptr NULL when only the id is known (between nodes).
- * Growable arrays on the heap. */
+ * Growable arrays on the heap. Exemplars and metadata, which few requests have, lie beside them. */
 #pragma once
 
 #include <stdint.h>
 
 #include "node/base/status.h"
-#include "storage/labels.h"
+#include "storage/store.h"
 
 struct write_rows {
     size_t count, cap;
@@ -16,9 +16,19 @@ struct write_rows {
     int64_t *times_ms;
     double *values;
     struct sv *labels;
+    struct write_exemplar *exemplars; /* labels as those of rows */
+    struct write_metadata *metadata;
+    size_t exemplars_count, exemplars_cap, metadata_count, metadata_cap;
 };
 MUST_USE enum status write_rows_reserve(struct write_rows *rows, size_t count);
+MUST_USE enum status write_rows_add_exemplar(struct write_rows *rows,
+                                             const struct write_exemplar *e);
+MUST_USE enum status write_rows_add_metadata(struct write_rows *rows,
+                                             const struct write_metadata *m);
+static inline bool write_rows_is_empty(const struct write_rows *rows) {
+    return rows->count == 0 && rows->exemplars_count == 0 && rows->metadata_count == 0;
+}
 void write_rows_fini(struct write_rows *rows);
 static inline void write_rows_clear(struct write_rows *rows) {
-    rows->count = 0;
+    rows->count = rows->exemplars_count = rows->metadata_count = 0;
 }

@@ -226,8 +226,7 @@ static enum status scan_request(struct scanner *s, struct wire w) {
         if (field == 1) {
             TRY(scan_series(s, inner));
         } else {
-            TRY(scan_form(s, inner, &form_metadata));
-            s->out->metadata++;
+            TRY(scan_metadata(s, inner));
         }
     }
     return OK;

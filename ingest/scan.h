@@ -3,10 +3,11 @@
  * (proto/remote.proto is its oracle; what it refuses beyond Go's generated code stands in
  * ingest/wire.h). A series whose label bytes are canonical (storage/labels.h), as senders send
  * them, is hashed where it lies; others are sorted and rewritten into the arena. Exemplars and
- * metadata are checked for form only, as Prometheus' receiver does by default; so are native
- * histograms, which are counted. Budget: <= 75 ns a sample of a 12-label series with one sample, <=
- * 15 ns with ten (bench in tests/ingest/bench_scan.c; libraries.md 14 measured 75 for a scanner and
- * one hash). */
+ * metadata are handed out in rows as storage keeps them: labels in canonical order, metadata with
+ * its name's shard. Those that storage would not keep (too long, not UTF-8, repeated names, more
+ * exemplars than samples_max) are left out silently. Native histograms are counted only. Budget: <=
+ * 75 ns a sample of a 12-label series with one sample, <= 15 ns with ten (bench in
+ * tests/ingest/bench_scan.c; libraries.md 14 measured 75 for a scanner and one hash). */
 #pragma once
 
 #include "ingest/rows.h"
@@ -15,7 +16,8 @@
 struct scan_options {
     uint64_t secret;
     uint32_t tenant, shards_count;
-    uint32_t series_max, samples_max; /* a request beyond them: ERR_LIMIT */
+    uint32_t series_max, samples_max; /* a request beyond them: ERR_LIMIT; metadata counts as
+                                         series */
     uint32_t label_bytes_max;         /* name and value of one label: ERR_LIMIT */
     uint32_t labels_bytes_max;        /* all label fields of one series: ERR_LIMIT */
 };
@@ -24,7 +26,7 @@ struct scan_result {
     uint64_t skipped_series_samples; /* samples and histograms of series with invalid or repeated
                                         labels or without a name: dropped silently, counted */
     uint64_t histograms;             /* native histograms of valid series; not stored */
-    uint64_t exemplars, metadata;    /* seen */
+    uint64_t exemplars, metadata;    /* seen, kept or not */
 };
 /* body is the uncompressed message and must outlive rows. ERR_PARSE says what and at which byte. */
 MUST_USE enum status scan_write_request(struct sv body, const struct scan_options *options,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* ingest/scan_internal.h: shared by scan.c (the request, and the series that senders send),
- * scan_series.c (any other series) and scan_form.c (messages of which only the form is checked). */
+ * scan_series.c (any other series), scan_items.c (exemplars and metadata) and scan_form.c (messages
+ * of which the form is checked first, or only). */
 #pragma once
 
 #include "ingest/scan.h"
@@ -26,6 +27,12 @@ enum status scan_reserve(struct scanner *s, size_t count) MUST_USE;
 void scan_set_series(struct scanner *s, size_t first, struct sv labels);
 /* A series in any form: the body of field 1. */
 enum status scan_series_any(struct scanner *s, struct wire w) MUST_USE;
+
+/* An exemplar of the series at hand: waits in the rows for scan_set_exemplars. */
+enum status scan_exemplar(struct scanner *s, struct wire w) MUST_USE;
+/* Exemplars from `first` on belong to the series with these labels; ptr NULL: are dropped. */
+void scan_set_exemplars(struct scanner *s, size_t first, struct sv labels);
+enum status scan_metadata(struct scanner *s, struct wire w) MUST_USE;
 
 /* A message type: its fields' wire types. */
 struct form_field {

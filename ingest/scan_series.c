@@ -87,8 +87,7 @@ static enum status scan_fields(struct scanner *s, struct wire w, struct series_p
         } else if (field == 2) {
             TRY(scan_sample(s, inner));
         } else if (field == 3) {
-            TRY(scan_form(s, inner, &form_exemplar));
-            s->out->exemplars++;
+            TRY(scan_exemplar(s, inner));
         } else {
             TRY(scan_form(s, inner, &form_histogram));
             parts->histograms++;
@@ -124,7 +123,7 @@ static enum status rewrite_labels(struct scanner *s, struct sv *out) {
 enum status scan_series_any(struct scanner *s, struct wire w) {
     struct write_rows *rows = s->out->rows;
     struct series_parts parts = {0};
-    size_t first = rows->count;
+    size_t first = rows->count, first_exemplar = rows->exemplars_count;
     const uint8_t *begin = w.cur;
     s->labels_count = 0;
     TRY(scan_fields(s, w, &parts));
@@ -134,6 +133,7 @@ enum status scan_series_any(struct scanner *s, struct wire w) {
                        parts.label_bytes, s->o->labels_bytes_max, (size_t)(begin - s->begin));
     struct sv labels = {0};
     if (labels_are_valid(s)) TRY(rewrite_labels(s, &labels));
+    scan_set_exemplars(s, first_exemplar, labels);
     if (labels.ptr == NULL) {
         s->out->skipped_series_samples += rows->count - first + parts.histograms;
         rows->count = first;

@@ -7,10 +7,12 @@
 #include <stdlib.h>
 
 #include "ingest/wire.h"
+#include "ingest/write_frame_internal.h"
 #include "node/base/bytes.h"
 #include "node/base/utf8.h"
 
-enum { WRITE_FRAME_VERSION = 1, FLAG_LABELS = 1, TENANT = 0 };
+enum { WRITE_FRAME_VERSION = 1, TENANT = 0 };
+enum { FLAG_LABELS = 1, FLAG_EXEMPLARS = 2, FLAG_METADATA = 4, FLAGS_KNOWN = 7 };
 enum { LABELS_NONE = 0, LABELS_AS_BEFORE = 1 };
 enum { ROW_BYTES_MIN = 16 + 1 + 8 }; /* id, time, value */
 static_assert(sizeof(series_id) == 16 && offsetof(series_id, hi) == 0 &&
@@ -61,7 +63,9 @@ static void put_labels(const struct write_frame_rows *rows, struct buf *out) {
 void write_frame_put(const struct ring_map *map, const struct write_frame_rows *rows,
                      struct buf *out) {
     buf_put_u8(out, WRITE_FRAME_VERSION);
-    buf_put_u8(out, rows->with_labels ? FLAG_LABELS : 0);
+    buf_put_u8(out, (uint8_t)((rows->with_labels ? FLAG_LABELS : 0) |
+                              (rows->exemplars_count > 0 ? FLAG_EXEMPLARS : 0) |
+                              (rows->metadata_count > 0 ? FLAG_METADATA : 0)));
     buf_put_varint(out, TENANT);
     put_groups(map, rows, out);
     buf_put(out, rows->ids, rows->count * sizeof *rows->ids);
@@ -72,25 +76,27 @@ void write_frame_put(const struct ring_map *map, const struct write_frame_rows *
     }
     buf_put(out, rows->values, rows->count * sizeof *rows->values);
     if (rows->with_labels) put_labels(rows, out);
+    if (rows->exemplars_count > 0) write_frame_put_exemplars(map, rows, out);
+    if (rows->metadata_count > 0) write_frame_put_metadata(map, rows, out);
 }
 
 static enum status corrupt(struct err *err, const char *what) {
     return err_set(err, ERR_CORRUPT, 0, "write frame: %s", what);
 }
 
-static enum status get_head(struct reader *r, bool *out_with_labels, struct err *err) {
+static enum status get_head(struct reader *r, uint8_t *out_flags, struct err *err) {
     uint8_t version = read_u8(r);
     if (!r->failed && version != WRITE_FRAME_VERSION)
         return err_set(err, ERR_UNSUPPORTED, 0, "write frame: version %u, this program speaks %d",
                        version, WRITE_FRAME_VERSION);
     uint8_t flags = read_u8(r);
-    if (!r->failed && (flags & ~FLAG_LABELS) != 0)
+    if (!r->failed && (flags & ~FLAGS_KNOWN) != 0)
         return err_set(err, ERR_UNSUPPORTED, 0, "write frame: unknown flags 0x%02x", flags);
     uint64_t tenant = read_varint(r);
     if (r->failed) return corrupt(err, "cut off in its head");
     if (tenant != TENANT)
         return err_set(err, ERR_UNSUPPORTED, 0, "write frame: tenant %" PRIu64, tenant);
-    *out_with_labels = (flags & FLAG_LABELS) != 0;
+    *out_flags = flags;
     return OK;
 }
 
@@ -198,16 +204,19 @@ static enum status get_labels(const struct ring_map *map, struct reader *r, stru
 
 static enum status get_all(const struct ring_map *map, struct reader *r, struct write_rows *rows,
                            bool *out_with_labels, struct err *err) {
-    bool with_labels = false;
-    TRY(get_head(r, &with_labels, err));
+    uint8_t flags = 0;
+    TRY(get_head(r, &flags, err));
     TRY(get_groups(map, r, rows, err));
     TRY(get_columns(map, r, rows, err));
+    bool with_labels = (flags & FLAG_LABELS) != 0;
     if (with_labels) {
         TRY(get_labels(map, r, rows, err));
     } else {
         for (size_t i = 0; i < rows->count; i++)
             rows->labels[i] = (struct sv){0};
     }
+    if (flags & FLAG_EXEMPLARS) TRY(write_frame_get_exemplars(map, r, rows, err));
+    if (flags & FLAG_METADATA) TRY(write_frame_get_metadata(map, r, rows, err));
     if (reader_left(r) > 0) return corrupt(err, "bytes behind its end");
     *out_with_labels = with_labels;
     return OK;

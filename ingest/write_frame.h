@@ -2,13 +2,19 @@
 /* ingest/write_frame.h: payload of FRAME_WRITE (samples for shards of the receiver) and of its
  * reply. Little-endian.
  *
- *   request  u8 version (1), u8 flags (1: labels follow), varint tenant (0)
+ *   request  u8 version (1), u8 flags (1: labels, 2: exemplars, 4: metadata follow),
+ *            varint tenant (0)
  *            varint groups, per group: varint shard, varint epoch, varint rows (>= 1)
  *            ids, 16 bytes each (hi, lo)
  *            times: zigzag varint differences, the first from 0
  *            values: u64 of the bits
  *            with labels, per row: varint 0: not given; 1: those of the row before;
  *                                  else length + 1, then canonical bytes
+ *            with exemplars: varint count (>= 1), per exemplar: varint epoch of its shard,
+ *                                  id (hi, lo), zigzag time, u64 of the value's bits,
+ *                                  varint length, canonical labels
+ *            with metadata: varint count (>= 1), per item: varint epoch of its shard, u8 type,
+ *                                  name, help and unit, each with its length as varint
  *   reply    u8 version (1), u8 outcome, varint verdicts, per verdict: varint count
  *            varint first refused row + 1 (0: none), varint length, text
  *            varint unknown rows, per row: u32
@@ -16,7 +22,8 @@
  * A group is a run of rows of one shard; a shard may have several. A flag, tenant or version that
  * is not known is refused by name. What a peer sends is checked as far as it can be: an id belongs
  * to its group's shard, label bytes are canonical and hash to their id, so a peer cannot plant
- * labels under another series' id.
+ * labels under another series' id. The shard of an exemplar or of metadata follows from its id or
+ * name.
  * Budget: 25 to 35 bytes a sample without labels; a receiver copies 32 bytes and reads a varint. */
 #pragma once
 
@@ -31,6 +38,9 @@ struct write_frame_rows {
     const struct sv
         *labels; /* canonical; ptr NULL: not given. Read only with_labels, else may be NULL */
     bool with_labels;
+    const struct write_exemplar *exemplars;
+    const struct write_metadata *metadata;
+    size_t exemplars_count, metadata_count;
 };
 /* Appends to out; running out of memory sets out->failed. Epochs are the map's. */
 void write_frame_put(const struct ring_map *map, const struct write_frame_rows *rows,

@@ -12,8 +12,13 @@
  *                      { zigzag time - previous time } from the second float on,
  *                      { u64le value bits }
  *     bit 2 starts     { zigzag sample time - start time }, one per float; start 0: none known
- *     bit 3 exemplars  varint count, varint len, items
- *     bit 4 metadata   varint count, varint len, items
+ *     bit 3 exemplars  varint count, varint len, { varint series number, zigzag time,
+ *                      u64le value bits, varint len, label bytes }
+ *                      label bytes are canonical (storage/labels.h) and may be empty; names and
+ *                      values together have at most 128 characters
+ *     bit 4 metadata   varint count, varint len, { varint len, metric family name, u8 type,
+ *                      varint len, help, varint len, unit }; the entry's shard is the name's
+ *                      (storage/metadata.h)
  *     bit 5 histograms: not written by this build
  *     A section that is there is not empty. Differences of times are modulo 2^64.
  *   CUT    := zigzag range start, zigzag range end
@@ -70,6 +75,27 @@ void entry_cut_put(int64_t from_ms, int64_t to_ms, struct buf *out_body);
 enum status entry_cut_get(struct sv body, int64_t *out_from_ms, int64_t *out_to_ms,
                           struct err *err) MUST_USE;
 
+enum {
+    ENTRY_EXEMPLAR_RUNES_MAX = 128,         /* as in OpenMetrics */
+    ENTRY_EXEMPLAR_LABELS_BYTES_MAX = 1024, /* more than that many characters can take */
+    ENTRY_METADATA_BYTES_MAX = 64 << 10,    /* name, help and unit */
+    ENTRY_METADATA_TYPES = 8                /* of prometheus.MetricMetadata, 0: unknown */
+};
+struct entry_exemplar {
+    uint32_t number; /* of the series */
+    int64_t time_ms;
+    double value;
+    struct sv labels;
+};
+struct entry_metadata {
+    struct sv name; /* not empty */
+    uint8_t type;
+    struct sv help, unit;
+};
+/* Whether an entry may carry it: the bounds above, UTF-8, labels canonical. */
+bool entry_exemplar_labels_valid(struct sv labels);
+bool entry_metadata_valid(const struct entry_metadata *m);
+
 /* A WRITE body in the making, reused; sections are written when entry_write_finish runs. Budget: 10
  * ns a float. */
 struct entry_write {
@@ -93,6 +119,12 @@ enum status entry_write_float(struct entry_write *w, uint32_t number, int64_t ti
                               double value) MUST_USE;
 /* The start timestamp of the float added last. */
 enum status entry_write_start(struct entry_write *w, int64_t start_ms) MUST_USE;
+/* Valid ones only. */
+void entry_write_exemplar(struct entry_write *w, const struct entry_exemplar *e);
+void entry_write_metadata(struct entry_write *w, const struct entry_metadata *m);
+/* No less than one takes in its section. */
+size_t entry_exemplar_bound(const struct entry_exemplar *e);
+size_t entry_metadata_bound(const struct entry_metadata *m);
 bool entry_write_is_empty(const struct entry_write *w);
 /* Appends the body. A buffer of w that ran out of memory makes out_body failed. */
 void entry_write_finish(const struct entry_write *w, struct buf *out_body);
@@ -102,7 +134,7 @@ size_t entry_write_bound(const struct entry_write *w, size_t floats_more, size_t
 enum { ENTRY_HEADER_BYTES_MAX = 1 + 3 * 5 + 10 + 10 };
 
 /* Decoding: columns point into scratch, which the caller reuses. Counts are checked against the
- * bytes there are. */
+ * bytes there are, exemplars and metadata for being valid. */
 struct entry_write_view {
     struct sv *series;
     size_t series_count;
@@ -117,3 +149,9 @@ struct entry_write_view {
 struct arena;
 enum status entry_write_decode(struct sv body, struct arena *scratch, struct entry_write_view *out,
                                struct err *err) MUST_USE;
+/* Reads the next of a decoded view's items, which cannot fail; false at the end. */
+bool entry_exemplar_next(struct sv *rest, struct entry_exemplar *out);
+bool entry_metadata_next(struct sv *rest, struct entry_metadata *out);
+/* The same for items from anywhere: how many valid ones there are, or ERR_CORRUPT. */
+enum status entry_exemplars_check(struct sv items, uint64_t *out_count, struct err *err) MUST_USE;
+enum status entry_metadata_check(struct sv items, uint64_t *out_count, struct err *err) MUST_USE;

@@ -243,13 +243,21 @@ static enum status decode_starts(struct reader *r, struct sv body, struct arena 
     return r->failed ? decode_fail(r, body, "start times", err) : OK;
 }
 
-static enum status decode_items(struct reader *r, struct sv body, const char *what, struct sv *out,
+typedef enum status (*items_check)(struct sv items, uint64_t *out_count, struct err *err);
+
+static enum status decode_items(struct reader *r, struct sv body, items_check check, struct sv *out,
                                 uint32_t *out_count, struct err *err) {
+    const char *what = check == entry_exemplars_check ? "exemplars" : "metadata";
     uint64_t count = decode_varint(r);
     struct sv items = read_lenstr(r);
     if (r->failed || count == 0 || count > items.len) return decode_fail(r, body, what, err);
+    uint64_t found = 0;
+    struct err why;
+    if (check(items, &found, &why) != OK)
+        return err_set(err, ERR_CORRUPT, 0, "entry: WRITE body: %s", why.msg);
+    if (found != count || count > UINT32_MAX) return decode_fail(r, body, what, err);
     *out = items;
-    *out_count = (uint32_t)MIN(count, UINT32_MAX);
+    *out_count = (uint32_t)count;
     return OK;
 }
 
@@ -268,9 +276,9 @@ enum status entry_write_decode(struct sv body, struct arena *scratch, struct ent
     if (sections & SECTION_FLOATS) TRY(decode_floats(&r, body, scratch, &v, err));
     if (sections & SECTION_STARTS) TRY(decode_starts(&r, body, scratch, &v, err));
     if (sections & SECTION_EXEMPLARS)
-        TRY(decode_items(&r, body, "exemplars", &v.exemplars, &v.exemplars_count, err));
+        TRY(decode_items(&r, body, entry_exemplars_check, &v.exemplars, &v.exemplars_count, err));
     if (sections & SECTION_METADATA)
-        TRY(decode_items(&r, body, "metadata", &v.metadata, &v.metadata_count, err));
+        TRY(decode_items(&r, body, entry_metadata_check, &v.metadata, &v.metadata_count, err));
     if (reader_left(&r) != 0) return decode_fail(&r, body, "end: bytes are left over", err);
     *out = v;
     return OK;

@@ -23,6 +23,12 @@ static const struct metric_def store_metrics[] = {
      "Total number of out of bound samples ingestion failed attempts with out of order support "
      "disabled.",
      METRIC_COUNTER, NULL, 0},
+    {"prometheus_tsdb_exemplar_exemplars_appended_total", "Total number of appended exemplars.",
+     METRIC_COUNTER, NULL, 0},
+    {"prometheus_tsdb_exemplar_out_of_order_exemplars_total",
+     "Total number of out of order exemplar ingestion failed attempts.", METRIC_COUNTER, NULL, 0},
+    {"prometheus_tsdb_exemplar_exemplars_in_storage",
+     "Number of exemplars currently in circular storage.", METRIC_GAUGE, NULL, 0},
 };
 
 enum status store_new(struct core *core, const struct store_options *options, struct store **out,
@@ -33,6 +39,8 @@ enum status store_new(struct core *core, const struct store_options *options, st
     store->core = core;
     store->options = *options;
     arena_init(&store->decode, 0);
+    exemplars_init(&store->exemplars, options->exemplars_max, options->head.out_of_order_window_ms);
+    metadata_init(&store->meta);
     uint32_t count = options->shards_count;
     store->shards_mask = (count & (count - 1)) == 0 ? count - 1 : 0;
     store->shards = calloc(count, sizeof *store->shards);
@@ -50,6 +58,9 @@ enum status store_new(struct core *core, const struct store_options *options, st
     store->metrics.out_of_order = metric_get(&store_metrics[1], "type=\"float\"");
     store->metrics.too_old = metric_get(&store_metrics[2], "type=\"float\"");
     store->metrics.out_of_bound = metric_get(&store_metrics[3], "type=\"float\"");
+    store->metrics.exemplars_appended = metric_get(&store_metrics[4], NULL);
+    store->metrics.exemplars_out_of_order = metric_get(&store_metrics[5], NULL);
+    store->metrics.exemplars_held = metric_get(&store_metrics[6], NULL);
     *out = store;
     return OK;
 }
@@ -67,6 +78,8 @@ void store_free(struct store *store) {
     }
     free(store->shards);
     head_free(store->head);
+    exemplars_fini(&store->exemplars);
+    metadata_fini(&store->meta);
     entry_write_fini(&store->write);
     buf_fini(&store->body);
     buf_fini(&store->labels);
@@ -80,6 +93,14 @@ struct head *store_head(struct store *store) {
 
 struct core *store_core(struct store *store) {
     return store->core;
+}
+
+const struct exemplars *store_exemplars(const struct store *store) {
+    return &store->exemplars;
+}
+
+const struct metadata *store_metadata(const struct store *store) {
+    return &store->meta;
 }
 
 enum status store_shard_open(struct store *store, uint32_t shard, uint32_t incarnation,

@@ -12,12 +12,16 @@
 
 #include <stdint.h>
 
+#include "storage/exemplars.h"
 #include "storage/head.h"
 #include "storage/log.h"
+#include "storage/metadata.h"
 
 struct store_options {
     struct head_options head;
     uint32_t shards_count;
+    uint32_t exemplars_max;      /* of this core; 0: none are kept */
+    uint64_t metadata_bytes_max; /* of this core: names beyond it are not taken; 0: no bound */
     uint64_t
         memory_bytes_max; /* of this core's head: beyond it new series get VERDICT_LIMIT; 0: none */
 };
@@ -28,6 +32,9 @@ MUST_USE enum status store_new(struct core *core, const struct store_options *op
 void store_free(struct store *store); /* memory only */
 struct head *store_head(struct store *store);
 struct core *store_core(struct store *store);
+/* For reading, on the owning core. */
+const struct exemplars *store_exemplars(const struct store *store);
+const struct metadata *store_metadata(const struct store *store);
 
 /* The shard is this core's from now on; epoch as in the map. Idempotent. Recovery may have given it
  * a later state. */
@@ -53,8 +60,24 @@ void store_set_log(struct store *store, struct log *log,
                                    const struct err *err, void *ctx),
                    void *ctx);
 
+/* Beside samples. Exemplars are best effort: one whose series is not known, that is not valid, or
+ * that the rules of storage/exemplars.h do not take is passed over, as is metadata that is held
+ * already, not valid, or beyond the bound. */
+struct write_exemplar {
+    series_id id;
+    uint32_t shard;
+    int64_t time_ms;
+    double value;
+    struct sv labels; /* canonical */
+};
+struct write_metadata {
+    uint32_t shard; /* metadata_shard() of the name */
+    struct entry_metadata item;
+};
+
 /* A batch for shards of this core, in columns, sorted or grouped by shard. Everything is borrowed
- * during the call only. */
+ * during the call only. A shard's exemplars and metadata go into the entry of its samples where all
+ * are in the same order of shards. */
 struct write_columns {
     size_t count;
     const series_id *ids;
@@ -63,9 +86,13 @@ struct write_columns {
     const double *values;
     const struct sv *labels;  /* canonical bytes, ptr NULL where not known; NULL: none is */
     const int64_t *starts_ms; /* NULL: none */
+    const struct write_exemplar *exemplars;
+    const struct write_metadata *metadata;
+    size_t exemplars_count, metadata_count;
 };
 struct write_result {
     uint32_t counts[VERDICT_COUNT];
+    uint32_t exemplars_kept, metadata_kept;
     /* first refused sample (DUPLICATE, TOO_OLD, OUT_OF_ORDER, FUTURE, LIMIT): its index and
      * Prometheus' text */
     bool refused;
@@ -100,4 +127,7 @@ struct shard_place {
 /* The end of the shard's log here; false: not this core's. */
 bool store_shard_place(const struct store *store, uint32_t shard, struct shard_place *out);
 /* Metrics: prometheus_tsdb_head_samples_appended_total, prometheus_tsdb_out_of_order_samples_total,
- * prometheus_tsdb_too_old_samples_total, prometheus_tsdb_out_of_bound_samples_total. */
+ * prometheus_tsdb_too_old_samples_total, prometheus_tsdb_out_of_bound_samples_total,
+ * prometheus_tsdb_exemplar_exemplars_appended_total,
+ * prometheus_tsdb_exemplar_out_of_order_exemplars_total,
+ * prometheus_tsdb_exemplar_exemplars_in_storage. */

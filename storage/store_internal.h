@@ -32,6 +32,8 @@ struct store {
     struct core *core;
     struct store_options options;
     struct head *head;
+    struct exemplars exemplars;
+    struct metadata meta;
     struct store_shard *shards; /* options.shards_count of them */
     uint32_t shards_mask;       /* shards_count - 1 when that is a power of two, else 0 */
 
@@ -49,8 +51,45 @@ struct store {
 
     struct {
         struct metric *appended, *out_of_order, *too_old, *out_of_bound;
+        struct metric *exemplars_appended, *exemplars_out_of_order, *exemplars_held;
     } metrics;
 };
+
+/* A call of store_write. */
+struct batch {
+    struct store *store;
+    const struct write_columns *columns;
+    uint32_t *refs; /* HEAD_NONE: unknown when the batch began */
+    int64_t future_ms;
+    struct buf *entries;
+    struct write_result *result;
+    struct err *err;
+    uint32_t shard;
+    struct store_shard *st;
+    int64_t newest_ms; /* the shard's before the batch */
+    size_t left;       /* samples of the run not judged yet */
+    size_t exemplars_at, metadata_at, exemplars_out_of_order;
+};
+/* store_write.c */
+enum status write_nomem(struct err *err);
+/* Room for the rest of the run and that many bytes more in one section, in the entry, its body and
+ * the buffer of entries. */
+enum status write_reserve(struct batch *b, struct buf *section, size_t more) MUST_USE;
+/* The series has a number in the shard's log. */
+enum status write_series_number(struct batch *b, uint32_t ref) MUST_USE;
+/* store_items.c */
+/* Every exemplar and metadata is of the shard it says, and that is of this core and whole. */
+enum status write_items_check(struct batch *b) MUST_USE;
+/* Those of the run's shard that are next. */
+enum status write_items(struct batch *b) MUST_USE;
+void write_items_count(const struct batch *b);
+enum status write_shard_check(const struct batch *b, uint32_t shard) MUST_USE;
+/* Applies what a decoded entry has of them. */
+enum status recover_items_check(const struct store *store, const struct store_shard *st,
+                                uint32_t shard, const struct entry_write_view *v,
+                                struct err *err) MUST_USE;
+enum status recover_items(struct store *store, const struct store_shard *st, uint32_t shard,
+                          const struct entry_write_view *v) MUST_USE;
 
 /* Room for one more number; then the shard takes the series under its next one, which cannot fail.
  */

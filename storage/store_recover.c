@@ -68,16 +68,12 @@ static enum status apply_write(struct store *store, struct store_shard *st, cons
     struct entry_write_view v;
     arena_reset(&store->decode);
     TRY(entry_write_decode(e->body, &store->decode, &v, err));
-    if (v.exemplars.len > 0 || v.metadata.len > 0) {
-        return err_set(err, ERR_UNSUPPORTED, 0,
-                       "store: shard %u: exemplars or metadata, which this build does not keep",
-                       e->shard);
-    }
     for (size_t i = 0; i < v.floats_count; i++) {
         if (v.numbers[i] < st->refs_count + v.series_count) continue;
         return err_set(err, ERR_CORRUPT, 0, "store: shard %u: series number %u, and there are %zu",
                        e->shard, v.numbers[i], st->refs_count + v.series_count);
     }
+    TRY(recover_items_check(store, st, e->shard, &v, err));
     for (size_t i = 0; i < v.series_count; i++)
         TRY(apply_series(store, st, e->shard, v.series[i], err));
     for (size_t i = 0; i < v.floats_count; i++) {
@@ -86,6 +82,8 @@ static enum status apply_write(struct store *store, struct store_shard *st, cons
         }
         st->newest_ms = MAX(st->newest_ms, v.times_ms[i]);
     }
+    if (recover_items(store, st, e->shard, &v) != OK)
+        return err_set(err, ERR_NOMEM, 0, "store: shard %u: not enough memory", e->shard);
     return OK;
 }
 

@@ -11,26 +11,13 @@
 #include <string.h>
 
 #include "node/base/arena.h"
+#include "node/base/bytes.h"
 #include "node/base/num.h"
 #include "storage/store_internal.h"
 
 enum { PREFETCH_AHEAD = 8, ENTRIES_BYTES_KEPT_MAX = 1 << 20 };
 static const int64_t FUTURE_MS = 600000; /* maxAheadTime of Prometheus' write_handler.go */
 static const int64_t IN_ORDER_WINDOW_MIN_MS = 3600000; /* as head_judge has it */
-
-struct batch {
-    struct store *store;
-    const struct write_columns *columns;
-    uint32_t *refs; /* HEAD_NONE: unknown when the batch began */
-    int64_t future_ms;
-    struct buf *entries;
-    struct write_result *result;
-    struct err *err;
-    uint32_t shard;
-    struct store_shard *st;
-    int64_t newest_ms; /* the shard's before the batch */
-    size_t left;       /* samples of the run not judged yet */
-};
 
 /* A sample of an unknown series brings its labels, or stands behind one of the same series that
  * does. */
@@ -118,20 +105,18 @@ static void batch_refuse(struct batch *b, size_t i, uint32_t ref, enum verdict v
 
 /* -- series */
 
-static enum status write_nomem(struct err *err) {
+enum status write_nomem(struct err *err) {
     return err_set(err, ERR_NOMEM, 0, "store: not enough memory for the batch");
 }
 
-/* Room for the rest of the run and one more series, in the entry, its body and the buffer of
- * entries. */
-static enum status write_reserve(struct batch *b, size_t series_len) {
+enum status write_reserve(struct batch *b, struct buf *section, size_t more) {
     struct store *store = b->store;
-    size_t bound = entry_write_bound(&store->write, b->left, series_len);
+    size_t bound = entry_write_bound(&store->write, b->left, more);
     if (entry_write_reserve(&store->write, b->left) != OK ||
-        !buf_reserve(&store->write.series, series_len + 10) || !buf_reserve(&store->body, bound) ||
+        !buf_reserve(section, more + VARINT_BYTES_MAX) || !buf_reserve(&store->body, bound) ||
         !buf_reserve(b->entries, ENTRY_HEADER_BYTES_MAX + bound)) {
         /* What is in them is whole, and goes into the log. */
-        store->write.series.failed = store->body.failed = b->entries->failed = false;
+        section->failed = store->body.failed = b->entries->failed = false;
         return write_nomem(b->err);
     }
     return OK;
@@ -163,7 +148,7 @@ static enum verdict judge_new(struct batch *b, int64_t time_ms) {
 /* Into the head, under a number, and into the entry: all or nothing. */
 static enum status series_make(struct batch *b, size_t i, uint32_t *out_ref) {
     struct sv canonical = batch_labels(b, i, HEAD_NONE);
-    TRY(write_reserve(b, canonical.len));
+    TRY(write_reserve(b, &b->store->write.series, canonical.len));
     if (store_number_reserve(b->st) != OK) return write_nomem(b->err);
     TRY(head_series_new(b->store->head, b->columns->ids[i], b->shard, canonical, out_ref, b->err));
     store_number_next(b->store, b->st, *out_ref);
@@ -173,11 +158,11 @@ static enum status series_make(struct batch *b, size_t i, uint32_t *out_ref) {
 
 /* A series known from before this epoch's numbering gets its number, and so its labels go into the
  * log again. */
-static enum status series_number(struct batch *b, uint32_t ref) {
+enum status write_series_number(struct batch *b, uint32_t ref) {
     if (head_series_number(b->store->head, ref) != HEAD_NONE) return OK;
     struct sv canonical = batch_labels(b, 0, ref);
     if (b->store->labels.failed || store_number_reserve(b->st) != OK) return write_nomem(b->err);
-    TRY(write_reserve(b, canonical.len));
+    TRY(write_reserve(b, &b->store->write.series, canonical.len));
     store_number_next(b->store, b->st, ref);
     entry_write_series(&b->store->write, canonical);
     return OK;
@@ -188,7 +173,7 @@ static enum status series_number(struct batch *b, uint32_t ref) {
 static enum status sample_apply(struct batch *b, size_t i, uint32_t ref) {
     const struct write_columns *c = b->columns;
     struct store *store = b->store;
-    TRY(series_number(b, ref));
+    TRY(write_series_number(b, ref));
     if (head_append(store->head, ref, c->times_ms[i], c->values[i]) != OK)
         return write_nomem(b->err);
     enum status status = entry_write_float(&store->write, head_series_number(store->head, ref),
@@ -246,7 +231,7 @@ static void entry_emit(struct batch *b, enum entry_type type) {
 static enum status epoch_open(struct batch *b) {
     struct store_shard *st = b->st;
     if (!st->has_log || st->map_epoch <= st->epoch) return OK;
-    TRY(write_reserve(b, 0));
+    TRY(write_reserve(b, &b->store->write.series, 0));
     buf_clear(&b->store->body);
     entry_epoch_put(st->epoch, st->seq, &b->store->body);
     entry_emit(b, ENTRY_EPOCH);
@@ -254,21 +239,23 @@ static enum status epoch_open(struct batch *b) {
     return OK;
 }
 
-/* Samples [from, to), all of one shard. */
-static enum status run_write(struct batch *b, size_t from, size_t to) {
+/* Samples [from, to), all of one shard, and its next exemplars and metadata. */
+static enum status run_write(struct batch *b, uint32_t shard, size_t from, size_t to) {
     struct store *store = b->store;
-    b->shard = b->columns->shards[from];
+    b->shard = shard;
     b->st = &store->shards[b->shard];
     b->newest_ms = b->st->newest_ms;
     b->left = to - from;
     entry_write_clear(&store->write);
     TRY(epoch_open(b));
-    TRY(write_reserve(b, 0));
+    TRY(write_reserve(b, &b->store->write.series, 0));
     enum status status = OK;
     for (size_t i = from; i < to && status == OK; i++) {
         status = sample_write(b, i);
         b->left--;
     }
+    b->left = 0;
+    if (status == OK) status = write_items(b);
     if (entry_write_is_empty(&store->write)) return status;
     buf_clear(&store->body);
     entry_write_finish(&store->write, &store->body);
@@ -325,7 +312,7 @@ static enum status labels_check(const struct batch *b, size_t i, struct sv label
                    "store: the labels of sample %zu are not those of its id", i);
 }
 
-static enum status shard_check(const struct batch *b, uint32_t shard) {
+enum status write_shard_check(const struct batch *b, uint32_t shard) {
     if (!store_has_shard(b->store, shard))
         return err_set(b->err, ERR_CONFLICT, 0, "store: shard %u is not here", shard);
     struct err why;
@@ -345,7 +332,7 @@ static enum status batch_find(struct batch *b, struct arena *scratch, uint32_t *
         head_prefetch(head, c->ids[i]);
     for (size_t i = 0; i < c->count; i++) {
         if (i + PREFETCH_AHEAD < c->count) head_prefetch(head, c->ids[i + PREFETCH_AHEAD]);
-        if (i == 0 || c->shards[i] != c->shards[i - 1]) TRY(shard_check(b, c->shards[i]));
+        if (i == 0 || c->shards[i] != c->shards[i - 1]) TRY(write_shard_check(b, c->shards[i]));
         if (store_shard_of(b->store, c->ids[i]) != c->shards[i]) {
             return err_set(b->err, ERR_CONFLICT, 0, "store: sample %zu is not of shard %u", i,
                            c->shards[i]);
@@ -376,6 +363,7 @@ static void batch_count(const struct batch *b) {
     if (n[VERDICT_TOO_OLD] > 0)
         metric_add(window ? store->metrics.too_old : store->metrics.out_of_bound,
                    n[VERDICT_TOO_OLD]);
+    write_items_count(b);
 }
 
 enum status store_write(struct store *store, const struct write_columns *columns,
@@ -394,6 +382,7 @@ enum status store_write(struct store *store, const struct write_columns *columns
     b.refs = arena_alloc(scratch, columns->count * sizeof *b.refs);
     if (b.refs == NULL) return write_nomem(err);
     TRY(batch_find(&b, scratch, out_unknown, out_unknown_count));
+    TRY(write_items_check(&b));
     if (*out_unknown_count > 0) {
         return err_set(err, ERR_UNAVAILABLE, 0, "store: labels of %zu samples are not known",
                        *out_unknown_count);
@@ -406,8 +395,12 @@ enum status store_write(struct store *store, const struct write_columns *columns
         to = from + 1;
         while (to < columns->count && columns->shards[to] == columns->shards[from])
             to++;
-        status = run_write(&b, from, to);
+        status = run_write(&b, columns->shards[from], from, to);
     }
+    while (status == OK && b.exemplars_at < columns->exemplars_count)
+        status = run_write(&b, columns->exemplars[b.exemplars_at].shard, 0, 0);
+    while (status == OK && b.metadata_at < columns->metadata_count)
+        status = run_write(&b, columns->metadata[b.metadata_at].shard, 0, 0);
     append_hand(store, append);
     batch_count(&b);
     result.position = store->position;

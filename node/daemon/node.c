@@ -14,6 +14,8 @@
 enum { RESEND_MS = 10000, PART_TIMEOUT_MS = 5000, WAL_INTERVAL_MS = 1000 };
 #define LOG_FILE_BYTES ((uint64_t)128 << 20)
 #define LOG_FRAME_BYTES ((uint64_t)16 << 20)
+/* Of the node: Prometheus' default of storage.exemplars.max_exemplars; some 300,000 families. */
+enum { EXEMPLARS_MAX = 100000, METADATA_BYTES_MAX = 64 << 20 };
 #define IN_FLIGHT_BYTES_PER_CORE ((uint64_t)256 << 20)
 
 struct node_core {
@@ -58,6 +60,8 @@ static enum status node_open_store(struct node *node, unsigned i, struct err *er
                  .out_of_order_window_ms = node->options.out_of_order_window_ms},
         .shards_count = set->shards_count,
         .memory_bytes_max = node->options.memory_bytes_max / node->rt->cores_count,
+        .exemplars_max = (EXEMPLARS_MAX + node->rt->cores_count - 1) / node->rt->cores_count,
+        .metadata_bytes_max = METADATA_BYTES_MAX / node->rt->cores_count,
     };
     TRY(store_new(core, &so, &node->cores[i].store, err));
     core->locals[CORE_STORE] = node->cores[i].store;

@@ -2,7 +2,7 @@
 /* query/api/api.h: Prometheus' HTTP API v1 and what stands beside it (prometheus.md section 2).
  * Handlers parse parameters, start a gather flow on the request's core (core->locals[CORE_QUERY])
  * and write the answer; texts, codes and number formats as Prometheus. Endpoints of parts that do
- * not exist yet answer right though empty (rules, alerts, targets, exemplars). */
+ * not exist yet answer right though empty (rules, alerts, targets). */
 #pragma once
 
 #include "node/http/server.h"

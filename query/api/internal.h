@@ -5,9 +5,9 @@
  *   answer.c   envelope, errors, JSON strings as Prometheus writes them
  *   params.c   times, durations, limits, selectors
  *   query.c    /query and /query_range: parameters, flow, stream; result.c: the result as JSON in
- * pieces list.c     /series, /labels, /label/<name>/values text.c     /format_query, /parse_query,
- * /query_exemplars status.c   /status/..., /features; tsdb.c: /status/tsdb rules.c    /rules,
- * /alerts, /targets and what stands beside them */
+ * pieces list.c     /series, /labels, /label/<name>/values text.c     /format_query, /parse_query
+ * kept.c     /metadata, /query_exemplars status.c   /status/..., /features; tsdb.c: /status/tsdb
+ * rules.c    /rules, /alerts, /targets and what stands beside them */
 #pragma once
 
 #include "node/base/json.h"
@@ -86,6 +86,20 @@ struct result_writer {
 };
 /* Appends until `out` has at least wanted_bytes or the result has ended (then done is set). */
 void result_writer_next(struct result_writer *w, struct buf *out, size_t wanted_bytes);
+
+/* -- list.c: a gather list as an answer */
+struct list_params {
+    enum gather_list_kind kind;
+    struct sv label;
+    const struct sv *selectors;
+    size_t selectors_count;
+    uint64_t limit;
+    int64_t start_ms, end_ms;
+    /* The data, where it is no array of the items; then a cut at the limit is not told. */
+    void (*put)(struct buf *out, const struct gather_list *l, uint64_t most);
+    uint64_t put_most;
+};
+void api_list_start(struct http_request *req, const struct list_params *p);
 
 /* -- trace.c */
 void api_put_stats(struct buf *out, const struct gather_query *q);

@@ -13,6 +13,8 @@ struct list_request {
     struct work work;
     struct buf body;
     bool written;
+    void (*put)(struct buf *out, const struct gather_list *l, uint64_t most); /* NULL: an array */
+    uint64_t put_most;
 };
 
 static void put_series(struct buf *out, struct sv canonical) {
@@ -29,9 +31,9 @@ static void put_series(struct buf *out, struct sv canonical) {
     buf_put_char(out, '}');
 }
 
-static void list_write(struct list_request *r) {
+static void list_write_array(struct list_request *r) {
     const struct gather_list *l = &r->l;
-    buf_put_sv(&r->body, SV("{\"status\":\"success\",\"data\":["));
+    buf_put_char(&r->body, '[');
     for (size_t i = 0; i < l->items_count; i++) {
         if (i > 0) buf_put_char(&r->body, ',');
         if (l->kind == GATHER_SERIES)
@@ -40,8 +42,17 @@ static void list_write(struct list_request *r) {
             api_put_text(&r->body, l->items[i]);
     }
     buf_put_char(&r->body, ']');
+}
+
+static void list_write(struct list_request *r) {
+    const struct gather_list *l = &r->l;
+    buf_put_sv(&r->body, SV("{\"status\":\"success\",\"data\":"));
+    if (r->put != NULL)
+        r->put(&r->body, l, r->put_most);
+    else
+        list_write_array(r);
     struct api_notes notes = {
-        .warning = l->truncated ? "results truncated due to limit" : NULL,
+        .warning = l->truncated && r->put == NULL ? "results truncated due to limit" : NULL,
         .gather_warnings = l->warnings,
         .gather_warnings_count = l->warnings_count,
     };
@@ -86,27 +97,20 @@ static void list_on_canceled(struct http_request *req, void *ctx) {
         gather_list_cancel(&r->l); /* done still comes and answers, which nobody reads */
 }
 
-struct list_params {
-    enum gather_list_kind kind;
-    struct sv label;
-    const struct sv *selectors;
-    size_t selectors_count;
-    uint64_t limit;
-    int64_t start_ms, end_ms;
-};
-
 static bool get_times(struct http_request *req, struct list_params *p) {
     return api_limit(req, &p->limit) && api_time(req, "start", API_MIN_MS, &p->start_ms) &&
            api_time(req, "end", API_MAX_MS, &p->end_ms);
 }
 
-static void list_start(struct http_request *req, const struct list_params *p) {
+void api_list_start(struct http_request *req, const struct list_params *p) {
     struct list_request *r = calloc(1, sizeof *r);
     if (r == NULL) {
         api_fail(req, API_INTERNAL, "out of memory");
         return;
     }
     r->req = req;
+    r->put = p->put;
+    r->put_most = p->put_most;
     r->l = (struct gather_list){
         .kind = p->kind,
         .label = p->label,
@@ -131,7 +135,7 @@ static void list_selected(struct http_request *req, struct list_params *p) {
     if (!get_times(req, p)) return;
     if (!api_selectors(req, p->kind == GATHER_SERIES, &selectors, &p->selectors_count)) return;
     p->selectors = selectors;
-    list_start(req, p);
+    api_list_start(req, p);
 }
 
 void api_series(struct http_request *req) {

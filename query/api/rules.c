@@ -21,10 +21,6 @@ static bool get_count(struct http_request *req, const char *name) {
     return false;
 }
 
-void api_metadata(struct http_request *req) {
-    if (get_count(req, "limit") && get_count(req, "limit_per_metric")) answer_text(req, SV("{}"));
-}
-
 void api_targets_metadata(struct http_request *req) {
     if (!get_count(req, "limit")) return;
     struct sv target = api_form(req, "match_target");

@@ -53,38 +53,3 @@ void api_format_query(struct http_request *req) {
 void api_parse_query(struct http_request *req) {
     answer_printed(req, promql_put_json, true);
 }
-
-static bool has_selector(const struct expr *e) {
-    if (e->kind == EXPR_SELECTOR) return true;
-    for (size_t i = 0; i < e->children_count; i++)
-        if (has_selector(e->children[i])) return true;
-    return false;
-}
-
-/* No exemplar is kept: the right answer to a well-formed question is an empty one. */
-void api_query_exemplars(struct http_request *req) {
-    int64_t start_ms, end_ms;
-    if (!api_time(req, "start", API_MIN_MS, &start_ms) ||
-        !api_time(req, "end", API_MAX_MS, &end_ms))
-        return;
-    if (end_ms < start_ms) {
-        api_fail(req, API_BAD_DATA, "end timestamp must not be before start timestamp");
-        return;
-    }
-    struct expr *expr;
-    struct err err;
-    if (parse_form(req, &expr, &err) != OK) {
-        api_fail(req, API_BAD_DATA, "%s", err.msg);
-        return;
-    }
-    bool any = has_selector(expr);
-    promql_free(expr);
-    struct buf data = {0};
-    buf_put_sv(&data, SV("[]"));
-    if (any) {
-        api_answer(req, &data);
-    } else {
-        buf_fini(&data);
-        api_answer_none(req);
-    }
-}

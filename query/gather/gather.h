@@ -70,12 +70,19 @@ void gather_query_start(struct gather *g, struct gather_query *q);
 void gather_query_cancel(struct gather_query *q); /* done still comes, ERR_CANCELED */
 void gather_query_fini(struct gather_query *q);
 
-/* series, label names and label values over the cluster, with the same completeness rule. */
-enum gather_list_kind { GATHER_SERIES, GATHER_LABEL_NAMES, GATHER_LABEL_VALUES, GATHER_METADATA };
+/* Series, label names and values, metadata and exemplars over the cluster, with the same
+ * completeness rule. */
+enum gather_list_kind {
+    GATHER_SERIES,
+    GATHER_LABEL_NAMES,
+    GATHER_LABEL_VALUES,
+    GATHER_METADATA, /* label: of this metric only, where not empty */
+    GATHER_EXEMPLARS /* of series that match a selector; none: nothing. With from < time <= to */
+};
 struct gather_list {
     /* given */
     enum gather_list_kind kind;
-    struct sv label; /* LABEL_VALUES */
+    struct sv label; /* LABEL_VALUES, METADATA */
     const struct sv
         *selectors; /* match[] texts; each is one set, results are united; none: everything */
     size_t selectors_count;
@@ -88,7 +95,10 @@ struct gather_list {
     /* outcome */
     enum status status;
     struct err err;
-    struct sv *items; /* sorted, unique: names, values, or canonical label bytes of series */
+    /* Sorted, unique: names, values, canonical label bytes of series; per metric family the
+     * metadata items of storage/entry.h, newest first; per series its canonical label bytes behind
+     * their length as varint, then the exemplar items of storage/entry.h by time. */
+    struct sv *items;
     size_t items_count;
     bool truncated;
     char **warnings;
@@ -98,7 +108,7 @@ struct gather_list {
     struct list_flow *flow;
 };
 /* Texts are read before it returns: they need not live on. A selector that does not parse:
- * ERR_PARSE. GATHER_METADATA is answered empty: nothing keeps metadata yet. */
+ * ERR_PARSE. */
 void gather_list_start(struct gather *g, struct gather_list *l);
 void gather_list_cancel(struct gather_list *l);
 void gather_list_fini(struct gather_list *l);

@@ -3,8 +3,9 @@
  *
  *   flow (list.c)            one list on its coordinator: deadline, completeness, limit
  *   scatter (list_scatter.c) a part per local core and remote node; their items merged on a worker
- *   local part (list_part.c) set by set: select on the core in slices, collect on a worker, release
- *   remote part (list_remote.c, list_codec.c) the same asked of another node */
+ *   local part (list_part.c; list_kept.c: metadata and exemplars) set by set: select on the core in
+ * slices, collect on a worker, release remote part (list_remote.c, list_codec.c) the same asked of
+ * another node */
 #pragma once
 
 #include "node/base/map.h"
@@ -44,7 +45,8 @@ static inline bool list_query_is_canceled(const struct list_query *q) {
     return __atomic_load_n(&q->canceled, __ATOMIC_RELAXED);
 }
 
-/* A set of strings; sorted once it is finished: series by their labels, others bytewise. */
+/* A set of strings; sorted once it is finished: series and exemplars by their series' labels,
+ * others bytewise (metadata by name). */
 struct list_items {
     struct arena arena;
     struct sv *at;
@@ -55,6 +57,9 @@ void list_items_init(struct list_items *items);
 void list_items_fini(struct list_items *items);
 /* Copies s unless it is there. ERR_LIMIT beyond LIST_PART_BYTES_MAX. */
 MUST_USE enum status list_items_add(struct list_items *items, struct sv s, struct err *err);
+/* Whether what another node sent can be read as items of that kind: ERR_CORRUPT. */
+MUST_USE enum status list_items_check(const struct list_items *items, enum gather_list_kind kind,
+                                      struct err *err);
 /* Sorts and cuts to keep_max (0: all). */
 void list_items_finish(struct list_items *items, enum gather_list_kind kind, uint64_t keep_max);
 

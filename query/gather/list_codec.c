@@ -34,7 +34,8 @@ enum status list_request_get(struct sv bytes, struct arena *arena, struct list_r
     struct list_request q = {
         .ask = {.kind = (enum gather_list_kind)kind, .label = read_lenstr(&r)}};
     uint64_t count = read_varint(&r);
-    if (r.failed || kind > GATHER_METADATA || count > LIST_SELECTORS_MAX || count > reader_left(&r))
+    if (r.failed || kind > GATHER_EXEMPLARS || count > LIST_SELECTORS_MAX ||
+        count > reader_left(&r))
         return err_set(err, ERR_CORRUPT, 0, "list: malformed request");
     struct sv *selectors = arena_array(arena, (size_t)count + 1, sizeof *selectors);
     if (selectors == NULL) return err_set(err, ERR_NOMEM, 0, "list: out of memory");

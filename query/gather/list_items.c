@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
 
+#include "node/base/bytes.h"
 #include "node/base/hash.h"
 #include "node/base/map.h"
 #include "query/gather/list.h"
 #include "query/promql/parser.h"
+#include "storage/entry.h"
 #include "storage/labels.h"
 
 /* -- items */
@@ -75,12 +77,57 @@ static int series_order(const void *a, const void *b) {
     }
 }
 
+/* What stands in front of an item, behind its length: a metric's name, a series' labels. */
+static struct sv item_key(const void *item) {
+    struct sv s = *(const struct sv *)item;
+    struct reader r = reader_init(s.ptr, s.len);
+    return read_lenstr(&r);
+}
+
+static int metadata_order(const void *a, const void *b) {
+    return sv_cmp(item_key(a), item_key(b));
+}
+
+static int exemplars_order(const void *a, const void *b) {
+    struct sv x = item_key(a), y = item_key(b);
+    return series_order(&x, &y);
+}
+
+typedef int (*item_order)(const void *a, const void *b);
+static const item_order orders[] = {[GATHER_SERIES] = series_order,
+                                    [GATHER_LABEL_NAMES] = text_order,
+                                    [GATHER_LABEL_VALUES] = text_order,
+                                    [GATHER_METADATA] = metadata_order,
+                                    [GATHER_EXEMPLARS] = exemplars_order};
+
+static bool exemplars_item_valid(struct sv item) {
+    struct reader r = reader_init(item.ptr, item.len);
+    struct sv labels = read_lenstr(&r);
+    struct label l;
+    bool bad = false;
+    uint64_t count;
+    if (r.failed) return false;
+    while (labels_next(&labels, &l, &bad))
+        continue;
+    return !bad && entry_exemplars_check(sv_make(r.cur, reader_left(&r)), &count, NULL) == OK;
+}
+
+enum status list_items_check(const struct list_items *items, enum gather_list_kind kind,
+                             struct err *err) {
+    uint64_t count;
+    for (size_t i = 0; i < items->count; i++) {
+        if (kind == GATHER_METADATA
+                ? entry_metadata_check(items->at[i], &count, NULL) != OK
+                : kind == GATHER_EXEMPLARS && !exemplars_item_valid(items->at[i]))
+            return err_set(err, ERR_CORRUPT, 0, "list: malformed item in a reply");
+    }
+    return OK;
+}
+
 void list_items_finish(struct list_items *items, enum gather_list_kind kind, uint64_t keep_max) {
     map_fini(&items->seen);
     map_init(&items->seen);
-    if (items->count > 1)
-        qsort(items->at, items->count, sizeof *items->at,
-              kind == GATHER_SERIES ? series_order : text_order);
+    if (items->count > 1) qsort(items->at, items->count, sizeof *items->at, orders[kind]);
     if (keep_max != 0 && items->count > keep_max) items->count = (size_t)keep_max;
 }
 

@@ -2,29 +2,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#include "query/gather/list.h"
+#include "query/gather/list_local.h"
 #include "storage/labels.h"
-
-/* One list on one core, set by set.
- *   SELECT (slices on the core) -> COLLECT (worker) -> RELEASE (on the core) -> SELECT of the next
- * set ... -> told at home Label names and values of everything come straight from the head's
- * symbols, in one step. */
-struct list_local {
-    struct msg msg;
-    struct work work;
-    struct list_part *part; /* touched at home only, but for its items */
-    struct core *home, *core;
-    const struct list_query *query;
-    uint64_t *shard_bits;
-    struct shard_set shards;
-    size_t set_at;
-    struct selection *selection;
-    const struct series_view *views;
-    size_t views_count;
-    enum status status;
-    struct err err;
-    struct list_items items;
-};
 
 static void local_at_home(struct core *here, struct msg *m) {
     (void)here;
@@ -39,7 +18,7 @@ static void local_at_home(struct core *here, struct msg *m) {
     list_part_done(part);
 }
 
-static void local_end(struct list_local *lp) {
+void list_local_end(struct list_local *lp) {
     lp->msg.run = local_at_home;
     core_post(lp->home, &lp->msg);
 }
@@ -101,7 +80,7 @@ static void collect_ran(struct core *here, struct work *w) {
     lp->selection = NULL;
     lp->set_at++;
     if (lp->status != OK || lp->set_at >= lp->query->sets_count) {
-        local_end(lp);
+        list_local_end(lp);
         return;
     }
     lp->msg.run = local_select;
@@ -136,7 +115,7 @@ static void local_select(struct core *here, struct msg *m) {
     if (lp->status != OK) {
         if (lp->selection != NULL) selection_release(lp->selection);
         lp->selection = NULL;
-        local_end(lp);
+        list_local_end(lp);
         return;
     }
     if (!done) {
@@ -170,12 +149,7 @@ static void local_symbols(struct core *here, struct msg *m) {
         lp->status = head_label_values(head, q->label, &sq, &arena, &found, &count, &lp->err);
     if (lp->status == OK) lp->status = local_take_all(lp, found, count);
     arena_fini(&arena);
-    local_end(lp);
-}
-
-static void local_nothing(struct core *here, struct msg *m) {
-    (void)here;
-    local_end(container_of(m, struct list_local, msg));
+    list_local_end(lp);
 }
 
 enum status list_local_start(struct list_part *part, struct core *core, struct err *err) {
@@ -192,8 +166,8 @@ enum status list_local_start(struct list_part *part, struct core *core, struct e
         lp->shard_bits[i] =
             owner->own_shards[i] & (s->o.shards == NULL ? UINT64_MAX : s->o.shards[i]);
     lp->shards = (struct shard_set){lp->shard_bits, g->options.map->settings.shards_count};
-    if (s->o.query->kind == GATHER_METADATA)
-        lp->msg.run = local_nothing;
+    if (s->o.query->kind == GATHER_METADATA || s->o.query->kind == GATHER_EXEMPLARS)
+        lp->msg.run = list_local_kept;
     else if (s->o.query->kind == GATHER_SERIES || s->o.query->sets_count > 0)
         lp->msg.run = local_select;
     else
@@ -205,6 +179,9 @@ enum status list_local_start(struct list_part *part, struct core *core, struct e
 void list_local_free(struct list_local *lp) {
     if (lp == NULL) return;
     list_items_fini(&lp->items);
+    buf_fini(&lp->scratch.labels);
+    buf_fini(&lp->scratch.item);
+    entry_write_fini(&lp->scratch.items);
     free(lp->shard_bits);
     free(lp);
 }

@@ -21,6 +21,7 @@ static enum status remote_finish(struct list_part *part, struct sv end) {
     enum status st =
         shard_list_narrow(g->options.map, sv_skip(end, END_BYTES), part->claimed, &part->err);
     if (st == OK) st = list_reply_get(body, &part->items, &part->err);
+    if (st == OK) st = list_items_check(&part->items, part->scatter->o.query->kind, &part->err);
     if (st == OK && part->items.count != get_u64le(end.ptr))
         st = err_set(&part->err, ERR_CORRUPT, 0,
                      "reply of another node has another number of items than it says");

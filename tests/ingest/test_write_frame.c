@@ -63,8 +63,8 @@ static void batch_fini(struct batch *b) {
 }
 
 static struct write_frame_rows rows_of(const struct batch *b, bool with_labels) {
-    return (struct write_frame_rows){b->count,  b->ids,    b->shards,  b->times_ms,
-                                     b->values, b->labels, with_labels};
+    return (struct write_frame_rows){
+        b->count, b->ids, b->shards, b->times_ms, b->values, b->labels, .with_labels = with_labels};
 }
 
 static void put_batch(const struct ring_map *map, const struct batch *b, bool with_labels,
@@ -87,7 +87,7 @@ Test(write_frame, bytes_are_as_written_down) {
     int64_t times[2] = {1000, 999};
     double values[2] = {1.0, -2.0};
     struct sv labels[2] = {buf_sv(&label), buf_sv(&label)};
-    struct write_frame_rows rows = {2, ids, shards, times, values, labels, true};
+    struct write_frame_rows rows = {2, ids, shards, times, values, labels, .with_labels = true};
     write_frame_put(map, &rows, &got);
     buf_put(&want, "\x01\x01\x00\x01", 4); /* version, flags, tenant, one group */
     buf_put_u8(&want, (uint8_t)shard);
@@ -199,7 +199,7 @@ Test(write_frame, other_versions_epochs_and_shards_are_refused_by_name) {
     struct err err;
     cr_assert_eq(get_edited(map, &frame, 0, 2, &err), ERR_UNSUPPORTED);
     cr_assert(strstr(err.msg, "version 2") != NULL);
-    cr_assert_eq(get_edited(map, &frame, 1, 3, &err), ERR_UNSUPPORTED);
+    cr_assert_eq(get_edited(map, &frame, 1, 9, &err), ERR_UNSUPPORTED);
     cr_assert_eq(get_edited(map, &frame, 2, 1, &err), ERR_UNSUPPORTED);
     /* byte 4, 5, 6: shard, epoch, rows of the first group */
     cr_assert_eq(frame.ptr[4], 0);
@@ -235,7 +235,7 @@ static enum status get_planted(struct ring_map *map, series_id id, struct sv lab
     uint32_t shard = (uint32_t)(id.hi % SHARDS);
     int64_t time_ms = 1;
     double value = 1;
-    struct write_frame_rows rows = {1, &id, &shard, &time_ms, &value, &labels, true};
+    struct write_frame_rows rows = {1, &id, &shard, &time_ms, &value, &labels, .with_labels = true};
     write_frame_put(map, &rows, &frame);
     struct write_rows got = {0};
     bool with_labels;
@@ -286,13 +286,62 @@ Test(write_frame, labels_that_are_not_the_ids_are_refused) {
     ring_map_unref(map);
 }
 
+/* Behind the rows, of which there need be none: every byte by hand but the ids. */
+Test(write_frame, exemplars_and_metadata_as_written_down) {
+    struct ring_map *map = make_map();
+    struct buf label = {0}, got = {0}, want = {0};
+    request_label(&label, SV("__name__"), SV("up"));
+    series_id id = series_id_of(REQUEST_SECRET, 0, buf_sv(&label)); /* also of the name's shard */
+    uint32_t shard = (uint32_t)(id.hi % SHARDS);
+    struct write_exemplar exemplar = {id, shard, 1000, 1.0, SV("\x0a\x06\x0a\x01t\x12\x01v")};
+    struct write_metadata metadata = {shard, {SV("up"), 2, SV("Help."), SV("")}};
+    struct write_frame_rows rows = {
+        .exemplars = &exemplar, .exemplars_count = 1, .metadata = &metadata, .metadata_count = 1};
+    write_frame_put(map, &rows, &got);
+    buf_put(&want, "\x01\x06\x00\x00\x01", 5); /* version, flags, tenant, no group; one */
+    buf_put_u8(&want, (uint8_t)(10 + shard));
+    buf_put_u64(&want, id.hi);
+    buf_put_u64(&want, id.lo);
+    buf_put(&want, "\xd0\x0f\x00\x00\x00\x00\x00\x00\xf0\x3f\x08\x0a\x06\x0a\x01t\x12\x01v", 19);
+    buf_put_u8(&want, 1);
+    size_t epoch_at = want.len;
+    buf_put_u8(&want, (uint8_t)(10 + shard));
+    buf_put(&want, "\x02\x02up\x05Help.\x00", 11);
+    cr_assert(sv_eq(buf_sv(&got), buf_sv(&want)));
+
+    struct write_rows back = {0};
+    struct err err;
+    bool with_labels;
+    for (size_t len = 0; len < want.len; len++)
+        cr_assert_eq(write_frame_get(map, sv_make(want.ptr, len), &back, &with_labels, &err),
+                     ERR_CORRUPT, "%zu", len);
+    cr_assert_eq(write_frame_get(map, buf_sv(&want), &back, &with_labels, &err), OK, "%s", err.msg);
+    cr_assert(back.count == 0 && back.exemplars_count == 1 && back.metadata_count == 1);
+    cr_assert(series_id_eq(back.exemplars[0].id, id) && back.exemplars[0].shard == shard);
+    cr_assert(back.exemplars[0].time_ms == 1000 && back.exemplars[0].value == 1.0);
+    cr_assert(sv_eq(back.exemplars[0].labels, exemplar.labels));
+    cr_assert(back.metadata[0].shard == shard && back.metadata[0].item.type == 2);
+    cr_assert(sv_eq(back.metadata[0].item.help, SV("Help.")) &&
+              back.metadata[0].item.unit.len == 0);
+    want.ptr[epoch_at]++;
+    cr_assert_eq(write_frame_get(map, buf_sv(&want), &back, &with_labels, &err), ERR_CONFLICT);
+    want.ptr[epoch_at]--;
+    want.ptr[epoch_at + 1] = 8; /* a type that does not exist */
+    cr_assert_eq(write_frame_get(map, buf_sv(&want), &back, &with_labels, &err), ERR_CORRUPT);
+    write_rows_fini(&back);
+    buf_fini(&label);
+    buf_fini(&got);
+    buf_fini(&want);
+    ring_map_unref(map);
+}
+
 Test(write_frame, an_id_of_another_shard_is_refused) {
     struct ring_map *map = make_map();
     series_id id = {.hi = 3, .lo = 1};
     uint32_t shard = 4;
     int64_t time_ms = 1;
     double value = 1;
-    struct write_frame_rows rows = {1, &id, &shard, &time_ms, &value, NULL, false};
+    struct write_frame_rows rows = {1, &id, &shard, &time_ms, &value, NULL, .with_labels = false};
     struct buf frame = {0};
     struct write_rows got = {0};
     bool with_labels;

@@ -70,7 +70,7 @@ static enum status write_all(unsigned slot, struct write_result *r) {
             }
         }
     }
-    struct write_columns c = {n, ids, shards, times_ms, values, labels, NULL};
+    struct write_columns c = {n, ids, shards, times_ms, values, labels, .starts_ms = NULL};
     struct arena scratch;
     arena_init(&scratch, 0);
     core_set_current(rig.rt->cores[0]);

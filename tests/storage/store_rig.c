@@ -197,7 +197,8 @@ static void batch_send(struct store_rig *rig, struct store_batch *b) {
         values[i] = store_rig_value(s, b->slots[i]);
         labels[i] = sv_make(rig->series[s], rig->series_len[s]);
     }
-    struct write_columns columns = {b->count, ids, shards, times_ms, values, labels, NULL};
+    struct write_columns columns = {b->count, ids,    shards,           times_ms,
+                                    values,   labels, .starts_ms = NULL};
     struct write_result r;
     struct err err = {0};
     enum status status = store_rig_write(rig, &columns, STORE_NOW_MS, &r, &err);

@@ -6,6 +6,7 @@
 #include "node/base/bytes.h"
 #include "node/base/rng.h"
 #include "storage/entry.h"
+#include "storage/labels.h"
 
 /* "0105 ..." to bytes, blanks skipped */
 static struct buf hex(const char *text) {
@@ -36,6 +37,9 @@ static void expect_bytes(const struct buf *got, const char *want_hex) {
 /* {__name__="up"} in remote write 1.0 */
 static const char up_labels[] = "\x0a\x0e\x0a\x08__name__\x12\x02up";
 #define UP_HEX "0a0e0a085f5f6e616d655f5f12027570"
+
+/* {t="v"} */
+static const char t_v[] = "\x0a\x06\x0a\x01t\x12\x01v";
 
 Test(entry, golden_header_and_body) {
     struct buf out = {0};
@@ -91,12 +95,14 @@ Test(entry, golden_write_body) {
 
     entry_write_clear(&w);
     buf_clear(&body);
-    buf_put_sv(&w.exemplars, SV("xyz"));
-    w.exemplars_count = 2;
-    buf_put_sv(&w.metadata, SV("m"));
-    w.metadata_count = 1;
+    entry_write_exemplar(&w, &(struct entry_exemplar){300, 1000, 1.0, SV(t_v)});
+    entry_write_exemplar(&w, &(struct entry_exemplar){0, -1, -2.5, SV("")});
+    entry_write_metadata(&w, &(struct entry_metadata){SV("up"), 2, SV("Is up."), SV("s")});
     entry_write_finish(&w, &body);
-    expect_bytes(&body, "18 02 03 78797a 01 01 6d");
+    expect_bytes(&body, "18 02 20"
+                        "ac02 d00f 000000000000f03f 08 0a060a0174120176"
+                        "00 01 00000000000004c0 00"
+                        "01 0d 02 7570 02 06 49732075702e 01 73");
     entry_write_fini(&w);
     buf_fini(&body);
 }
@@ -286,5 +292,76 @@ Test(entry, malformed_bodies_are_named_and_nothing_big_is_allocated) {
                   err.msg);
         buf_fini(&bytes);
     }
+    arena_fini(&scratch);
+}
+
+static struct sv exemplar_labels(struct buf *out, size_t pairs, size_t value_len, char c) {
+    char value[600];
+    memset(value, c, sizeof value);
+    buf_clear(out);
+    for (size_t i = 0; i < pairs; i++) {
+        char name[2] = {(char)('!' + i), 0};
+        struct label l = {sv_from(name), sv_make(value, value_len)};
+        cr_assert(labels_encode(&l, 1, out, NULL) == OK);
+    }
+    return buf_sv(out);
+}
+
+Test(entry, exemplar_labels_have_at_most_128_characters) {
+    struct buf b = {0};
+    cr_expect(entry_exemplar_labels_valid(SV("")));
+    cr_expect(entry_exemplar_labels_valid(exemplar_labels(&b, 1, 127, 'x')));
+    cr_expect(!entry_exemplar_labels_valid(exemplar_labels(&b, 1, 128, 'x')));
+    cr_expect(entry_exemplar_labels_valid(exemplar_labels(&b, 64, 1, 'x')));
+    cr_expect(!entry_exemplar_labels_valid(exemplar_labels(&b, 65, 1, 'x')));
+    cr_expect(!entry_exemplar_labels_valid(exemplar_labels(&b, 1, 2, (char)0xff)));
+    char wide[4 * 127]; /* U+1F600 127 times */
+    for (size_t i = 0; i < sizeof wide; i++)
+        wide[i] = "\xf0\x9f\x98\x80"[i % 4];
+    struct label l = {SV("k"), sv_make(wide, sizeof wide)};
+    buf_clear(&b);
+    cr_assert(labels_encode(&l, 1, &b, NULL) == OK);
+    cr_expect(entry_exemplar_labels_valid(buf_sv(&b)));
+    static const struct sv wrong[] = {
+        SV_INIT("x"),
+        SV_INIT("\x0a\x06\x0a\x01t\x12\x02v"),
+        SV_INIT("\x0a\x05\x0a\x01t\x12\x00"),
+        SV_INIT("\x0a\x05\x0a\x00\x12\x01v"),
+        SV_INIT("\x0a\x86\x00\x0a\x01t\x12\x01v"),
+        SV_INIT("\x0a\x06\x0a\x01t\x12\x01v\x0a\x06\x0a\x01t\x12\x01v"),
+        SV_INIT("\x0a\x06\x0a\x01z\x12\x01v\x0a\x06\x0a\x01t\x12\x01v"),
+        SV_INIT("\x0a\x08\x0a\x01t\x12\x01v\x18\x01")};
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++)
+        cr_expect(!entry_exemplar_labels_valid(wrong[i]), "%zu", i);
+    buf_fini(&b);
+}
+
+Test(entry, malformed_exemplars_and_metadata_are_refused) {
+    static const char *const bodies[] = {
+        "08 01 0c 00 d00f 000000000000f03f 01 78",    /* labels */
+        "08 02 0c 00 d00f 000000000000f03f 00",       /* two, of which one is there */
+        "08 01 0a 8080808010 00 0000000000000000 00", /* number beyond 32 bits */
+        "08 01 0b 00 00 000000000000f03f",            /* cut off */
+        "10 01 05 00 02 00 00 00",                    /* no name */
+        "10 01 05 01 61 08 00 00",                    /* type 8 */
+        "10 02 05 01 61 02 00 00",                    /* count */
+        "10 01 06 01 61 02 01 ff 00",                 /* not UTF-8 */
+        "10 01 04 01 61 02 05",                       /* cut off */
+    };
+    struct arena scratch;
+    arena_init(&scratch, 0);
+    struct entry_write_view v;
+    for (size_t i = 0; i < ARRAY_LEN(bodies); i++) {
+        struct buf body = hex(bodies[i]);
+        cr_expect(entry_write_decode(buf_sv(&body), &scratch, &v, NULL) == ERR_CORRUPT, "%zu", i);
+        buf_fini(&body);
+    }
+    struct buf body = hex("10 01 05 01 61 07 00 00");
+    cr_assert(entry_write_decode(buf_sv(&body), &scratch, &v, NULL) == OK && v.metadata_count == 1);
+    struct entry_metadata m;
+    struct sv rest = v.metadata;
+    cr_assert(entry_metadata_next(&rest, &m) && sv_eq(m.name, SV("a")) && m.type == 7);
+    cr_assert(!entry_metadata_next(&rest, &m));
+    buf_fini(&body);
     arena_fini(&scratch);
 }

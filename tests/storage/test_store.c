@@ -29,7 +29,8 @@ static enum status write_one(const struct one *o, struct write_result *r, struct
         labels[i] = i > 0 ? (struct sv){0} /* those before it will do */
                           : sv_make(rig.series[o->series], rig.series_len[o->series]);
     }
-    struct write_columns c = {o->count, ids, shards, o->times_ms, o->values, labels, NULL};
+    struct write_columns c = {o->count,  ids,    shards,           o->times_ms,
+                              o->values, labels, .starts_ms = NULL};
     return store_rig_write(&rig, &c, NOW_MS, r, err);
 }
 
@@ -118,7 +119,7 @@ Test(store, window_counts_from_before_the_batch) {
         values[i] = (double)i;
         labels[i] = sv_make(rig.series[s], rig.series_len[s]);
     }
-    struct write_columns c = {8, ids, shards, times_ms, values, labels, NULL};
+    struct write_columns c = {8, ids, shards, times_ms, values, labels, .starts_ms = NULL};
     struct write_result r;
     cr_assert(store_rig_write(&rig, &c, NOW_MS, &r, NULL) == OK);
     cr_assert(r.counts[VERDICT_ACCEPT] == 8, "%s", r.first_text);
@@ -161,7 +162,7 @@ Test(store, unknown_ids_without_labels_are_asked_for_and_nothing_is_done) {
     int64_t times_ms[] = {STORE_START_MS + 1, STORE_START_MS, STORE_START_MS, STORE_START_MS + 1};
     double values[4] = {0};
     struct sv labels[4] = {[2] = sv_make(rig.series[2], rig.series_len[2])};
-    struct write_columns c = {4, ids, shards, times_ms, values, labels, NULL};
+    struct write_columns c = {4, ids, shards, times_ms, values, labels, .starts_ms = NULL};
     struct arena scratch;
     arena_init(&scratch, 0);
     uint32_t *unknown;
@@ -187,7 +188,7 @@ Test(store, foreign_shards_and_false_labels_are_refused_before_anything_is_done)
     struct sv labels = sv_make(rig.series[0], rig.series_len[0]), wrong = SV("x");
     struct write_result r;
     struct err err = {0};
-    struct write_columns c = {1, &id, &other, &time_ms, &value, &labels, NULL};
+    struct write_columns c = {1, &id, &other, &time_ms, &value, &labels, .starts_ms = NULL};
     cr_assert(store_rig_write(&rig, &c, NOW_MS, &r, &err) == ERR_CONFLICT, "%s", err.msg);
     uint32_t beyond = STORE_SHARDS;
     c.shards = &beyond;
@@ -387,7 +388,7 @@ Test(store, what_this_build_cannot_apply_stops_recovery) {
     cr_assert(store_recover(rig.stores[0], &e, NULL) == ERR_UNSUPPORTED);
     e.type = ENTRY_FLOOR;
     cr_assert(store_recover(rig.stores[0], &e, NULL) == ERR_UNSUPPORTED);
-    e = (struct entry){ENTRY_WRITE, 1, 1, 1, 1, SV("\x08\x01\x01x")}; /* exemplars */
+    e = (struct entry){ENTRY_WRITE, 1, 1, 1, 1, SV("\x20\x01\x01x")}; /* histograms */
     cr_assert(store_recover(rig.stores[0], &e, NULL) == ERR_UNSUPPORTED);
     e.shard = STORE_SHARDS;
     cr_assert(store_recover(rig.stores[0], &e, NULL) == ERR_CONFLICT);

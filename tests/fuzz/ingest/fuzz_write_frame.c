@@ -11,13 +11,36 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+static void check_items(const struct write_rows *a, const struct write_rows *b) {
+    assert(a->exemplars_count == b->exemplars_count && a->metadata_count == b->metadata_count);
+    for (size_t i = 0; i < a->exemplars_count; i++) {
+        const struct write_exemplar *x = &a->exemplars[i], *y = &b->exemplars[i];
+        assert(series_id_eq(x->id, y->id) && x->shard == y->shard && x->time_ms == y->time_ms);
+        assert(f64_bits(x->value) == f64_bits(y->value) && sv_eq(x->labels, y->labels));
+    }
+    for (size_t i = 0; i < a->metadata_count; i++) {
+        const struct entry_metadata *x = &a->metadata[i].item, *y = &b->metadata[i].item;
+        assert(x->type == y->type && sv_eq(x->name, y->name) && sv_eq(x->help, y->help));
+        assert(a->metadata[i].shard == b->metadata[i].shard && sv_eq(x->unit, y->unit));
+    }
+}
+
 static void check_frame(const struct ring_map *map, struct sv payload) {
     struct write_rows rows = {0}, again = {0};
     struct buf frame = {0};
     bool with_labels, with_labels_again;
     if (write_frame_get(map, payload, &rows, &with_labels, NULL) == OK) {
-        struct write_frame_rows put = {rows.count,  rows.ids,    rows.shards, rows.times_ms,
-                                       rows.values, rows.labels, with_labels};
+        struct write_frame_rows put = {.count = rows.count,
+                                       .ids = rows.ids,
+                                       .shards = rows.shards,
+                                       .times_ms = rows.times_ms,
+                                       .values = rows.values,
+                                       .labels = rows.labels,
+                                       .with_labels = with_labels,
+                                       .exemplars = rows.exemplars,
+                                       .exemplars_count = rows.exemplars_count,
+                                       .metadata = rows.metadata,
+                                       .metadata_count = rows.metadata_count};
         write_frame_put(map, &put, &frame);
         assert(write_frame_get(map, buf_sv(&frame), &again, &with_labels_again, NULL) == OK);
         assert(again.count == rows.count && with_labels_again == with_labels);
@@ -28,6 +51,7 @@ static void check_frame(const struct ring_map *map, struct sv payload) {
                    rows.shards[i] == again.shards[i]);
             assert(sv_eq(rows.labels[i], again.labels[i]));
         }
+        check_items(&rows, &again);
     }
     write_rows_fini(&rows);
     write_rows_fini(&again);

@@ -11,6 +11,25 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+static void same_items(const struct entry_write_view *a, const struct entry_write_view *b) {
+    struct sv x = a->exemplars, y = b->exemplars;
+    struct entry_exemplar e, f;
+    uint32_t count = 0;
+    for (; entry_exemplar_next(&x, &e); count++) {
+        assert(entry_exemplar_next(&y, &f) && e.number == f.number && e.time_ms == f.time_ms);
+        assert(f64_bits(e.value) == f64_bits(f.value) && sv_eq(e.labels, f.labels));
+    }
+    assert(x.len == 0 && y.len == 0 && count == a->exemplars_count && count == b->exemplars_count);
+    struct entry_metadata m, n;
+    x = a->metadata;
+    y = b->metadata;
+    for (count = 0; entry_metadata_next(&x, &m); count++) {
+        assert(entry_metadata_next(&y, &n) && m.type == n.type && sv_eq(m.name, n.name));
+        assert(sv_eq(m.help, n.help) && sv_eq(m.unit, n.unit));
+    }
+    assert(x.len == 0 && y.len == 0 && count == a->metadata_count && count == b->metadata_count);
+}
+
 static void same_view(const struct entry_write_view *a, const struct entry_write_view *b) {
     assert(a->series_count == b->series_count && a->floats_count == b->floats_count);
     for (size_t i = 0; i < a->series_count; i++)
@@ -21,8 +40,7 @@ static void same_view(const struct entry_write_view *a, const struct entry_write
         assert(f64_bits(a->values[i]) == f64_bits(b->values[i]));
         assert(a->starts_ms == NULL || a->starts_ms[i] == b->starts_ms[i]);
     }
-    assert(sv_eq(a->exemplars, b->exemplars) && a->exemplars_count == b->exemplars_count);
-    assert(sv_eq(a->metadata, b->metadata) && a->metadata_count == b->metadata_count);
+    same_items(a, b);
 }
 
 static void try_body(struct sv body) {
@@ -41,10 +59,13 @@ static void try_body(struct sv body) {
             assert(entry_write_float(&w, v.numbers[i], v.times_ms[i], v.values[i]) == OK);
             if (v.starts_ms != NULL) assert(entry_write_start(&w, v.starts_ms[i]) == OK);
         }
-        buf_put_sv(&w.exemplars, v.exemplars);
-        buf_put_sv(&w.metadata, v.metadata);
-        w.exemplars_count = v.exemplars_count;
-        w.metadata_count = v.metadata_count;
+        struct sv exemplars = v.exemplars, metadata = v.metadata;
+        struct entry_exemplar exemplar;
+        struct entry_metadata item;
+        while (entry_exemplar_next(&exemplars, &exemplar))
+            entry_write_exemplar(&w, &exemplar);
+        while (entry_metadata_next(&metadata, &item))
+            entry_write_metadata(&w, &item);
         entry_write_finish(&w, &out);
         assert(!out.failed && out.len <= body.len); /* varints may have been longer */
         struct arena more;

@@ -238,7 +238,7 @@ def main() -> int:
         a.rows, a.connections = a.rows or 480, 1  # two would drift apart, and the one behind be refused as too old
         return with_folder(a, lambda folder: query.main(folder, a))
     a.instances = a.instances or (20 if a.what == "ingest" else 100)
-    a.rows = a.rows or (240 if a.what == "ingest" else 30)
+    a.rows = a.rows or (200 if a.what == "ingest" else 30)  # 50 minutes: within the hour that a sample may be behind
     a.settle = a.settle if a.settle is not None else (5 if a.what == "ingest" else 60)
     return with_folder(a, lambda folder: load_all(folder, a))
 

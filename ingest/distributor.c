@@ -9,15 +9,19 @@
 
 #include "ingest/internal.h"
 
-static const struct metric_def samples_def = {
-    .name = "cairn_ingest_samples_total", .help = "Samples by what became of them.", .kind = METRIC_COUNTER};
-static const struct metric_def resends_def = {
-    .name = "cairn_ingest_resends_total", .help = "Parts of writes sent to another node again.", .kind = METRIC_COUNTER};
-static const struct metric_def unavailable_def = {
-    .name = "cairn_ingest_unavailable_total", .help = "Writes answered with 503.", .kind = METRIC_COUNTER};
-static const char *const verdict_labels[] = {
-    "verdict=\"accept\"", "verdict=\"noop\"", "verdict=\"duplicate\"", "verdict=\"too_old\"",
-    "verdict=\"out_of_order\"", "verdict=\"future\"", "verdict=\"limit\""};
+static const struct metric_def samples_def = {.name = "cairn_ingest_samples_total",
+                                              .help = "Samples by what became of them.",
+                                              .kind = METRIC_COUNTER};
+static const struct metric_def resends_def = {.name = "cairn_ingest_resends_total",
+                                              .help = "Parts of writes sent to another node again.",
+                                              .kind = METRIC_COUNTER};
+static const struct metric_def unavailable_def = {.name = "cairn_ingest_unavailable_total",
+                                                  .help = "Writes answered with 503.",
+                                                  .kind = METRIC_COUNTER};
+static const char *const verdict_labels[] = {"verdict=\"accept\"",       "verdict=\"noop\"",
+                                             "verdict=\"duplicate\"",    "verdict=\"too_old\"",
+                                             "verdict=\"out_of_order\"", "verdict=\"future\"",
+                                             "verdict=\"limit\""};
 static_assert(ARRAY_LEN(verdict_labels) == VERDICT_COUNT, "one label a verdict");
 
 /* -- where shards go */
@@ -39,16 +43,18 @@ static enum status distributor_rank(struct distributor *d, struct err *err) {
         keys[s] = (uint64_t)d->dest_of[s] << 32 | s;
     }
     qsort(keys, shards, sizeof *keys, rank_cmp);
-    for (uint32_t i = 0; i < shards; i++) d->rank[(uint32_t)keys[i]] = i;
+    for (uint32_t i = 0; i < shards; i++)
+        d->rank[(uint32_t)keys[i]] = i;
     free(keys);
     return OK;
 }
 
-enum status distributor_new(struct core *core, const struct distributor_options *options, struct distributor **out,
-                            struct err *err) {
+enum status distributor_new(struct core *core, const struct distributor_options *options,
+                            struct distributor **out, struct err *err) {
     struct distributor *d = calloc(1, sizeof *d);
     if (d == NULL) return err_set(err, ERR_NOMEM, 0, "ingest: out of memory");
-    *d = (struct distributor){.core = core, .options = *options, .cores_count = core->rt->cores_count};
+    *d = (struct distributor){
+        .core = core, .options = *options, .cores_count = core->rt->cores_count};
     ring_map_ref(options->map);
     list_init(&d->ops);
     list_init(&d->served);
@@ -67,7 +73,8 @@ enum status distributor_new(struct core *core, const struct distributor_options 
         distributor_free(d);
         return st;
     }
-    for (unsigned v = 0; v < VERDICT_COUNT; v++) d->samples[v] = metric_get(&samples_def, verdict_labels[v]);
+    for (unsigned v = 0; v < VERDICT_COUNT; v++)
+        d->samples[v] = metric_get(&samples_def, verdict_labels[v]);
     d->resends = metric_get(&resends_def, NULL);
     d->unavailable = metric_get(&unavailable_def, NULL);
     *out = d;
@@ -89,12 +96,14 @@ void distributor_free(struct distributor *d) {
     free(d);
 }
 
-void distributor_on_durable(struct store *store, uint64_t position, enum status status, const struct err *err,
-                            void *ctx) {
+void distributor_on_durable(struct store *store, uint64_t position, enum status status,
+                            const struct err *err, void *ctx) {
     struct distributor *d = ctx;
     assert(store == d->options.store);
-    if (status == OK) ack_progress(&d->board, d->self_member, position);
-    else ack_fail(&d->board, d->self_member, status, err);
+    if (status == OK)
+        ack_progress(&d->board, d->self_member, position);
+    else
+        ack_fail(&d->board, d->self_member, status, err);
 }
 
 /* -- the end of an op */
@@ -123,13 +132,15 @@ static void op_fold_part(struct write_op *op, const struct write_part *part) {
         op_set_unavailable(op, part->err.msg);
         return;
     }
-    for (unsigned v = 0; v < VERDICT_COUNT; v++) op->counts[v] += part->result.counts[v];
+    for (unsigned v = 0; v < VERDICT_COUNT; v++)
+        op->counts[v] += part->result.counts[v];
     if (!part->result.refused || op->outcome == WRITE_UNAVAILABLE) return;
     size_t row = op->order[part->first + part->result.first_index];
     if (op->outcome == WRITE_REFUSED && row > op->first_refused) return;
     op->outcome = WRITE_REFUSED;
     op->first_refused = row;
-    snprintf(op->text, sizeof op->text, "%.*s", (int)part->result.first_plain_len, part->result.first_text);
+    snprintf(op->text, sizeof op->text, "%.*s", (int)part->result.first_plain_len,
+             part->result.first_text);
 }
 
 /* Rows that the asking node must send labels for; indexes of the op's rows. */
@@ -151,7 +162,8 @@ static void op_end(struct core *here, struct msg *m) {
     assert(here == d->core && op->parts_open == 0);
     for (size_t i = 0; i < op->parts_count; i++) {
         op_fold_part(op, &op->parts[i]);
-        if (op->local_only) op_fold_unknown(op, &op->parts[i]); /* else they have been sent long ago */
+        if (op->local_only)
+            op_fold_unknown(op, &op->parts[i]); /* else they have been sent long ago */
     }
     if (!op->local_only) {
         for (unsigned v = 0; v < VERDICT_COUNT; v++)
@@ -176,7 +188,8 @@ void part_end(struct write_part *part) {
     if (--op->parts_open == 0) op_end_soon(op);
 }
 
-/* -- the beginning: sort by destination and shard, stable, so that a series' samples keep their order */
+/* -- the beginning: sort by destination and shard, stable, so that a series' samples keep their
+ * order */
 
 static enum status op_sort(struct distributor *d, struct write_op *op) {
     size_t n = op->rows.count;
@@ -186,9 +199,12 @@ static enum status op_sort(struct distributor *d, struct write_op *op) {
     if (op->order == NULL || write_rows_reserve(&op->sorted, n) != OK) return ERR_NOMEM;
     uint32_t shards = d->options.map->settings.shards_count;
     memset(d->counts, 0, ((size_t)shards + 1) * sizeof *d->counts);
-    for (size_t i = 0; i < n; i++) d->counts[d->rank[op->rows.shards[i]] + 1]++;
-    for (uint32_t i = 0; i < shards; i++) d->counts[i + 1] += d->counts[i];
-    for (size_t i = 0; i < n; i++) op->order[d->counts[d->rank[op->rows.shards[i]]]++] = (uint32_t)i;
+    for (size_t i = 0; i < n; i++)
+        d->counts[d->rank[op->rows.shards[i]] + 1]++;
+    for (uint32_t i = 0; i < shards; i++)
+        d->counts[i + 1] += d->counts[i];
+    for (size_t i = 0; i < n; i++)
+        op->order[d->counts[d->rank[op->rows.shards[i]]]++] = (uint32_t)i;
     struct write_rows *to = &op->sorted;
     for (size_t k = 0; k < n; k++) {
         uint32_t i = op->order[k];
@@ -202,13 +218,16 @@ static enum status op_sort(struct distributor *d, struct write_op *op) {
     return OK;
 }
 
-/* A part that cannot even start: its shards are another node's (a request between nodes), or damaged here. */
+/* A part that cannot even start: its shards are another node's (a request between nodes), or
+ * damaged here. */
 static bool part_is_refused(const struct distributor *d, struct write_part *part) {
     uint32_t shard = part_shard(part);
     if (part->dest == DEST_NONE)
-        part->status = err_set(&part->err, ERR_UNAVAILABLE, 0, "shard %" PRIu32 " is damaged on this node", shard);
+        part->status = err_set(&part->err, ERR_UNAVAILABLE, 0,
+                               "shard %" PRIu32 " is damaged on this node", shard);
     else if (part->dest >= d->cores_count && part->op->local_only)
-        part->status = err_set(&part->err, ERR_CONFLICT, 0, "shard %" PRIu32 " is not this node's", shard);
+        part->status =
+            err_set(&part->err, ERR_CONFLICT, 0, "shard %" PRIu32 " is not this node's", shard);
     else if (part->dest >= d->cores_count && d->stopping)
         part->status = err_set(&part->err, ERR_UNAVAILABLE, 0, "this node is stopping");
     return part->status != OK;
@@ -226,20 +245,26 @@ static void op_start_parts(struct distributor *d, struct write_op *op) {
         struct write_part *part = &op->parts[i];
         if (part->status != OK) continue;
         if (foreign) { /* a frame is served whole or not at all */
-            part->status = err_set(&part->err, ERR_CONFLICT, 0, "a shard of the request is not this node's");
+            part->status =
+                err_set(&part->err, ERR_CONFLICT, 0, "a shard of the request is not this node's");
             continue;
         }
         part->open = true;
         op->parts_open++;
-        if (part->dest < d->cores_count) part_start_local(part);
-        else part_start_remote(part);
+        if (part->dest < d->cores_count)
+            part_start_local(part);
+        else
+            part_start_remote(part);
     }
     if (--op->parts_open == 0) op_end_soon(op);
 }
 
 /* rows, the same sorted, and order */
-enum { OP_ROW_BYTES = 2 * (sizeof(series_id) + sizeof(uint32_t) + sizeof(int64_t) + sizeof(double) +
-                           sizeof(struct sv)) + sizeof(uint32_t) };
+enum {
+    OP_ROW_BYTES = 2 * (sizeof(series_id) + sizeof(uint32_t) + sizeof(int64_t) + sizeof(double) +
+                        sizeof(struct sv)) +
+                   sizeof(uint32_t)
+};
 
 void distributor_write(struct distributor *d, struct write_op *op) {
     assert(core_is_current(d->core));
@@ -261,7 +286,8 @@ void distributor_write(struct distributor *d, struct write_op *op) {
     list_push_back(&d->ops, &op->node);
     d->bytes_in_flight += op->charged_bytes;
     enum status st = OK;
-    if (d->bytes_in_flight > d->options.bytes_in_flight_max && d->bytes_in_flight > op->charged_bytes) {
+    if (d->bytes_in_flight > d->options.bytes_in_flight_max &&
+        d->bytes_in_flight > op->charged_bytes) {
         op_set_unavailable(op, "too many writes are under way");
         st = ERR_LIMIT;
     } else if (!write_rows_is_empty(&op->rows)) {
@@ -269,8 +295,10 @@ void distributor_write(struct distributor *d, struct write_op *op) {
         if (st == OK) st = op_cut(d, op);
         if (st != OK) op_set_unavailable(op, "out of memory");
     }
-    if (st == OK && op->parts_count > 0) op_start_parts(d, op);
-    else op_end_soon(op);
+    if (st == OK && op->parts_count > 0)
+        op_start_parts(d, op);
+    else
+        op_end_soon(op);
 }
 
 void distributor_stop(struct distributor *d) {
@@ -278,6 +306,7 @@ void distributor_stop(struct distributor *d) {
     LIST_FOREACH(n, &d->ops) {
         struct write_op *op = container_of(n, struct write_op, node);
         for (size_t i = 0; i < op->parts_count; i++)
-            if (op->parts[i].open && op->parts[i].dest >= d->cores_count) part_stop_remote(&op->parts[i]);
+            if (op->parts[i].open && op->parts[i].dest >= d->cores_count)
+                part_stop_remote(&op->parts[i]);
     }
 }

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ingest/distributor.h: brings a batch of samples to the primaries of its shards and waits until all are durable.
- * One per core. The way of a batch (a write_op), one flow:
+/* ingest/distributor.h: brings a batch of samples to the primaries of its shards and waits until
+ * all are durable. One per core. The way of a batch (a write_op), one flow:
  *
- *   rows, sorted by (node, core, shard) -> one part per local core (message) and per remote node (FRAME_WRITE)
- *   local part:  store_write on the owner's core -> ack_wait on the in-sync set's positions -> back
- *   remote part: frame -> the receiver runs the same flow, local only -> reply; unknown ids come back and the part is
- *                sent again with their labels (asked once more: with all labels)
- *   all parts back -> done. A part that failed for lack of its node is sent again with back-off for up to resend_ms.
+ *   rows, sorted by (node, core, shard) -> one part per local core (message) and per remote node
+ * (FRAME_WRITE) local part:  store_write on the owner's core -> ack_wait on the in-sync set's
+ * positions -> back remote part: frame -> the receiver runs the same flow, local only -> reply;
+ * unknown ids come back and the part is sent again with their labels (asked once more: with all
+ * labels) all parts back -> done. A part that failed for lack of its node is sent again with
+ * back-off for up to resend_ms.
  *
- * Nothing is rolled back. Outcome: any shard without an answer: 503; else a refused sample: 400 with its text; else OK.
- * Thread: the core's; other cores are reached by messages. */
+ * Nothing is rolled back. Outcome: any shard without an answer: 503; else a refused sample: 400
+ * with its text; else OK. Thread: the core's; other cores are reached by messages. */
 #pragma once
 
 #include "ingest/rows.h"
@@ -23,33 +24,36 @@
 struct distributor_options {
     struct ring_map *map;
     node_id self;
-    const uint16_t *core_of;     /* shard -> local core (ring/placement.h); outlives the distributor */
-    struct peers *peers;         /* of this core; NULL for a node without peers */
-    struct store *store;         /* of this core */
-    uint64_t resend_ms;          /* 10 s */
-    uint64_t timeout_ms;         /* of one attempt at a remote part: 5 s */
-    uint64_t memory_bytes_max; /* of this core's head: beyond it every sample is refused with 503; 0: none */
+    const uint16_t *core_of; /* shard -> local core (ring/placement.h); outlives the distributor */
+    struct peers *peers;     /* of this core; NULL for a node without peers */
+    struct store *store;     /* of this core */
+    uint64_t resend_ms;      /* 10 s */
+    uint64_t timeout_ms;     /* of one attempt at a remote part: 5 s */
+    uint64_t memory_bytes_max; /* of this core's head: beyond it every sample is refused with 503;
+                                  0: none */
     uint64_t bytes_in_flight_max; /* of all ops on this core; beyond: 503 at once */
 };
 struct distributor;
 MUST_USE enum status distributor_new(struct core *core, const struct distributor_options *options,
                                      struct distributor **out, struct err *err);
-void distributor_free(struct distributor *d); /* memory only; no op under way, or the simulated node crashed */
+void distributor_free(
+    struct distributor *d); /* memory only; no op under way, or the simulated node crashed */
 
 enum write_outcome { WRITE_OK, WRITE_REFUSED, WRITE_UNAVAILABLE };
 struct write_op {
     /* given */
-    struct arena arena;        /* initialised by the caller; freed by it after done */
-    struct buf body;           /* what rows' labels point into */
+    struct arena arena; /* initialised by the caller; freed by it after done */
+    struct buf body;    /* what rows' labels point into */
     struct write_rows rows;
-    bool local_only;           /* came from another node: every shard must be ours, at the map's epoch */
-    void (*done)(struct core *here, struct write_op *op); /* once, on the core of distributor_write, not inside it */
+    bool local_only; /* came from another node: every shard must be ours, at the map's epoch */
+    void (*done)(struct core *here,
+                 struct write_op *op); /* once, on the core of distributor_write, not inside it */
     void *user;
     /* outcome */
     enum write_outcome outcome;
     uint32_t counts[VERDICT_COUNT];
-    char text[480];            /* REFUSED: first refused sample; UNAVAILABLE: why and which shard and node */
-    uint32_t *unknown;         /* local_only: rows whose labels are needed; nothing was done */
+    char text[480]; /* REFUSED: first refused sample; UNAVAILABLE: why and which shard and node */
+    uint32_t *unknown; /* local_only: rows whose labels are needed; nothing was done */
     size_t unknown_count;
     /* private */
     struct list_node node; /* of the ops under way */
@@ -61,13 +65,16 @@ struct write_op {
     size_t parts_count, parts_open;
     uint64_t began_ns;
     size_t charged_bytes;
-    size_t first_refused;     /* row, to tell the first of several parts */
+    size_t first_refused; /* row, to tell the first of several parts */
 };
 void distributor_write(struct distributor *d, struct write_op *op);
-/* For store_set_log: this node's own log is durable up to position (ctx is the distributor of the store's core). */
-void distributor_on_durable(struct store *store, uint64_t position, enum status status, const struct err *err, void *ctx);
+/* For store_set_log: this node's own log is durable up to position (ctx is the distributor of the
+ * store's core). */
+void distributor_on_durable(struct store *store, uint64_t position, enum status status,
+                            const struct err *err, void *ctx);
 /* For peers_handle(FRAME_WRITE): ctx is the distributor. */
 void distributor_on_frame(struct peer_request *req, struct sv payload, void *ctx);
 /* Fails every op under way with WRITE_UNAVAILABLE (shut-down). */
 void distributor_stop(struct distributor *d);
-/* cairn_ingest_samples_total{verdict}, cairn_ingest_parts_total{to}, cairn_ingest_resends_total, ... */
+/* cairn_ingest_samples_total{verdict}, cairn_ingest_parts_total{to}, cairn_ingest_resends_total,
+ * ... */

@@ -8,7 +8,8 @@
 
 enum { DEST_NONE = 0xffff, RETRY_MIN_MS = 100, RETRY_MAX_MS = 1000 };
 
-/* The rows of an op for one destination: a local core (dest < cores) or a node (cores + its index in the map). */
+/* The rows of an op for one destination: a local core (dest < cores) or a node (cores + its index
+ * in the map). */
 struct write_part {
     struct msg msg;
     struct write_op *op;
@@ -38,12 +39,12 @@ struct distributor {
     unsigned cores_count;
     struct ack_board board;
     unsigned self_member;
-    struct arena scratch;      /* of store_write on this core */
-    uint16_t *dest_of;         /* by shard */
-    uint32_t *rank;            /* by shard: its place in the order (destination, shard) */
-    uint32_t *counts;          /* scratch of the sort, by rank */
+    struct arena scratch; /* of store_write on this core */
+    uint16_t *dest_of;    /* by shard */
+    uint32_t *rank;       /* by shard: its place in the order (destination, shard) */
+    uint32_t *counts;     /* scratch of the sort, by rank */
     struct list_node ops;
-    struct list_node served;   /* of struct peer_write */
+    struct list_node served; /* of struct peer_write */
     uint64_t bytes_in_flight;
     bool stopping;
     struct metric *samples[VERDICT_COUNT], *resends, *unavailable;
@@ -56,7 +57,7 @@ uint32_t part_shard(const struct write_part *part); /* the first one */
 void part_start_local(struct write_part *part);
 void part_start_remote(struct write_part *part);
 void part_stop_remote(struct write_part *part); /* no further try */
-void part_on_retry(struct timer *t);             /* of part->retry: sends again */
-void part_end(struct write_part *part);         /* on the op's core; part->status and result are set */
+void part_on_retry(struct timer *t);            /* of part->retry: sends again */
+void part_end(struct write_part *part); /* on the op's core; part->status and result are set */
 void distributor_free_served(struct distributor *d);
 void write_op_free_private(struct write_op *op);

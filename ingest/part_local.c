@@ -6,7 +6,8 @@
 #include "ingest/internal.h"
 
 /* A part on the core that owns its shards:
- *   message -> store_write (judge, order, log, apply) -> wait for the in-sync set -> message home */
+ *   message -> store_write (judge, order, log, apply) -> wait for the in-sync set -> message home
+ */
 
 static void part_at_home(struct core *here, struct msg *m) {
     struct write_part *part = container_of(m, struct write_part, msg);
@@ -50,7 +51,8 @@ static void shard_need(struct distributor *d, uint32_t shard_number, bool *needs
             needs[ack_member_add(&d->board, map->nodes[shard->replicas[r].node].id)] = true;
 }
 
-/* Every member of the in-sync sets of the part's shards must be durable up to where its stream stands now. */
+/* Every member of the in-sync sets of the part's shards must be durable up to where its stream
+ * stands now. */
 static void part_wait(struct distributor *d, struct write_part *part) {
     const struct write_rows *rows = &part->op->sorted;
     ack_wait_begin(&part->wait, part_on_durable);
@@ -67,7 +69,8 @@ static void part_wait(struct distributor *d, struct write_part *part) {
     ack_wait_commit(&part->wait);
 }
 
-/* New series are refused at the store's limit; this is the wall behind it, before the OOM killer's. */
+/* New series are refused at the store's limit; this is the wall behind it, before the OOM killer's.
+ */
 static bool memory_is_full(const struct distributor *d) {
     if (d->options.memory_bytes_max == 0) return false;
     struct head_stats stats;
@@ -93,8 +96,8 @@ static void part_run(struct core *here, struct msg *m) {
         part_go_home(part);
         return;
     }
-    part->status = store_write(d->options.store, &columns, core_wall_ms(here), &d->scratch, &part->result, &unknown,
-                               &unknown_count, &part->err);
+    part->status = store_write(d->options.store, &columns, core_wall_ms(here), &d->scratch,
+                               &part->result, &unknown, &unknown_count, &part->err);
     if (part->status == ERR_UNAVAILABLE && unknown_count > 0) {
         part->status = OK; /* an answer of its own: nothing was done, these labels are needed */
         part->unknown = malloc(unknown_count * sizeof *part->unknown);

@@ -9,8 +9,9 @@
 #include "ingest/write_frame.h"
 
 /* A part for another node:
- *   FRAME_WRITE without labels -> reply; ids it does not know -> again, with their labels, then with all; no reply -> again, with
- *   back-off, until the op is resend_ms old. Resending is harmless: what is held already is a no-op. */
+ *   FRAME_WRITE without labels -> reply; ids it does not know -> again, with their labels, then
+ * with all; no reply -> again, with back-off, until the op is resend_ms old. Resending is harmless:
+ * what is held already is a no-op. */
 
 static void part_send(struct write_part *part);
 
@@ -22,7 +23,9 @@ static void part_fail(struct write_part *part, enum status status, const struct 
     part_end(part);
 }
 
-void part_on_retry(struct timer *t) { part_send(container_of(t, struct write_part, retry)); }
+void part_on_retry(struct timer *t) {
+    part_send(container_of(t, struct write_part, retry));
+}
 
 static void part_retry(struct write_part *part, enum status status, const struct err *why) {
     struct write_op *op = part->op;
@@ -70,7 +73,8 @@ static void part_take_reply(struct write_part *part, struct write_frame_reply *r
     part_end(part);
 }
 
-static void part_on_reply(void *ctx, enum status status, struct sv bytes, bool last, const struct err *err) {
+static void part_on_reply(void *ctx, enum status status, struct sv bytes, bool last,
+                          const struct err *err) {
     struct write_part *part = ctx;
     struct write_frame_reply reply = {0};
     struct err local;
@@ -87,8 +91,10 @@ static void part_on_reply(void *ctx, enum status status, struct sv bytes, bool l
     for (size_t i = 0; status == OK && i < reply.unknown_count; i++)
         if (reply.unknown[i] >= part->count)
             status = err_set(&local, ERR_CORRUPT, 0, "asked for a row that was not sent");
-    if (status != OK) part_retry(part, status, err);
-    else part_take_reply(part, &reply);
+    if (status != OK)
+        part_retry(part, status, err);
+    else
+        part_take_reply(part, &reply);
     free(reply.unknown);
 }
 
@@ -124,8 +130,11 @@ static void part_send(struct write_part *part) {
         part_fail(part, err_set(&err, ERR_NOMEM, 0, "out of memory"), &err);
         return;
     }
-    struct peer_call_options o = {.node = (uint16_t)(part->dest - d->cores_count), .type = FRAME_WRITE,
-                                  .timeout_ms = d->options.timeout_ms, .reply = part_on_reply, .ctx = part};
+    struct peer_call_options o = {.node = (uint16_t)(part->dest - d->cores_count),
+                                  .type = FRAME_WRITE,
+                                  .timeout_ms = d->options.timeout_ms,
+                                  .reply = part_on_reply,
+                                  .ctx = part};
     part->call = peers_call(d->options.peers, &o, &payload);
 }
 
@@ -146,7 +155,7 @@ void part_stop_remote(struct write_part *part) {
 
 struct peer_write {
     struct write_op op;
-    struct list_node node; /* of d->served */
+    struct list_node node;    /* of d->served */
     struct peer_request *req; /* NULL once the asker has gone; the write goes on */
 };
 
@@ -159,13 +168,16 @@ static void peer_write_free(struct peer_write *w) {
     free(w);
 }
 
-static void peer_write_on_gone(struct peer_request *req) { ((struct peer_write *)req->user)->req = NULL; }
+static void peer_write_on_gone(struct peer_request *req) {
+    ((struct peer_write *)req->user)->req = NULL;
+}
 
 static void peer_write_done(struct core *here, struct write_op *op) {
     (void)here;
     struct peer_write *w = container_of(op, struct peer_write, op);
     if (w->req != NULL) {
-        struct write_frame_reply reply = {.outcome = op->outcome, .unknown = op->unknown,
+        struct write_frame_reply reply = {.outcome = op->outcome,
+                                          .unknown = op->unknown,
                                           .unknown_count = op->unknown_count,
                                           .first_refused = (uint32_t)op->first_refused};
         memcpy(reply.counts, op->counts, sizeof reply.counts);
@@ -194,7 +206,8 @@ void distributor_on_frame(struct peer_request *req, struct sv payload, void *ctx
     buf_put_sv(&w->op.body, payload); /* rows' labels point into it beyond this call */
     enum status st = w->op.body.failed ? err_set(&err, ERR_NOMEM, 0, "out of memory") : OK;
     if (st == OK && d->stopping) st = err_set(&err, ERR_UNAVAILABLE, 0, "node is stopping");
-    if (st == OK) st = write_frame_get(d->options.map, buf_sv(&w->op.body), &w->op.rows, &with_labels, &err);
+    if (st == OK)
+        st = write_frame_get(d->options.map, buf_sv(&w->op.body), &w->op.rows, &with_labels, &err);
     if (st != OK) {
         peer_reply_error(req, st, err.msg);
         peer_write_free(w);
@@ -206,5 +219,6 @@ void distributor_on_frame(struct peer_request *req, struct sv payload, void *ctx
 }
 
 void distributor_free_served(struct distributor *d) {
-    while (!list_is_empty(&d->served)) peer_write_free(container_of(d->served.next, struct peer_write, node));
+    while (!list_is_empty(&d->served))
+        peer_write_free(container_of(d->served.next, struct peer_write, node));
 }

@@ -83,8 +83,7 @@ static enum status eval_run(struct test_run *t, size_t *index, struct arena *are
     if (v == VERDICT_PASS) t->tally.passed++;
     if (v == VERDICT_FAIL) {
         t->tally.failed++;
-        fprintf(t->out, "%s:%zu: FAIL %.*s\n%s", t->path, cmd.line + 1, SV_ARG(cmd.query),
-                text);
+        fprintf(t->out, "%s:%zu: FAIL %.*s\n%s", t->path, cmd.line + 1, SV_ARG(cmd.query), text);
     }
     if (v == VERDICT_SKIP) {
         t->tally.skipped++;

@@ -103,7 +103,9 @@ def check(command, node_port, tmp):
         return "three nodes ready"
     if command.startswith("build/cairnctl "):
         import shlex
-        run(shlex.split(command.replace("http://localhost:9090", f"http://127.0.0.1:{node_port}")))
+        config = Path(tmp) / "prometheus.yml"
+        config.write_text("global: {scrape_interval: 15s}\n")
+        run(shlex.split(command.replace("http://localhost:9090", f"http://127.0.0.1:{node_port}").replace(" prometheus.yml", f" {config}")))
         return "exit 0"
     if command.startswith("build/cairn --ring.discovery="):
         base = free_ports(3)

@@ -8,23 +8,20 @@
 #include "node/base/flags.h"
 #include "node/base/status.h"
 
-#define OPTION_FIELDS(X)                                                                           \
-    X(config_file)                                                                                 \
-    X(listen_address)                                                                              \
-    X(web_config_file)                                                                             \
-    X(external_url) X(route_prefix) X(max_connections) X(read_timeout) X(enable_lifecycle)         \
-        X(enable_admin_api) X(cors_origin) X(page_title) X(tsdb_path) X(retention_time)            \
-            X(retention_size) X(out_of_order_window) X(wal_sync) X(wal_segment_size)               \
-                X(lookback_delta) X(query_timeout) X(max_concurrency) X(max_samples)               \
-                    X(query_memory) X(query_slower_than) X(enable_feature) X(log_level)            \
-                        X(log_format) X(roles) X(cores) X(workers) X(memory_limit)                 \
-                            X(drain_timeout) X(ring_listen) X(ring_advertise) X(ring_cluster_name) \
-                                X(ring_discovery) X(ring_bootstrap_expect)                         \
-                                    X(ring_replication_factor) X(ring_min_insync) X(ring_shards)   \
-                                        X(ring_zone) X(ring_seats) X(ring_replace_after)           \
-                                            X(ring_secret_file) X(am_listen_address)               \
-                                                X(am_config_file) X(cluster_listen)                \
-                                                    X(cluster_peer) X(help) X(version) X(later)
+/* clang-format off */
+#define OPTION_FIELDS(X) \
+    X(config_file) X(listen_address) X(web_config_file) X(external_url) X(route_prefix) \
+    X(max_connections) X(read_timeout) X(enable_lifecycle) X(enable_admin_api) \
+    X(cors_origin) X(page_title) X(tsdb_path) X(retention_time) X(retention_size) \
+    X(out_of_order_window) X(wal_sync) X(wal_segment_size) X(lookback_delta) \
+    X(query_timeout) X(max_concurrency) X(max_samples) X(query_memory) X(query_slower_than) \
+    X(enable_feature) X(log_level) X(log_format) X(roles) X(cores) X(workers) \
+    X(memory_limit) X(drain_timeout) X(ring_listen) X(ring_advertise) X(ring_cluster_name) \
+    X(ring_discovery) X(ring_bootstrap_expect) X(ring_replication_factor) X(ring_min_insync) \
+    X(ring_shards) X(ring_zone) X(ring_seats) X(ring_replace_after) X(ring_secret_file) \
+    X(am_listen_address) X(am_config_file) X(cluster_listen) X(cluster_peer) X(help) \
+    X(version) X(later)
+/* clang-format on */
 
 struct options {
 #define OPTION_MEMBER(name) union flag_value name;

@@ -25,7 +25,11 @@ enum {
     SLACK_BYTES = 192 << 10,
 };
 /* From one look at the clock to the next: one series through one stage, or sorting one vector. */
+#if defined(__SANITIZE_ADDRESS__)
+static const uint64_t slack_ns = 500000000;
+#else
 static const uint64_t slack_ns = 15000000;
+#endif
 
 /* -- malloc, counted (linked with --wrap) */
 
@@ -189,7 +193,7 @@ static int check_seed(uint64_t seed, struct mem_source *m, struct tally *n) {
         .start_ms = 600000,
         .end_ms = 3600000,
     };
-    uint64_t allowed_ns = 20000000;
+    uint64_t allowed_ns = rng_below(&rng, 2) == 0 ? 2000000 : 20000000;
     struct query_control control = {.deadline_ns = allowed_ns, .mono_ns = now_ns};
     struct buf text = {0};
     struct measured measured = {0};
@@ -227,7 +231,7 @@ int main(int argc, char **argv) {
            "memory, %.2f of the time\n",
            (unsigned long long)n.queries, (unsigned long long)n.ok, (unsigned long long)n.limit,
            (unsigned long long)n.late, (unsigned long long)n.other, n.worst_memory, n.worst_time);
-    if (bad == 0 && seeds >= 400 && (n.limit < 20 || n.late < 20 || n.ok < 20)) {
+    if (bad == 0 && seeds >= 400 && (n.limit < 20 || n.late < 5 || n.ok < 20)) {
         fprintf(stderr, "too few of a kind\n");
         bad = 1;
     }

@@ -83,7 +83,7 @@ static enum status duration_seconds(struct preparer *p, const struct duration_ex
 static enum status duration_resolve(struct preparer *p, const struct duration_expr *d,
                                     bool may_be_negative, int64_t *out_ms) {
     if (d == NULL) return OK;
-    double seconds;
+    double seconds = 0;
     TRY(duration_seconds(p, d, &seconds));
     if (isnan(seconds) || isinf(seconds)) return duration_fail(p, d, "duration is NaN or infinite");
     if (seconds <= 0 && !may_be_negative)

@@ -178,7 +178,7 @@ static enum status sim_space(struct disk *disk, const char *path, uint64_t *out_
 
 static enum status sim_lock(struct disk *disk, const char *path, struct file **out,
                             struct err *err) {
-    struct file *file;
+    struct file *file = NULL;
     TRY(sim_open(disk, path, DISK_READ | DISK_WRITE | DISK_CREATE, &file, err));
     struct sim_file *f = file_of(file);
     if (f->inode->locked) {

@@ -76,27 +76,32 @@ static bool file_run(const char *path, const struct promqltest_options *o, struc
     return good;
 }
 
+static int run_files(const struct promqltest_options *o, const struct flag_list *files) {
+    struct tally total = {0};
+    if (o->help.boolean)
+        return ctl_help("test promql", "<test-file>...", "Run PromQL test files (promqltest).",
+                        defs, ARRAY_LEN(defs));
+    if (o->version.boolean) return printf("cairnctl, version %s\n", CAIRN_VERSION) < 0;
+    if (files->count == 0)
+        return ctl_fail("required argument 'test-file' not provided, try --help");
+    if (o->split.integer < 1 || o->split.integer > TEST_SOURCES_MAX)
+        return ctl_fail("--split must be between 1 and %d", TEST_SOURCES_MAX);
+    bool good = true;
+    if (o->split.integer > 1)
+        printf("series dealt over %lld sources, seed %lld\n", (long long)o->split.integer,
+               (long long)o->seed.integer);
+    for (size_t i = 0; i < files->count; i++)
+        good &= file_run(files->items[i], o, &total);
+    if (files->count > 1) tally_print("total", &total);
+    return good ? 0 : 1;
+}
+
 int test_promql(int argc, char **argv) {
     struct promqltest_options o = {0};
     struct flag_list files = {0};
     struct err err = {0};
-    struct tally total = {0};
-    if (flags_parse(defs, ARRAY_LEN(defs), argc, argv, &o, &files, &err) != OK)
-        return ctl_fail("%s, try --help", err.msg);
-    if (o.help.boolean)
-        return ctl_help("test promql", "<test-file>...", "Run PromQL test files (promqltest).",
-                        defs, ARRAY_LEN(defs));
-    if (o.version.boolean) return printf("cairnctl, version %s\n", CAIRN_VERSION) < 0;
-    if (files.count == 0) return ctl_fail("required argument 'test-file' not provided, try --help");
-    if (o.split.integer < 1 || o.split.integer > TEST_SOURCES_MAX)
-        return ctl_fail("--split must be between 1 and %d", TEST_SOURCES_MAX);
-    bool good = true;
-    if (o.split.integer > 1)
-        printf("series dealt over %lld sources, seed %lld\n", (long long)o.split.integer,
-               (long long)o.seed.integer);
-    for (size_t i = 0; i < files.count; i++)
-        good &= file_run(files.items[i], &o, &total);
+    enum status st = flags_parse(defs, ARRAY_LEN(defs), argc, argv, &o, &files, &err);
+    int rc = st == OK ? run_files(&o, &files) : ctl_fail("%s, try --help", err.msg);
     free(files.items);
-    if (files.count > 1) tally_print("total", &total);
-    return good ? 0 : 1;
+    return rc;
 }

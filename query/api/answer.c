@@ -191,3 +191,17 @@ void api_put_notes(struct buf *out, const struct api_notes *n) {
     }
     buf_put_char(out, '}');
 }
+
+void api_put_label_bytes(struct buf *out, struct sv canonical) {
+    struct label l;
+    bool first = true;
+    buf_put_char(out, '{');
+    while (labels_next(&canonical, &l, NULL)) {
+        if (!first) buf_put_char(out, ',');
+        first = false;
+        api_put_label(out, l.name);
+        buf_put_char(out, ':');
+        api_put_label(out, l.value);
+    }
+    buf_put_char(out, '}');
+}

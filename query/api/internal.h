@@ -30,6 +30,8 @@ enum api_error {
  * control bytes; everything else also escapes <, > and &, U+2028 and U+2029, and replaces bytes
  * that are not UTF-8. */
 void api_put_label(struct buf *out, struct sv s);
+/* {"name":"value",...} of canonical label bytes */
+void api_put_label_bytes(struct buf *out, struct sv canonical);
 void api_put_text(struct buf *out, struct sv s);
 void api_put_label_set(struct buf *out, const struct label *labels, size_t count);
 

@@ -66,20 +66,6 @@ void api_metadata(struct http_request *req) {
 
 /* -- exemplars */
 
-static void put_label_bytes(struct buf *out, struct sv labels) {
-    struct label l;
-    bool first = true;
-    buf_put_char(out, '{');
-    while (labels_next(&labels, &l, NULL)) {
-        if (!first) buf_put_char(out, ',');
-        first = false;
-        api_put_label(out, l.name);
-        buf_put_char(out, ':');
-        api_put_label(out, l.value);
-    }
-    buf_put_char(out, '}');
-}
-
 static void put_exemplars(struct buf *out, const struct gather_list *l, uint64_t most) {
     (void)most;
     buf_put_char(out, '[');
@@ -87,12 +73,12 @@ static void put_exemplars(struct buf *out, const struct gather_list *l, uint64_t
         struct reader r = reader_init(l->items[i].ptr, l->items[i].len);
         struct entry_exemplar e;
         buf_put_sv(out, i == 0 ? SV("{\"seriesLabels\":") : SV(",{\"seriesLabels\":"));
-        put_label_bytes(out, read_lenstr(&r));
+        api_put_label_bytes(out, read_lenstr(&r));
         buf_put_sv(out, SV(",\"exemplars\":["));
         struct sv rest = sv_make(r.cur, reader_left(&r));
         for (bool first = true; entry_exemplar_next(&rest, &e); first = false) {
             buf_put_sv(out, first ? SV("{\"labels\":") : SV(",{\"labels\":"));
-            put_label_bytes(out, e.labels);
+            api_put_label_bytes(out, e.labels);
             buf_put_sv(out, SV(",\"value\":\""));
             num_put_json_value(out, e.value);
             buf_put_sv(out, SV("\",\"timestamp\":"));

@@ -17,27 +17,13 @@ struct list_request {
     uint64_t put_most;
 };
 
-static void put_series(struct buf *out, struct sv canonical) {
-    struct label l;
-    bool first = true;
-    buf_put_char(out, '{');
-    while (labels_next(&canonical, &l, NULL)) {
-        if (!first) buf_put_char(out, ',');
-        first = false;
-        api_put_label(out, l.name);
-        buf_put_char(out, ':');
-        api_put_label(out, l.value);
-    }
-    buf_put_char(out, '}');
-}
-
 static void list_write_array(struct list_request *r) {
     const struct gather_list *l = &r->l;
     buf_put_char(&r->body, '[');
     for (size_t i = 0; i < l->items_count; i++) {
         if (i > 0) buf_put_char(&r->body, ',');
         if (l->kind == GATHER_SERIES)
-            put_series(&r->body, l->items[i]);
+            api_put_label_bytes(&r->body, l->items[i]);
         else
             api_put_text(&r->body, l->items[i]);
     }

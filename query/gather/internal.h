@@ -85,6 +85,7 @@ void local_part_free(struct local_part *local);
 /* -- remote parts */
 void remote_part_start(struct scatter_part *part, const uint64_t *shards);
 void gather_free_served(struct gather *g);
+void gather_reply(struct peer_request **req, struct buf *body, struct buf *end);
 
 /* What travels in FRAME_FRAGMENT. */
 struct fragment_request {

@@ -107,20 +107,7 @@ static void served_answer(struct served_list *f) {
     buf_put_u64(&end, body.len);
     buf_put_u64(&end, hash64(body.ptr, body.len, 0));
     shard_list_put(f->g->options.map, s->claimed, &end);
-    if (body.failed || end.failed) {
-        peer_reply_error(f->req, ERR_NOMEM, "out of memory for the reply");
-        f->req = NULL;
-    }
-    for (size_t at = 0; at < body.len && f->req != NULL; at += REPLY_PIECE_BYTES) {
-        struct buf piece = {0};
-        buf_put(&piece, body.ptr + at, MIN(body.len - at, (size_t)REPLY_PIECE_BYTES));
-        peer_reply(f->req, &piece, false);
-    }
-    if (f->req != NULL)
-        peer_reply(f->req, &end, true);
-    else
-        buf_fini(&end);
-    buf_fini(&body);
+    gather_reply(&f->req, &body, &end);
 }
 
 static void served_on_done(struct list_scatter *s, void *ctx) {

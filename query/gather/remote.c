@@ -118,6 +118,26 @@ static struct part_times scatter_times(const struct scatter *s) {
     return sum;
 }
 
+/* body in pieces, then end; both are taken. *req is NULL after it, or when the asker goes
+ * meanwhile. */
+void gather_reply(struct peer_request **req, struct buf *body, struct buf *end) {
+    if (body->failed || end->failed) {
+        peer_reply_error(*req, ERR_NOMEM, "out of memory for the reply");
+        *req = NULL;
+    }
+    for (size_t at = 0; at < body->len && *req != NULL; at += REPLY_PIECE_BYTES) {
+        struct buf piece = {0};
+        buf_put(&piece, body->ptr + at, MIN(body->len - at, (size_t)REPLY_PIECE_BYTES));
+        if (!peer_reply(*req, &piece, false)) *req = NULL; /* dead, and told so */
+    }
+    if (*req != NULL)
+        peer_reply(*req, end, true);
+    else
+        buf_fini(end);
+    *req = NULL;
+    buf_fini(body);
+}
+
 static void served_answer(struct served_fragment *f) {
     struct scatter *s = f->scatter;
     struct buf body = {0}, end = {0}, shards = {0};
@@ -131,21 +151,8 @@ static void served_answer(struct served_fragment *f) {
     reply_end_put(&e, &end);
     bool failed = body.failed || end.failed || shards.failed;
     buf_fini(&shards);
-    if (failed) {
-        peer_reply_error(f->req, ERR_NOMEM, "out of memory for the reply");
-        buf_fini(&end);
-    } else {
-        for (size_t at = 0; at < body.len && f->req != NULL; at += REPLY_PIECE_BYTES) {
-            struct buf piece = {0};
-            buf_put(&piece, body.ptr + at, MIN(body.len - at, (size_t)REPLY_PIECE_BYTES));
-            peer_reply(f->req, &piece, false);
-        }
-        if (f->req != NULL)
-            peer_reply(f->req, &end, true);
-        else
-            buf_fini(&end);
-    }
-    buf_fini(&body);
+    if (failed) end.failed = true;
+    gather_reply(&f->req, &body, &end);
 }
 
 static void served_on_done(struct scatter *s, void *ctx) {

@@ -50,26 +50,9 @@ static void ordered_fini(struct ordered *o) {
 }
 
 static double avg_in_order(const double *v, size_t n) {
-    struct kahan sum = {v[0], 0}, mean = {0};
-    bool incremental = false;
-    for (size_t i = 1; i < n; i++) {
-        double count = (double)(i + 1);
-        if (!incremental) {
-            struct kahan next = sum;
-            kahan_add(&next, v[i]);
-            if (!isinf(next.sum)) {
-                sum = next;
-                continue;
-            }
-            incremental = true;
-            mean = (struct kahan){sum.sum / (count - 1), sum.c / (count - 1)};
-        }
-        double q = (count - 1) / count;
-        mean = (struct kahan){q * mean.sum, q * mean.c};
-        kahan_add(&mean, v[i] / count);
-    }
-    if (incremental) return mean.sum + mean.c;
-    double s = sum.sum + sum.c, rest = isfinite(s) ? (sum.sum - s) + sum.c : 0;
+    struct kahan k;
+    if (kahan_mean(v, n, &k)) return k.sum + k.c;
+    double s = k.sum + k.c, rest = isfinite(s) ? (k.sum - s) + k.c : 0;
     return s / (double)n + rest / (double)n;
 }
 

@@ -192,6 +192,9 @@ static inline void kahan_add(struct kahan *k, double inc) {
         k->c += (inc - t) + k->sum;
     k->sum = t;
 }
+/* The mean of n > 0 values in their order, as Prometheus takes it: true and *out the mean, taken
+ * step by step from where the sum overflowed; else *out is the sum, which the caller divides. */
+bool kahan_mean(const double *v, size_t n, struct kahan *out);
 double quantile_of(double q, double *values, size_t count); /* changes the order of the values */
 
 /* -- stages */

@@ -12,13 +12,11 @@ static double window_sum_of(const double *v, size_t n) {
     return isinf(k.sum) ? k.sum : k.sum + k.c;
 }
 
-/* The direct mean, as long as the sum does not overflow; from there on the incremental one. */
-static double window_avg_of(const double *v, size_t n) {
+bool kahan_mean(const double *v, size_t n, struct kahan *out) {
     struct kahan sum = {v[0], 0}, mean = {0};
     bool incremental = false;
-    double count = 1;
     for (size_t i = 1; i < n; i++) {
-        count = (double)(i + 1);
+        double count = (double)(i + 1);
         if (!incremental) {
             struct kahan next = sum;
             kahan_add(&next, v[i]);
@@ -33,7 +31,14 @@ static double window_avg_of(const double *v, size_t n) {
         mean = (struct kahan){q * mean.sum, q * mean.c};
         kahan_add(&mean, v[i] / count);
     }
-    return incremental ? mean.sum + mean.c : sum.sum / count + sum.c / count;
+    *out = incremental ? mean : sum;
+    return incremental;
+}
+
+static double window_avg_of(const double *v, size_t n) {
+    struct kahan k;
+    if (kahan_mean(v, n, &k)) return k.sum + k.c;
+    return k.sum / (double)n + k.c / (double)n;
 }
 
 /* Sums of integers below 2^53 are exact in any order: then a window is the difference of two

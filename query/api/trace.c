@@ -52,6 +52,9 @@ static void put_part(struct json *j, const struct gather *g, const struct trace_
         json_key_i64(j, SV("core"), p->core);
     else
         put_count(j, SV("cores"), p->times.cores);
+    if (!p->used)
+        json_key_string(j, SV("unused"),
+                        sv_from(p->status == OK ? "another was first" : status_name(p->status)));
     put_seconds(j, SV("total"), p->total_ns);
     put_seconds(j, SV("select"), p->times.select_ns);
     put_seconds(j, SV("evaluate"), p->times.evaluate_ns);

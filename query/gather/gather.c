@@ -236,7 +236,7 @@ static void flow_check_complete(struct gather_flow *f, const struct scatter *s) 
         flow_fail(f, s->status, &s->err);
         return;
     }
-    if (gather_missing(f->g->options.map, s->claimed, text, sizeof text) == 0) return;
+    if (gather_missing(f->g->options.map, s->spread.claimed, text, sizeof text) == 0) return;
     metric_add(metric_get(&incomplete_def, NULL), 1);
     if (!f->q->partial_response) {
         struct err err;
@@ -244,7 +244,7 @@ static void flow_check_complete(struct gather_flow *f, const struct scatter *s) 
         return;
     }
     for (uint32_t i = 0; i < f->g->options.map->settings.shards_count; i++)
-        if (!bit_get(s->claimed, i)) bit_set(f->missing, i);
+        if (!bit_get(s->spread.claimed, i)) bit_set(f->missing, i);
 }
 
 static void flow_on_scattered(struct scatter *s, void *ctx) {
@@ -435,8 +435,24 @@ void gather_query_fini(struct gather_query *q) {
 
 /* -- the gather of a core */
 
-const char *gather_node_addr(const struct gather *g, uint16_t node) {
-    return g->options.map->nodes[node].addr;
+const char *gather_node_addr(const struct gather *g, node_id node) {
+    int i = ring_map_node_index(g->options.map, node);
+    return i < 0 ? "" : g->options.map->nodes[i].addr;
+}
+
+bool gather_may_read(const struct gather *g, uint32_t shard, uint32_t epoch) {
+    if (g->options.core_of[shard] != g->core->index) return false;
+    if (g->options.replicas != NULL) return replicas_may_read(g->options.replicas, shard, epoch);
+    return g->options.map->shards[shard].epoch == epoch;
+}
+
+void gather_set_map(struct gather *g, struct ring_map *map, const uint16_t *core_of) {
+    assert(map->settings.shards_count == g->options.map->settings.shards_count);
+    struct ring_map *old = g->options.map;
+    g->options.map = ring_map_ref(map);
+    g->options.core_of = core_of;
+    ring_map_unref(old);
+    LIST_FOREACH_SAFE(n, &g->spreads) spread_on_map(container_of(n, struct spread, node));
 }
 
 uint32_t gather_missing(const struct ring_map *map, const uint64_t *claimed, char *text,
@@ -473,15 +489,9 @@ enum status gather_new(struct core *core, const struct gather_options *options, 
     list_init(&g->served);
     list_init(&g->lists);
     list_init(&g->served_lists);
+    list_init(&g->spreads);
     uint32_t shards = options->map->settings.shards_count;
     g->words = (shards + 63) / 64;
-    g->own_shards = calloc(g->words, sizeof *g->own_shards);
-    if (g->own_shards == NULL) {
-        gather_free(g);
-        return err_set(err, ERR_NOMEM, 0, "query: out of memory");
-    }
-    for (uint32_t s = 0; s < shards; s++)
-        if (options->core_of[s] == core->index) bit_set(g->own_shards, s);
     *out = g;
     return OK;
 }
@@ -503,6 +513,5 @@ void gather_free(struct gather *g) {
     gather_free_served(g);
     gather_free_lists(g);
     ring_map_unref(g->options.map);
-    free(g->own_shards);
     free(g);
 }

@@ -11,23 +11,27 @@
  * released on its core.
  *
  * Completeness (P2): every shard of the map must be answered by exactly one reply that claims it.
- * What is missing is an error ERR_UNAVAILABLE `incomplete: N of S shards unavailable (node ...)`,
- * or, with partial_response, a warning naming it. A node refuses shards it does not own at that
- * epoch. Bounds: queries at once (--query.max-concurrency, waiting in order), samples, bytes, time;
- * a client that goes away cancels on every node. */
+ * What is missing is asked elsewhere and by newer maps for some seconds (spread.h); what then is
+ * still missing is an error ERR_UNAVAILABLE `incomplete: N of S shards unavailable (node ...)`, or,
+ * with partial_response, a warning naming it. A node refuses shards that it does not hold readable
+ * at that epoch under lease. Bounds: queries at once (--query.max-concurrency, waiting in order),
+ * samples, bytes, time; a client that goes away cancels on every node. */
 #pragma once
 
 #include "query/engine/engine.h"
 #include "query/gather/active.h"
 #include "query/gather/trace.h"
+#include "ring/member/lease.h"
 #include "ring/peers.h"
+#include "ring/replica/replica.h"
 #include "storage/store.h"
 
 struct gather_options {
     struct ring_map *map;
     node_id self;
-    const uint16_t *core_of;
-    struct peers *peers; /* NULL: no peers */
+    const uint16_t *core_of;         /* shard -> local core or 0xffff; outlives the map's stay */
+    struct peers *peers;             /* NULL: no peers */
+    const struct replicas *replicas; /* of this core; NULL: all shards of core_of may be read */
     struct store *store;
     uint64_t remote_timeout_ms; /* of a fragment on another node, at most the query's own */
     unsigned concurrency_max;   /* per core */
@@ -36,6 +40,9 @@ struct gather_options {
 struct gather;
 MUST_USE enum status gather_new(struct core *core, const struct gather_options *options,
                                 struct gather **out, struct err *err);
+/* Queries under way go on by the new map: what was refused or late is asked anew. core_of as in the
+ * options. */
+void gather_set_map(struct gather *g, struct ring_map *map, const uint16_t *core_of);
 void gather_stop(struct gather *g);
 void gather_free(struct gather *g);
 
@@ -64,8 +71,8 @@ struct gather_query {
     /* private */
     struct gather_flow *flow;
 };
-/* Address of a node of the map. */
-const char *gather_node_addr(const struct gather *g, uint16_t node);
+/* Address of a node, "" when it is no longer in the map. */
+const char *gather_node_addr(const struct gather *g, node_id node);
 void gather_query_start(struct gather *g, struct gather_query *q);
 void gather_query_cancel(struct gather_query *q); /* done still comes, ERR_CANCELED */
 void gather_query_fini(struct gather_query *q);

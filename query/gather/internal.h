@@ -2,15 +2,16 @@
 /* query/gather/internal.h: shared by the files of query/gather only.
  *
  *   flow (gather.c)        one query on its coordinator: gate, rounds, finish
- *   scatter (scatter.c)    one fragment over a set of shards: a part per local core and remote
- * node, folded in their order local part (part.c)    select on the core in slices, evaluate on a
- * worker, release remote part (remote.c) the same asked of another node, which scatters over its
- * own cores Lists (series, label names, label values) go the same way with files of their own, see
- * list.h. */
+ *   scatter (scatter.c)    one fragment over a set of shards, spread (spread.h) over the nodes
+ *                          and cores that may answer, folded in the order of the parts
+ *   local part (part.c)    select on the core in slices, evaluate on a worker, release
+ *   remote part (remote.c) the same asked of another node, which scatters over its own cores
+ * Lists (series, label names, label values) go the same way with files of their own, see list.h. */
 #pragma once
 
 #include "node/base/list.h"
 #include "query/gather/gather.h"
+#include "query/gather/spread.h"
 
 enum { SELECT_SLICE_NS = 1000000, LEAVES_MAX = 64, REPLY_PIECE_BYTES = 8 << 20 };
 
@@ -23,10 +24,13 @@ struct gather {
     struct list_node served;       /* of struct served_fragment */
     struct list_node lists;        /* of struct list_flow */
     struct list_node served_lists; /* of struct served_list */
+    struct list_node spreads;      /* of struct spread that is not over */
     bool stopping, starting;
-    uint64_t *own_shards; /* bit per shard that this core holds and serves */
-    uint32_t words;       /* of a shard set */
+    uint64_t remote_usual_ns; /* how long parts on other nodes take: a moving average */
+    uint32_t words;           /* of a shard set */
 };
+/* A replica on this core that may be read now, in that epoch. */
+bool gather_may_read(const struct gather *g, uint32_t shard, uint32_t epoch);
 
 /* -- one fragment over some shards */
 struct scatter;
@@ -42,48 +46,37 @@ struct scatter_options {
     void *ctx;
 };
 struct scatter_part {
-    struct scatter *scatter;
-    bool open;
-    enum status status;
-    struct err err;
+    struct spread_part base;
     struct partial *partial;
-    uint64_t *claimed; /* shards it answers for: counts once the part has ended well */
     struct part_times times;
-    uint64_t total_ns;
-    /* local: */
-    struct local_part *local;
-    unsigned core;
-    /* remote: */
-    uint16_t node;
-    struct peer_call *call;
+    struct local_part *local; /* on a core of this node */
+    struct peer_call *call;   /* of another node */
     struct buf reply;
 };
 struct scatter {
+    struct spread spread;
     struct scatter_options o;
-    struct scatter_part *parts;
-    size_t parts_count, parts_open;
-    uint64_t began_ns;
-    struct timer begin; /* parts that fail at once are told from here */
     /* outcome, for done */
     enum status status;
     struct err err;
     struct partial *partial; /* all parts folded; the receiver takes it (sets NULL) */
-    uint64_t *claimed;       /* union over the parts */
 };
 MUST_USE enum status scatter_new(const struct scatter_options *options, struct scatter **out,
                                  struct err *err);
 void scatter_cancel(struct scatter *s); /* done still comes, when local parts have ended */
 void scatter_free(struct scatter *s);   /* after done */
-void scatter_part_done(struct scatter_part *part);
+static inline struct scatter *scatter_of(const struct scatter_part *part) {
+    return container_of(part->base.spread, struct scatter, spread);
+}
 
 /* -- local parts */
-/* shards: those wanted; the part answers for the ones that its core holds. */
+/* The part answers for the shards asked for that its core may read. */
 MUST_USE enum status local_part_start(struct scatter_part *part, struct core *core,
                                       struct err *err);
 void local_part_free(struct local_part *local);
 
 /* -- remote parts */
-void remote_part_start(struct scatter_part *part, const uint64_t *shards);
+void remote_part_start(struct scatter_part *part);
 void gather_free_served(struct gather *g);
 void gather_reply(struct peer_request **req, struct buf *body, struct buf *end);
 

@@ -25,7 +25,8 @@ struct list_flow {
 static enum status list_check_complete(struct list_flow *f) {
     char text[480];
     struct gather_list *l = f->l;
-    if (gather_missing(f->g->options.map, f->scatter->claimed, text, sizeof text) == 0) return OK;
+    if (gather_missing(f->g->options.map, f->scatter->spread.claimed, text, sizeof text) == 0)
+        return OK;
     if (!l->partial_response) return err_set(&f->err, ERR_UNAVAILABLE, 0, "%s", text);
     l->warnings = calloc(1, sizeof *l->warnings);
     if (l->warnings != NULL) l->warnings[0] = strdup(text);

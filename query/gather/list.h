@@ -2,10 +2,10 @@
 /* query/gather/list.h: series, label names and label values; shared by the list_*.c files only.
  *
  *   flow (list.c)            one list on its coordinator: deadline, completeness, limit
- *   scatter (list_scatter.c) a part per local core and remote node; their items merged on a worker
+ *   scatter (list_scatter.c) spread (spread.h) over cores and nodes; items merged on a worker
  *   local part (list_part.c; list_kept.c: metadata and exemplars) set by set: select on the core in
- * slices, collect on a worker, release remote part (list_remote.c, list_codec.c) the same asked of
- * another node */
+ *                            slices, collect on a worker, release
+ *   remote part (list_remote.c, list_codec.c) the same asked of another node */
 #pragma once
 
 #include "node/base/map.h"
@@ -65,14 +65,9 @@ void list_items_finish(struct list_items *items, enum gather_list_kind kind, uin
 
 struct list_scatter;
 struct list_part {
-    struct list_scatter *scatter;
-    bool open;
-    enum status status;
-    struct err err;
+    struct spread_part base;
     struct list_items items;
-    uint64_t *claimed;
     struct list_local *local;
-    uint16_t node;
     struct peer_call *call;
     struct buf reply;
 };
@@ -86,26 +81,25 @@ struct list_scatter_options {
     void *ctx;
 };
 struct list_scatter {
+    struct spread spread;
     struct list_scatter_options o;
-    struct list_part *parts;
-    size_t parts_count, parts_open;
-    struct timer begin;
     struct work merge;
     /* outcome */
     enum status status;
     struct err err;
     struct list_items items;
-    uint64_t *claimed;
 };
 MUST_USE enum status list_scatter_new(const struct list_scatter_options *options,
                                       struct list_scatter **out, struct err *err);
 void list_scatter_cancel(struct list_scatter *s); /* done still comes */
 void list_scatter_free(struct list_scatter *s);   /* after done */
-void list_part_done(struct list_part *part);
+static inline struct list_scatter *list_scatter_of(const struct list_part *part) {
+    return container_of(part->base.spread, struct list_scatter, spread);
+}
 
 MUST_USE enum status list_local_start(struct list_part *part, struct core *core, struct err *err);
 void list_local_free(struct list_local *local);
-void list_remote_start(struct list_part *part, const uint64_t *shards);
+void list_remote_start(struct list_part *part);
 
 /* What travels in FRAME_SERIES. */
 struct list_request {

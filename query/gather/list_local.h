@@ -20,7 +20,9 @@ struct list_local {
     struct list_part *part; /* touched at home only, but for its items */
     struct core *home, *core;
     const struct list_query *query;
-    uint64_t *shard_bits;
+    void (*run)(struct core *here, struct msg *m); /* after claiming */
+    const struct ring_map *map;                    /* the asker's */
+    uint64_t *shard_bits; /* the part's: this side's until it is told at home */
     struct shard_set shards;
     size_t set_at;
     uint32_t place; /* the next of the store's table */

@@ -9,16 +9,17 @@ static void local_at_home(struct core *here, struct msg *m) {
     (void)here;
     struct list_local *lp = container_of(m, struct list_local, msg);
     struct list_part *part = lp->part;
-    part->status = lp->status;
-    part->err = lp->err;
+    part->base.status = lp->status;
+    part->base.err = lp->err;
     list_items_fini(&part->items);
     part->items = lp->items;
     list_items_init(&lp->items);
-    if (lp->status == OK) bits_or(part->claimed, lp->shard_bits, part->scatter->o.g->words);
-    list_part_done(part);
+    spread_part_done(&part->base);
 }
 
+/* What was seen is what the core held until now. */
 void list_local_end(struct list_local *lp) {
+    if (lp->status == OK) lp->status = spread_confirm(lp->core, lp->map, lp->shard_bits, &lp->err);
     lp->msg.run = local_at_home;
     core_post(lp->home, &lp->msg);
 }
@@ -152,26 +153,32 @@ static void local_symbols(struct core *here, struct msg *m) {
     list_local_end(lp);
 }
 
+static void local_begin(struct core *here, struct msg *m) {
+    struct list_local *lp = container_of(m, struct list_local, msg);
+    spread_claim(here, lp->map, lp->shard_bits);
+    m->run = lp->run;
+    lp->run(here, m);
+}
+
 enum status list_local_start(struct list_part *part, struct core *core, struct err *err) {
-    struct list_scatter *s = part->scatter;
-    struct gather *g = s->o.g, *owner = gather_of(core);
+    struct list_scatter *s = list_scatter_of(part);
+    struct gather *g = s->o.g;
     struct list_local *lp = calloc(1, sizeof *lp);
     if (lp == NULL) return err_set(err, ERR_NOMEM, 0, "list: out of memory");
     *lp = (struct list_local){.part = part, .home = g->core, .core = core, .query = s->o.query};
     list_items_init(&lp->items);
     part->local = lp;
-    lp->shard_bits = calloc(g->words, sizeof *lp->shard_bits);
-    if (lp->shard_bits == NULL) return err_set(err, ERR_NOMEM, 0, "list: out of memory");
-    for (uint32_t i = 0; i < g->words; i++)
-        lp->shard_bits[i] =
-            owner->own_shards[i] & (s->o.shards == NULL ? UINT64_MAX : s->o.shards[i]);
+    list_items_init(&part->items);
+    lp->map = part->base.map;
+    lp->shard_bits = part->base.shards;
     lp->shards = (struct shard_set){lp->shard_bits, g->options.map->settings.shards_count};
     if (s->o.query->kind == GATHER_METADATA || s->o.query->kind == GATHER_EXEMPLARS)
-        lp->msg.run = list_local_kept;
+        lp->run = list_local_kept;
     else if (s->o.query->kind == GATHER_SERIES || s->o.query->sets_count > 0)
-        lp->msg.run = local_select;
+        lp->run = local_select;
     else
-        lp->msg.run = local_symbols;
+        lp->run = local_symbols;
+    lp->msg.run = local_begin;
     core_post(core, &lp->msg);
     return OK;
 }
@@ -182,6 +189,5 @@ void list_local_free(struct list_local *lp) {
     buf_fini(&lp->scratch.labels);
     buf_fini(&lp->scratch.item);
     entry_write_fini(&lp->scratch.items);
-    free(lp->shard_bits);
     free(lp);
 }

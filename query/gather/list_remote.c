@@ -13,17 +13,17 @@ enum { END_BYTES = 24 };
 /* -- asking */
 
 static enum status remote_finish(struct list_part *part, struct sv end) {
-    struct gather *g = part->scatter->o.g;
+    const struct list_scatter *s = list_scatter_of(part);
     struct sv body = buf_sv(&part->reply);
     if (end.len < END_BYTES || get_u64le(end.ptr + 8) != body.len ||
         get_u64le(end.ptr + 16) != hash64(body.ptr, body.len, 0))
-        return err_set(&part->err, ERR_UNAVAILABLE, 0, "reply of another node is incomplete");
-    enum status st =
-        shard_list_narrow(g->options.map, sv_skip(end, END_BYTES), part->claimed, &part->err);
-    if (st == OK) st = list_reply_get(body, &part->items, &part->err);
-    if (st == OK) st = list_items_check(&part->items, part->scatter->o.query->kind, &part->err);
+        return err_set(&part->base.err, ERR_UNAVAILABLE, 0, "reply of another node is incomplete");
+    enum status st = shard_list_narrow(part->base.map, sv_skip(end, END_BYTES), part->base.shards,
+                                       &part->base.err);
+    if (st == OK) st = list_reply_get(body, &part->items, &part->base.err);
+    if (st == OK) st = list_items_check(&part->items, s->o.query->kind, &part->base.err);
     if (st == OK && part->items.count != get_u64le(end.ptr))
-        st = err_set(&part->err, ERR_CORRUPT, 0,
+        st = err_set(&part->base.err, ERR_CORRUPT, 0,
                      "reply of another node has another number of items than it says");
     return st;
 }
@@ -36,25 +36,25 @@ static void remote_on_reply(void *ctx, enum status status, struct sv piece, bool
         buf_put_sv(&part->reply, piece);
         if (!part->reply.failed) return;
         peer_call_cancel(part->call);
-        status =
-            err_set(&part->err, ERR_LIMIT, 0, "reply of another node exceeds the memory of a list");
+        status = err_set(&part->base.err, ERR_LIMIT, 0,
+                         "reply of another node exceeds the memory of a list");
     } else if (status == OK) {
         status = remote_finish(part, piece);
     } else {
-        part->err = *err;
+        part->base.err = *err;
     }
     part->call = NULL;
-    part->status = status;
-    list_part_done(part);
+    part->base.status = status;
+    spread_part_done(&part->base);
 }
 
-void list_remote_start(struct list_part *part, const uint64_t *shards) {
-    struct list_scatter *s = part->scatter;
+void list_remote_start(struct list_part *part) {
+    struct list_scatter *s = list_scatter_of(part);
     struct gather *g = s->o.g;
     const struct list_query *q = s->o.query;
-    bits_or(part->claimed, shards, g->words);
     struct buf list = {0}, payload = {0};
-    shard_list_put(g->options.map, shards, &list);
+    list_items_init(&part->items);
+    shard_list_put(part->base.map, part->base.asked, &list);
     struct list_request r = {.ask = {.kind = q->kind,
                                      .label = q->label,
                                      .selectors = q->selectors,
@@ -66,7 +66,8 @@ void list_remote_start(struct list_part *part, const uint64_t *shards) {
                              .shards = buf_sv(&list)};
     list_request_put(&r, &payload);
     buf_fini(&list);
-    struct peer_call_options o = {.node = part->node,
+    struct peer_call_options o = {.node =
+                                      (uint16_t)ring_map_node_index(part->base.map, part->base.to),
                                   .type = FRAME_SERIES,
                                   .timeout_ms = q->timeout_ms,
                                   .reply = remote_on_reply,
@@ -80,6 +81,7 @@ struct served_list {
     struct list_node node;
     struct gather *g;
     struct peer_request *req; /* NULL once the asker has gone */
+    struct ring_map *map;     /* by which it was asked and is answered; a reference */
     struct list_query *query;
     struct list_scatter *scatter;
     uint64_t *shards;
@@ -89,6 +91,7 @@ static void served_free(struct served_list *f) {
     list_remove(&f->node);
     list_scatter_free(f->scatter);
     list_query_free(f->query);
+    ring_map_unref(f->map);
     free(f->shards);
     free(f);
 }
@@ -106,7 +109,7 @@ static void served_answer(struct served_list *f) {
     buf_put_u64(&end, s->items.count);
     buf_put_u64(&end, body.len);
     buf_put_u64(&end, hash64(body.ptr, body.len, 0));
-    shard_list_put(f->g->options.map, s->claimed, &end);
+    shard_list_put(f->map, s->spread.claimed, &end);
     gather_reply(&f->req, &body, &end);
 }
 
@@ -118,7 +121,7 @@ static void served_on_done(struct list_scatter *s, void *ctx) {
     }
     if (s->status != OK)
         peer_reply_error(f->req, s->status, s->err.msg);
-    else if (!bits_any(s->claimed, f->g->words))
+    else if (!bits_any(s->spread.claimed, f->g->words))
         peer_reply_error(f->req, ERR_CONFLICT, "none of the shards is this node's");
     else
         served_answer(f);
@@ -132,7 +135,8 @@ static enum status served_start(struct served_list *f, struct sv payload, struct
     TRY(list_request_get(payload, arena, &r, err));
     f->shards = calloc(g->words, sizeof *f->shards);
     if (f->shards == NULL) return err_set(err, ERR_NOMEM, 0, "list: out of memory");
-    TRY(shard_list_get(g->options.map, r.shards, f->shards, err));
+    f->map = ring_map_ref(g->options.map);
+    TRY(shard_list_get(f->map, r.shards, f->shards, err));
     TRY(list_query_new(&r.ask, &f->query, err));
     struct list_scatter_options o = {.g = g,
                                      .query = f->query,

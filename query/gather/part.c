@@ -18,8 +18,10 @@ struct local_part {
     struct query *query;
     const struct fragment *fragment;
     struct query_control *control;
+    const struct ring_map *map; /* the asker's */
     struct shard_set shards;
-    uint64_t *shard_bits;
+    uint64_t *shard_bits; /* the part's: this side's until it is told at home */
+    bool claimed;
     uint32_t leaves[LEAVES_MAX];
     size_t leaves_count, leaf_at;
     struct {
@@ -82,8 +84,8 @@ static void part_at_home(struct core *here, struct msg *m) {
     (void)here;
     struct local_part *lp = container_of(m, struct local_part, msg);
     struct scatter_part *part = lp->part;
-    part->status = lp->status;
-    part->err = lp->err;
+    part->base.status = lp->status;
+    part->base.err = lp->err;
     part->partial = lp->partial;
     part->times = lp->times;
     part->times.cores = 1;
@@ -92,11 +94,11 @@ static void part_at_home(struct core *here, struct msg *m) {
         part->times.bytes = partial_memory_bytes(part->partial);
     }
     lp->partial = NULL;
-    if (lp->status == OK) bits_or(part->claimed, lp->shard_bits, part->scatter->o.g->words);
 #ifdef PLANT_ANSWER_FOREIGN_SHARD
-    memset(part->claimed, 0xff, part->scatter->o.g->words * sizeof *part->claimed);
+    memcpy(part->base.shards, part->base.spread->wanted,
+           scatter_of(part)->o.g->words * sizeof *part->base.shards);
 #endif
-    scatter_part_done(part);
+    spread_part_done(&part->base);
 }
 
 static void part_end(struct local_part *lp) {
@@ -182,6 +184,8 @@ static void part_select(struct core *here, struct msg *m) {
     struct local_part *lp = container_of(m, struct local_part, msg);
     assert(here == lp->core);
     uint64_t began_ns = core_mono_ns(here), until_ns = began_ns + SELECT_SLICE_NS;
+    if (!lp->claimed) spread_claim(here, lp->map, lp->shard_bits);
+    lp->claimed = true;
     while (lp->leaf_at < lp->leaves_count && lp->status == OK) {
         if (__atomic_load_n(&lp->control->canceled, __ATOMIC_RELAXED)) {
             lp->status =
@@ -207,6 +211,7 @@ static void part_select(struct core *here, struct msg *m) {
         }
     }
     lp->times.select_ns += core_mono_ns(here) - began_ns;
+    if (lp->status == OK) lp->status = spread_confirm(here, lp->map, lp->shard_bits, &lp->err);
     if (lp->status != OK) {
         part_end(lp);
         return;
@@ -221,8 +226,8 @@ static void part_select(struct core *here, struct msg *m) {
 }
 
 enum status local_part_start(struct scatter_part *part, struct core *core, struct err *err) {
-    struct scatter *s = part->scatter;
-    struct gather *g = s->o.g, *owner = gather_of(core);
+    struct scatter *s = scatter_of(part);
+    struct gather *g = s->o.g;
     struct local_part *lp = calloc(1, sizeof *lp);
     if (lp == NULL) return err_set(err, ERR_NOMEM, 0, "query: out of memory");
     *lp = (struct local_part){.part = part,
@@ -233,11 +238,8 @@ enum status local_part_start(struct scatter_part *part, struct core *core, struc
                               .control = s->o.control,
                               .source = {&source_ops}};
     part->local = lp;
-    lp->shard_bits = calloc(g->words, sizeof *lp->shard_bits);
-    if (lp->shard_bits == NULL) return err_set(err, ERR_NOMEM, 0, "query: out of memory");
-    for (uint32_t i = 0; i < g->words; i++)
-        lp->shard_bits[i] =
-            owner->own_shards[i] & (s->o.shards == NULL ? UINT64_MAX : s->o.shards[i]);
+    lp->map = part->base.map;
+    lp->shard_bits = part->base.shards;
     lp->shards = (struct shard_set){lp->shard_bits, g->options.map->settings.shards_count};
     lp->leaves_count = fragment_leaves(s->o.query, s->o.fragment, lp->leaves, LEAVES_MAX);
     if (lp->leaves_count > LEAVES_MAX)
@@ -260,6 +262,5 @@ void local_part_free(struct local_part *lp) {
     }
     core_set_current(current);
     partial_free(lp->partial);
-    free(lp->shard_bits);
     free(lp);
 }

@@ -13,19 +13,19 @@
 /* -- asking */
 
 static enum status remote_finish(struct scatter_part *part, struct sv end) {
-    struct scatter *s = part->scatter;
+    struct scatter *s = scatter_of(part);
     struct sv body = buf_sv(&part->reply);
     struct reply_end e;
-    TRY(reply_end_get(end, &e, &part->err));
+    TRY(reply_end_get(end, &e, &part->base.err));
     if (e.body_len != body.len || e.body_hash != hash64(body.ptr, body.len, 0))
-        return err_set(&part->err, ERR_UNAVAILABLE, 0, "reply of another node is incomplete");
+        return err_set(&part->base.err, ERR_UNAVAILABLE, 0, "reply of another node is incomplete");
     part->times = e.times;
     part->times.rows = e.rows;
     part->times.bytes = body.len;
-    TRY(shard_list_narrow(s->o.g->options.map, e.shards, part->claimed, &part->err));
-    TRY(partial_get(s->o.query, s->o.fragment, body, &part->partial, &part->err));
+    TRY(shard_list_narrow(part->base.map, e.shards, part->base.shards, &part->base.err));
+    TRY(partial_get(s->o.query, s->o.fragment, body, &part->partial, &part->base.err));
     if (partial_rows(part->partial) != e.rows)
-        return err_set(&part->err, ERR_CORRUPT, 0,
+        return err_set(&part->base.err, ERR_CORRUPT, 0,
                        "reply of another node has another number of rows than it says");
     return OK;
 }
@@ -33,12 +33,12 @@ static enum status remote_finish(struct scatter_part *part, struct sv end) {
 static void remote_on_reply(void *ctx, enum status status, struct sv piece, bool last,
                             const struct err *err) {
     struct scatter_part *part = ctx;
-    struct scatter *s = part->scatter;
+    struct scatter *s = scatter_of(part);
     if (status != OK) {
         part->call = NULL;
-        part->status = status;
-        part->err = *err;
-        scatter_part_done(part);
+        part->base.status = status;
+        part->base.err = *err;
+        spread_part_done(&part->base);
         return;
     }
     if (!last) {
@@ -46,22 +46,21 @@ static void remote_on_reply(void *ctx, enum status status, struct sv piece, bool
         buf_put_sv(&part->reply, piece);
         if (!part->reply.failed) return;
         peer_call_cancel(part->call);
-        part->status = err_set(&part->err, ERR_LIMIT, 0,
-                               "reply of another node exceeds the memory of a query");
+        part->base.status = err_set(&part->base.err, ERR_LIMIT, 0,
+                                    "reply of another node exceeds the memory of a query");
     } else {
-        part->status = remote_finish(part, piece);
+        part->base.status = remote_finish(part, piece);
     }
     part->call = NULL;
-    scatter_part_done(part);
+    spread_part_done(&part->base);
 }
 
-void remote_part_start(struct scatter_part *part, const uint64_t *shards) {
-    struct scatter *s = part->scatter;
+void remote_part_start(struct scatter_part *part) {
+    struct scatter *s = scatter_of(part);
     struct gather *g = s->o.g;
     struct buf fragment = {0}, list = {0}, payload = {0};
-    bits_or(part->claimed, shards, g->words);
     fragment_put(s->o.fragment, &fragment);
-    shard_list_put(g->options.map, shards, &list);
+    shard_list_put(part->base.map, part->base.asked, &list);
     struct fragment_request r = {.text = query_text(s->o.query),
                                  .params = *query_params(s->o.query),
                                  .timeout_ms = s->o.timeout_ms,
@@ -70,7 +69,8 @@ void remote_part_start(struct scatter_part *part, const uint64_t *shards) {
     fragment_request_put(&r, &payload);
     buf_fini(&fragment);
     buf_fini(&list);
-    struct peer_call_options o = {.node = part->node,
+    struct peer_call_options o = {.node =
+                                      (uint16_t)ring_map_node_index(part->base.map, part->base.to),
                                   .type = FRAME_FRAGMENT,
                                   .timeout_ms = s->o.timeout_ms,
                                   .reply = remote_on_reply,
@@ -85,6 +85,7 @@ struct served_fragment {
     struct list_node node;
     struct gather *g;
     struct peer_request *req; /* NULL once the asker has gone */
+    struct ring_map *map;     /* by which it was asked and is answered; a reference */
     struct query *query;
     struct fragment fragment;
     struct query_control control;
@@ -97,6 +98,7 @@ static void served_free(struct served_fragment *f) {
     scatter_free(f->scatter);
     fragment_fini(&f->fragment);
     query_unref(f->query);
+    ring_map_unref(f->map);
     free(f->shards);
     free(f);
 }
@@ -109,11 +111,12 @@ static void served_on_gone(struct peer_request *req) {
 
 static struct part_times scatter_times(const struct scatter *s) {
     struct part_times sum = {0};
-    for (size_t i = 0; i < s->parts_count; i++) {
-        sum.select_ns += s->parts[i].times.select_ns;
-        sum.evaluate_ns += s->parts[i].times.evaluate_ns;
-        sum.series += s->parts[i].times.series;
-        sum.cores += s->parts[i].times.cores;
+    LIST_FOREACH(n, &s->spread.parts) {
+        const struct part_times *t = &container_of(n, struct scatter_part, base.node)->times;
+        sum.select_ns += t->select_ns;
+        sum.evaluate_ns += t->evaluate_ns;
+        sum.series += t->series;
+        sum.cores += t->cores;
     }
     return sum;
 }
@@ -142,7 +145,7 @@ static void served_answer(struct served_fragment *f) {
     struct scatter *s = f->scatter;
     struct buf body = {0}, end = {0}, shards = {0};
     partial_put(s->partial, &body);
-    shard_list_put(f->g->options.map, s->claimed, &shards);
+    shard_list_put(f->map, s->spread.claimed, &shards);
     struct reply_end e = {.rows = partial_rows(s->partial),
                           .body_len = body.len,
                           .body_hash = hash64(body.ptr, body.len, 0),
@@ -174,7 +177,8 @@ static enum status served_start(struct served_fragment *f, struct sv payload, st
     TRY(fragment_request_get(payload, &r, err));
     f->shards = calloc(g->words, sizeof *f->shards);
     if (f->shards == NULL) return err_set(err, ERR_NOMEM, 0, "query: out of memory");
-    TRY(shard_list_get(g->options.map, r.shards, f->shards, err));
+    f->map = ring_map_ref(g->options.map);
+    TRY(shard_list_get(f->map, r.shards, f->shards, err));
     TRY(query_new(r.text, &r.params, &f->query, err));
     TRY(fragment_get(r.fragment, &f->fragment, err));
     f->control.deadline_ns = core_mono_ns(g->core) + r.timeout_ms * 1000000;

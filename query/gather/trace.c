@@ -7,23 +7,29 @@
 #include "query/gather/internal.h"
 
 static void add_part(struct trace_round *r, uint32_t fragment, const struct scatter_part *part) {
-    const struct gather_options *o = &part->scatter->o.g->options;
-    int self = ring_map_node_index(o->map, o->self);
+    const struct spread_part *base = &part->base;
     r->parts[r->parts_count++] = (struct trace_part){
         .fragment = fragment,
-        .node = part->local == NULL ? part->node : (uint16_t)self,
-        .core = part->local == NULL ? -1 : (int32_t)part->core,
-        .status = part->status,
-        .total_ns = part->total_ns,
+        .node = base->to == 0 ? base->spread->o.g->options.self : base->to,
+        .core = base->to == 0 ? (int32_t)base->core : -1,
+        .status = base->status,
+        .used = base->state == PART_USED,
+        .total_ns = base->total_ns,
         .times = part->times,
     };
+}
+
+static size_t parts_count(const struct scatter *s) {
+    size_t n = 0;
+    if (s != NULL) LIST_FOREACH(p, &s->spread.parts) n++;
+    return n;
 }
 
 void trace_add_round(struct gather_trace *t, struct scatter *const *scatters, size_t count,
                      uint64_t scatter_ns) {
     size_t parts = 0;
     for (size_t i = 0; i < count; i++)
-        parts += scatters[i] == NULL ? 0 : scatters[i]->parts_count;
+        parts += parts_count(scatters[i]);
     struct trace_round *rounds = reallocarray(t->rounds, t->rounds_count + 1, sizeof *rounds);
     if (rounds != NULL) t->rounds = rounds;
     struct trace_round r = {.fragments = (uint32_t)count,
@@ -34,9 +40,11 @@ void trace_add_round(struct gather_trace *t, struct scatter *const *scatters, si
         t->incomplete = true;
         return;
     }
-    for (size_t i = 0; i < count; i++)
-        for (size_t k = 0; scatters[i] != NULL && k < scatters[i]->parts_count; k++)
-            add_part(&r, (uint32_t)i, &scatters[i]->parts[k]);
+    for (size_t i = 0; i < count; i++) {
+        if (scatters[i] == NULL) continue;
+        LIST_FOREACH(p, &scatters[i]->spread.parts)
+        add_part(&r, (uint32_t)i, container_of(p, struct scatter_part, base.node));
+    }
     t->rounds[t->rounds_count++] = r;
 }
 

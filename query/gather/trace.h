@@ -3,6 +3,8 @@
  * readings per part. Filled on the query's core; times in nanoseconds. */
 #pragma once
 
+#include <stdbool.h>
+
 #include "node/base/buf.h"
 #include "node/base/status.h"
 
@@ -15,9 +17,10 @@ struct part_times {
 };
 struct trace_part {
     uint32_t fragment; /* of the round */
-    uint16_t node;     /* in the map */
+    uint64_t node;     /* its id */
     int32_t core;      /* -1: another node as a whole */
     enum status status;
+    bool used;         /* its answer is in the result; else it failed, or another came first */
     uint64_t total_ns; /* from asking to the answer's end, waiting and network included */
     struct part_times times;
 };

@@ -170,6 +170,8 @@ struct raft_info {
     uint64_t ignored; /* messages that no correct peer sends */
 };
 struct raft_info raft_info(const struct raft *raft);
+/* NULL when it is not in memory; until the next step. */
+const struct raft_entry *raft_entry_at(const struct raft *raft, uint64_t index);
 /* Of a leader: how far a member is. false: not a leader or not a member. */
 bool raft_peer(const struct raft *raft, uint64_t id, uint64_t *out_match,
                uint64_t *out_answered_ms);

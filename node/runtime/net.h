@@ -28,7 +28,8 @@ typedef void (*net_accept_cb)(struct core *core, struct conn *c,
                               void *ctx); /* must call conn_set_events at once */
 
 struct net_ops {
-    /* Listens on the core (real: SO_REUSEPORT, each core has its own socket). addr "host:port". */
+    /* Listens on the core (real: SO_REUSEPORT, each core has its own socket). addr "host:port".
+     * Not on the control core (asserted), which may dial. */
     enum status (*listen)(struct net *net, struct core *core, struct sv addr, net_accept_cb accept,
                           void *ctx, struct err *err);
     void (*unlisten)(struct net *net, struct core *core);

@@ -13,7 +13,8 @@
 
 enum {
     SIM_NODES_MAX = 9,
-    SIM_CORES_MAX = 5, /* data cores and the log core */
+    SIM_DATA_CORES_MAX = 4,
+    SIM_CORES_MAX = SIM_DATA_CORES_MAX + 2, /* and the log core, the control core */
     SIM_ADDR_BYTES = 32,
 };
 
@@ -68,7 +69,7 @@ struct sim_runtime {
                       */
     uint64_t mono_base_ns;
     int64_t wall_skew_ms;
-    unsigned cores_count; /* with the log core */
+    unsigned cores_count; /* with the log core and the control core */
     struct sim_core cores[SIM_CORES_MAX];
     struct core *core_ptrs[SIM_CORES_MAX];
     struct sim_slot work_slot;

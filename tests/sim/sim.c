@@ -252,7 +252,7 @@ bool sim_run(struct sim *sim, bool (*done)(void *ctx), void *ctx, uint64_t limit
 
 struct sim *sim_new(const struct sim_options *options) {
     assert(options->nodes_count >= 1 && options->nodes_count <= SIM_NODES_MAX);
-    assert(options->cores_per_node >= 1 && options->cores_per_node < SIM_CORES_MAX);
+    assert(options->cores_per_node >= 1 && options->cores_per_node <= SIM_DATA_CORES_MAX);
     struct sim *sim = sim_zalloc(sizeof *sim);
     uint64_t seed = options->seed;
     sim->options = *options;

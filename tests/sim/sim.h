@@ -10,7 +10,8 @@
  *
  * Blocking: a counted call of the disk (see below) takes virtual time. The log core runs nothing
  * else meanwhile, sees the later clock, and what it posts or sends then leaves it when it wakes. An
- * event of a data core that writes to the disk is an assertion failure (node/runtime/disk.h). */
+ * event of a data core or of the control core that writes to the disk is an assertion failure
+ * (node/runtime/disk.h). */
 #pragma once
 
 #include <stdbool.h>

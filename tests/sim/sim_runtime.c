@@ -125,7 +125,7 @@ struct sim_runtime *sim_runtime_new(struct sim *sim, struct sim_node *node) {
     unsigned data_cores = sim->options.cores_per_node;
     rt->sim = sim;
     rt->node = node;
-    rt->cores_count = data_cores + 1;
+    rt->cores_count = data_cores + 2;
     rt->mono_base_ns =
         rng_below(&sim->inner, 1000) * 1000000007; /* each boot counts from elsewhere */
     rt->wall_skew_ms = (int64_t)rng_below(&sim->inner, 201) - 100;
@@ -135,6 +135,7 @@ struct sim_runtime *sim_runtime_new(struct sim *sim, struct sim_node *node) {
                               .cores = rt->core_ptrs,
                               .cores_count = data_cores,
                               .log_core = &rt->cores[data_cores].core,
+                              .control_core = &rt->cores[data_cores + 1].core,
                               .disk = sim_disk_as_disk(node->disk),
                               .net = &sim->net};
     for (unsigned i = 0; i < rt->cores_count; i++) {

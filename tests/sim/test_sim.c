@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <criterion/criterion.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <string.h>
 
 #include "tests/sim/pingpong.h"
@@ -196,6 +197,76 @@ Test(sim, a_sync_blocks_its_core_and_what_it_posts_then) {
     }
     cr_assert(p.after_ns >= p.before_ns + 100000 && p.seen_ns >= p.after_ns);
     sim_free(sim);
+}
+
+/* ---- the control core ---- */
+
+struct control_probe {
+    struct msg msg;
+    struct work work;
+    struct ticker tick;
+    uint64_t worked;
+};
+static void control_run_work(struct work *w) {
+    cr_assert(w->home != NULL && core_current() == NULL);
+}
+static void control_worked(struct core *here, struct work *w) {
+    struct control_probe *p = container_of(w, struct control_probe, work);
+    cr_assert(here == here->rt->control_core && core_is_current(here));
+    p->worked++;
+    timer_init(&p->tick.timer, here, ticker_fire);
+    timer_start(&p->tick.timer, 7);
+}
+static void control_run(struct core *here, struct msg *m) {
+    struct control_probe *p = container_of(m, struct control_probe, msg);
+    cr_assert(here == here->rt->control_core && core_is_current(here));
+    p->work = (struct work){.run = control_run_work, .done = control_worked};
+    work_submit(here, &p->work);
+}
+
+Test(sim, the_control_core_has_mail_works_and_timers) {
+    struct sim *sim =
+        sim_new(&(struct sim_options){.seed = 5, .nodes_count = 1, .cores_per_node = 4});
+    struct runtime *rt = sim_start(sim, 0);
+    cr_assert(rt->log_core->index == 4 && rt->control_core->index == 5);
+    struct control_probe p = {.msg.run = control_run, .tick.sim = sim};
+    uint64_t start_ms = sim_now_ms(sim);
+    core_post(rt->control_core, &p.msg);
+    while (sim_step(sim)) {
+    }
+    cr_assert(p.worked == 1 && p.tick.fired == 1 && p.tick.at_ms >= start_ms + 7);
+    sim_free(sim);
+}
+
+static void control_writes(struct core *here, struct msg *m) {
+    struct file *f = NULL;
+    (void)m;
+    status_ignore(disk_open(here->rt->disk, "a", DISK_WRITE | DISK_CREATE, &f, NULL));
+}
+
+Test(sim, the_control_core_may_not_write, .signal = SIGABRT) {
+    struct sim *sim =
+        sim_new(&(struct sim_options){.seed = 5, .nodes_count = 1, .cores_per_node = 1});
+    struct runtime *rt = sim_start(sim, 0);
+    struct msg m = {.run = control_writes};
+    core_post(rt->control_core, &m);
+    while (sim_step(sim)) {
+    }
+}
+
+static void accept_nobody(struct core *core, struct conn *c, void *ctx) {
+    (void)core;
+    (void)c;
+    (void)ctx;
+}
+
+Test(sim, the_control_core_does_not_listen, .signal = SIGABRT) {
+    struct sim *sim =
+        sim_new(&(struct sim_options){.seed = 5, .nodes_count = 1, .cores_per_node = 1});
+    struct runtime *rt = sim_start(sim, 0);
+    core_set_current(rt->control_core);
+    status_ignore(
+        net_listen(rt->control_core, sv_from(sim_addr(sim, 0)), accept_nobody, NULL, NULL));
 }
 
 Test(sim, a_killed_process_loses_nothing_on_disk_but_its_lock) {

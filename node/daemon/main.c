@@ -6,10 +6,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "node/base/log.h"
 #include "node/base/metrics.h"
+#include "node/base/buf.h"
 #include "node/base/num.h"
 #include "node/daemon/active_file.h"
 #include "node/daemon/config.h"
@@ -38,6 +40,8 @@ struct daemon {
     struct selfscrape *self;
     struct active_file active;
     struct query_log *query_log;
+    struct buf secret;
+    bool has_peers; /* --ring.discovery is set */
     char instance[300];
 };
 
@@ -53,6 +57,21 @@ static void setup_logging(const struct options *o) {
               STDERR_FILENO);
 }
 
+enum { SECRET_BYTES_MAX = 4096, SECRET_BYTES_MIN = 16 };
+
+static enum status read_secret(struct daemon *d, struct err *err) {
+    const char *path = d->options.ring_secret_file.string;
+    if (path[0] == '\0') return OK;
+    enum status st = disk_read_file(disk_real(), path, SECRET_BYTES_MAX, &d->secret, err);
+    while (st == OK && d->secret.len > 0 && strchr("\r\n \t", d->secret.ptr[d->secret.len - 1]))
+        d->secret.len--;
+    if (st == OK && d->secret.len < SECRET_BYTES_MIN)
+        st = err_set(err, ERR_LIMIT, 0, "%s has %zu bytes, a secret needs %d at least", path,
+                     d->secret.len, SECRET_BYTES_MIN);
+    if (st != OK) err_prefix(err, "--ring.secret-file");
+    return st;
+}
+
 static enum status open_node(struct daemon *d, struct err *err) {
     const struct options *o = &d->options;
     unsigned cpus = limits_cpus();
@@ -62,6 +81,8 @@ static enum status open_node(struct daemon *d, struct err *err) {
     };
     TRY(loop_runtime_new(&lo, &d->rt, err));
     loop_register_metrics(d->rt);
+    d->has_peers = o->ring_discovery.string[0] != '\0';
+    TRY(read_secret(d, err));
     uint64_t memory =
         o->memory_limit.bytes > 0 ? o->memory_limit.bytes : limits_memory_bytes() / 100 * 85;
     struct node_options no = {
@@ -70,9 +91,13 @@ static enum status open_node(struct daemon *d, struct err *err) {
         .discovery = o->ring_discovery.string,
         .listen_addr = o->ring_listen.string,
         .advertise_addr = o->ring_advertise.string,
+        .zone = o->ring_zone.string,
+        .secret = buf_sv(&d->secret),
+        .bootstrap_expect = (uint32_t)o->ring_bootstrap_expect.integer,
+        .min_insync = (uint32_t)o->ring_min_insync.integer,
+        .replace_after_ms = (uint64_t)o->ring_replace_after.duration_ms,
         .shards_count = (uint32_t)o->ring_shards.integer,
-        .replication_factor =
-            o->ring_discovery.string[0] == '\0' ? 1 : (uint32_t)o->ring_replication_factor.integer,
+        .replication_factor = (uint32_t)o->ring_replication_factor.integer,
         .out_of_order_window_ms = o->out_of_order_window.duration_ms,
         .memory_bytes_max = memory / 4 * 3, /* the rest is for queries and requests */
         .log_file_bytes_max = o->wal_segment_size.bytes,
@@ -128,7 +153,7 @@ struct core_stop {
 
 static void stop_core(struct core *here, void *ctx) {
     struct core_stop *stop = ctx;
-    if (here->index == 0) selfscrape_stop(stop->d->self);
+    if (here == stop->d->rt->cores[0]) selfscrape_stop(stop->d->self);
     node_stop_core(stop->d->node, here, post_semaphore, &stop->done);
 }
 
@@ -137,22 +162,43 @@ static void stop_log(struct core *here, void *ctx) {
     node_stop_log(((struct daemon *)ctx)->node);
 }
 
+static void wait_for(sem_t *sem) {
+    while (sem_wait(sem) != 0)
+        continue;
+}
+
 static void stop_all(struct daemon *d) {
     struct core_stop stop = {.d = d};
     sem_init(&stop.done, 0, 0);
     uint64_t grace = (uint64_t)d->options.drain_timeout.duration_ms;
-    if (node_map(d->node)->nodes_count == 1) grace = MIN(grace, SINGLE_NODE_GRACE_MS);
+    if (!d->has_peers) grace = MIN(grace, (uint64_t)SINGLE_NODE_GRACE_MS);
     serve_stop(d->serve, grace, post_semaphore, &stop.done);
-    while (sem_wait(&stop.done) != 0)
-        continue;
+    wait_for(&stop.done);
     for (unsigned i = 0; i < d->rt->cores_count; i++) {
         core_call(d->rt->cores[i], stop_core, &stop);
-        while (sem_wait(&stop.done) != 0)
-            continue;
+        wait_for(&stop.done);
     }
+    core_call(d->rt->control_core, stop_core, &stop);
+    wait_for(&stop.done);
     core_call(d->rt->log_core, stop_log, d);
     loop_runtime_stop(d->rt);
     sem_destroy(&stop.done);
+}
+
+/* Hands over what others can take; a second signal or the timeout ends it. */
+static void drain(struct daemon *d, const sigset_t *signals) {
+    if (!d->has_peers || d->options.ring_replication_factor.integer < 2) return;
+    uint64_t left_ms = (uint64_t)d->options.drain_timeout.duration_ms;
+    enum { LOOK_MS = 100 };
+    log_info("draining: primaries are handed over");
+    node_drain(d->node);
+    for (; left_ms >= LOOK_MS; left_ms -= LOOK_MS) {
+        struct timespec look = {.tv_nsec = LOOK_MS * 1000000L};
+        int sig = sigtimedwait(signals, NULL, &look);
+        if (sig == SIGINT || sig == SIGTERM || node_is_lost(d->node, NULL)) return;
+        if (node_is_drained(d->node)) return;
+    }
+    log_warn("draining took too long; ending all the same");
 }
 
 static void free_all(struct daemon *d) {
@@ -163,6 +209,7 @@ static void free_all(struct daemon *d) {
     if (d->rt != NULL) loop_runtime_free(d->rt);
     query_log_free(d->query_log);
     config_fini(&d->config);
+    buf_fini(&d->secret);
 }
 
 static int run(struct daemon *d) {
@@ -190,6 +237,7 @@ static int run(struct daemon *d) {
         else
             log_info("Received an OS signal, exiting gracefully...", "signal", strsignal(sig));
     }
+    drain(d, &signals);
     stop_all(d);
     free_all(d);
     log_info("See you next time!");

@@ -2,189 +2,174 @@
 #include "node/daemon/node.h"
 
 #include <assert.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "node/base/log.h"
-#include "node/daemon/seat.h"
-#include "ring/placement.h"
+#include "node/daemon/node_internal.h"
 
-enum { RESEND_MS = 10000, PART_TIMEOUT_MS = 5000, WAL_INTERVAL_MS = 1000 };
-#define LOG_FILE_BYTES ((uint64_t)128 << 20)
-#define LOG_FRAME_BYTES ((uint64_t)16 << 20)
-/* Of the node: Prometheus' default of storage.exemplars.max_exemplars; some 300,000 families. */
-enum { EXEMPLARS_MAX = 100000, METADATA_BYTES_MAX = 64 << 20 };
-#define IN_FLIGHT_BYTES_PER_CORE ((uint64_t)256 << 20)
+enum { REPLACE_AFTER_MS = 300000, READY_WAIT_MS = 300000 };
 
-struct node_core {
-    struct store *store;
-    struct peers *peers;
-    struct distributor *distributor;
-    struct gather *gather;
-    void (*stopped)(void *ctx);
-    void *stopped_ctx;
-};
+/* -- opening */
 
-struct node {
-    struct runtime *rt;
-    struct node_options options;
-    struct file *lock;
-    struct seat seat;
-    struct ring_map *map;
-    uint16_t *core_of; /* by shard */
-    struct log *log;
-    bool damaged;
-    struct node_core *cores;
-};
-
-static bool node_has_peers(const struct node *node) {
-    return node->map->nodes_count > 1;
+static bool node_has_discovery(const struct node *node) {
+    return node->discovery.kind != DISCOVERY_NONE;
 }
 
-static enum status node_recover_entry(void *ctx, const struct entry *e, struct err *err) {
+static const char *node_addr(const struct node *node) {
+    const struct node_options *o = &node->options;
+    return o->advertise_addr != NULL && o->advertise_addr[0] != '\0' ? o->advertise_addr : "";
+}
+
+static void node_on_lost(void *ctx, const struct err *why) {
     struct node *node = ctx;
-    if (e->shard >= node->map->settings.shards_count || node->core_of[e->shard] == 0xffff)
-        return err_set(err, ERR_CONFLICT, 0,
-                       "log: entry of shard %" PRIu32 ", which the map does not give to this node",
-                       e->shard);
-    return store_recover(node->cores[node->core_of[e->shard]].store, e, err);
+    if (atomic_load(&node->lost)) return;
+    node->lost_err = *why;
+    atomic_store_explicit(&node->lost, true, memory_order_release);
+    log_error("this node does not serve any more", "err", why->msg);
 }
 
-static enum status node_open_store(struct node *node, unsigned i, struct err *err) {
-    const struct ring_settings *set = &node->map->settings;
-    struct core *core = node->rt->cores[i];
-    struct store_options so = {
-        .head = {.secret = set->secret,
-                 .out_of_order_window_ms = node->options.out_of_order_window_ms},
-        .shards_count = set->shards_count,
-        .memory_bytes_max = node->options.memory_bytes_max / node->rt->cores_count,
-        .exemplars_max = (EXEMPLARS_MAX + node->rt->cores_count - 1) / node->rt->cores_count,
-        .metadata_bytes_max = METADATA_BYTES_MAX / node->rt->cores_count,
-    };
-    TRY(store_new(core, &so, &node->cores[i].store, err));
-    core->locals[CORE_STORE] = node->cores[i].store;
-    return OK;
-}
-
-static enum status node_open_shards(struct node *node, struct err *err) {
-    int self = ring_map_node_index(node->map, node->seat.id);
-    for (uint32_t s = 0; s < node->map->settings.shards_count; s++) {
-        if (node->core_of[s] == 0xffff) continue;
-        const struct ring_shard *shard = &node->map->shards[s];
-        for (unsigned r = 0; r < shard->replicas_count; r++)
-            if (shard->replicas[r].node == self)
-                TRY(store_shard_open(node->cores[node->core_of[s]].store, s,
-                                     shard->replicas[r].copy, shard->epoch, err));
-    }
-    return OK;
-}
-
-/* A shard whose log has a gap is refused for reads and writes: silence would be a wrong answer. */
-static enum status node_fence_damaged(struct node *node, struct err *err) {
-    uint32_t *shards = calloc(node->map->settings.shards_count, sizeof *shards);
-    if (shards == NULL) return err_set(err, ERR_NOMEM, 0, "node: out of memory");
-    for (unsigned i = 0; i < node->rt->cores_count; i++) {
-        size_t n =
-            store_damaged_shards(node->cores[i].store, shards, node->map->settings.shards_count);
-        for (size_t k = 0; k < n; k++) {
-            node->core_of[shards[k]] = 0xffff;
-            node->damaged = true;
-            log_errorf("shard is damaged: its log has a gap; it is not served", "shard", "%" PRIu32,
-                       shards[k]);
-        }
-    }
-    free(shards);
-    return OK;
-}
-
-static enum status node_open_log(struct node *node, struct err *err) {
+static enum status node_open_member(struct node *node, struct ring_map **out_map, struct err *err) {
+    const struct node_options *o = &node->options;
     char dir[4200];
-    snprintf(dir, sizeof dir, "%s/log", node->options.data_dir);
+    snprintf(dir, sizeof dir, "%s/ring", o->data_dir);
     TRY(disk_mkdir(node->rt->disk, dir, err));
-    TRY(disk_sync_dir(node->rt->disk, node->options.data_dir, err));
-    struct log_options lo = {
+    TRY(disk_sync_dir(node->rt->disk, o->data_dir, err));
+    struct member_options mo = {
         .dir = dir,
-        .file_bytes_max =
-            node->options.log_file_bytes_max ? node->options.log_file_bytes_max : LOG_FILE_BYTES,
-        .frame_bytes_max = LOG_FRAME_BYTES,
-        .sync_every_frame = node->options.wal_sync_always,
-        .sync_interval_ms = WAL_INTERVAL_MS,
+        .self = node->seat.id,
+        .incarnation = node->seat.incarnation,
+        .cluster_name = o->cluster_name,
+        .addr = node_addr(node),
+        .zone = o->zone == NULL ? "" : o->zone,
+        .discovery = &node->discovery,
+        .bootstrap_expect = o->bootstrap_expect,
+        .shards_count = o->shards_count,
+        .replication_factor = o->replication_factor,
+        .min_insync = o->min_insync,
+        .replace_after_ms = o->replace_after_ms == 0 ? REPLACE_AFTER_MS : o->replace_after_ms,
+        .lease = &node->lease,
+        .install = node_on_map,
+        .lost = node_on_lost,
+        .ctx = node,
     };
-    bool damaged = false;
-    TRY(log_open(node->rt, &lo, node_recover_entry, node, &node->log, &damaged, err));
-    if (damaged) log_error("log is damaged", "err", err->msg);
-    return node_fence_damaged(node, err);
+    return member_open(node->rt, &mo, &node->member, out_map, err);
 }
 
-static enum status node_open_flows(struct node *node, unsigned i, struct err *err) {
-    struct core *core = node->rt->cores[i];
-    struct node_core *nc = &node->cores[i];
+/* What the flags say against what the directory is. */
+static enum status node_check_map(const struct node *node, const struct ring_map *map,
+                                  struct err *err) {
+    const struct node_options *o = &node->options;
+    if (strcmp(map->settings.cluster_name, o->cluster_name) != 0)
+        return err_set(err, ERR_CONFLICT, 0,
+                       "%s belongs to cluster \"%s\", --ring.cluster-name is \"%s\"", o->data_dir,
+                       map->settings.cluster_name, o->cluster_name);
+    if (map->settings.shards_count != o->shards_count)
+        return err_set(err, ERR_CONFLICT, 0,
+                       "%s was founded with --ring.shards=%u, which is fixed; got %u", o->data_dir,
+                       map->settings.shards_count, o->shards_count);
+    if (!node_has_discovery(node) && map->nodes_count > 1)
+        return err_set(err, ERR_CONFLICT, 0,
+                       "%s belongs to a cluster of %u nodes, but --ring.discovery is not set",
+                       o->data_dir, map->nodes_count);
+    return OK;
+}
+
+static void node_on_learned(void *ctx, node_id id, uint32_t incarnation, const char *addr) {
+    struct node *node = ctx;
+    member_learned(node->member, id, incarnation, addr);
+}
+
+static enum status node_open_peers(struct node *node, struct core *core, struct ring_map *map,
+                                   bool listens, struct peers **out, struct err *err) {
+    struct peers_options po = {
+        .map = map,
+        .self = node->seat.id,
+        .incarnation = node->seat.incarnation,
+        .listen_addr = listens && node_has_discovery(node) ? node->options.listen_addr : NULL,
+        .addr = node_addr(node),
+        .cluster_name = node->options.cluster_name,
+        .secret = node->options.secret,
+        .learned = node_on_learned,
+        .ctx = node,
+    };
     core_set_current(core);
-    if (node_has_peers(node)) {
-        struct peers_options po = {.map = node->map,
-                                   .self = node->seat.id,
-                                   .incarnation = node->seat.incarnation,
-                                   .listen_addr = node->options.listen_addr};
-        TRY(peers_new(core, &po, &nc->peers, err));
-        core->locals[CORE_PEERS] = nc->peers;
+    TRY(peers_new(core, &po, out, err));
+    core->locals[CORE_PEERS] = *out;
+    return OK;
+}
+
+/* Handlers find the core's parts when a frame comes: they may not be there yet. */
+static void on_frame_data(struct peer_request *req, struct sv payload, void *ctx) {
+    struct node_core *nc = ctx;
+    if (nc->in == NULL) {
+        peer_reply_error(req, ERR_UNAVAILABLE, "this node has not opened its data yet");
+        return;
     }
-    struct distributor_options dopt = {
-        .map = node->map,
-        .self = node->seat.id,
-        .core_of = node->core_of,
-        .peers = nc->peers,
-        .store = nc->store,
-        .resend_ms = RESEND_MS,
-        .timeout_ms = PART_TIMEOUT_MS,
-        .memory_bytes_max = node->options.memory_bytes_max / node->rt->cores_count / 8 * 9,
-        .bytes_in_flight_max = IN_FLIGHT_BYTES_PER_CORE,
-    };
-    TRY(distributor_new(core, &dopt, &nc->distributor, err));
-    core->locals[CORE_INGEST] = nc->distributor;
-    struct gather_options go = {
-        .map = node->map,
-        .self = node->seat.id,
-        .core_of = node->core_of,
-        .peers = nc->peers,
-        .store = nc->store,
-        .remote_timeout_ms = node->options.query_timeout_ms,
-        .concurrency_max = node->options.query_concurrency,
-        .active = node->options.active,
-    };
-    TRY(gather_new(core, &go, &nc->gather, err));
-    core->locals[CORE_QUERY] = nc->gather;
-    store_set_log(nc->store, node->log, distributor_on_durable, nc->distributor);
-    if (nc->peers != NULL) {
-        peers_handle(nc->peers, FRAME_WRITE, distributor_on_frame, nc->distributor);
-        peers_handle(nc->peers, FRAME_FRAGMENT, gather_on_fragment, nc->gather);
-        peers_handle(nc->peers, FRAME_SERIES, gather_on_series, nc->gather);
+    if (req->type == FRAME_WRITE)
+        distributor_on_frame(req, payload, nc->distributor);
+    else if (req->type == FRAME_FRAGMENT)
+        gather_on_fragment(req, payload, nc->gather);
+    else if (req->type == FRAME_SERIES)
+        gather_on_series(req, payload, nc->gather);
+    else
+        replicas_on_frame(req, payload, nc->replicas);
+}
+
+static void node_handle_frames(struct node *node, struct node_core *nc) {
+    static const enum frame_type data[] = {FRAME_WRITE,  FRAME_FRAGMENT, FRAME_SERIES,
+                                           FRAME_APPEND, FRAME_PLACES,   FRAME_FETCH};
+    static const enum frame_type control[] = {FRAME_RAFT, FRAME_HEARTBEAT, FRAME_JOIN,
+                                              FRAME_PROMISE, FRAME_ADMIN};
+    for (unsigned i = 0; i < ARRAY_LEN(data); i++)
+        peers_handle(nc->peers, data[i], on_frame_data, nc);
+    for (unsigned i = 0; i < ARRAY_LEN(control); i++)
+        peers_handle(nc->peers, control[i], member_on_frame, node->member);
+}
+
+static enum status node_open_cores(struct node *node, struct ring_map *map, struct err *err) {
+    for (unsigned i = 0; i < node->rt->cores_count; i++) {
+        struct node_core *nc = &node->cores[i];
+        nc->node = node;
+        nc->core = node->rt->cores[i];
+        TRY(node_open_peers(node, nc->core, map, true, &nc->peers, err));
+        node_handle_frames(node, nc);
     }
+    return node_open_peers(node, node->rt->control_core, map, false, &node->control_peers, err);
+}
+
+/* The data of a node that was in a cluster, by the map that it saved. */
+static enum status node_open_saved(struct node *node, struct ring_map *map, struct err *err) {
+    TRY(node_view_new(node, map, &node->view, err));
+    TRY(node_data_open(node, node->view, err));
+    for (unsigned i = 0; i < node->rt->cores_count; i++) {
+        core_set_current(node->rt->cores[i]);
+        node_core_install(&node->cores[i], node->view);
+    }
+    atomic_store_explicit(&node->open, true, memory_order_release);
     return OK;
 }
 
 static enum status node_open_all(struct node *node, struct err *err) {
-    TRY(disk_mkdir(node->rt->disk, node->options.data_dir, err));
+    const struct node_options *o = &node->options;
+    TRY(discovery_parse(sv_from(o->discovery == NULL ? "" : o->discovery), &node->arena,
+                        &node->discovery, err));
+    TRY(disk_mkdir(node->rt->disk, o->data_dir, err));
     char lock[4200];
-    snprintf(lock, sizeof lock, "%s/lock", node->options.data_dir);
+    snprintf(lock, sizeof lock, "%s/lock", o->data_dir);
     TRY(disk_lock(node->rt->disk, lock, &node->lock, err));
-    TRY(seat_open(node->rt, &node->options, &node->seat, &node->map, err));
-    uint32_t shards = node->map->settings.shards_count;
-    node->core_of = calloc(shards, sizeof *node->core_of);
+    TRY(seat_open(node->rt, o->data_dir, &node->seat, err));
     node->cores = calloc(node->rt->cores_count, sizeof *node->cores);
-    if (node->core_of == NULL || node->cores == NULL)
-        return err_set(err, ERR_NOMEM, 0, "node: out of memory");
-    placement_cores(node->map, node->seat.id, node->rt->cores_count, node->core_of);
-    for (unsigned i = 0; i < node->rt->cores_count; i++) {
-        core_set_current(node->rt->cores[i]);
-        TRY(node_open_store(node, i, err));
-    }
-    TRY(node_open_shards(node, err));
-    TRY(node_open_log(node, err));
-    for (unsigned i = 0; i < node->rt->cores_count; i++)
-        TRY(node_open_flows(node, i, err));
-    return OK;
+    if (node->cores == NULL) return err_set(err, ERR_NOMEM, 0, "node: out of memory");
+    struct ring_map *map = NULL;
+    core_set_current(node->rt->control_core);
+    TRY(node_open_member(node, &map, err));
+    enum status st = map == NULL ? OK : node_check_map(node, map, err);
+    if (st == OK) st = node_open_cores(node, map, err);
+    if (st == OK && map != NULL) st = node_open_saved(node, map, err);
+    ring_map_unref(map);
+    return st;
 }
 
 enum status node_open(struct runtime *rt, const struct node_options *options, struct node **out,
@@ -195,6 +180,8 @@ enum status node_open(struct runtime *rt, const struct node_options *options, st
     if (node == NULL) return err_set(err, ERR_NOMEM, 0, "node: out of memory");
     node->rt = rt;
     node->options = *options;
+    arena_init(&node->arena, 1 << 20);
+    node->started_ns = core_mono_ns(rt->control_core);
     enum status st = node_open_all(node, err);
     core_set_current(NULL);
     if (st != OK) {
@@ -208,76 +195,158 @@ enum status node_open(struct runtime *rt, const struct node_options *options, st
 enum status node_start(struct node *node, struct err *err) {
     enum status st = OK;
     for (unsigned i = 0; i < node->rt->cores_count && st == OK; i++) {
-        if (node->cores[i].peers == NULL) continue;
         core_set_current(node->rt->cores[i]);
         st = peers_start(node->cores[i].peers, err);
     }
+    core_set_current(node->rt->control_core);
+    if (st == OK) st = peers_start(node->control_peers, err);
+    if (st == OK) st = member_start(node->member, node->control_peers, err);
     core_set_current(NULL);
     return st;
 }
 
+/* -- stopping */
+
 static void node_on_peers_closed(struct peers *peers, void *ctx) {
+    (void)peers;
     struct node_core *nc = ctx;
-    assert(nc->peers == peers);
     nc->stopped(nc->stopped_ctx);
 }
 
+static void node_on_control_closed(struct peers *peers, void *ctx) {
+    (void)peers;
+    struct node *node = ctx;
+    node->stopped(node->stopped_ctx);
+}
+
+static void node_on_member_stopped(void *ctx) {
+    struct node *node = ctx;
+    peers_stop(node->control_peers, node_on_control_closed, node);
+}
+
 void node_stop_core(struct node *node, struct core *core, void (*stopped)(void *ctx), void *ctx) {
+    if (core == node->rt->control_core) {
+        node->stopping = true;
+        node->stopped = stopped;
+        node->stopped_ctx = ctx;
+        member_stop(node->member, node_on_member_stopped, node);
+        return;
+    }
     struct node_core *nc = &node->cores[core->index];
     nc->stopped = stopped;
     nc->stopped_ctx = ctx;
-    distributor_stop(nc->distributor);
-    gather_stop(nc->gather);
-    if (nc->peers != NULL)
-        peers_stop(nc->peers, node_on_peers_closed, nc);
-    else
-        stopped(ctx);
+    if (nc->in != NULL) {
+        distributor_stop(nc->distributor);
+        gather_stop(nc->gather);
+        replicas_stop(nc->replicas);
+    }
+    peers_stop(nc->peers, node_on_peers_closed, nc);
 }
 
 void node_stop_log(struct node *node) {
     struct err err;
-    if (log_stop(node->log, &err) != OK) log_error("log was not closed cleanly", "err", err.msg);
+    if (node->log != NULL && log_stop(node->log, &err) != OK)
+        log_error("log was not closed cleanly", "err", err.msg);
 }
 
 void node_free(struct node *node) {
     if (node == NULL) return;
-    for (unsigned i = 0; node->cores != NULL && i < node->rt->cores_count; i++) {
-        core_set_current(
-            node->rt->cores[i]); /* all before any store: what they read may be another core's */
-        gather_free(node->cores[i].gather);
-    }
-    for (unsigned i = 0; node->cores != NULL && i < node->rt->cores_count; i++) {
-        struct node_core *nc = &node->cores[i];
-        core_set_current(node->rt->cores[i]);
-        distributor_free(nc->distributor);
-        peers_free(nc->peers);
-        store_free(nc->store);
-        memset(node->rt->cores[i]->locals, 0, sizeof node->rt->cores[i]->locals);
-    }
-    core_set_current(NULL);
-    log_free(node->log);
-    ring_map_unref(node->map);
+    struct core *current = core_current();
+    if (node->cores != NULL) node_data_free(node);
+    core_set_current(node->rt->control_core);
+    member_free(node->member);
+    peers_free(node->control_peers);
+    memset(node->rt->control_core->locals, 0, sizeof node->rt->control_core->locals);
+    core_set_current(current);
+    node_view_free(node->view);
+    node_view_free(node->next);
     file_close(node->lock);
-    free(node->core_of);
+    arena_fini(&node->arena);
     free(node->cores);
     free(node);
 }
 
-struct ring_map *node_map(struct node *node) {
-    return node->map;
-}
+/* -- what others ask */
+
 node_id node_self(const struct node *node) {
     return node->seat.id;
 }
+
+bool node_is_open(const struct node *node) {
+    return atomic_load_explicit(&node->open, memory_order_acquire);
+}
+
+bool node_is_lost(const struct node *node, struct err *out) {
+    if (!atomic_load_explicit(&node->lost, memory_order_acquire)) return false;
+    if (out != NULL) *out = node->lost_err;
+    return true;
+}
+
+bool node_is_ready(const struct node *node, const char **out_why) {
+    const char *why = NULL;
+    uint64_t now_ns = core_mono_ns(node->rt->control_core);
+    uint32_t unready = 0;
+    for (unsigned i = 0; i < node->rt->cores_count; i++)
+        unready += atomic_load_explicit(&node->cores[i].unready, memory_order_relaxed);
+    if (node_is_lost(node, NULL))
+        why = "this node does not serve any more, see its log";
+    else if (!node_is_open(node))
+        why = "this node has not joined a cluster yet";
+    else if (log_is_failed(node->log))
+        why = "the log of this node has failed";
+    else if (!lease_is_held(&node->lease, now_ns))
+        why = "this node has no lease of the controller";
+    else if (unready > 0 && (now_ns - node->started_ns) / 1000000 < READY_WAIT_MS)
+        why = "replicas of this node are not in sync yet";
+    if (out_why != NULL) *out_why = why;
+    return why == NULL;
+}
+
+const struct lease *node_lease(const struct node *node) {
+    return &node->lease;
+}
+struct member *node_member(struct node *node) {
+    return node->member;
+}
+struct ring_map *node_map(struct node *node) {
+    return node_is_open(node) ? node->cores[0].in->map : NULL;
+}
 struct distributor *node_distributor(struct node *node, unsigned core) {
-    return node->cores[core].distributor;
+    return node_is_open(node) ? node->cores[core].distributor : NULL;
 }
 struct gather *node_gather(struct node *node, unsigned core) {
-    return node->cores[core].gather;
+    return node_is_open(node) ? node->cores[core].gather : NULL;
 }
 struct store *node_store(struct node *node, unsigned core) {
-    return node->cores[core].store;
+    return node_is_open(node) ? node->cores[core].store : NULL;
 }
-bool node_is_ready(const struct node *node) {
-    return !node->damaged && !log_is_failed(node->log);
+struct replicas *node_replicas(struct node *node, unsigned core) {
+    return node_is_open(node) ? node->cores[core].replicas : NULL;
+}
+
+/* -- draining */
+
+struct drain_msg {
+    struct msg msg;
+    struct node *node;
+};
+
+static void on_drain(struct core *here, struct msg *m) {
+    (void)here;
+    struct drain_msg *d = container_of(m, struct drain_msg, msg);
+    member_set_draining(d->node->member, true);
+    free(d);
+}
+
+void node_drain(struct node *node) {
+    struct drain_msg *d = calloc(1, sizeof *d);
+    if (d == NULL) return; /* it only ends less gently */
+    *d = (struct drain_msg){.msg = {.run = on_drain}, .node = node};
+    core_post(node->rt->control_core, &d->msg);
+}
+
+bool node_is_drained(const struct node *node) {
+    for (unsigned i = 0; node_is_open(node) && i < node->rt->cores_count; i++)
+        if (atomic_load_explicit(&node->cores[i].undrained, memory_order_relaxed) > 0) return false;
+    return true;
 }

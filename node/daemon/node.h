@@ -1,29 +1,40 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* node/daemon/node.h: one node wired together on a runtime, real or simulated: seat, map, log, and
- * per core store, peers, distributor and gather. No HTTP here (node/daemon/serve.h), so that the
- * simulator runs exactly this.
+/* node/daemon/node.h: one node wired together on a runtime, real or simulated: seat, membership,
+ * log, and per core store, peers, replication, distributor and gather. No HTTP here
+ * (node/daemon/serve.h), so that the simulator runs exactly this.
  *
- * Data directory: lock, seat (node id, incarnation), ring/map, log/log-*.
+ * Data directory: lock, seat (node id, incarnation), ring/ (map, Raft, addresses), log/log-*.
+ *
+ * A node that was in a cluster opens its data by the map it saved. One that was not first is born
+ * or joins (ring/member), and opens its data by the first map. Until then node_is_open is false and
+ * the parts below are NULL. After it maps come one by one and reach every core by message.
+ *
  * Thread: node_open, node_start, node_free while no loop runs (or in the simulator's one thread).
  */
 #pragma once
 
-#include "node/runtime/core.h"
 #include "ingest/distributor.h"
+#include "node/runtime/core.h"
 #include "query/gather/gather.h"
 #include "ring/map.h"
+#include "ring/member/member.h"
 #include "ring/peers.h"
+#include "ring/replica/replica.h"
 #include "storage/log.h"
 #include "storage/store.h"
 
-struct node_options {
+struct node_options { /* strings live as long as the node */
     const char *data_dir;
     const char *cluster_name;
     const char *discovery;      /* --ring.discovery */
     const char *listen_addr;    /* node to node */
-    const char *advertise_addr; /* how discovery names this node; "" only without discovery */
+    const char *advertise_addr; /* where others reach this node; "" only without discovery */
+    const char *zone;           /* NULL: none */
+    struct sv secret;           /* that nodes prove to each other; empty: none */
+    uint32_t bootstrap_expect;  /* 0: this node founds no cluster with discovery */
     uint32_t shards_count;
-    uint32_t replication_factor; /* as asked; 0: the default */
+    uint32_t replication_factor, min_insync; /* of a cluster that this node founds */
+    uint64_t replace_after_ms;               /* 0: the default */
     int64_t out_of_order_window_ms;
     uint64_t memory_bytes_max;   /* of all heads; 0: none */
     uint64_t log_file_bytes_max; /* 0: the default */
@@ -36,21 +47,35 @@ struct node_options {
 struct node;
 MUST_USE enum status node_open(struct runtime *rt, const struct node_options *options,
                                struct node **out, struct err *err);
-/* Opens the node-to-node listeners (none without peers) on every core. */
+/* Opens the node-to-node listeners on every core (none without discovery) and begins membership. */
 MUST_USE enum status node_start(struct node *node, struct err *err);
 /* Ends what is under way on this core: writes fail with 503, queries are cancelled, connections
- * close. Each core. */
+ * close. The control core, then each data core. */
 void node_stop_core(struct node *node, struct core *core, void (*stopped)(void *ctx), void *ctx);
 /* After every core has stopped, on the log core: what an interval sync still owes is synced. */
 void node_stop_log(struct node *node);
 void node_free(struct node *node); /* memory and files; after every core has stopped, or after a
                                       simulated crash */
 
-struct ring_map *node_map(struct node *node);
+/* Any thread. */
 node_id node_self(const struct node *node);
+bool node_is_open(const struct node *node);
+/* Under lease, and every replica that the map gives to this node is readable (after five minutes:
+ * whether or not), none is damaged, and the log takes writes. why, where it is not. */
+bool node_is_ready(const struct node *node, const char **out_why);
+const struct lease *node_lease(const struct node *node);
+struct member *node_member(struct node *node);
+/* Set once this node must not serve any more (removed, fenced by a newer process of its seat). */
+bool node_is_lost(const struct node *node, struct err *out);
+
+/* In the simulator, or on the core itself. NULL while the node is not open. */
+struct ring_map *node_map(struct node *node);
 struct distributor *node_distributor(struct node *node, unsigned core);
 struct gather *node_gather(struct node *node, unsigned core);
 struct store *node_store(struct node *node, unsigned core);
-/* All shards that the map gives to this node are served (none is damaged) and the log takes writes.
- */
-bool node_is_ready(const struct node *node);
+struct replicas *node_replicas(struct node *node, unsigned core);
+
+/* Draining (SIGTERM): tells the controller to move primaries away. On any thread. */
+void node_drain(struct node *node);
+/* Every shard of this node has another readable replica, and none has its primary here. */
+bool node_is_drained(const struct node *node);

@@ -14,10 +14,6 @@ static const char *const later_flags[] = {
     "storage.tsdb.retention.time",
     "storage.tsdb.retention.size",
     "roles",
-    "ring.bootstrap-expect",
-    "ring.min-insync",
-    "ring.zone",
-    "ring.replace-after",
     "alertmanager.web.listen-address",
     "alertmanager.config.file",
     "cluster.listen-address",
@@ -40,6 +36,8 @@ static enum status options_check(const struct options *o, struct err *err) {
     TRY(check_range("query.max-samples", o->max_samples.integer, 1, INT64_MAX, err));
     TRY(check_range("ring.shards", o->ring_shards.integer, 1, 65536, err));
     TRY(check_range("ring.replication-factor", o->ring_replication_factor.integer, 1, 8, err));
+    TRY(check_range("ring.bootstrap-expect", o->ring_bootstrap_expect.integer, 0, 1024, err));
+    TRY(check_range("ring.min-insync", o->ring_min_insync.integer, 0, 8, err));
     enum log_level level;
     if (!log_level_parse(sv_from(o->log_level.string), &level))
         return err_set(err, ERR_PARSE, 0,
@@ -53,16 +51,13 @@ static enum status options_check(const struct options *o, struct err *err) {
                        "--storage.wal-sync must be always or interval, got \"%s\"",
                        o->wal_sync.string);
     /* a promise that this version cannot keep is refused, not ignored */
-    if (o->ring_discovery.string[0] != '\0' && o->ring_replication_factor.integer != 1)
-        return err_set(err, ERR_UNSUPPORTED, 0,
-                       "several nodes keep one copy of each shard in this version: start them with "
-                       "--ring.replication-factor=1, or one node without --ring.discovery");
+    if (o->ring_discovery.string[0] != '\0' && o->ring_advertise.string[0] == '\0')
+        return err_set(err, ERR_PARSE, 0,
+                       "--ring.discovery needs --ring.advertise-address=host:port, where the other "
+                       "nodes reach this one");
     if (o->ring_seats.string[0] != '\0')
         return err_set(err, ERR_UNSUPPORTED, 0,
                        "--ring.seats: shared seats are not part of this version");
-    if (o->ring_secret_file.string[0] != '\0')
-        return err_set(err, ERR_UNSUPPORTED, 0,
-                       "--ring.secret-file: peer authentication is not part of this version");
     if (o->web_config_file.string[0] != '\0')
         return err_set(err, ERR_UNSUPPORTED, 0,
                        "--web.config.file: TLS and authentication are not part of this version, "

@@ -14,6 +14,12 @@
 
 enum { ROUTES_MAX = 96 };
 
+/* A route that needs the node's data, which it may not have opened yet. */
+struct gate {
+    http_handler handler;
+    void *ctx;
+};
+
 struct serve {
     struct runtime *rt;
     struct node *node;
@@ -21,6 +27,7 @@ struct serve {
     const struct config *config;
     struct api_options api;
     struct http_route routes[ROUTES_MAX];
+    struct gate gates[ROUTES_MAX];
     size_t routes_count;
     struct http_server *server;
 };
@@ -31,12 +38,23 @@ static void on_healthy(struct http_request *req) {
 
 static void on_ready(struct http_request *req) {
     struct serve *s = req->route_ctx;
-    if (node_is_ready(s->node))
+    const char *why;
+    if (node_is_ready(s->node, &why))
         http_answer_text(req, 200, "Cairn is Ready.");
     else
-        http_answer_text(
-            req, 503,
-            "Service Unavailable: a shard of this node is damaged or its log has failed.");
+        http_answer_text(req, 503, "Service Unavailable: %s.", why);
+}
+
+static void on_gated(struct http_request *req) {
+    const struct gate *gate = req->route_ctx;
+    if (req->core->locals[CORE_QUERY] == NULL) {
+        http_answer(req, 503, SV("application/json"),
+                    SV("{\"status\":\"error\",\"errorType\":\"unavailable\",\"error\":\"this node has "
+                       "not joined a cluster yet\"}"));
+        return;
+    }
+    req->route_ctx = gate->ctx;
+    gate->handler(req);
 }
 
 static void on_metrics(struct http_request *req) {
@@ -94,7 +112,7 @@ static void put_flags(void *ctx, struct buf *out) {
 }
 
 static bool is_ready(void *ctx) {
-    return node_is_ready(((struct serve *)ctx)->node);
+    return node_is_ready(((struct serve *)ctx)->node, NULL);
 }
 
 static const struct http_route own_routes[] = {
@@ -137,13 +155,22 @@ static uint32_t feature_bits(const struct flag_list *list) {
     return bits;
 }
 
+static void route_gate(struct serve *s, size_t i) {
+    s->gates[i] = (struct gate){s->routes[i].handler, s->routes[i].ctx};
+    s->routes[i].handler = on_gated;
+    s->routes[i].ctx = &s->gates[i];
+}
+
 static void serve_add_routes(struct serve *s) {
     for (size_t i = 0; i < ARRAY_LEN(own_routes); i++) {
         s->routes[s->routes_count] = own_routes[i];
-        s->routes[s->routes_count++].ctx = s;
+        s->routes[s->routes_count].ctx = s;
+        if (own_routes[i].handler == remote_write_handle) route_gate(s, s->routes_count);
+        s->routes_count++;
     }
-    s->routes_count +=
-        api_routes(&s->api, s->routes + s->routes_count, ROUTES_MAX - s->routes_count);
+    size_t n = api_routes(&s->api, s->routes + s->routes_count, ROUTES_MAX - s->routes_count);
+    for (size_t i = 0; i < n; i++)
+        route_gate(s, s->routes_count++);
 }
 
 enum status serve_new(struct runtime *rt, struct node *node, const struct options *o,

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* node/daemon/node_internal.h: what node.c (life), node_data.c (opening the data) and node_maps.c
+ * (a new map on every core, reports of the cores) share. Only these include it. */
+#pragma once
+
+#include <stdatomic.h>
+
+#include "node/base/arena.h"
+#include "node/daemon/node.h"
+#include "node/daemon/seat.h"
+
+/* A map with the cores of this node's shards. Immutable; the one before stays until no core uses
+ * it.
+ */
+struct node_view {
+    struct ring_map *map; /* a reference */
+    uint16_t *core_of;    /* by shard: local core, 0xffff: none here */
+};
+
+/* Of one core: its parts, and its side of the installation of a map. */
+struct node_core {
+    struct node *node;
+    struct core *core;
+    struct store *store;
+    struct peers *peers;
+    struct replicas *replicas;
+    struct distributor *distributor;
+    struct gather *gather;
+    struct store_ops ops;
+    struct msg install;         /* control core -> core -> control core */
+    const struct node_view *in; /* in force here */
+    /* Replicas that are not what the map wants them to be: FULL and readable, open where primary.
+     */
+    _Atomic uint32_t unready;
+    _Atomic uint32_t undrained; /* shards that only this node can serve, or is primary of */
+    void (*stopped)(void *ctx);
+    void *stopped_ctx;
+};
+
+struct node {
+    struct runtime *rt;
+    struct node_options options;
+    struct arena arena; /* of the discovery */
+    struct discovery discovery;
+    struct file *lock;
+    struct seat seat;
+    struct lease lease;
+    struct member *member;
+    struct peers *control_peers;
+    struct log *log;
+    struct node_core *cores;
+    uint64_t started_ns;
+
+    /* the control core's */
+    struct node_view *view, *next; /* on all cores; on its way to them */
+    unsigned installs_open;
+    struct msg open_msg; /* control core -> log core -> control core: opens the data */
+    enum status open_status;
+    struct err open_err;
+    bool stopping;
+
+    atomic_bool open, lost, damaged;
+    struct err lost_err; /* set once, before lost */
+    void (*stopped)(void *ctx);
+    void *stopped_ctx;
+};
+
+/* node_data.c: stores, log with recovery, flows of every core, by node->next's map. Before the
+ * loops run, or on the log core while the cores know nothing of it yet. */
+MUST_USE enum status node_data_open(struct node *node, const struct node_view *view,
+                                    struct err *err);
+void node_data_free(struct node *node);
+MUST_USE enum status node_open_shards(struct node_core *nc, const struct node_view *view,
+                                      struct err *err);
+
+/* node_maps.c */
+MUST_USE enum status node_view_new(const struct node *node, struct ring_map *map,
+                                   struct node_view **out, struct err *err);
+void node_view_free(struct node_view *view);
+/* On the core. */
+void node_core_install(struct node_core *nc, const struct node_view *view);
+void node_on_map(void *ctx, struct ring_map *map); /* member's install */
+void node_on_report(void *ctx, const struct shard_report *reports, size_t reports_count,
+                    const struct append_lag *lags, size_t lags_count, uint32_t unsynced_age_ms);
+void node_on_changed(void *ctx);

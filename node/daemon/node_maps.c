@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A new map on every core:
+ *   control core (member's install) -> [log core: opens the data, by the first map] -> each core ->
+ *   control core: member_installed when all have it.
+ * And what the cores have to say to the controller: core -> control core (member_report). */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "node/base/log.h"
+#include "node/daemon/node_internal.h"
+#include "ring/placement.h"
+
+/* -- views */
+
+/* A shard stays on its core as long as the node has it; a new one goes to the core with the fewest.
+ */
+static void deal_cores(const struct node *node, const struct node_view *before,
+                       struct node_view *view) {
+    const struct ring_map *map = view->map;
+    int self = ring_map_node_index(map, node->seat.id);
+    uint32_t shards = map->settings.shards_count;
+    unsigned cores = node->rt->cores_count;
+    uint32_t *load = calloc(cores, sizeof *load);
+    if (load == NULL) abort(); /* a few bytes */
+    for (uint32_t s = 0; s < shards; s++) {
+        bool here = self >= 0 && ring_shard_replica(&map->shards[s], self) >= 0;
+        view->core_of[s] = here ? before->core_of[s] : 0xffff;
+        if (view->core_of[s] != 0xffff) load[view->core_of[s]]++;
+    }
+    for (uint32_t s = 0; s < shards && self >= 0; s++) {
+        if (view->core_of[s] != 0xffff || ring_shard_replica(&map->shards[s], self) < 0) continue;
+        unsigned least = 0;
+        for (unsigned c = 1; c < cores; c++)
+            if (load[c] < load[least]) least = c;
+        view->core_of[s] = (uint16_t)least;
+        load[least]++;
+    }
+    free(load);
+}
+
+enum status node_view_new(const struct node *node, struct ring_map *map, struct node_view **out,
+                          struct err *err) {
+    struct node_view *view = calloc(1, sizeof *view);
+    if (view != NULL) view->core_of = calloc(map->settings.shards_count, sizeof *view->core_of);
+    if (view == NULL || view->core_of == NULL) {
+        free(view);
+        return err_set(err, ERR_NOMEM, 0, "node: out of memory");
+    }
+    view->map = ring_map_ref(map);
+    if (node->view == NULL)
+        placement_cores(map, node->seat.id, node->rt->cores_count, view->core_of);
+    else
+        deal_cores(node, node->view, view);
+    *out = view;
+    return OK;
+}
+
+void node_view_free(struct node_view *view) {
+    if (view == NULL) return;
+    ring_map_unref(view->map);
+    free(view->core_of);
+    free(view);
+}
+
+/* -- on a core */
+
+static void core_count_unready(struct node_core *nc) {
+    const struct ring_map *map = nc->in->map;
+    int self = ring_map_node_index(map, nc->node->seat.id);
+    uint32_t unready = 0, undrained = 0;
+    for (uint32_t s = 0; s < map->settings.shards_count; s++) {
+        if (nc->in->core_of[s] != nc->core->index) continue;
+        const struct ring_shard *shard = &map->shards[s];
+        int mine = ring_shard_replica(shard, self);
+        if (mine < 0) continue;
+        const struct ring_replica *r = &shard->replicas[mine];
+        if (r->state == REPLICA_FULL || r->state == REPLICA_INIT)
+            unready += !replicas_may_read(nc->replicas, s, shard->epoch);
+        bool other = false;
+        for (unsigned i = 0; i < shard->replicas_count; i++)
+            other = other || ((int)i != mine && ring_replica_is_readable(&shard->replicas[i]));
+        undrained += shard->primary == mine || !other;
+    }
+    atomic_store_explicit(&nc->unready, unready, memory_order_relaxed);
+    atomic_store_explicit(&nc->undrained, undrained, memory_order_relaxed);
+}
+
+void node_on_changed(void *ctx) {
+    struct node_core *nc = ctx;
+    if (nc->in != NULL) core_count_unready(nc);
+}
+
+void node_core_install(struct node_core *nc, const struct node_view *view) {
+    struct core *core = nc->core;
+    core->locals[CORE_STORE] = nc->store;
+    core->locals[CORE_INGEST] = nc->distributor;
+    core->locals[CORE_QUERY] = nc->gather;
+    nc->in = view;
+    struct err err;
+    peers_set_map(nc->peers, view->map);
+    if (node_open_shards(nc, view, &err) != OK) /* out of memory: not served, so not silently */
+        log_error("a shard was not opened", "err", err.msg);
+    replicas_install(nc->replicas, view->map, view->core_of);
+    distributor_set_map(nc->distributor, view->map, view->core_of);
+    gather_set_map(nc->gather, view->map, view->core_of);
+    core_count_unready(nc);
+}
+
+/* -- on the control core */
+
+static void on_core_installed(struct core *here, struct msg *m) {
+    (void)here;
+    struct node_core *nc = container_of(m, struct node_core, install);
+    struct node *node = nc->node;
+    assert(node->installs_open > 0);
+    if (--node->installs_open > 0) return;
+    node_view_free(node->view);
+    node->view = node->next;
+    node->next = NULL;
+    atomic_store_explicit(&node->open, true, memory_order_release);
+    member_installed(node->member, node->view->map->version);
+}
+
+static void core_on_install(struct core *here, struct msg *m) {
+    struct node_core *nc = container_of(m, struct node_core, install);
+    node_core_install(nc, nc->node->next);
+    m->run = on_core_installed;
+    core_post(here->rt->control_core, m);
+}
+
+static void node_install_next(struct node *node) {
+    peers_set_map(node->control_peers, node->next->map);
+    node->installs_open = node->rt->cores_count;
+    for (unsigned i = 0; i < node->rt->cores_count; i++) {
+        node->cores[i].install.run = core_on_install;
+        core_post(node->rt->cores[i], &node->cores[i].install);
+    }
+}
+
+static void node_lose(struct node *node, const struct err *why) {
+    if (atomic_load(&node->lost)) return;
+    node->lost_err = *why;
+    atomic_store_explicit(&node->lost, true, memory_order_release);
+    log_error("this node does not serve any more", "err", why->msg);
+}
+
+static void on_data_opened(struct core *here, struct msg *m) {
+    (void)here;
+    struct node *node = container_of(m, struct node, open_msg);
+    if (node->open_status != OK)
+        node_lose(node, &node->open_err);
+    else
+        node_install_next(node);
+}
+
+static void log_open_data(struct core *here, struct msg *m) {
+    struct node *node = container_of(m, struct node, open_msg);
+    node->open_status = node_data_open(node, node->next, &node->open_err);
+    m->run = on_data_opened;
+    core_post(here->rt->control_core, m);
+}
+
+void node_on_map(void *ctx, struct ring_map *map) {
+    struct node *node = ctx;
+    assert(node->next == NULL);
+    struct err err;
+    if (node_view_new(node, map, &node->next, &err) != OK) {
+        node_lose(node, &err);
+        return;
+    }
+    if (node->log != NULL) {
+        node_install_next(node);
+        return;
+    }
+    node->open_msg.run = log_open_data;
+    core_post(node->rt->log_core, &node->open_msg);
+}
+
+/* -- reports */
+
+struct report_msg {
+    struct msg msg;
+    struct node *node;
+    struct core_report report;
+};
+
+static void on_report(struct core *here, struct msg *m) {
+    (void)here;
+    struct report_msg *r = container_of(m, struct report_msg, msg);
+    member_report(r->node->member, &r->report);
+    free(r);
+}
+
+static void *copy_of(const void *p, size_t bytes) {
+    void *to = bytes == 0 ? NULL : malloc(bytes);
+    if (to != NULL) memcpy(to, p, bytes);
+    return to;
+}
+
+void node_on_report(void *ctx, const struct shard_report *reports, size_t reports_count,
+                    const struct append_lag *lags, size_t lags_count, uint32_t unsynced_age_ms) {
+    struct node_core *nc = ctx;
+    struct report_msg *r = calloc(1, sizeof *r);
+    if (r == NULL) return; /* level-triggered: it is said again */
+    *r =
+        (struct report_msg){.msg = {.run = on_report},
+                            .node = nc->node,
+                            .report = {.core = nc->core->index,
+                                       .reports = copy_of(reports, reports_count * sizeof *reports),
+                                       .lags = copy_of(lags, lags_count * sizeof *lags),
+                                       .unsynced_age_ms = unsynced_age_ms}};
+    r->report.reports_count = r->report.reports == NULL ? 0 : reports_count;
+    r->report.lags_count = r->report.lags == NULL ? 0 : lags_count;
+    core_post(nc->core->rt->control_core, &r->msg);
+}

@@ -66,8 +66,7 @@ void list_remote_start(struct list_part *part) {
                              .shards = buf_sv(&list)};
     list_request_put(&r, &payload);
     buf_fini(&list);
-    struct peer_call_options o = {.node =
-                                      (uint16_t)ring_map_node_index(part->base.map, part->base.to),
+    struct peer_call_options o = {.to = part->base.to,
                                   .type = FRAME_SERIES,
                                   .timeout_ms = q->timeout_ms,
                                   .reply = remote_on_reply,

@@ -69,8 +69,7 @@ void remote_part_start(struct scatter_part *part) {
     fragment_request_put(&r, &payload);
     buf_fini(&fragment);
     buf_fini(&list);
-    struct peer_call_options o = {.node =
-                                      (uint16_t)ring_map_node_index(part->base.map, part->base.to),
+    struct peer_call_options o = {.to = part->base.to,
                                   .type = FRAME_FRAGMENT,
                                   .timeout_ms = s->o.timeout_ms,
                                   .reply = remote_on_reply,

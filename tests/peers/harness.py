@@ -275,14 +275,15 @@ class Cairn(Process):
         return args + self.flags
 
 
-def cluster(folder, count, *flags):
-    """count nodes that know each other by static discovery; not started yet."""
+def cluster(folder, count, *flags, replication_factor=1):
+    """count nodes that know each other by static discovery and found a cluster together; not started yet."""
     ring = [free_port() for _ in range(count)]
     members = "static:" + ",".join(f"{HOST}:{p}" for p in ring)
     nodes = []
     for i, port in enumerate(ring):
         node = Cairn(Path(folder) / f"n{i}", f"--ring.listen-address={HOST}:{port}", f"--ring.advertise-address={HOST}:{port}",
-                     f"--ring.discovery={members}", "--ring.replication-factor=1", *flags, name=f"node{i}")
+                     f"--ring.discovery={members}", f"--ring.bootstrap-expect={count}",
+                     f"--ring.replication-factor={replication_factor}", *flags, name=f"node{i}")
         node.ring_address = f"{HOST}:{port}"
         nodes.append(node)
     return nodes

@@ -42,9 +42,9 @@ def flags(folder):
         (r"--node.memory-limit", "--node.memory-limit=1QB"),
         (r"cannot be repeated", "--ring.shards=8", "--ring.shards=8"),
         (r"unexpected.*\bfile\.yml\b", "file.yml"),
-        (r"--ring.replication-factor=1", "--ring.discovery=static:a:1,b:1"),
+        (r"--ring.advertise-address", "--ring.discovery=static:a:1,b:1"),
+        (r"--ring.min-insync.*\b9\b", "--ring.min-insync=9"),
         (r"--ring.seats", "--ring.seats=/mnt", ),
-        (r"--ring.secret-file", "--ring.secret-file=/etc/passwd"),
         (r"--web.config.file", "--web.config.file=web.yml"),
     ]:
         check_fails(folder, 2, pattern, *args)
@@ -84,7 +84,7 @@ def ports(folder):
         check_fails(folder, 1, rf"--ring\.listen-address.*{address}", f"--web.listen-address={HOST}:{free_port()}",
                     f"--storage.tsdb.path={folder}/p2", "--config.file=empty.yml", f"--ring.listen-address={address}",
                     f"--ring.advertise-address={address}", f"--ring.discovery=static:{address},{HOST}:1",
-                    "--ring.replication-factor=1")
+                    "--ring.bootstrap-expect=2")
     for bad in f"{HOST}:99999", HOST, "no such host:1", "":
         check_fails(folder, 1, r"--web\.listen-address|listen", f"--web.listen-address={bad}", "--config.file=empty.yml",
                     f"--storage.tsdb.path={folder}/p3")

@@ -14,8 +14,9 @@
 #include "tests/cluster/world.h"
 
 struct totals {
-    uint64_t faults[SIM_FAULT_COUNT], events, ok, unavailable, acked, queries, partial, failed,
-        restarts, seeds;
+    uint64_t faults[SIM_FAULT_COUNT], plans[PLAN_COUNT], transitions[VIEW_COUNT][VIEW_COUNT];
+    uint64_t maps, primaries, events, ok, unavailable, acked, queries, partial, failed, restarts,
+        seeds;
 };
 
 static uint64_t option(int argc, char **argv, const char *name, uint64_t otherwise) {
@@ -34,7 +35,7 @@ static bool run_seed(uint64_t seed, const struct world_options *base, struct tot
     static struct world w;
     struct world_options o = *base;
     o.seed = seed;
-    o.faults = true;
+    o.faults = o.plans = true;
     bool ok = world_run(&w, &o);
     *out_hash = sim_trace_hash(w.sim);
     t->events += sim_events(w.sim);
@@ -48,6 +49,13 @@ static bool run_seed(uint64_t seed, const struct world_options *base, struct tot
     t->failed += w.queries_failed;
     t->restarts += w.restarts;
     t->seeds++;
+    t->maps += w.maps_seen;
+    t->primaries += w.primaries_seen;
+    for (unsigned p = 0; p < PLAN_COUNT; p++)
+        t->plans[p] += w.plans[p];
+    for (unsigned a = 0; a < VIEW_COUNT; a++)
+        for (unsigned b = 0; b < VIEW_COUNT; b++)
+            t->transitions[a][b] += w.transitions[a][b];
     memcpy(failure, w.failure, sizeof w.failure);
     sim_free(w.sim);
     return ok;
@@ -59,6 +67,19 @@ static double now_seconds(void) {
     return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
+static void put_transitions(const struct totals *t) {
+    printf("%" PRIu64 " maps seen, %" PRIu64 " primaries; replicas from (row) to (column):\n%9s",
+           t->maps, t->primaries, "");
+    for (unsigned b = 0; b < VIEW_COUNT; b++)
+        printf(" %8s", world_view_names[b]);
+    for (unsigned a = 0; a < VIEW_COUNT; a++) {
+        printf("\n%9s", world_view_names[a]);
+        for (unsigned b = 0; b < VIEW_COUNT; b++)
+            printf(" %8" PRIu64, t->transitions[a][b]);
+    }
+    printf("\n");
+}
+
 static int report(const struct totals *t, double seconds, bool all_faults) {
     printf("%" PRIu64 " seeds in %.1f s: %" PRIu64 " events, %" PRIu64
            " writes acknowledged (%" PRIu64 " samples), %" PRIu64 " unavailable; %" PRIu64
@@ -66,12 +87,17 @@ static int report(const struct totals *t, double seconds, bool all_faults) {
            t->seeds, seconds, t->events, t->ok, t->acked, t->unavailable, t->queries, t->partial,
            t->failed, t->restarts);
     int missing = 0;
+    put_transitions(t);
+    for (unsigned p = 0; p < PLAN_COUNT; p++) {
+        printf("  %-18s %" PRIu64 "\n", world_plan_names[p], t->plans[p]);
+        if (t->plans[p] == 0) missing++;
+    }
     for (unsigned f = 0; f < SIM_FAULT_COUNT; f++) {
         if (world_fault_rates[f] == 0 && t->faults[f] == 0) continue;
         printf("  %-18s %" PRIu64 "\n", sim_fault_names[f], t->faults[f]);
         if (t->faults[f] == 0) missing++;
     }
-    if (missing > 0 && all_faults) printf("FAILED: %d faults never struck\n", missing);
+    if (missing > 0 && all_faults) printf("FAILED: %d faults or plans never struck\n", missing);
     return missing > 0 && all_faults;
 }
 
@@ -84,9 +110,10 @@ int main(int argc, char **argv) {
         clock_gettime(CLOCK_REALTIME, &ts);
         first = (uint64_t)ts.tv_sec * 1000003 + (uint64_t)ts.tv_nsec;
     }
-    struct world_options base = {.nodes = (unsigned)option(argc, argv, "--nodes", 3),
+    struct world_options base = {.nodes = (unsigned)option(argc, argv, "--nodes", 0),
                                  .cores = (unsigned)option(argc, argv, "--cores", 2),
-                                 .duration_ms = option(argc, argv, "--duration-ms", 6000)};
+                                 .duration_ms = option(argc, argv, "--duration-ms", 25000),
+                                 .replication_factor = (unsigned)option(argc, argv, "--rf", 0)};
     log_setup(option(argc, argv, "--verbose", 0) ? LOG_DEBUG : LOG_ERROR + 1, LOG_LOGFMT, 2);
     struct totals t = {0};
     double began = now_seconds();

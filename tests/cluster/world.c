@@ -10,7 +10,9 @@
 
 #include "tests/sim/sim.h"
 
-enum { TICK_MS = 40, CLOSING_LIMIT_MS = 120000 };
+/* As the simulator has it, without skew and jumps. */
+#define WALL_BASE_MS ((int64_t)SIM_WALL_START_MS)
+enum { TICK_MS = 60, CLOSING_LIMIT_MS = 180000 };
 
 struct restart {
     struct world *w;
@@ -25,24 +27,50 @@ void world_fail(struct world *w, const char *fmt, ...) {
     va_end(ap);
 }
 
+int64_t world_true_ms(const struct world *w) {
+    return w->wall_base_ms + (int64_t)sim_now_ms(w->sim);
+}
+
+bool world_node_serves(const struct world *w, unsigned node) {
+    return w->nodes[node] != NULL && sim_is_up(w->sim, node) && node_is_open(w->nodes[node]) &&
+           !node_is_lost(w->nodes[node], NULL);
+}
+
 /* -- nodes */
 
-static void node_up(struct world *w, unsigned i) {
-    struct runtime *rt = sim_start(w->sim, i);
-    struct node_options o = {
+/* What --ring.discovery says: the founders' addresses of now. */
+void world_name_nodes(struct world *w) {
+    size_t used = (size_t)snprintf(w->discovery, sizeof w->discovery, "static:");
+    for (unsigned i = 0; i < w->options.nodes; i++)
+        used += (size_t)snprintf(w->discovery + used, sizeof w->discovery - used, "%s%s",
+                                 i == 0 ? "" : ",", sim_addr(w->sim, i));
+}
+
+static struct node_options node_flags(struct world *w, unsigned i) {
+    return (struct node_options){
         .data_dir = "data",
         .cluster_name = "sim",
         .discovery = w->discovery,
         .listen_addr = sim_addr(w->sim, i),
         .advertise_addr = sim_addr(w->sim, i),
-        .shards_count = 24,
-        .replication_factor = 1,
+        .zone = w->zones[i],
+        .bootstrap_expect = w->options.nodes,
+        .shards_count = WORLD_SHARDS,
+        .replication_factor = w->options.replication_factor,
+        .replace_after_ms = 15000,
         .out_of_order_window_ms = 30 * 60 * 1000,
         .log_file_bytes_max = 16 << 10,
         .wal_sync_always = true,
         .query_timeout_ms = 8000,
         .query_concurrency = 4,
     };
+}
+
+void world_start_node(struct world *w, unsigned i) {
+    if (i >= w->nodes_count) w->nodes_count = i + 1;
+    struct runtime *rt = sim_start(w->sim, i);
+    struct node_options o = node_flags(w, i);
+    if (i >= w->options.nodes || w->wiped[i]) o.bootstrap_expect = 0;
     struct err err = {0};
     struct node *node = NULL;
     enum status st = node_open(rt, &o, &node, &err);
@@ -52,9 +80,14 @@ static void node_up(struct world *w, unsigned i) {
         return;
     }
     node_free(node);
-    if (st != ERR_IO)
-        world_fail(w, "node %u did not start: %s", i,
-                   err.msg); /* ERR_IO: the power went meanwhile */
+    if (st == ERR_IO || st == ERR_LIMIT) { /* the power went meanwhile, or the disk is full */
+        if (sim_is_up(w->sim, i)) {
+            sim_kill(w->sim, i);
+            world_plan_restart(w, i, 500);
+        }
+        return;
+    }
+    world_fail(w, "node %u did not start: %s", i, err.msg);
 }
 
 static void restart_run(void *ctx) {
@@ -63,12 +96,12 @@ static void restart_run(void *ctx) {
     unsigned node = r->node;
     free(r);
     w->restart_planned[node] = false;
-    if (w->nodes[node] != NULL || sim_is_up(w->sim, node)) return;
+    if (w->nodes[node] != NULL || sim_is_up(w->sim, node) || w->retired[node]) return;
     w->restarts++;
-    node_up(w, node);
+    world_start_node(w, node);
 }
 
-static void plan_restart(struct world *w, unsigned node, uint64_t delay_ms) {
+void world_plan_restart(struct world *w, unsigned node, uint64_t delay_ms) {
     if (w->restart_planned[node]) return;
     struct restart *r = malloc(sizeof *r);
     assert(r != NULL);
@@ -77,23 +110,29 @@ static void plan_restart(struct world *w, unsigned node, uint64_t delay_ms) {
     sim_after(w->sim, delay_ms, restart_run, r);
 }
 
-static void on_crashed(void *ctx, unsigned node) {
-    struct world *w = ctx;
+void world_forget_node(struct world *w, unsigned node) {
     node_free(w->nodes[node]);
     w->nodes[node] = NULL;
     clients_drop(w, node);
-    plan_restart(w, node, 5 + rng_below(sim_rng(w->sim), 3000));
+}
+
+static void on_crashed(void *ctx, unsigned node) {
+    struct world *w = ctx;
+    world_forget_node(w, node);
+    struct rng *rng = sim_rng(w->sim);
+    world_plan_restart(w, node, 5 + rng_below(rng, rng_chance(rng, 0.2) ? 20000 : 3000));
 }
 
 /* -- the workload */
 
 static void on_tick(void *ctx) {
     struct world *w = ctx;
+    world_look_at_maps(w);
     if (w->quiet) return;
     struct rng *rng = sim_rng(w->sim);
     sim_after(w->sim, 1 + rng_below(rng, TICK_MS), on_tick, w);
-    unsigned node = (unsigned)rng_below(rng, w->options.nodes);
-    if (w->nodes[node] == NULL) return;
+    unsigned node = (unsigned)rng_below(rng, w->nodes_count);
+    if (!world_node_serves(w, node)) return;
     if (rng_chance(rng, 0.75))
         client_write_start(w, node);
     else
@@ -103,24 +142,36 @@ static void on_tick(void *ctx) {
 /* -- the end: faults off, everybody up, every node must answer completely and hold all that was
  * acknowledged */
 
+static bool all_up(struct world *w) {
+    bool up = true;
+    for (unsigned i = 0; i < w->nodes_count; i++) {
+        if (w->retired[i]) continue;
+        if (!world_node_serves(w, i)) {
+            snprintf(w->waiting_for, sizeof w->waiting_for, "node %u does not serve", i);
+            up = false;
+        }
+        if (w->nodes[i] == NULL && !sim_is_up(w->sim, i)) world_plan_restart(w, i, 1);
+    }
+    return up;
+}
+
 static void closing_tick(void *ctx) {
     struct world *w = ctx;
     if (w->failure[0] != '\0' || w->all_verified) return;
-    bool up = true;
-    for (unsigned i = 0; i < w->options.nodes; i++) {
-        up = up && w->nodes[i] != NULL;
-        if (w->nodes[i] == NULL && !sim_is_up(w->sim, i)) plan_restart(w, i, 1);
-    }
-    if (!up || !list_is_empty(&w->clients)) {
+    world_look_at_maps(w);
+    if (!all_up(w) || !list_is_empty(&w->clients) || !world_is_whole(w)) {
         sim_after(w->sim, 50, closing_tick, w);
         return;
     }
-    if (w->closing_left == 0) {
+    while (w->closing_at < w->nodes_count && w->retired[w->closing_at])
+        w->closing_at++;
+    if (w->closing_at >= w->nodes_count) {
+        world_compare_replicas(w);
         w->all_verified = true;
         return;
     }
-    client_query_start(w, w->closing_left - 1,
-                       true); /* counts closing_left down when it was complete */
+    snprintf(w->waiting_for, sizeof w->waiting_for, "node %u has not answered", w->closing_at);
+    client_query_start(w, w->closing_at, true); /* counts closing_at up when it was complete */
     sim_after(w->sim, 50, closing_tick, w);
 }
 
@@ -135,16 +186,15 @@ static bool has_failed(void *ctx) {
 
 static void world_close(struct world *w) {
     w->quiet = true;
-    w->closing_left = w->options.nodes;
     sim_set_faults(w->sim, false);
     sim_after(w->sim, 1, closing_tick, w);
     if (!sim_run(w->sim, is_over, w, sim_now_ms(w->sim) + CLOSING_LIMIT_MS))
-        world_fail(w, "no complete answer from every node within %d ms without faults",
-                   CLOSING_LIMIT_MS);
+        world_fail(w, "the cluster is not whole after %d ms without faults: %s", CLOSING_LIMIT_MS,
+                   w->waiting_for);
 }
 
 static void world_free(struct world *w) {
-    for (unsigned i = 0; i < w->options.nodes; i++) {
+    for (unsigned i = 0; i < w->nodes_count; i++) {
         sim_kill(w->sim, i);
         node_free(w->nodes[i]);
         w->nodes[i] = NULL;
@@ -152,6 +202,8 @@ static void world_free(struct world *w) {
     }
     for (unsigned s = 0; s < WORLD_SERIES; s++)
         free(w->series[s].samples);
+    ring_map_unref(w->map);
+    w->map = NULL;
 }
 
 const double world_fault_rates[SIM_FAULT_COUNT] = {
@@ -167,30 +219,40 @@ static void world_set_faults(struct sim_options *so, struct rng *rng) {
             rng_chance(rng, 0.3) ? 0 : world_fault_rates[f] * (0.2 + 1.6 * rng_unit(rng));
 }
 
+static void world_choose(struct world *w, struct rng *rng) {
+    struct world_options *o = &w->options;
+    static const unsigned sizes[] = {3, 3, 3, 4, 5, 5, 7, 9};
+    if (o->nodes == 0) o->nodes = sizes[rng_below(rng, ARRAY_LEN(sizes))];
+    if (o->replication_factor == 0) o->replication_factor = 1 + (unsigned)rng_below(rng, 3);
+    unsigned zones = 1 + (unsigned)rng_below(rng, 3);
+    for (unsigned i = 0; i < WORLD_NODES_MAX; i++)
+        snprintf(w->zones[i], sizeof w->zones[i], zones == 1 ? "" : "z%u", i % zones);
+}
+
 bool world_run(struct world *w, const struct world_options *options) {
     *w = (struct world){.options = *options, .value_next = 1};
     list_init(&w->clients);
     struct rng rng;
     rng_init(&rng, options->seed ^ 0x77);
+    world_choose(w, &rng);
     struct sim_options so = {.seed = options->seed,
-                             .nodes_count = options->nodes,
+                             .nodes_count = WORLD_NODES_MAX,
                              .cores_per_node = options->cores,
-                             .down_max = options->nodes - 1,
+                             .down_max = w->options.nodes - 1,
                              .crashed = on_crashed,
                              .ctx = w};
     if (options->faults) world_set_faults(&so, &rng);
     w->sim = sim_new(&so);
-    size_t used = (size_t)snprintf(w->discovery, sizeof w->discovery, "static:");
-    for (unsigned i = 0; i < options->nodes; i++)
-        used += (size_t)snprintf(w->discovery + used, sizeof w->discovery - used, "%s%s",
-                                 i == 0 ? "" : ",", sim_addr(w->sim, i));
+    world_name_nodes(w);
     for (unsigned s = 0; s < WORLD_SERIES; s++) {
         w->series[s].samples = calloc(WORLD_SAMPLES_MAX, sizeof *w->series[s].samples);
         assert(w->series[s].samples != NULL);
     }
-    for (unsigned i = 0; i < options->nodes && w->failure[0] == '\0'; i++)
-        node_up(w, i);
+    w->wall_base_ms = WALL_BASE_MS;
+    for (unsigned i = 0; i < w->options.nodes && w->failure[0] == '\0'; i++)
+        world_start_node(w, i);
     sim_after(w->sim, 1, on_tick, w);
+    if (options->plans) world_plan_troubles(w);
     sim_run(w->sim, has_failed, w, options->duration_ms);
     if (w->failure[0] == '\0') world_close(w);
     bool ok = w->failure[0] == '\0';

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tests/cluster/world.h: three shipped nodes in the simulator with clients that write and query at
- * random, and a model of what was acknowledged. Checks, after every answer:
+/* tests/cluster/world.h: a cluster of shipped nodes in the simulator with clients that write and
+ * query at random, faults and planned troubles, and a model of what was acknowledged. Checks:
  *   - an answer that claims to be complete holds every sample that was acknowledged before the
- * query began
- *   - no answer holds a sample that nobody sent, or one sample twice */
+ *     query began (world_client.c)
+ *   - no answer holds a sample that nobody sent, or one sample twice
+ *   - in the maps that nodes have, a shard has one primary in an epoch (world_maps.c)
+ *   - in the end, faults off and everybody up: every node answers completely, every shard has all
+ *     its replicas in sync, and they hold the same samples bit by bit */
 #pragma once
 
 #include <stdbool.h>
@@ -13,7 +16,14 @@
 #include "node/daemon/node.h"
 #include "tests/sim/sim.h"
 
-enum { WORLD_NODES_MAX = 5, WORLD_SERIES = 32, WORLD_SAMPLES_MAX = 4096, WORLD_FAILURE_MAX = 512 };
+enum {
+    WORLD_NODES_MAX = 12,
+    WORLD_SHARDS = 24,
+    WORLD_EPOCHS_MAX = 4096,
+    WORLD_SERIES = 32,
+    WORLD_SAMPLES_MAX = 4096,
+    WORLD_FAILURE_MAX = 512
+};
 
 enum sample_state { SAMPLE_SENT = 1, SAMPLE_ACKED = 2 };
 struct model_sample {
@@ -28,28 +38,69 @@ struct model_series {
     int64_t next_time_ms;
 };
 
+/* A replica as maps show it, for the table of transitions. */
+enum replica_view {
+    VIEW_NONE,
+    VIEW_FULL_IN,
+    VIEW_FULL_OUT,
+    VIEW_INIT_IN,
+    VIEW_INIT_OUT,
+    VIEW_LOG_IN,
+    VIEW_LOG_OUT,
+    VIEW_LEAVING,
+    VIEW_COUNT
+};
+extern const char *const world_view_names[VIEW_COUNT];
+
 struct world_options {
     uint64_t seed;
-    unsigned nodes, cores;
+    unsigned nodes;              /* founders; 0: 3 to 9 by seed */
+    unsigned replication_factor; /* 0: 1 to 3 by seed */
+    unsigned cores;
     uint64_t duration_ms; /* of virtual time with faults */
-    bool faults;
+    bool faults, plans;
 };
+
+/* Troubles by plan, each by chance once or more per run. */
+enum world_plan {
+    PLAN_JOIN,       /* a node more */
+    PLAN_DRAIN,      /* a node gives away all it has and goes */
+    PLAN_WIPE,       /* a node is replaced by one with an empty disk */
+    PLAN_ALL_DOWN,   /* power cut of all, and all come back at other addresses */
+    PLAN_FULLS_DOWN, /* all readable copies of one shard die */
+    PLAN_ROLL,       /* all nodes one after the other are restarted, as a deployment does */
+    PLAN_COUNT
+};
+extern const char *const world_plan_names[PLAN_COUNT];
 
 struct world {
     struct world_options options;
     struct sim *sim;
+    unsigned nodes_count; /* that were ever started */
     struct node *nodes[WORLD_NODES_MAX];
-    bool starting[WORLD_NODES_MAX], restart_planned[WORLD_NODES_MAX];
-    char discovery[256];
+    bool restart_planned[WORLD_NODES_MAX];
+    bool retired[WORLD_NODES_MAX]; /* drained, or its disk was wiped: its seat does not come back */
+    bool wiped[WORLD_NODES_MAX];   /* starts next with an empty disk */
+    char discovery[512];
+    char zones[WORLD_NODES_MAX][8];
+    int64_t wall_base_ms; /* the true time when the run began */
     struct model_series series[WORLD_SERIES];
     uint64_t value_next, acks;
     struct list_node clients; /* under way */
     bool quiet;               /* no new clients */
     bool all_verified;        /* the closing queries have been answered, all complete */
-    unsigned closing_left;
+    unsigned closing_at;
+    char waiting_for[160]; /* why the end is not reached */
+    /* maps */
+    struct ring_map *map; /* the newest that any node has */
+    node_id primaries[WORLD_SHARDS][WORLD_EPOCHS_MAX];
+    uint64_t transitions[VIEW_COUNT][VIEW_COUNT];
     /* totals */
+    uint64_t plans[PLAN_COUNT]; /* carried out */
+    unsigned rolled;
+    unsigned draining; /* node + 1 */
     uint64_t writes_ok, writes_unavailable, queries_ok, queries_failed, queries_partial, restarts,
-        samples_acked;
+        samples_acked, maps_seen, primaries_seen;
     char failure[WORLD_FAILURE_MAX]; /* empty: none */
 };
 
@@ -60,8 +111,24 @@ void world_fail(struct world *w, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* Runs one seed to its end; false when a check failed (w->failure tells). Frees all but the totals.
  */
 bool world_run(struct world *w, const struct world_options *options);
+int64_t world_true_ms(const struct world *w);
+bool world_node_serves(const struct world *w, unsigned node);
+void world_name_nodes(struct world *w);
+void world_forget_node(struct world *w, unsigned node); /* it is dead: frees what there is of it */
+void world_start_node(struct world *w, unsigned node);
+void world_plan_restart(struct world *w, unsigned node, uint64_t delay_ms);
 
 /* -- world_client.c */
 void client_write_start(struct world *w, unsigned node);
 void client_query_start(struct world *w, unsigned node, bool closing);
 void clients_drop(struct world *w, unsigned node); /* the node crashed: its clients got no answer */
+
+/* -- world_maps.c */
+void world_look_at_maps(struct world *w);
+/* Every shard has its replicas, all readable, and nobody is on the move; else why not. */
+bool world_is_whole(struct world *w);
+/* All readable replicas of each shard hold the same. */
+void world_compare_replicas(struct world *w);
+
+/* -- world_plans.c */
+void world_plan_troubles(struct world *w);

@@ -25,6 +25,9 @@
 #include "node/runtime/disk.h"
 #include "node/runtime/net.h"
 
+/* What every node's wall clock shows at virtual time 0, but for skew and jumps. */
+#define SIM_WALL_START_MS INT64_C(1700000000000)
+
 enum sim_fault {
     SIM_FRAME_LOST,      /* the frame vanishes and the connection is cut soon after */
     SIM_FRAME_DELAYED,   /* 50 ms to 3 s */

@@ -5,7 +5,6 @@
 
 #include "tests/sim/internal.h"
 
-#define SIM_WALL_START_MS 1767225600000 /* 2026-01-01T00:00:00Z */
 
 static void mail_push(struct sim_core *core, struct msg *m) {
     m->next = NULL;

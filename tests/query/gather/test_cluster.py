@@ -50,7 +50,7 @@ def node(program: str, ring_ports: list, i: int) -> Server:
         m = re.search(r'msg="Server is ready.* port=(\d+)', line)
         return int(m.group(1)) if m else None
     return Server([program, "--web.listen-address=127.0.0.1:0", "--storage.tsdb.path=data", "--node.cores=2",
-                   "--ring.replication-factor=1", f"--ring.bootstrap-expect={len(names)}", f"--ring.listen-address={names[i]}",
+                   "--ring.replication-factor=1", f"--ring.listen-address={names[i]}",
                    f"--ring.advertise-address={names[i]}", "--ring.discovery=static:" + ",".join(names),
                    f"--ring.bootstrap-expect={len(names)}", "--query.timeout=20s"], work, find_port)
 

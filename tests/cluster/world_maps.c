@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the nodes' maps show: one primary in an epoch, how replicas change, when all is whole; and
+ * whether replicas hold the same. */
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "node/base/hash.h"
+#include "storage/select.h"
+#include "tests/cluster/world.h"
+
+const char *const world_view_names[VIEW_COUNT] = {"none",  "full+", "full-", "init+",
+                                                  "init-", "log+",  "log-",  "leaving"};
+
+static enum replica_view view_of(const struct ring_map *map, uint32_t shard, node_id node) {
+    int i = ring_map_node_index(map, node);
+    int r = i < 0 ? -1 : ring_shard_replica(&map->shards[shard], i);
+    if (r < 0) return VIEW_NONE;
+    const struct ring_replica *replica = &map->shards[shard].replicas[r];
+    switch ((enum replica_state)replica->state) {
+    case REPLICA_FULL: return replica->in_sync ? VIEW_FULL_IN : VIEW_FULL_OUT;
+    case REPLICA_INIT: return replica->in_sync ? VIEW_INIT_IN : VIEW_INIT_OUT;
+    case REPLICA_LOG: return replica->in_sync ? VIEW_LOG_IN : VIEW_LOG_OUT;
+    case REPLICA_LEAVING: return VIEW_LEAVING;
+    }
+    return VIEW_NONE;
+}
+
+static void check_primaries(struct world *w, const struct ring_map *map, unsigned node) {
+    for (uint32_t s = 0; s < map->settings.shards_count; s++) {
+        uint32_t epoch = map->shards[s].epoch;
+        node_id primary = map->nodes[ring_map_primary(map, s)].id;
+        if (epoch >= WORLD_EPOCHS_MAX) {
+            world_fail(w, "shard %" PRIu32 " is in epoch %" PRIu32, s, epoch);
+            return;
+        }
+        if (w->primaries[s][epoch] == 0) {
+            w->primaries[s][epoch] = primary;
+            w->primaries_seen++;
+        } else if (w->primaries[s][epoch] != primary) {
+            world_fail(w,
+                       "shard %" PRIu32 " has two primaries in epoch %" PRIu32 ", seen at node %u",
+                       s, epoch, node);
+        }
+    }
+}
+
+static void count_transitions(struct world *w, const struct ring_map *map) {
+    if (w->map == NULL) return;
+    for (uint32_t s = 0; s < map->settings.shards_count; s++) {
+        for (uint32_t i = 0; i < map->nodes_count; i++) {
+            enum replica_view from = view_of(w->map, s, map->nodes[i].id);
+            enum replica_view to = view_of(map, s, map->nodes[i].id);
+            if (from != to) w->transitions[from][to]++;
+        }
+        for (uint32_t i = 0; i < w->map->nodes_count; i++)
+            if (ring_map_node_index(map, w->map->nodes[i].id) < 0 &&
+                view_of(w->map, s, w->map->nodes[i].id) != VIEW_NONE)
+                w->transitions[view_of(w->map, s, w->map->nodes[i].id)][VIEW_NONE]++;
+    }
+}
+
+void world_look_at_maps(struct world *w) {
+    for (unsigned n = 0; n < w->nodes_count; n++) {
+        if (w->nodes[n] == NULL || !sim_is_up(w->sim, n)) continue;
+        struct ring_map *map = node_map(w->nodes[n]);
+        if (map == NULL || (w->map != NULL && map->version == w->map->version)) continue;
+        check_primaries(w, map, n);
+        if (w->map != NULL && map->version < w->map->version) continue;
+        count_transitions(w, map);
+        ring_map_unref(w->map);
+        w->map = ring_map_ref(map);
+        w->maps_seen++;
+    }
+}
+
+bool world_is_whole(struct world *w) {
+    const struct ring_map *map = w->map;
+    if (map == NULL) return false;
+    uint32_t up = 0;
+    for (uint32_t i = 0; i < map->nodes_count; i++)
+        up += (map->nodes[i].flags & (RING_NODE_DOWN | RING_NODE_DRAINING)) == 0;
+    uint32_t want = map->settings.replication_factor;
+    if (up < want) want = up;
+    for (uint32_t s = 0; s < map->settings.shards_count; s++) {
+        const struct ring_shard *shard = &map->shards[s];
+        uint32_t readable = 0;
+        for (unsigned r = 0; r < shard->replicas_count; r++)
+            readable += ring_replica_is_readable(&shard->replicas[r]);
+        if (readable >= want && readable == shard->replicas_count) continue;
+        snprintf(w->waiting_for, sizeof w->waiting_for,
+                 "shard %" PRIu32 " has %" PRIu32 " readable of %u replicas, wanted %" PRIu32
+                 " (map %" PRIu64 ")",
+                 s, readable, shard->replicas_count, want, map->version);
+        return false;
+    }
+    return true;
+}
+
+/* -- the samples of a replica */
+
+static uint64_t hash_shard(struct node *node, uint32_t shard, unsigned *out_series) {
+    uint64_t sum = 0;
+    uint64_t bits[(WORLD_SHARDS + 63) / 64] = {0};
+    bits[shard / 64] |= (uint64_t)1 << (shard % 64);
+    struct shard_set set = {bits, WORLD_SHARDS};
+    for (unsigned c = 0; node_store(node, c) != NULL && c < 4; c++) {
+        struct store *store = node_store(node, c);
+        struct select_query q = {
+            .shards = &set, .from_ms = INT64_MIN, .to_ms = INT64_MAX, .memory_bytes_max = 1 << 30};
+        struct selection *selection;
+        struct err err;
+        bool done = false;
+        core_set_current(store_core(store));
+        enum status st = select_new(store_head(store), &q, &selection, &err);
+        while (st == OK && !done)
+            st = select_step(selection, UINT64_MAX, &done, &err);
+        assert(st == OK);
+        size_t count;
+        const struct series_view *views = selection_series(selection, &count);
+        struct samples samples = {0};
+        for (size_t i = 0; i < count; i++) {
+            samples_clear(&samples);
+            st = series_view_read(&views[i], INT64_MIN, INT64_MAX, &samples, &err);
+            assert(st == OK);
+            if (samples.count == 0) continue;
+            uint64_t h = hash64(samples.times_ms, samples.count * sizeof(int64_t), views[i].id.lo);
+            sum += hash64(samples.values, samples.count * sizeof(double), h);
+            ++*out_series;
+        }
+        samples_fini(&samples);
+        selection_release(selection);
+        core_set_current(NULL);
+        if (c + 1 == store_core(store)->rt->cores_count) break;
+    }
+    return sum;
+}
+
+static struct node *find_node(struct world *w, node_id id) {
+    for (unsigned n = 0; n < w->nodes_count; n++)
+        if (w->nodes[n] != NULL && node_self(w->nodes[n]) == id) return w->nodes[n];
+    return NULL;
+}
+
+void world_compare_replicas(struct world *w) {
+    for (uint32_t s = 0; s < w->map->settings.shards_count; s++) {
+        const struct ring_shard *shard = &w->map->shards[s];
+        uint64_t first = 0;
+        bool have = false;
+        unsigned first_series = 0;
+        for (unsigned r = 0; r < shard->replicas_count; r++) {
+            struct node *node = find_node(w, w->map->nodes[shard->replicas[r].node].id);
+            if (node == NULL || !ring_replica_is_readable(&shard->replicas[r])) continue;
+            unsigned series = 0;
+            uint64_t hash = hash_shard(node, s, &series);
+            if (have && (hash != first || series != first_series))
+                world_fail(w, "replicas of shard %" PRIu32 " differ: %u and %u series", s,
+                           first_series, series);
+            first = hash;
+            first_series = series;
+            have = true;
+        }
+    }
+}

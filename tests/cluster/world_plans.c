@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Troubles by plan: what chance alone would hardly bring about. */
+#include <assert.h>
+#include <stdlib.h>
+
+#include "tests/cluster/world.h"
+
+const char *const world_plan_names[PLAN_COUNT] = {
+    "join", "drain", "wipe", "all_down_and_moved", "fulls_down", "rolling_restart"};
+enum { LOOK_MS = 200, CALM_LIMIT_MS = 60000 };
+
+static void node_kill(struct world *w, unsigned node) {
+    sim_kill(w->sim, node);
+    world_forget_node(w, node);
+}
+
+static bool all_serve(const struct world *w) {
+    for (unsigned i = 0; i < w->nodes_count; i++)
+        if (!w->retired[i] && !world_node_serves(w, i)) return false;
+    return true;
+}
+
+static unsigned serving(const struct world *w) {
+    unsigned n = 0;
+    for (unsigned i = 0; i < w->nodes_count; i++)
+        n += world_node_serves(w, i);
+    return n;
+}
+
+/* -- more nodes */
+
+static void plan_join(struct world *w) {
+    if (w->nodes_count >= WORLD_NODES_MAX || w->nodes_count >= w->options.nodes + 2) return;
+    w->plans[PLAN_JOIN]++;
+    world_start_node(w, w->nodes_count);
+}
+
+/* -- fewer nodes */
+
+struct drain_call {
+    struct admin_call call;
+    struct world *w;
+};
+
+static void drain_asked(struct core *here, struct admin_call *call) {
+    (void)here;
+    struct drain_call *d = container_of(call, struct drain_call, call);
+    buf_fini(&call->answer);
+    free(d);
+}
+
+static void drain_ask(struct world *w, unsigned node) {
+    struct drain_call *d = calloc(1, sizeof *d);
+    assert(d != NULL);
+    d->w = w;
+    d->call = (struct admin_call){
+        .verb = ADMIN_DRAIN, .node = node_self(w->nodes[node]), .done = drain_asked};
+    struct core *core = store_core(node_store(w->nodes[node], 0));
+    core_set_current(core);
+    member_admin(node_member(w->nodes[node]), core, &d->call);
+    core_set_current(NULL);
+}
+
+static void drain_look(void *ctx) {
+    struct world *w = ctx;
+    if (w->draining == 0 || w->failure[0] != '\0' || w->quiet) return;
+    unsigned node = w->draining - 1;
+    if (w->nodes[node] != NULL && world_node_serves(w, node)) drain_ask(w, node);
+    bool gone = w->nodes[node] != NULL && node_is_lost(w->nodes[node], NULL);
+    if (gone) {
+        w->plans[PLAN_DRAIN]++;
+        w->retired[node] = true;
+        w->draining = 0;
+        node_kill(w, node);
+        return;
+    }
+    sim_after(w->sim, LOOK_MS * 5, drain_look, w);
+}
+
+static void plan_drain(struct world *w) {
+    unsigned left = 0;
+    for (unsigned i = 0; i < w->nodes_count; i++)
+        left += !w->retired[i];
+    if (w->draining != 0 || left < 4) return;
+    unsigned node = (unsigned)rng_below(sim_rng(w->sim), w->nodes_count);
+    if (w->retired[node] || !world_node_serves(w, node)) return;
+    w->draining = node + 1;
+    drain_look(w);
+}
+
+/* -- a node comes back with an empty disk: no data may be lost when all was whole before */
+
+static void wipe_look(void *ctx) {
+    struct world *w = ctx;
+    if (w->failure[0] != '\0' || w->quiet) return;
+    world_look_at_maps(w);
+    if (!all_serve(w) || !world_is_whole(w)) {
+        sim_after(w->sim, LOOK_MS, wipe_look, w);
+        return;
+    }
+    unsigned node = (unsigned)rng_below(sim_rng(w->sim), w->nodes_count);
+    if (w->retired[node]) return;
+    w->plans[PLAN_WIPE]++;
+    node_kill(w, node);
+    sim_disk_wipe(w->sim, node);
+    w->wiped[node] = true;
+    world_plan_restart(w, node, 1 + rng_below(sim_rng(w->sim), 5000));
+}
+
+static void plan_wipe(struct world *w) {
+    if (w->options.replication_factor < 2 || w->draining != 0) return;
+    sim_set_faults(w->sim, false); /* for the rest of the run: only one loss can be survived */
+    wipe_look(w);
+}
+
+/* -- many at once */
+
+static void plan_all_down(struct world *w) {
+    w->plans[PLAN_ALL_DOWN]++;
+    for (unsigned i = 0; i < w->nodes_count; i++) {
+        if (!w->retired[i] && sim_is_up(w->sim, i)) sim_crash(w->sim, i);
+        if (!w->retired[i]) sim_move(w->sim, i);
+    }
+    world_name_nodes(w);
+}
+
+static void plan_fulls_down(struct world *w) {
+    if (w->map == NULL) return;
+    const struct ring_shard *shard =
+        &w->map->shards[rng_below(sim_rng(w->sim), w->map->settings.shards_count)];
+    w->plans[PLAN_FULLS_DOWN]++;
+    for (unsigned r = 0; r < shard->replicas_count; r++) {
+        if (!ring_replica_is_readable(&shard->replicas[r])) continue;
+        for (unsigned i = 0; i < w->nodes_count; i++)
+            if (w->nodes[i] != NULL && sim_is_up(w->sim, i) &&
+                node_self(w->nodes[i]) == w->map->nodes[shard->replicas[r].node].id)
+                sim_crash(w->sim, i);
+    }
+}
+
+static void roll_look(void *ctx) {
+    struct world *w = ctx;
+    if (w->failure[0] != '\0' || w->quiet) return;
+    if (w->rolled >= w->nodes_count) {
+        w->plans[PLAN_ROLL]++;
+        return;
+    }
+    sim_after(w->sim, LOOK_MS * 5, roll_look, w);
+    if (!all_serve(w)) return;
+    unsigned node = w->rolled++;
+    if (w->retired[node]) return;
+    node_kill(w, node);
+    world_plan_restart(w, node, 100 + rng_below(sim_rng(w->sim), 1000));
+}
+
+static void plan_roll(struct world *w) {
+    w->rolled = 0;
+    roll_look(w);
+}
+
+static void (*const plans[PLAN_COUNT])(struct world *w) = {
+    [PLAN_JOIN] = plan_join,         [PLAN_DRAIN] = plan_drain,           [PLAN_WIPE] = plan_wipe,
+    [PLAN_ALL_DOWN] = plan_all_down, [PLAN_FULLS_DOWN] = plan_fulls_down, [PLAN_ROLL] = plan_roll,
+};
+
+struct trouble {
+    struct world *w;
+    enum world_plan plan;
+};
+
+static void trouble_run(void *ctx) {
+    struct trouble *t = ctx;
+    struct world *w = t->w;
+    enum world_plan plan = t->plan;
+    free(t);
+    if (w->failure[0] == '\0' && !w->quiet) plans[plan](w);
+}
+
+void world_plan_troubles(struct world *w) {
+    struct rng *rng = sim_rng(w->sim);
+    for (unsigned i = 0; i < PLAN_COUNT; i++) {
+        if (!rng_chance(rng, 0.25)) continue;
+        struct trouble *t = malloc(sizeof *t);
+        assert(t != NULL);
+        *t = (struct trouble){w, (enum world_plan)i};
+        sim_after(w->sim, 3000 + rng_below(rng, w->options.duration_ms * 3 / 4), trouble_run, t);
+    }
+}

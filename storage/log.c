@@ -125,15 +125,16 @@ static void log_on_done(struct core *here, struct msg *m) {
 
 /* -- on the log core */
 
-static void log_reply(struct log_append *req, const struct err *failure) {
+static void log_reply(struct log *log, struct log_append *req, const struct err *failure) {
     req->failure = failure;
+    req->file = log->file_first;
     req->msg.run = log_on_done;
     core_post(req->home, &req->msg);
 }
 
 static void log_reply_group(struct log *log) {
     for (struct log_append *req; (req = queue_pop(&log->group)) != NULL;)
-        log_reply(req, NULL);
+        log_reply(log, req, NULL);
 }
 
 static void log_go(struct log *log, enum log_state state) {
@@ -156,9 +157,9 @@ static void log_fail(struct log *log, const struct err *err) {
     file_close(log->file);
     log->file = NULL;
     for (struct log_append *req; (req = queue_pop(&log->group)) != NULL;)
-        log_reply(req, &log->failure);
+        log_reply(log, req, &log->failure);
     for (struct log_append *req; (req = queue_pop(&log->pending)) != NULL;)
-        log_reply(req, &log->failure);
+        log_reply(log, req, &log->failure);
 }
 
 static void log_on_append(struct core *here, struct msg *m) {
@@ -167,7 +168,7 @@ static void log_on_append(struct core *here, struct msg *m) {
     assert(here == log->rt->log_core);
     metric_add(log->metrics.appends, 1);
     if (log->state == LOG_FAILED) {
-        log_reply(req, &log->failure);
+        log_reply(log, req, &log->failure);
         return;
     }
     queue_push(&log->pending, req);

@@ -47,6 +47,9 @@ struct log_options {
     bool sync_every_frame; /* --storage.wal-sync=always (default); false: every sync_interval_ms, P1
                               given up */
     uint64_t sync_interval_ms;
+    /* In log_open, with apply's ctx: what is applied from here on is of the file of that first
+     * frame. May be NULL. */
+    void (*on_file)(void *ctx, uint64_t first_frame);
 };
 
 struct log;
@@ -68,6 +71,7 @@ struct log_append {
     struct log_append *next;   /* private */
     size_t taken_bytes;        /* private: what is in frames already */
     const struct err *failure; /* private: NULL is OK */
+    uint64_t file; /* when done ran with OK: first frame of the file of the entries' end */
     struct buf entries; /* given: whole entries, at least one; empty after done, its memory kept */
     /* On the home core, in the order of its appends. OK: durable. */
     void (*done)(struct core *here, struct log_append *req, enum status status,

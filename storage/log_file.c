@@ -119,6 +119,7 @@ enum status log_file_start(struct log *log, uint64_t first_frame, struct sv fram
     }
     file_close(log->file);
     log->file = file;
+    log->file_first = first_frame;
     log->file_bytes = LOG_HEADER_BYTES + frame.len;
     log->total_bytes += log->file_bytes;
     return OK;

@@ -40,6 +40,7 @@ struct log {
     bool dirty; /* sync_every_frame off: written and not synced */
 
     struct file *file;
+    uint64_t file_first;   /* its first frame, which is its name */
     uint64_t file_bytes;   /* where the next frame goes */
     uint64_t total_bytes;  /* of all files */
     uint64_t frame_number; /* of the next frame */

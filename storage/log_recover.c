@@ -240,6 +240,7 @@ static enum status scan_open(struct log_scan *s, const uint64_t *firsts, size_t 
     s->end_frame = last ? UINT64_MAX : firsts[i + 1];
     log_file_path(log, firsts[i], path);
     TRY(disk_open(log->rt->disk, path, DISK_READ, &s->window.file, err));
+    if (log->options.on_file != NULL) log->options.on_file(s->ctx, firsts[i]);
     enum status status = scan_file(s, i == 0, err);
     if (status != OK) err_prefix(err, "%s", path);
     if (status == OK && last) status = log_continue(s, err);

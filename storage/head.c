@@ -142,8 +142,8 @@ static enum status series_make(struct head *head, series_id id, uint32_t shard) 
         .id = id,
         .open = {.full = (uint8_t)(SEAL_SAMPLES_MIN + id.lo % SEAL_SAMPLES_SPREAD)},
     };
-    *head_cold(head, ref) = (struct series_cold){
-        .pairs = ids, .shard = shard, .next_in_shard = head->shards.at[shard]};
+    *head_cold(head, ref) =
+        (struct series_cold){.pairs = ids, .shard = shard, .next_in_shard = head->shards.at[shard]};
     head->shards.at[shard] = ref;
     for (uint32_t i = 1; i < pairs->count; i++)
         index_put(&head->index, pairs->at[i], ref);

@@ -65,8 +65,8 @@ void head_series_labels(const struct head *head, uint32_t ref, struct buf *out);
 bool head_series_newest(const struct head *head, uint32_t ref, int64_t *out_time_ms,
                         double *out_value);
 
-/* Forgets the shard's series. Live selections keep the views they have; references of the series are
- * not used again. */
+/* Forgets the shard's series. Live selections keep the views they have; references of the series
+ * are not used again. */
 void head_shard_drop(struct head *head, uint32_t shard);
 
 /* What would become of the sample; changes nothing. shard_newest_ms: INT64_MIN when the shard has

@@ -67,10 +67,10 @@ struct head {
     struct index index;
     struct bump pair_ids;
     uint32_t *pairs_free[PAIRS_SIZES];
-    uint64_t pairs_bytes;  /* of larger ones */
-    struct u32s shards;    /* by shard: its newest series, linked to older ones */
-    uint32_t live_count;   /* series */
-    uint32_t dead_count;   /* of them in posting lists */
+    uint64_t pairs_bytes; /* of larger ones */
+    struct u32s shards;   /* by shard: its newest series, linked to older ones */
+    uint32_t live_count;  /* series */
+    uint32_t dead_count;  /* of them in posting lists */
     struct chunk_slab blocks;
     struct u32s scratch_pairs;
     struct selection *newest; /* live selections, linked to older ones */

@@ -61,6 +61,7 @@ enum status log_open(struct runtime *rt, const struct log_options *options, log_
     log->options.dir = log->dir;
     log->step.run = log_on_step;
     atomic_init(&log->failed, false);
+    atomic_init(&log->durable_frame, 0);
     log_metrics_init(log);
     timer_init(&log->sync_timer, rt->log_core, log_on_sync_timer);
     enum status status = log->dir == NULL ? err_set(err, ERR_NOMEM, 0, "not enough memory") : OK;
@@ -78,6 +79,7 @@ void log_free(struct log *log) {
     if (log == NULL) return;
     file_close(log->file);
     buf_fini(&log->frame);
+    free(log->lost);
     free(log->dir);
     free(log);
 }
@@ -133,6 +135,7 @@ static void log_reply(struct log *log, struct log_append *req, const struct err 
 }
 
 static void log_reply_group(struct log *log) {
+    atomic_store_explicit(&log->durable_frame, log->frame_number, memory_order_release);
     for (struct log_append *req; (req = queue_pop(&log->group)) != NULL;)
         log_reply(log, req, NULL);
 }

@@ -71,6 +71,7 @@ enum status store_new(struct core *core, const struct store_options *options, st
 
 void store_free(struct store *store) {
     if (store == NULL) return;
+    store_readings_free(store);
     for (struct store_append *a = store->all, *next; a != NULL; a = next) {
         next = a->next_all;
         buf_fini(&a->req.entries);
@@ -118,7 +119,7 @@ enum status store_shard_open(struct store *store, const struct store_shard_optio
     }
     assert(o->role >= STORE_FULL && o->role <= STORE_LOG && o->copy > 0);
     struct store_shard *st = &store->shards[o->shard];
-    uint32_t tail_copy = o->role == STORE_LOG ? o->copy
+    uint32_t tail_copy = o->role == STORE_LOG                  ? o->copy
                          : o->role == STORE_INIT && o->in_sync ? o->copy - 1
                                                                : 0;
     if (st->role != o->role || o->epoch > st->map_epoch) st->writing = false;

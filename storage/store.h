@@ -105,6 +105,11 @@ MUST_USE enum status store_open_epoch(struct store *store, uint32_t shard, uint3
 /* copy 0: the shard is no longer this core's. Live selections keep what they see; those that are
  * still selecting may or may not find the shard's series. */
 void store_drop(struct store *store, uint32_t shard, uint32_t copy);
+/* The same in the simulator and out of it: reading happens in work_submit. done runs with
+ * ERR_CANCELED when piece returned false, with ERR_CORRUPT when an entry that should be there is
+ * not. Only with the last piece taken (resume) comes done. */
+MUST_USE enum status store_read_start(struct store *store, struct store_read *job, struct err *err);
+void store_read_resume(struct store *store, struct store_read *job);
 /* All of them, for replication. */
 void store_ops_init(struct store_ops *out, struct store *store);
 
@@ -155,12 +160,12 @@ struct write_result {
 /* Nothing is done when labels are missing for an unknown id: returns ERR_UNAVAILABLE with their
  * indexes in *out_unknown (from the arena). A sample without labels right behind one of the same id
  * that has them is not missing any. ERR_CONFLICT: a shard is not this core's, or not opened for
- * writing, or the id not of that shard (leases are the caller's). ERR_CORRUPT: the shard is damaged, or
- * labels are not canonical or not those of the id. ERR_IO: the log is closed, nothing is done.
- * ERR_NOMEM or ERR_CORRUPT may come in the middle: what was judged before is kept and in the log; a
- * resend is harmless. Verdicts count the window from the shard's newest time before the batch, so
- * that a batch does not make its own samples too old; within a series each sample is judged after
- * those before it. cluster_now_ms: for the 10-minute future cap. */
+ * writing, or the id not of that shard (leases are the caller's). ERR_CORRUPT: the shard is
+ * damaged, or labels are not canonical or not those of the id. ERR_IO: the log is closed, nothing
+ * is done. ERR_NOMEM or ERR_CORRUPT may come in the middle: what was judged before is kept and in
+ * the log; a resend is harmless. Verdicts count the window from the shard's newest time before the
+ * batch, so that a batch does not make its own samples too old; within a series each sample is
+ * judged after those before it. cluster_now_ms: for the 10-minute future cap. */
 MUST_USE enum status store_write(struct store *store, const struct write_columns *columns,
                                  int64_t cluster_now_ms, struct arena *scratch,
                                  struct write_result *out, uint32_t **out_unknown,

@@ -32,8 +32,8 @@ static enum status follow_target(struct store *store, const struct store_follow 
     bool below = f->tail && st->log.has_log && f->copy >= st->log.copy;
     if (held->copy != f->copy || mixed || below)
         return err_set(err, ERR_CONFLICT, 0,
-                       "store: shard %" PRIu32 ": entries for copy %" PRIu32
-                       ", and copy %" PRIu32 " is here",
+                       "store: shard %" PRIu32 ": entries for copy %" PRIu32 ", and copy %" PRIu32
+                       " is here",
                        f->shard, f->copy, held->copy);
     if (held->damaged) {
         if (!store_damage(store, f->shard, err)) assert(!"damaged");

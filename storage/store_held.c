@@ -32,8 +32,8 @@ static enum status held_conflict(const struct held_log *held, const struct entry
                                  struct err *err) {
     if (!held->has_log)
         return err_set(err, ERR_CORRUPT, 0,
-                       "store: shard %" PRIu32 ": epoch %" PRIu32 " seq %" PRIu64
-                       " (copy %" PRIu32 ") is not the shard's first entry, and nothing is held",
+                       "store: shard %" PRIu32 ": epoch %" PRIu32 " seq %" PRIu64 " (copy %" PRIu32
+                       ") is not the shard's first entry, and nothing is held",
                        e->shard, e->epoch, e->seq, held->copy);
     return err_set(err, ERR_CORRUPT, 0,
                    "store: shard %" PRIu32 ": epoch %" PRIu32 " seq %" PRIu64
@@ -101,8 +101,7 @@ uint64_t held_file(const struct held_log *held, const struct place *after) {
         i--;
     if (i > 0) return held->marks[i - 1].file;
     /* The first mark is that of the first entry, unless there was no memory for it. */
-    bool has_first =
-        held->marks_count > 0 && place_cmp(held->marks[0].place, held->first) == 0;
+    bool has_first = held->marks_count > 0 && place_cmp(held->marks[0].place, held->first) == 0;
     return has_first ? held->marks[0].file : 0;
 }
 

@@ -45,7 +45,7 @@ struct store_shard {
     uint32_t map_epoch;
     uint32_t tail_copy; /* 0: keeps no tail */
     struct held_log log;
-    struct store_tail *tail; /* NULL: nothing is held of it */
+    struct store_tail *tail;  /* NULL: nothing is held of it */
     struct epoch_end *epochs; /* closed ones of `log`, ascending */
     uint32_t epochs_count, epochs_cap;
     int64_t newest_ms; /* INT64_MIN: no sample */
@@ -78,6 +78,7 @@ struct store {
     uint64_t position; /* of the buffer handed last */
     uint64_t file;     /* of the log: what is handed now goes into this one or a later one */
     struct store_append *free, *all;
+    struct store_reading *readings; /* under way */
 
     /* scratch, reused: no allocation per shard or sample once they have grown */
     struct entry_write write;
@@ -148,6 +149,9 @@ enum status tail_step(struct store *store, struct store_tail *tail, const struct
                       struct err *err) MUST_USE;
 /* Forgets what is held with a head. */
 void store_whole_drop(struct store *store, uint32_t shard);
+
+/* store_read.c: the runtime is gone, and nobody is told */
+void store_readings_free(struct store *store);
 
 /* store_recover.c: changes the shard as the entry says; it must follow. What fails with ERR_NOMEM
  * or ERR_CORRUPT can be applied again: nothing of it counts. */

@@ -61,6 +61,7 @@ enum status log_open(struct runtime *rt, const struct log_options *options, log_
     log->options.dir = log->dir;
     log->step.run = log_on_step;
     atomic_init(&log->failed, false);
+    atomic_init(&log->durable_frame, 0);
     log_metrics_init(log);
     timer_init(&log->sync_timer, rt->log_core, log_on_sync_timer);
     enum status status = log->dir == NULL ? err_set(err, ERR_NOMEM, 0, "not enough memory") : OK;
@@ -78,6 +79,7 @@ void log_free(struct log *log) {
     if (log == NULL) return;
     file_close(log->file);
     buf_fini(&log->frame);
+    free(log->lost);
     free(log->dir);
     free(log);
 }
@@ -125,15 +127,17 @@ static void log_on_done(struct core *here, struct msg *m) {
 
 /* -- on the log core */
 
-static void log_reply(struct log_append *req, const struct err *failure) {
+static void log_reply(struct log *log, struct log_append *req, const struct err *failure) {
     req->failure = failure;
+    req->file = log->file_first;
     req->msg.run = log_on_done;
     core_post(req->home, &req->msg);
 }
 
 static void log_reply_group(struct log *log) {
+    atomic_store_explicit(&log->durable_frame, log->frame_number, memory_order_release);
     for (struct log_append *req; (req = queue_pop(&log->group)) != NULL;)
-        log_reply(req, NULL);
+        log_reply(log, req, NULL);
 }
 
 static void log_go(struct log *log, enum log_state state) {
@@ -156,9 +160,9 @@ static void log_fail(struct log *log, const struct err *err) {
     file_close(log->file);
     log->file = NULL;
     for (struct log_append *req; (req = queue_pop(&log->group)) != NULL;)
-        log_reply(req, &log->failure);
+        log_reply(log, req, &log->failure);
     for (struct log_append *req; (req = queue_pop(&log->pending)) != NULL;)
-        log_reply(req, &log->failure);
+        log_reply(log, req, &log->failure);
 }
 
 static void log_on_append(struct core *here, struct msg *m) {
@@ -167,7 +171,7 @@ static void log_on_append(struct core *here, struct msg *m) {
     assert(here == log->rt->log_core);
     metric_add(log->metrics.appends, 1);
     if (log->state == LOG_FAILED) {
-        log_reply(req, &log->failure);
+        log_reply(log, req, &log->failure);
         return;
     }
     queue_push(&log->pending, req);

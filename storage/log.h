@@ -47,6 +47,9 @@ struct log_options {
     bool sync_every_frame; /* --storage.wal-sync=always (default); false: every sync_interval_ms, P1
                               given up */
     uint64_t sync_interval_ms;
+    /* In log_open, with apply's ctx: what is applied from here on is of the file of that first
+     * frame. May be NULL. */
+    void (*on_file)(void *ctx, uint64_t first_frame);
 };
 
 struct log;
@@ -68,6 +71,7 @@ struct log_append {
     struct log_append *next;   /* private */
     size_t taken_bytes;        /* private: what is in frames already */
     const struct err *failure; /* private: NULL is OK */
+    uint64_t file;      /* when done ran with OK: first frame of the file of the entries' end */
     struct buf entries; /* given: whole entries, at least one; empty after done, its memory kept */
     /* On the home core, in the order of its appends. OK: durable. */
     void (*done)(struct core *here, struct log_append *req, enum status status,
@@ -75,6 +79,18 @@ struct log_append {
 };
 /* req is borrowed until done. Appends in flight are bounded by the requests that wait for them. */
 void log_append(struct log *log, struct core *from, struct log_append *req);
+
+/* Reading back what is durable, file by file, beside appends. One thread at a time: a worker, since
+ * it blocks on the disk. */
+struct log_reader;
+/* What is durable now, from the file of that first frame (or the newest before it) on. Any thread;
+ * NULL: no memory. */
+struct log_reader *log_reader_new(const struct log *log, uint64_t file) MUST_USE;
+void log_reader_free(struct log_reader *r);
+/* The next entry and its bytes, borrowed until the next call; *out_end instead at the end. Frames
+ * that recovery reported as lost are passed over; ERR_CORRUPT names another bad one. */
+MUST_USE enum status log_reader_next(struct log_reader *r, struct entry *out, struct sv *out_bytes,
+                                     bool *out_end, struct err *err);
 
 /* Any thread. True, and *out filled in (may be NULL), after a write or sync failed. */
 bool log_failure(const struct log *log, struct err *out);

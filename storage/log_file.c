@@ -73,8 +73,8 @@ static bool log_on_name(void *ctx, const char *name) {
     return true;
 }
 
-enum status log_file_list(struct log *log, uint64_t **out, size_t *out_count, struct err *err) {
-    TRY(disk_mkdir(log->rt->disk, log->dir, err));
+enum status log_file_list(const struct log *log, uint64_t **out, size_t *out_count,
+                          struct err *err) {
     struct log_names names = {0};
     enum status status = disk_list(log->rt->disk, log->dir, log_on_name, &names, err);
     if (status == OK && names.nomem) {
@@ -119,6 +119,7 @@ enum status log_file_start(struct log *log, uint64_t first_frame, struct sv fram
     }
     file_close(log->file);
     log->file = file;
+    log->file_first = first_frame;
     log->file_bytes = LOG_HEADER_BYTES + frame.len;
     log->total_bytes += log->file_bytes;
     return OK;

@@ -15,7 +15,7 @@
 #include "node/base/num.h"
 #include "storage/store_internal.h"
 
-enum { PREFETCH_AHEAD = 8, ENTRIES_BYTES_KEPT_MAX = 1 << 20 };
+enum { PREFETCH_AHEAD = 8 };
 static const int64_t FUTURE_MS = 600000; /* maxAheadTime of Prometheus' write_handler.go */
 static const int64_t IN_ORDER_WINDOW_MIN_MS = 3600000; /* as head_judge has it */
 
@@ -209,34 +209,22 @@ static enum status sample_write(struct batch *b, size_t i) {
 
 /* -- entries */
 
-static void entry_emit(struct batch *b, enum entry_type type) {
-    struct store_shard *st = b->st;
-    st->seq = type == ENTRY_EPOCH ? 0 : st->seq + 1;
+/* The entry of the run: what was applied. */
+static void entry_emit(struct batch *b) {
+    struct held_log *held = &b->st->log;
+    struct place at = {held->end.epoch, held->end.seq + 1};
 #ifdef PLANT_SKIP_SEQ
-    if (st->seq % 5 == 4) st->seq++;
+    if (at.seq % 5 == 4) at.seq++;
 #endif
-    st->epoch = MAX(st->epoch, st->map_epoch);
-    st->incarnation = MAX(st->incarnation, st->map_incarnation);
-    st->has_log = true;
-    entry_put(&(struct entry){.type = type,
+    entry_put(&(struct entry){.type = ENTRY_WRITE,
                               .shard = b->shard,
-                              .incarnation = st->incarnation,
-                              .epoch = st->epoch,
-                              .seq = st->seq,
+                              .incarnation = held->copy,
+                              .epoch = at.epoch,
+                              .seq = at.seq,
                               .body = buf_sv(&b->store->body)},
               b->entries);
     assert(!b->entries->failed); /* reserved */
-}
-
-static enum status epoch_open(struct batch *b) {
-    struct store_shard *st = b->st;
-    if (!st->has_log || st->map_epoch <= st->epoch) return OK;
-    TRY(write_reserve(b, &b->store->write.series, 0));
-    buf_clear(&b->store->body);
-    entry_epoch_put(st->epoch, st->seq, &b->store->body);
-    entry_emit(b, ENTRY_EPOCH);
-    store_numbers_reset(b->store, st);
-    return OK;
+    held_step(held, b->store->file, at);
 }
 
 /* Samples [from, to), all of one shard, and its next exemplars and metadata. */
@@ -247,7 +235,6 @@ static enum status run_write(struct batch *b, uint32_t shard, size_t from, size_
     b->newest_ms = b->st->newest_ms;
     b->left = to - from;
     entry_write_clear(&store->write);
-    TRY(epoch_open(b));
     TRY(write_reserve(b, &b->store->write.series, 0));
     enum status status = OK;
     for (size_t i = from; i < to && status == OK; i++) {
@@ -260,47 +247,8 @@ static enum status run_write(struct batch *b, uint32_t shard, size_t from, size_
     buf_clear(&store->body);
     entry_write_finish(&store->write, &store->body);
     assert(!store->body.failed); /* reserved */
-    entry_emit(b, ENTRY_WRITE);
+    entry_emit(b);
     return status;
-}
-
-/* -- handing over */
-
-static void store_on_logged(struct core *here, struct log_append *req, enum status status,
-                            const struct err *err) {
-    struct store_append *a = container_of(req, struct store_append, req);
-    struct store *store = a->store;
-    assert(here == store->core);
-    uint64_t position = a->position;
-    if (req->entries.cap > ENTRIES_BYTES_KEPT_MAX) buf_fini(&req->entries);
-    a->next_free = store->free;
-    store->free = a;
-    store->durable(store, position, status, err, store->durable_ctx);
-}
-
-static struct store_append *append_take(struct store *store) {
-    struct store_append *a = store->free;
-    if (a != NULL) {
-        store->free = a->next_free;
-        return a;
-    }
-    a = calloc(1, sizeof *a);
-    if (a == NULL) return NULL;
-    a->store = store;
-    a->req.done = store_on_logged;
-    a->next_all = store->all;
-    store->all = a;
-    return a;
-}
-
-static void append_hand(struct store *store, struct store_append *a) {
-    if (a->req.entries.len == 0) {
-        a->next_free = store->free;
-        store->free = a;
-        return;
-    }
-    a->position = ++store->position;
-    log_append(store->log, store->core, &a->req);
 }
 
 /* -- before anything is done */
@@ -315,10 +263,10 @@ static enum status labels_check(const struct batch *b, size_t i, struct sv label
 enum status write_shard_check(const struct batch *b, uint32_t shard) {
     if (!store_has_shard(b->store, shard))
         return err_set(b->err, ERR_CONFLICT, 0, "store: shard %u is not here", shard);
-    struct err why;
-    if (!store_damage(b->store, shard, &why)) return OK;
-    if (b->err != NULL) *b->err = why;
-    return ERR_CORRUPT;
+    const struct store_shard *st = &b->store->shards[shard];
+    if (st->writing && st->role == STORE_FULL && !st->log.damaged) return OK;
+    if (store_damage(b->store, shard, b->err)) return ERR_CORRUPT;
+    return err_set(b->err, ERR_CONFLICT, 0, "store: shard %u is not open for writing", shard);
 }
 
 /* Finds the series. *out_unknown_count > 0: labels are missing for those. */
@@ -387,7 +335,7 @@ enum status store_write(struct store *store, const struct write_columns *columns
         return err_set(err, ERR_UNAVAILABLE, 0, "store: labels of %zu samples are not known",
                        *out_unknown_count);
     }
-    struct store_append *append = append_take(store);
+    struct store_append *append = store_append_take(store);
     if (append == NULL) return write_nomem(err);
     b.entries = &append->req.entries;
     enum status status = OK;
@@ -401,7 +349,7 @@ enum status store_write(struct store *store, const struct write_columns *columns
         status = run_write(&b, columns->exemplars[b.exemplars_at].shard, 0, 0);
     while (status == OK && b.metadata_at < columns->metadata_count)
         status = run_write(&b, columns->metadata[b.metadata_at].shard, 0, 0);
-    append_hand(store, append);
+    store_append_hand(store, append, APPEND_OWN);
     batch_count(&b);
     result.position = store->position;
     *out = result;

@@ -26,7 +26,7 @@
 #include "node/runtime/net.h"
 
 /* What every node's wall clock shows at virtual time 0, but for skew and jumps. */
-#define SIM_WALL_START_MS INT64_C(1700000000000)
+#define SIM_WALL_START_MS INT64_C(1767225600000) /* 2026-01-01T00:00:00Z */
 
 enum sim_fault {
     SIM_FRAME_LOST,      /* the frame vanishes and the connection is cut soon after */

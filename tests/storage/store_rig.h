@@ -27,7 +27,7 @@ struct store_rig {
     struct log *log;
     struct store *stores[STORE_CORES];
     unsigned cores_count; /* a shard is of core shard % cores_count */
-    uint32_t epoch, incarnation;
+    uint32_t epoch;
     struct err err;
     bool damaged;
 

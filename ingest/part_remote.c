@@ -130,7 +130,7 @@ static void part_send(struct write_part *part) {
         part_fail(part, err_set(&err, ERR_NOMEM, 0, "out of memory"), &err);
         return;
     }
-    struct peer_call_options o = {.node = (uint16_t)(part->dest - d->cores_count),
+    struct peer_call_options o = {.to = d->options.map->nodes[part->dest - d->cores_count].id,
                                   .type = FRAME_WRITE,
                                   .timeout_ms = d->options.timeout_ms,
                                   .reply = part_on_reply,

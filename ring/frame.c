@@ -7,7 +7,7 @@
 #include "node/base/bytes.h"
 #include "node/base/hash.h"
 
-enum { FRAME_MAGIC = 0x464e5243, HELLO_VERSION = 1 };
+enum { FRAME_MAGIC = 0x464e5243, HELLO_VERSION = 2 };
 static_assert(FRAME_HEADER_BYTES == 64, "the offsets below are the format");
 
 static uint64_t frame_checksum(const char *header, struct sv payload) {
@@ -63,6 +63,8 @@ void hello_put(const struct hello *h, struct buf *out) {
     buf_put_lenstr(out, sv_from(h->cluster_name));
     buf_put_varint(out, h->format_level);
     buf_put_lenstr(out, sv_from(h->addr));
+    buf_put_lenstr(out, sv_make(h->nonce, h->has_nonce ? sizeof h->nonce : 0));
+    buf_put_lenstr(out, sv_make(h->proof, h->has_proof ? sizeof h->proof : 0));
 }
 
 /* Names go to logs and error texts of the other side. */
@@ -78,14 +80,21 @@ enum status hello_get(struct sv payload, struct hello *out, struct err *err) {
     struct sv name = read_lenstr(&r);
     uint64_t level = read_varint(&r);
     struct sv addr = read_lenstr(&r);
-    if (r.failed || version == 0 || name.len >= sizeof out->cluster_name ||
-        addr.len >= sizeof out->addr || level > UINT32_MAX || !is_text(name) || !is_text(addr))
+    struct sv nonce = read_lenstr(&r);
+    struct sv proof = read_lenstr(&r);
+    if (r.failed || version < HELLO_VERSION || name.len >= sizeof out->cluster_name ||
+        addr.len >= sizeof out->addr || level > UINT32_MAX || !is_text(name) || !is_text(addr) ||
+        (nonce.len != 0 && nonce.len != sizeof out->nonce) ||
+        (proof.len != 0 && proof.len != sizeof out->proof))
         return err_set(err, ERR_CORRUPT, 0, "hello: malformed");
-    *out = (struct hello){
-        .format_level =
-            (uint32_t)level}; /* what a later version adds stands behind and is ignored */
+    *out = (struct hello){/* what a later version adds stands behind and is ignored */
+                          .format_level = (uint32_t)level,
+                          .has_nonce = nonce.len != 0,
+                          .has_proof = proof.len != 0};
     memcpy(out->cluster_name, name.ptr, name.len);
     memcpy(out->addr, addr.ptr, addr.len);
+    memcpy(out->nonce, nonce.ptr, nonce.len);
+    memcpy(out->proof, proof.ptr, proof.len);
     return OK;
 }
 

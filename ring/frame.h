@@ -16,8 +16,9 @@
 #include "ring/map.h"
 
 enum { FRAME_HEADER_BYTES = 64, FRAME_PROTOCOL = 1, FRAME_LAST = 1, FRAME_ERROR = 2 };
+enum { HELLO_NONCE_BYTES = 32, HELLO_PROOF_BYTES = 32 };
 enum frame_type {
-    FRAME_HELLO = 1, /* first on every connection, both ways */
+    FRAME_HELLO = 1, /* first on every connection, both ways; no request id */
     FRAME_REPLY = 2, /* answers the request id; several parts, the last with FRAME_LAST */
     FRAME_WRITE =
         3, /* ingest: columns for shards of the receiver, with labels where it asked for them */
@@ -48,10 +49,15 @@ void frame_put(const struct frame *f, struct buf *out);
  * points into bytes. */
 MUST_USE enum status frame_get(struct sv bytes, struct frame *out, struct err *err);
 
+/* Node and incarnation stand in the frame's header. Without a shared secret one goes each way. With
+ * one, two: the first have a nonce, the second besides the proof that their sender knows the secret
+ * (ring/peers_hello.c); the side that dialled proves first. */
 struct hello {
     char cluster_name[64];
     uint32_t format_level;
-    char addr[RING_ADDR_MAX + 1]; /* where the sender listens */
+    char addr[RING_ADDR_MAX + 1]; /* where the sender listens; "": nowhere */
+    bool has_nonce, has_proof;
+    uint8_t nonce[HELLO_NONCE_BYTES], proof[HELLO_PROOF_BYTES];
 };
 void hello_put(const struct hello *h, struct buf *out);
 MUST_USE enum status hello_get(struct sv payload, struct hello *out, struct err *err);

@@ -1,12 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* ring/peers.h: a core's connections to the other nodes: dialling with back-off, hello both ways,
- * requests with deadlines and replies in parts. Frames of another cluster, protocol or (for
- * requests) map version are refused by name. Thread: the core's. Nothing here blocks; replies may
- * come in any order.
+ * requests with deadlines and replies in parts. Nodes are known by id; where one listens says the
+ * address table (hellos, peers_set_addr), else the map. Frames of another cluster or protocol are
+ * refused by name; another map version is not: handlers compare epochs, shard by shard. Thread: the
+ * core's. Nothing here blocks; replies may come in any order.
+ * Who may ask what: a node without a cluster (no map yet) may be asked by and may ask for
+ * FRAME_JOIN and FRAME_PROMISE only; a node of our cluster that our map does not name may besides
+ * send HEARTBEAT, RAFT and ADMIN; a member everything. A process older than one that was already
+ * seen with its id is refused as fenced.
+ * With a shared secret nothing but hellos is taken before both sides have proved that they know it
+ * (it authenticates the connection's beginning; it does not encrypt).
  * When a dial fails or a connection dies, all calls to that node fail at once with ERR_UNAVAILABLE
  * and the reason (the receiver may or may not have acted: requests are idempotent). Calls that come
  * while the next dial is held back (50 ms, doubling up to 2 s) wait for it and share its fate.
- * Callbacks may do anything here but free: call, cancel, reply, stop. */
+ * Callbacks may do anything here but free: call, cancel, reply, set, stop. */
 #pragma once
 
 #include <stdint.h>
@@ -17,12 +24,19 @@
 #include "ring/frame.h"
 #include "ring/map.h"
 
-struct peers_options {
-    struct ring_map *map; /* a reference is taken */
+struct peers_options {    /* all is copied */
+    struct ring_map *map; /* a reference is taken; NULL: no cluster yet */
     node_id self;
-    uint32_t incarnation;
-    const char *listen_addr; /* NULL or "": a node without peers opens nothing */
-    uint64_t secret;         /* reserved for peer authentication; 0 */
+    uint32_t incarnation; /* of this process: higher than any before it with this id */
+    const char
+        *listen_addr; /* NULL or "": opens nothing (a node alone, or a core that dials only) */
+    const char *addr; /* where others reach this node, told in hellos; NULL: the map's, else
+                         listen_addr */
+    const char *cluster_name; /* while there is no map; NULL: "" */
+    struct sv secret;         /* shared by the cluster; empty: none */
+    /* An accepted hello told an address or incarnation that was not known here; may be NULL. */
+    void (*learned)(void *ctx, node_id id, uint32_t incarnation, const char *addr);
+    void *ctx;
 };
 struct peers;
 MUST_USE enum status peers_new(struct core *core, const struct peers_options *options,
@@ -34,9 +48,18 @@ MUST_USE enum status peers_start(struct peers *peers, struct err *err);
 void peers_stop(struct peers *peers, void (*closed)(struct peers *peers, void *ctx), void *ctx);
 void peers_free(struct peers *peers); /* memory only: after closed, or after a simulated crash */
 
+/* A newer map (a reference is taken) of the same cluster, or the first. Connections stay; those to
+ * nodes that have left are closed when no call uses them. An older one is passed over. */
+void peers_set_map(struct peers *peers, struct ring_map *map);
+/* The address table: where the node listens now, from discovery or from what another core learned;
+ * the next dial uses it. Ignored when addr is too long. NULL or "": forget. */
+void peers_set_addr(struct peers *peers, node_id id, const char *addr);
+const char *peers_addr(const struct peers *peers, node_id id); /* what would be dialled; "": none */
+
 struct peer_call; /* a request under way; valid until its last reply callback */
 struct peer_call_options {
-    uint16_t node; /* index in the map */
+    node_id to;       /* 0: whoever answers at addr */
+    const char *addr; /* for to == 0 only; copied */
     enum frame_type type;
     uint64_t timeout_ms; /* for the last part */
     /* OK with a part (last says whether more come), or once with an error and last = true. Never
@@ -45,7 +68,8 @@ struct peer_call_options {
     void *ctx;
 };
 /* Takes payload. Waits for the connection if there is none (within timeout_ms). Never NULL. A
- * payload that is too large for a frame or has failed ends with ERR_LIMIT or ERR_NOMEM. */
+ * payload that is too large for a frame or has failed ends with ERR_LIMIT or ERR_NOMEM; a node
+ * without a known address with ERR_UNAVAILABLE. */
 struct peer_call *peers_call(struct peers *peers, const struct peer_call_options *options,
                              struct buf *payload);
 void peer_call_cancel(struct peer_call *call); /* reply will not be called; the peer is told */
@@ -57,10 +81,11 @@ void peer_call_cancel(struct peer_call *call); /* reply will not be called; the 
 struct peer_request {
     struct peers *peers;
     struct core *core;
-    uint16_t from; /* node index */
+    node_id from;
+    uint32_t incarnation; /* of the sender */
     enum frame_type type;
     uint64_t id;
-    uint64_t map_version; /* of the sender; equal to ours, else it was refused before */
+    uint64_t map_version; /* of the sender, 0: it has none; may be older or newer than ours */
     void *user;           /* the handler's */
     void (*gone)(struct peer_request *req);
 };
@@ -72,7 +97,8 @@ void peers_handle(struct peers *peers, enum frame_type type, peer_handler handle
 bool peer_reply(struct peer_request *req, struct buf *part, bool last);
 void peer_reply_error(struct peer_request *req, enum status status, const char *text);
 
-bool peers_is_connected(const struct peers *peers, uint16_t node);
-struct ring_map *peers_map(const struct peers *peers);
+bool peers_is_connected(const struct peers *peers, node_id node); /* by a connection we dialled */
+struct ring_map *
+peers_map(const struct peers *peers); /* borrowed until the next set; may be NULL */
 /* cairn_ring_frames_total{type,direction}, cairn_ring_refused_total{reason},
- * cairn_ring_connected{node} */
+ * cairn_ring_connected{node} (id in hex) */

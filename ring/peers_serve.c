@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <assert.h>
-#include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "node/base/bytes.h"
 #include "ring/peers_internal.h"
@@ -23,6 +23,7 @@ static void served_gone(struct served *s) {
 
 static void inbound_free(struct inbound *in) {
     timer_stop(&in->deadline);
+    if (in->peer != NULL) in->peer->inbounds--;
     list_remove(&in->node);
     while (!list_is_empty(&in->requests))
         served_gone(container_of(in->requests.next, struct served, node));
@@ -35,7 +36,8 @@ static void inbound_refuse(struct inbound *in, const struct frame *f, enum refus
     peers_refused(in->peers, reason, why);
     struct buf text = {0};
     frame_error_put(why->code, why->msg, &text);
-    struct frame reply = peers_frame(in->peers, f->type == FRAME_HELLO ? FRAME_HELLO : FRAME_REPLY);
+    struct frame reply =
+        peers_frame(in->peers, in->state == INBOUND_UP ? FRAME_REPLY : FRAME_HELLO);
     reply.flags = FRAME_ERROR | FRAME_LAST;
     reply.request_id = f->request_id;
     reply.payload = buf_sv(&text);
@@ -43,21 +45,53 @@ static void inbound_refuse(struct inbound *in, const struct frame *f, enum refus
     buf_fini(&text);
 }
 
+/* The first hello: challenge who must prove something. The second: did it? */
+static enum status inbound_try_greet(struct inbound *in, const struct frame *f,
+                                     enum refused *out_reason, struct err *err) {
+    struct peers *p = in->peers;
+    struct hello h;
+    *out_reason = REFUSED_HELLO;
+    TRY(peers_check_hello(p, f, &h, err));
+    struct handshake shake = {.theirs = f->sender,
+                              .their_incarnation = f->incarnation,
+                              .nonce = in->nonce,
+                              .nonce_theirs = in->nonce_theirs};
+    *out_reason = REFUSED_SECRET;
+    if (p->secret.len > 0 && in->state == INBOUND_NEW) {
+        if (!h.has_nonce)
+            return err_set(err, ERR_CONFLICT, 0, "node at %s has no secret, this node asks for one",
+                           h.addr);
+        in->from = f->sender;
+        in->incarnation = f->incarnation;
+        memcpy(in->nonce_theirs, h.nonce, sizeof h.nonce);
+        p->core->rt->ops->random(p->core->rt, in->nonce, sizeof in->nonce);
+        in->state = INBOUND_CHALLENGED;
+        peers_send_hello(p, in->conn, in->nonce, NULL);
+        return OK;
+    }
+    if (in->state == INBOUND_CHALLENGED)
+        TRY(peers_check_sender(p, f, in->from, in->incarnation, err));
+    TRY(peers_check_proof(p, &h, &shake, err));
+    *out_reason = REFUSED_HELLO;
+    in->peer = peer_find_or_new(p, f->sender, true);
+    if (in->peer == NULL)
+        return err_set(err, ERR_UNAVAILABLE, 0, "out of memory, or too many nodes known");
+    in->peer->inbounds++;
+    in->from = f->sender;
+    in->incarnation = f->incarnation;
+    in->state = INBOUND_UP;
+    timer_stop(&in->deadline);
+    peers_send_hello(p, in->conn, in->nonce, &shake);
+    peer_learn(p, in->peer, f->incarnation, h.addr);
+    return OK;
+}
+
 static void inbound_greet(struct inbound *in, const struct frame *f) {
     struct err err;
-    if (peers_check_hello(in->peers, f, &in->from, &err) != OK) {
-        inbound_refuse(in, f, REFUSED_HELLO, &err);
-        conn_close(in->conn);
-        return;
-    }
-    in->greeted = true;
-    timer_stop(&in->deadline);
-    struct buf hello = {0};
-    peers_put_hello(in->peers, &hello);
-    struct frame reply = peers_frame(in->peers, FRAME_HELLO);
-    reply.payload = buf_sv(&hello);
-    peers_send(in->peers, in->conn, &reply);
-    buf_fini(&hello);
+    enum refused reason;
+    if (inbound_try_greet(in, f, &reason, &err) == OK) return;
+    inbound_refuse(in, f, reason, &err);
+    conn_close(in->conn);
 }
 
 static void inbound_cancel(struct inbound *in, uint64_t id) {
@@ -80,10 +114,8 @@ static enum status inbound_check(const struct inbound *in, const struct frame *f
     if (in->requests_count >= INBOUND_REQUESTS_MAX)
         return err_set(err, ERR_UNAVAILABLE, 0, "%d requests of this connection are under way",
                        INBOUND_REQUESTS_MAX);
-    if (f->map_version == p->map->version) return OK;
-    *out_reason = REFUSED_MAP;
-    return err_set(err, ERR_CONFLICT, 0, "map version %" PRIu64 " was used, this node has %" PRIu64,
-                   f->map_version, p->map->version);
+    *out_reason = REFUSED_MEMBER;
+    return peers_check_request(p, f, in->peer, err);
 }
 
 static void inbound_serve(struct inbound *in, const struct frame *f) {
@@ -100,6 +132,7 @@ static void inbound_serve(struct inbound *in, const struct frame *f) {
     *s = (struct served){.req = {.peers = p,
                                  .core = p->core,
                                  .from = in->from,
+                                 .incarnation = in->incarnation,
                                  .type = (enum frame_type)f->type,
                                  .id = f->request_id,
                                  .map_version = f->map_version},
@@ -126,9 +159,9 @@ static void inbound_on_frame(struct conn *c, void *ctx, struct sv bytes) {
     } else if (st != OK) {
         peers_refused(in->peers, REFUSED_CORRUPT, &err);
         conn_close(c);
-    } else if (!in->greeted) {
+    } else if (in->state != INBOUND_UP) {
         inbound_greet(in, &f);
-    } else if (peers_check_sender(in->peers, &f, in->from, &err) != OK) {
+    } else if (peers_check_sender(in->peers, &f, in->from, in->incarnation, &err) != OK) {
         inbound_refuse(in, &f, REFUSED_SENDER, &err);
         conn_close(c);
     } else if (f.type == FRAME_CANCEL) {

@@ -66,7 +66,7 @@ void list_remote_start(struct list_part *part, const uint64_t *shards) {
                              .shards = buf_sv(&list)};
     list_request_put(&r, &payload);
     buf_fini(&list);
-    struct peer_call_options o = {.node = part->node,
+    struct peer_call_options o = {.to = g->options.map->nodes[part->node].id,
                                   .type = FRAME_SERIES,
                                   .timeout_ms = q->timeout_ms,
                                   .reply = remote_on_reply,

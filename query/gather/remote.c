@@ -70,7 +70,7 @@ void remote_part_start(struct scatter_part *part, const uint64_t *shards) {
     fragment_request_put(&r, &payload);
     buf_fini(&fragment);
     buf_fini(&list);
-    struct peer_call_options o = {.node = part->node,
+    struct peer_call_options o = {.to = g->options.map->nodes[part->node].id,
                                   .type = FRAME_FRAGMENT,
                                   .timeout_ms = s->o.timeout_ms,
                                   .reply = remote_on_reply,

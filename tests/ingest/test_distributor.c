@@ -251,12 +251,12 @@ struct caller {
     struct msg msg;
     struct call call;
     struct buf payload;
-    uint16_t node;
+    node_id node;
 };
 
 static void caller_on_core(struct core *here, struct msg *m) {
     struct caller *caller = container_of(m, struct caller, msg);
-    struct peer_call_options o = {.node = caller->node,
+    struct peer_call_options o = {.to = caller->node,
                                   .type = FRAME_WRITE,
                                   .timeout_ms = 5000,
                                   .reply = call_on_reply,
@@ -272,7 +272,7 @@ static struct call call_with(struct cluster *c, struct sv payload) {
     struct caller caller = {.msg.run = caller_on_core};
     struct ring_map *map = node_map(c->nodes[0].node);
     for (uint16_t i = 0; i < map->nodes_count; i++)
-        if (strcmp(map->nodes[i].addr, sim_addr(c->sim, 1)) == 0) caller.node = i;
+        if (strcmp(map->nodes[i].addr, sim_addr(c->sim, 1)) == 0) caller.node = map->nodes[i].id;
     buf_put_sv(&caller.payload, payload);
     core_post(store_core(node_store(c->nodes[0].node, 0)), &caller.msg);
     MUST(sim_run(c->sim, caller_is_done, &caller, sim_now_ms(c->sim) + 10000));

@@ -24,9 +24,14 @@ struct ring_map *rig_map(struct rig *rig, const char *cluster_name, uint64_t ver
 static void seat_open(struct rig_seat *seat) {
     struct rig *rig = seat->rig;
     struct peers_options o = {.map = rig->maps[seat->node],
-                              .self = 100 + seat->node,
+                              .self = rig_id(seat->node),
                               .incarnation = rig->incarnations[seat->node],
-                              .listen_addr = sim_addr(rig->sim, seat->node)};
+                              .listen_addr = sim_addr(rig->sim, seat->node),
+                              .addr = sim_addr(rig->sim, seat->node),
+                              .cluster_name = "one",
+                              .learned = rig->learned,
+                              .ctx = seat};
+    if (rig->secrets[seat->node] != NULL) o.secret = sv_from(rig->secrets[seat->node]);
     struct err err;
     core_set_current(seat->core);
     if (peers_new(seat->core, &o, &seat->peers, &err) != OK) abort();
@@ -142,10 +147,4 @@ void rig_stop(struct rig *rig) {
         }
     bool done = sim_run(rig->sim, all_closed, rig, sim_now_ms(rig->sim) + 10000);
     assert(done);
-}
-
-uint16_t rig_index(const struct rig *rig, unsigned from, unsigned node) {
-    int i = ring_map_node_index(rig->maps[from], 100 + node);
-    assert(i >= 0);
-    return (uint16_t)i;
 }

@@ -21,7 +21,9 @@ struct rig {
     struct ring_map *maps[RIG_NODES]; /* what each node believes; the same one by default */
     struct rig_seat seats[RIG_NODES][RIG_CORES];
     uint32_t incarnations[RIG_NODES];
-    uint64_t restart_ms_max;             /* after a power cut; 0: it stays down */
+    uint64_t restart_ms_max;        /* after a power cut; 0: it stays down */
+    const char *secrets[RIG_NODES]; /* NULL: none */
+    void (*learned)(void *seat, node_id id, uint32_t incarnation, const char *addr);
     void (*up)(struct rig_seat *seat);   /* on the core, before it listens */
     void (*down)(struct rig_seat *seat); /* on the dead core, before its peers are freed */
 };
@@ -36,4 +38,6 @@ void rig_close(struct rig *rig); /* kills what is up */
 void rig_run(struct rig *rig, uint64_t ms);
 /* Stops the peers of every core that is up and waits for all to be closed. */
 void rig_stop(struct rig *rig);
-uint16_t rig_index(const struct rig *rig, unsigned from, unsigned node); /* in from's map */
+static inline node_id rig_id(unsigned node) {
+    return 100 + node;
+}

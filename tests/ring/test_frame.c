@@ -109,10 +109,10 @@ Test(frame, round_trip) {
 }
 
 Test(frame, hello_golden_and_refusals) {
-    static const char plain[] = "\x01\x05"
+    static const char plain[] = "\x02\x05"
                                 "cairn"
                                 "\x01\x03"
-                                "h:1";
+                                "h:1\0\0"; /* no nonce, no proof */
     static const struct {
         const char *name;
         struct sv bytes;
@@ -121,26 +121,42 @@ Test(frame, hello_golden_and_refusals) {
         {"version 0", SV_INIT("\x00\x05"
                               "cairn"
                               "\x01\x03"
-                              "h:1")},
-        {"cut name", SV_INIT("\x01\x05"
+                              "h:1\0\0")},
+        {"version 1", SV_INIT("\x01\x05"
+                              "cairn"
+                              "\x01\x03"
+                              "h:1\0\0")},
+        {"cut name", SV_INIT("\x02\x05"
                              "cai")},
-        {"cut address", SV_INIT("\x01\x05"
+        {"cut address", SV_INIT("\x02\x05"
                                 "cairn"
                                 "\x01\x03"
                                 "h:")},
-        {"newline", SV_INIT("\x01\x05"
+        {"newline", SV_INIT("\x02\x05"
                             "ca\nrn"
                             "\x01\x03"
-                            "h:1")},
-        {"NUL", SV_INIT("\x01\x05"
+                            "h:1\0\0")},
+        {"NUL", SV_INIT("\x02\x05"
                         "cairn"
                         "\x01\x03"
                         "h\0"
-                        "1")},
-        {"level", SV_INIT("\x01\x05"
+                        "1\0\0")},
+        {"level", SV_INIT("\x02\x05"
                           "cairn"
                           "\xff\xff\xff\xff\x7f\x03"
-                          "h:1")},
+                          "h:1\0\0")},
+        {"no proof", SV_INIT("\x02\x05"
+                             "cairn"
+                             "\x01\x03"
+                             "h:1\0")},
+        {"short nonce", SV_INIT("\x02\x05"
+                                "cairn"
+                                "\x01\x03"
+                                "h:1\1n\0")},
+        {"short proof", SV_INIT("\x02\x05"
+                                "cairn"
+                                "\x01\x03"
+                                "h:1\0\1p")},
     };
     struct hello h = {.cluster_name = "cairn", .format_level = 1, .addr = "h:1"}, got;
     struct buf b = {0};
@@ -150,16 +166,24 @@ Test(frame, hello_golden_and_refusals) {
     buf_put_sv(&b, SV("of a later version"));
     cr_assert_eq(hello_get(buf_sv(&b), &got, &err), OK);
     cr_assert(strcmp(got.cluster_name, "cairn") == 0 && strcmp(got.addr, "h:1") == 0);
-    cr_assert_eq(got.format_level, 1);
+    cr_assert(got.format_level == 1 && !got.has_nonce && !got.has_proof);
+    h.has_nonce = h.has_proof = true;
+    memset(h.nonce, 'n', sizeof h.nonce);
+    memset(h.proof, 'p', sizeof h.proof);
+    buf_clear(&b);
+    hello_put(&h, &b);
+    cr_assert_eq(b.len, sizeof plain - 1 + 64);
+    cr_assert_eq(hello_get(buf_sv(&b), &got, &err), OK);
+    cr_assert(got.has_nonce && got.has_proof && memcmp(&got, &h, sizeof h) == 0);
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
         cr_assert_eq(hello_get(bad[i].bytes, &got, &err), ERR_CORRUPT, "%s", bad[i].name);
     for (size_t len = 63; len <= 64; len++) {
         buf_clear(&b);
-        buf_put(&b, "\x01", 1);
+        buf_put(&b, "\x02", 1);
         buf_put_varint(&b, len);
         for (size_t i = 0; i < len; i++)
             buf_put_char(&b, 'n');
-        buf_put_sv(&b, SV("\x01\x03h:1"));
+        buf_put_sv(&b, SV("\x01\x03h:1\0\0"));
         cr_assert_eq(hello_get(buf_sv(&b), &got, &err), len == 63 ? OK : ERR_CORRUPT);
     }
     buf_fini(&b);

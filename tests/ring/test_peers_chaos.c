@@ -114,7 +114,8 @@ static void app_on_request(struct peer_request *req, struct sv payload, void *ct
     struct app *app = ctx;
     struct reader r = reader_init(payload.ptr, payload.len);
     struct served *s = calloc(1, sizeof *s);
-    cr_assert(s != NULL && req->from < RIG_NODES && req->map_version == 1);
+    cr_assert(s != NULL && req->from >= rig_id(0) && req->from < rig_id(RIG_NODES) &&
+              req->map_version == 1);
     cr_assert(req->core == app->seat->core && req->peers == app->seat->peers);
     *s = (struct served){.app = app, .req = req, .number = read_u64(&r)};
     s->mode = read_u8(&r);
@@ -214,7 +215,7 @@ static void app_call(struct app *app, enum mode mode, uint64_t timeout_ms) {
     app->open++;
     list_push_back(&app->calls, &c->link);
     unsigned to = (app->seat->node + 1 + (unsigned)rng_below(rng(), RIG_NODES - 1)) % RIG_NODES;
-    struct peer_call_options o = {.node = rig_index(&rig, app->seat->node, to),
+    struct peer_call_options o = {.to = rig_id(to),
                                   .type = FRAME_SERIES,
                                   .timeout_ms = timeout_ms,
                                   .reply = call_on_reply,

@@ -52,8 +52,8 @@ struct world {
     unsigned down_ms;
     uint64_t until_ms;
     /* what happened */
-    uint64_t sent, delivered, echoed, overtaken, opened, closed, refused, works, boots,
-        boots_failed, events;
+    uint64_t sent, delivered, echoed, overtaken, copies, notes_failed, opened, closed, refused,
+        works, boots, boots_failed, boots_full, events;
     uint64_t echoed_by[WORLD_NODES];
 };
 

@@ -157,7 +157,8 @@ static void drive_apply(struct member *m, const struct raft_entry *entry) {
     lead_applied(m, entry, changed);
 }
 
-static void drive_snapshot(struct member *m) {
+void drive_snapshot(struct member *m) {
+    m->r.snapshot_wanted = false;
     struct buf bytes = {0};
     ring_state_put(&m->r.state, &bytes);
     struct raft_event event = {
@@ -182,13 +183,13 @@ void drive_step(struct member *m, const struct raft_event *event, struct raft_re
     if (out.restore != NULL) drive_restore(m, out.restore);
     for (size_t i = 0; i < out.applied_count && !m->lost; i++)
         drive_apply(m, &out.applied[i]);
-    bool snapshot = out.snapshot_wanted && out.applied_count > 0;
+    m->r.snapshot_wanted = out.snapshot_wanted;
+    if (out.leader_changed) beat_leader_changed(m);
     if (out.leader_changed || out.members_changed || out.applied_count > 0) m->dirty = true;
     if (out.deadline_ms == UINT64_MAX || m->stopping)
         timer_stop(&m->r.timer);
     else
         timer_start(&m->r.timer, out.deadline_ms > now_ms ? out.deadline_ms - now_ms : 0);
-    if (snapshot && !m->lost) drive_snapshot(m); /* the last: it steps again */
 }
 
 /* -- the first state of all: a snapshot with this node as the only voter */
@@ -238,7 +239,7 @@ void drive_found(struct member *m, const struct ring_map *map) {
     if (status != OK) {
         err_prefix(&err, "founding a cluster");
         member_lose(m, &err);
-        job->work = NULL; /* freed with the member */
+        member_job_free(job);
         return;
     }
     m->phase = MEMBER_FOUNDING;

@@ -29,6 +29,14 @@ static void install_on_saved(struct member *m, struct job *job) {
     m->map.saved = job->map->version;
     if (m->lost || m->stopping) return;
     peers_set_map(m->peers, job->map);
+    if (m->phase == MEMBER_JOINING) { /* with a map on disk it never founds another cluster */
+        m->phase = MEMBER_MEMBER;
+        if (drive_start(m, &m->r.loaded, &job->err) != OK) {
+            member_lose(m, &job->err);
+            return;
+        }
+        beat_start(m);
+    }
     m->map.under_way = ring_map_ref(job->map);
     m->o.install(m->o.ctx, job->map);
 }

@@ -49,6 +49,7 @@ struct job {
     struct ring_map *map;     /* a reference */
     struct buf bytes;
     node_id id;
+    struct relay *relay;
 };
 
 /* A request to another node. */
@@ -97,6 +98,7 @@ struct target {
     char addr[RING_ADDR_MAX + 1];
     bool listed; /* in the newest answer of discovery */
     bool asking, promising;
+    uint64_t asked_at_ms; /* for its promise */
     bool granted; /* its durable promise is ours */
     uint64_t heard_ms; /* its last answer; 0: none */
     struct join_answer last;
@@ -120,7 +122,7 @@ struct admin_wait { /* a verb that is answered when the map has it, or an electi
     struct admin_call *call;
     struct relay *relay; /* one of them */
     enum admin_stage stage;
-    uint64_t term, index; /* HA: of the proposal; 0: none */
+    uint64_t term, index; /* HA: of its proposal, until that is applied; 0: none */
 };
 
 struct member {
@@ -130,6 +132,8 @@ struct member {
     enum member_phase phase;
     struct peers *peers;
     bool started, stopping, stopped_told, lost, dirty, settling;
+    bool leaving; /* stopping, or about to: no lease any more */
+    struct timer stop_timer;
     void (*stopped)(void *ctx);
     void *stopped_ctx;
     uint64_t stop_deadline_ms;
@@ -142,7 +146,7 @@ struct member {
         struct raft_state loaded; /* of the store, until the first save */
         struct ring_state state;
         uint64_t applied;
-        bool snapshot_wanted, no_op_applied;
+        bool snapshot_wanted;
         struct timer timer;
     } r;
     struct { /* install.c */
@@ -155,8 +159,10 @@ struct member {
         struct timer timer;
         uint64_t sequence, answered;
         uint64_t sent_ns[BEATS_KEPT]; /* by sequence */
-        node_id hint, asked;
+        node_id hint; /* who may lead, by the last answer; 0: unknown */
+        node_id bad;  /* did not answer the last heartbeat */
         uint32_t next_voter;
+        uint64_t last_ms;
         bool draining;
         struct core_report *reports; /* by data core */
         struct ping *pings;
@@ -167,7 +173,6 @@ struct member {
         size_t targets_count;
         node_id promised;
         bool promise_writing;
-        struct list_node promise_waiting; /* unused relays never wait: kept empty */
         char join_addr[RING_ADDR_MAX + 1];
         bool join_asking;
         uint64_t join_at_ms, probe_at_ms, log_at_ms;
@@ -176,8 +181,10 @@ struct member {
         uint64_t resolve_at_ms;
     } birth;
     struct { /* lead.c */
+void lead_open(struct member *m);
         struct controller *controller; /* while it leads and its no-op is applied */
-        uint64_t term, since_ms;
+        uint64_t no_op_term;     /* the newest term of its own whose no-op is applied */
+        uint64_t term, since_ms; /* of the controller */
         bool proposed; /* a map is on its way */
         uint64_t proposed_term, proposed_index;
         struct seen *seen;
@@ -201,7 +208,9 @@ static inline uint64_t member_now_ms(const struct member *m) {
 /* member.c */
 struct job *member_job(struct member *m, void (*work)(struct job *job),
                        void (*done)(struct member *m, struct job *job)); /* NULL: no memory */
-void member_job_post(struct job *job);
+void member_job_post(struct job *job);                           /* to the log core */
+void member_job_post_to(struct job *job, struct core *to);
+void member_job_free(struct job *job); /* one that was not posted */
 void member_call(struct member *m, const struct call_options *options, struct buf *payload);
 void member_lose(struct member *m, const struct err *why); /* lost(), once */
 /* What follows from what has happened, until nothing does. Each entry point ends with it. */
@@ -217,6 +226,7 @@ void drive_on_frame(struct member *m, struct relay *relay);
 node_id drive_leader(const struct member *m); /* 0: not known */
 bool drive_leads(const struct member *m);
 void drive_found(struct member *m, const struct ring_map *map);
+void drive_snapshot(struct member *m);
 
 /* install.c */
 void install_newer(struct member *m, struct ring_map *map); /* borrowed; passed over when older */
@@ -227,6 +237,7 @@ void install_fini(struct member *m);
 MUST_USE enum status beat_open(struct member *m, struct err *err);
 void beat_start(struct member *m);
 void beat_now(struct member *m);
+void beat_leader_changed(struct member *m);
 void beat_on_frame(struct member *m, struct relay *relay);
 void beat_fini(struct member *m);
 
@@ -236,18 +247,19 @@ void birth_start(struct member *m);
 void birth_step(struct member *m);
 void birth_fini(struct member *m);
 void promise_on_frame(struct member *m, struct relay *relay);
-void promise_ask_all(struct member *m, uint64_t now_ms);
-bool promise_is_void(const struct member *m); /* to one that has promised itself to another */
+void promise_step(struct member *m, uint64_t now_ms);
 void join_step(struct member *m, uint64_t now_ms);
 void join_begin(struct member *m, const char *addr);
 void join_on_frame(struct member *m, struct relay *relay);
 
 /* discover.c: the addresses to probe */
-void discover_open(struct member *m);
+MUST_USE enum status discover_open(struct member *m, struct err *err);
+struct target *discover_find(struct member *m, const char *addr); /* NULL: not any more */
 void discover_step(struct member *m, uint64_t now_ms);
 void discover_fini(struct member *m);
 
 /* lead.c */
+void lead_open(struct member *m);
 void lead_step(struct member *m);
 void lead_applied(struct member *m, const struct raft_entry *entry, bool changed);
 void lead_fini(struct member *m);
@@ -266,10 +278,13 @@ void address_fini(struct member *m);
 
 /* admin.c, status.c */
 void admin_on_frame(struct member *m, struct relay *relay);
-void admin_step(struct member *m);                            /* after commits */
+void admin_step(struct member *m);
+void admin_applied(struct member *m, const struct raft_entry *entry);
+void admin_stepped(struct member *m, bool proposed); /* the controller has heard all wishes */
+void admin_committed(struct member *m, bool ours);   /* or what was proposed came to nothing */
 void admin_fail_all(struct member *m, const char *why);
+void admin_forget(struct member *m); /* the callers are dead */
 void status_put(struct member *m, struct buf *out);
-struct admin_wait *admin_wait_next(struct member *m, struct list_node *from);
 
 /* relay.c */
 void relay_reply(struct relay *relay, struct buf *answer); /* takes answer */

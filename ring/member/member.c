@@ -33,7 +33,7 @@ void member_path(const struct member *m, const char *name, char out[600]) {
 
 /* -- jobs */
 
-static void job_free(struct job *job) {
+void member_job_free(struct job *job) {
     list_remove(&job->link);
     raft_batch_free(job->batch);
     ring_map_unref(job->map);
@@ -42,18 +42,19 @@ static void job_free(struct job *job) {
 }
 
 static void member_stop_step(struct member *m);
+static void stop_on_timer(struct timer *t);
 
 static void job_on_back(struct core *here, struct msg *msg) {
     struct job *job = container_of(msg, struct job, msg);
     struct member *m = job->m;
     assert(here == m->core);
     job->done(m, job);
-    job_free(job);
+    member_job_free(job);
     member_settle(m);
     if (m->stopping) member_stop_step(m);
 }
 
-static void job_on_log(struct core *here, struct msg *msg) {
+static void job_on_there(struct core *here, struct msg *msg) {
     struct job *job = container_of(msg, struct job, msg);
     (void)here;
     job->work(job);
@@ -65,13 +66,17 @@ struct job *member_job(struct member *m, void (*work)(struct job *job),
                        void (*done)(struct member *m, struct job *job)) {
     struct job *job = calloc(1, sizeof *job);
     if (job == NULL) return NULL;
-    *job = (struct job){.msg.run = job_on_log, .m = m, .work = work, .done = done};
+    *job = (struct job){.msg.run = job_on_there, .m = m, .work = work, .done = done};
     list_push_back(&m->jobs, &job->link);
     return job;
 }
 
+void member_job_post_to(struct job *job, struct core *to) {
+    core_post(to, &job->msg);
+}
+
 void member_job_post(struct job *job) {
-    core_post(job->m->rt->log_core, &job->msg);
+    member_job_post_to(job, job->m->rt->log_core);
 }
 
 /* -- calls */
@@ -171,6 +176,8 @@ static enum status member_load(struct member *m, struct ring_map **out_map, stru
     TRY(birth_open(m, err));
     TRY(drive_open(m, err));
     TRY(beat_open(m, err));
+    lead_open(m);
+    timer_init(&m->stop_timer, m->core, stop_on_timer);
     if (map != NULL && ring_map_node_index(map, m->o.self) < 0)
         return err_set(err, ERR_CONFLICT, 0,
                        "member: %s/map does not name this node: it was removed from the cluster",
@@ -215,7 +222,7 @@ enum status member_start(struct member *m, struct peers *peers, struct err *err)
     beat_start(m);
     birth_start(m);
     if (m->map.newest != NULL) peers_set_map(peers, m->map.newest);
-    if (m->map.newest != NULL || m->r.loaded.snapshot.index > 0 || m->r.loaded.term > 0) {
+    if (m->map.newest != NULL || m->r.loaded.snapshot.index > 0) {
         m->phase = MEMBER_MEMBER;
         TRY(drive_start(m, &m->r.loaded, err));
     }
@@ -229,6 +236,7 @@ void member_settle(struct member *m) {
     do {
         m->dirty = false;
         if (m->stopping || m->lost) break;
+        if (m->r.snapshot_wanted) drive_snapshot(m);
         install_step(m);
         birth_step(m);
         lead_step(m);
@@ -266,7 +274,7 @@ static void close_done(struct member *m, struct job *job) {
 
 static void member_stop_timers(struct member *m) {
     struct timer *all[] = {&m->r.timer, &m->beat.timer, &m->birth.timer, &m->lead.timer,
-                           &m->addr.timer};
+                           &m->addr.timer, &m->stop_timer};
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         if (all[i]->core != NULL) timer_stop(all[i]);
 }
@@ -297,7 +305,7 @@ static void member_stop_now(struct member *m) {
 
 /* A leader hands over first, so that the others need not wait for an election timeout. */
 static void stop_on_timer(struct timer *t) {
-    struct member *m = container_of(t, struct member, lead.timer);
+    struct member *m = container_of(t, struct member, stop_timer);
     if (drive_leads(m) && member_now_ms(m) < m->stop_deadline_ms) {
         timer_start(t, 20);
         return;
@@ -312,9 +320,8 @@ void member_stop(struct member *m, void (*stopped)(void *ctx), void *ctx) {
     m->stop_deadline_ms = member_now_ms(m) + HAND_OVER_MS;
     lease_give_up(m);
     admin_fail_all(m, "this node is stopping");
-    timer_stop(&m->lead.timer);
-    timer_init(&m->lead.timer, m->core, stop_on_timer);
-    timer_start(&m->lead.timer, 0);
+    m->leaving = true;
+    timer_start(&m->stop_timer, 0);
     if (!drive_leads(m) || m->lost) return;
     struct raft_event event = {.type = RAFT_EV_TRANSFER};
     drive_step(m, &event, NULL);
@@ -334,9 +341,10 @@ void member_free(struct member *m) {
     core_set_current(m->core);
     member_stop_timers(m);
     discover_fini(m);
+    admin_forget(m);
     lead_fini(m);
     while (!list_is_empty(&m->jobs))
-        job_free(container_of(m->jobs.next, struct job, link));
+        member_job_free(container_of(m->jobs.next, struct job, link));
     while (!list_is_empty(&m->calls))
         call_free(container_of(m->calls.next, struct call, link));
     relay_fini_all(m);

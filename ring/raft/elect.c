@@ -89,7 +89,7 @@ void elect_timeout(struct raft *r) {
 /* A live leader is in office, as far as this node can tell. */
 static bool leader_is_near(const struct raft *r) {
     if (r->role == RAFT_LEADER) {
-        uint64_t since = MAX(lead_quorum_ms(r), r->lead_since_ms);
+        uint64_t answered = lead_quorum_ms(r), since = MAX(answered, r->lead_since_ms);
         return !r->transfer_sent && r->now_ms - since < r->config.election_min_ms;
     }
     return r->heard && r->now_ms - r->heard_ms < r->config.election_min_ms;

@@ -129,6 +129,8 @@ static void on_refused(struct raft *r, struct peer *p, const struct raft_msg *m)
     uint64_t i = MIN(m->index, log_last(r));
     while (i > r->base_index && i > p->match && log_term(r, i) > m->index_term)
         i--;
+    /* not even the oldest place in memory agrees: the next is before it, which takes a snapshot */
+    if (i == r->base_index && i > p->match && log_term(r, i) > m->index_term) i--;
     p->next = MAX(i, p->match) + 1;
     p->state = PEER_PROBE;
     p->inflight_count = 0;

@@ -59,7 +59,8 @@ void saved_apply(struct saved *s, const struct raft_batch *b, unsigned part) {
         s->vote = b->vote;
     }
     if (part >= 2 && b->snapshot != NULL) saved_snapshot(s, b->snapshot);
-    if (part >= 3 && b->snapshot != NULL) cut_from(s, 0);
+    if (part == 3 && b->snapshot != NULL) return; /* the log is replaced as one */
+    if (part == 4 && b->snapshot != NULL) cut_from(s, 0);
     if (part >= 2 && b->truncate_from > 0) cut_from(s, b->truncate_from);
     size_t count = part < 3 ? 0 : part == 3 ? b->entries_count / 2 : b->entries_count;
     for (size_t i = 0; i < count; i++)

@@ -23,14 +23,14 @@ static size_t address_find(const struct member *m, node_id id) { /* the first th
     return low;
 }
 
-static struct address *address_get(const struct member *m, node_id id) {
+static struct member_address *address_get(const struct member *m, node_id id) {
     size_t i = address_find(m, id);
     return i < m->addr.count && m->addr.items[i].id == id ? &m->addr.items[i] : NULL;
 }
 
 const char *address_of(const struct member *m, node_id id) {
     if (id == m->o.self) return m->o.addr;
-    const struct address *a = address_get(m, id);
+    const struct member_address *a = address_get(m, id);
     if (a != NULL) return a->addr;
     const struct ring_map *map = m->map.newest;
     int i = map == NULL ? -1 : ring_map_node_index(map, id);
@@ -48,7 +48,7 @@ static void tell_done(struct member *m, struct job *job) {
     (void)m, (void)job;
 }
 
-static void address_tell(struct member *m, const struct address *a) {
+static void address_tell(struct member *m, const struct member_address *a) {
     if (!m->started) return;
     peers_set_addr(m->peers, a->id, a->addr);
     for (unsigned i = 0; i < m->rt->cores_count; i++) {
@@ -123,12 +123,12 @@ void address_fini(struct member *m) {
 
 /* -- what is learned */
 
-static struct address *address_add(struct member *m, node_id id) {
+static struct member_address *address_add(struct member *m, node_id id) {
     if (m->addr.count == m->addr.cap) {
         size_t cap = m->addr.cap == 0 ? 16 : 2 * m->addr.cap;
-        struct address *items = m->addr.count >= 4 * RING_NODES_MAX
-                                    ? NULL
-                                    : realloc(m->addr.items, cap * sizeof *items);
+        struct member_address *items = m->addr.count >= 4 * RING_NODES_MAX
+                                           ? NULL
+                                           : realloc(m->addr.items, cap * sizeof *items);
         if (items == NULL) return NULL;
         m->addr.items = items;
         m->addr.cap = cap;
@@ -136,13 +136,13 @@ static struct address *address_add(struct member *m, node_id id) {
     size_t i = address_find(m, id);
     memmove(&m->addr.items[i + 1], &m->addr.items[i], (m->addr.count - i) * sizeof *m->addr.items);
     m->addr.count++;
-    m->addr.items[i] = (struct address){.id = id};
+    m->addr.items[i] = (struct member_address){.id = id};
     return &m->addr.items[i];
 }
 
 void address_learn(struct member *m, node_id id, uint32_t incarnation, const char *addr) {
     if (id == m->o.self || id == 0 || addr[0] == '\0' || strlen(addr) > RING_ADDR_MAX) return;
-    struct address *a = address_get(m, id);
+    struct member_address *a = address_get(m, id);
     if (a != NULL && a->incarnation > incarnation) return; /* an older process' */
     if (a != NULL && strcmp(a->addr, addr) == 0) {
         a->incarnation = incarnation;

@@ -91,8 +91,8 @@ static bool ha_decide(struct member *m, struct admin_wait *w) {
         return true;
     }
     if (e == NULL && m->r.state.ha_count >= HA_CLUSTERS_MAX) {
-        call->status = err_set(&call->err, ERR_LIMIT, 0, "HA: more than %d clusters",
-                               HA_CLUSTERS_MAX);
+        call->status =
+            err_set(&call->err, ERR_LIMIT, 0, "HA: more than %d clusters", HA_CLUSTERS_MAX);
         wait_end(w);
         return true;
     }
@@ -169,9 +169,7 @@ static void admin_run(struct member *m, struct admin_call *call, struct relay *r
         break;
     case ADMIN_DRAIN: status = controller_drain(c, call->node, true, err); break;
     case ADMIN_UNDRAIN: status = controller_drain(c, call->node, false, err); break;
-    case ADMIN_MOVE:
-        status = controller_move(c, call->shard, call->node, call->to, err);
-        break;
+    case ADMIN_MOVE: status = controller_move(c, call->shard, call->node, call->to, err); break;
     case ADMIN_ACCEPT_LOSS: status = controller_accept_loss(c, call->shard, err); break;
     case ADMIN_REMOVE: status = controller_remove(c, call->node, err); break;
     }
@@ -183,8 +181,7 @@ static void admin_run(struct member *m, struct admin_call *call, struct relay *r
     admin_end(call, relay);
 }
 
-static void passed_on(struct member *m, struct call *c, enum status status,
-                      const struct err *err) {
+static void passed_on(struct member *m, struct call *c, enum status status, const struct err *err) {
     struct admin_call *call = c->ctx;
     (void)m;
     call->status = status;

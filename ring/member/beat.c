@@ -222,8 +222,7 @@ static void beat_done(struct member *m, struct call *call, enum status status,
 
 /* -- answering */
 
-static void beat_answer(struct member *m, const struct heartbeat *h,
-                        struct heartbeat_reply *out) {
+static void beat_answer(struct member *m, const struct heartbeat *h, struct heartbeat_reply *out) {
     uint64_t now_ms = member_now_ms(m);
     *out = (struct heartbeat_reply){.answer = HEARTBEAT_NOT_LEADER,
                                     .leader = drive_leader(m),

@@ -79,10 +79,8 @@ static void probe_send(struct member *m, struct target *t) {
     snprintf(ask.cluster_name, sizeof ask.cluster_name, "%s", m->o.cluster_name);
     struct buf payload = {0};
     join_ask_put(&ask, &payload);
-    struct call_options o = {.addr = t->addr,
-                             .type = FRAME_JOIN,
-                             .timeout_ms = PROBE_TIMEOUT_MS,
-                             .done = probe_done};
+    struct call_options o = {
+        .addr = t->addr, .type = FRAME_JOIN, .timeout_ms = PROBE_TIMEOUT_MS, .done = probe_done};
     t->asking = true;
     member_call(m, &o, &payload);
 }
@@ -97,8 +95,8 @@ static void probe_all(struct member *m, uint64_t now_ms) {
 
 /* -- founding */
 
-static enum status found_map(struct member *m, const struct placement_member *members,
-                             size_t count, struct ring_map **out, struct err *err) {
+static enum status found_map(struct member *m, const struct placement_member *members, size_t count,
+                             struct ring_map **out, struct err *err) {
     struct ring_settings set = {.shards_count = m->o.shards_count,
                                 .replication_factor = m->o.replication_factor,
                                 .min_insync = m->o.min_insync,
@@ -121,8 +119,7 @@ static enum status found_map(struct member *m, const struct placement_member *me
 
 /* This node and all whose promise it has. */
 static void birth_found(struct member *m) {
-    struct placement_member *members =
-        calloc(m->birth.targets_count + 1, sizeof *members);
+    struct placement_member *members = calloc(m->birth.targets_count + 1, sizeof *members);
     if (members == NULL) return; /* the next tick tries again */
     size_t count = 1;
     members[0] = (struct placement_member){
@@ -133,9 +130,8 @@ static void birth_found(struct member *m) {
         for (size_t k = 0; k < count; k++)
             twice = twice || members[k].id == t->last.id;
         if (!t->granted || twice) continue;
-        members[count++] = (struct placement_member){.id = t->last.id,
-                                                     .addr = sv_from(t->last.addr),
-                                                     .zone = sv_from(t->last.zone)};
+        members[count++] = (struct placement_member){
+            .id = t->last.id, .addr = sv_from(t->last.addr), .zone = sv_from(t->last.zone)};
     }
     struct ring_map *map;
     struct err err;
@@ -162,8 +158,9 @@ static void birth_tell(struct member *m, uint64_t now_ms, size_t there, size_t g
     if (now_ms < m->birth.log_at_ms) return;
     if (m->birth.log_at_ms != 0) {
         char text[160];
-        snprintf(text, sizeof text, "%zu of %zu nodes are there, %zu promises, own promise to %" PRIx64,
-                 there, birth_need(m), granted, m->birth.promised);
+        snprintf(text, sizeof text,
+                 "%zu of %zu nodes are there, %zu promises, own promise to %" PRIx64, there,
+                 birth_need(m), granted, m->birth.promised);
         if (m->o.bootstrap_expect == 0)
             log_info("waiting for a node with a cluster (no --ring.bootstrap-expect)");
         else

@@ -57,9 +57,9 @@ static void save_work(struct job *job) {
 }
 
 static void save_done(struct member *m, struct job *job) {
-    struct raft_event event = {
-        .type = job->status == OK ? RAFT_EV_PERSISTED : RAFT_EV_PERSIST_FAILED,
-        .token = job->batch->token};
+    struct raft_event event = {.type =
+                                   job->status == OK ? RAFT_EV_PERSISTED : RAFT_EV_PERSIST_FAILED,
+                               .token = job->batch->token};
     if (job->status != OK) err_prefix(&job->err, "the cluster's log cannot be saved");
     drive_step(m, &event, NULL);
     if (job->status != OK) member_lose(m, &job->err);
@@ -200,8 +200,7 @@ static void found_work(struct job *job) {
                                      .term = 1,
                                      .members = {.items = &self, .count = 1},
                                      .bytes = buf_sv(&job->bytes)};
-    struct raft_batch batch = {
-        .token = 1, .hard_changed = true, .term = 1, .snapshot = &snapshot};
+    struct raft_batch batch = {.token = 1, .hard_changed = true, .term = 1, .snapshot = &snapshot};
     job->status = raft_store_save(job->m->r.store, &batch, &job->err);
 }
 
@@ -230,8 +229,9 @@ void drive_found(struct member *m, const struct ring_map *map) {
     ring_state_init(&state);
     bool changed = false;
     struct err err;
-    enum status status = command.failed ? err_set(&err, ERR_NOMEM, 0, "out of memory")
-                                        : ring_state_apply(&state, buf_sv(&command), &changed, &err);
+    enum status status = command.failed
+                             ? err_set(&err, ERR_NOMEM, 0, "out of memory")
+                             : ring_state_apply(&state, buf_sv(&command), &changed, &err);
     if (status == OK) ring_state_put(&state, &job->bytes);
     if (status == OK && job->bytes.failed) status = err_set(&err, ERR_NOMEM, 0, "out of memory");
     ring_state_fini(&state);

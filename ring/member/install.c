@@ -15,8 +15,7 @@ void install_newer(struct member *m, struct ring_map *map) {
 }
 
 static void install_save(struct job *job) {
-    job->status =
-        ring_map_save(job->m->rt->disk, job->m->o.dir, job->map, &job->err);
+    job->status = ring_map_save(job->m->rt->disk, job->m->o.dir, job->map, &job->err);
 }
 
 static void install_on_saved(struct member *m, struct job *job) {

@@ -24,7 +24,7 @@ enum {
     BEATS_KEPT = 64,
     ADMIN_CALL_MS = 10000,
     HA_CLUSTERS_MAX = 1000,
-    HA_UPDATE_MS = 15000,  /* reference/cluster.md section 5 */
+    HA_UPDATE_MS = 15000, /* reference/cluster.md section 5 */
     HA_FAILOVER_MS = 30000
 };
 
@@ -61,8 +61,8 @@ struct call {
     enum frame_type type;
     struct buf reply;
     void (*done)(struct member *m, struct call *call, enum status status, const struct err *err);
-    uint64_t number;  /* the asker's */
-    void *ctx;        /* the asker's */
+    uint64_t number; /* the asker's */
+    void *ctx;       /* the asker's */
     char addr[RING_ADDR_MAX + 1];
 };
 struct call_options {
@@ -99,8 +99,8 @@ struct target {
     bool listed; /* in the newest answer of discovery */
     bool asking, promising;
     uint64_t asked_at_ms; /* for its promise */
-    bool granted; /* its durable promise is ours */
-    uint64_t heard_ms; /* its last answer; 0: none */
+    bool granted;         /* its durable promise is ours */
+    uint64_t heard_ms;    /* its last answer; 0: none */
     struct join_answer last;
 };
 
@@ -149,7 +149,7 @@ struct member {
         bool snapshot_wanted;
         struct timer timer;
     } r;
-    struct { /* install.c */
+    struct {                     /* install.c */
         struct ring_map *newest; /* known to be committed; NULL: none */
         struct ring_map *under_way;
         bool saving;
@@ -159,8 +159,8 @@ struct member {
         struct timer timer;
         uint64_t sequence, answered;
         uint64_t sent_ns[BEATS_KEPT]; /* by sequence */
-        node_id hint; /* who may lead, by the last answer; 0: unknown */
-        node_id bad;  /* did not answer the last heartbeat */
+        node_id hint;                 /* who may lead, by the last answer; 0: unknown */
+        node_id bad;                  /* did not answer the last heartbeat */
         uint32_t next_voter;
         uint64_t last_ms;
         bool draining;
@@ -180,12 +180,11 @@ struct member {
         struct resolve *resolve;
         uint64_t resolve_at_ms;
     } birth;
-    struct { /* lead.c */
-void lead_open(struct member *m);
+    struct {                           /* lead.c */
         struct controller *controller; /* while it leads and its no-op is applied */
-        uint64_t no_op_term;     /* the newest term of its own whose no-op is applied */
-        uint64_t term, since_ms; /* of the controller */
-        bool proposed; /* a map is on its way */
+        uint64_t no_op_term;           /* the newest term of its own whose no-op is applied */
+        uint64_t term, since_ms;       /* of the controller */
+        bool proposed;                 /* a map is on its way */
         uint64_t proposed_term, proposed_index;
         struct seen *seen;
         size_t seen_count, seen_cap;
@@ -193,8 +192,8 @@ void lead_open(struct member *m);
         uint64_t voters_at_ms;
         struct list_node waits; /* of struct admin_wait */
     } lead;
-    struct { /* address.c */
-        struct address *items; /* ascending by id */
+    struct {                          /* address.c */
+        struct member_address *items; /* ascending by id */
         size_t count, cap;
         struct timer timer;
         bool saving;
@@ -208,7 +207,7 @@ static inline uint64_t member_now_ms(const struct member *m) {
 /* member.c */
 struct job *member_job(struct member *m, void (*work)(struct job *job),
                        void (*done)(struct member *m, struct job *job)); /* NULL: no memory */
-void member_job_post(struct job *job);                           /* to the log core */
+void member_job_post(struct job *job);                                   /* to the log core */
 void member_job_post_to(struct job *job, struct core *to);
 void member_job_free(struct job *job); /* one that was not posted */
 void member_call(struct member *m, const struct call_options *options, struct buf *payload);
@@ -241,7 +240,8 @@ void beat_leader_changed(struct member *m);
 void beat_on_frame(struct member *m, struct relay *relay);
 void beat_fini(struct member *m);
 
-/* birth.c: discovery, probes, promises, founding; join.c: joining and the answers to those who do */
+/* birth.c: discovery, probes, promises, founding; join.c: joining and the answers to those who do
+ */
 MUST_USE enum status birth_open(struct member *m, struct err *err); /* blocks */
 void birth_start(struct member *m);
 void birth_step(struct member *m);
@@ -272,7 +272,7 @@ uint64_t lead_age_ms(const struct member *m, node_id id, uint64_t now_ms);
 MUST_USE enum status address_open(struct member *m, struct err *err); /* blocks */
 void address_learn(struct member *m, node_id id, uint32_t incarnation, const char *addr);
 void address_from_map(struct member *m, const struct ring_map *old, const struct ring_map *map);
-void address_publish(struct member *m); /* all, to this core's peers */
+void address_publish(struct member *m);                     /* all, to this core's peers */
 const char *address_of(const struct member *m, node_id id); /* "": not known */
 void address_fini(struct member *m);
 

@@ -112,8 +112,7 @@ static void join_tell(struct member *m, struct relay *relay, enum join_outcome o
     snprintf(a.addr, sizeof a.addr, "%s", m->o.addr);
     snprintf(a.zone, sizeof a.zone, "%s", m->o.zone);
     snprintf(a.cluster_name, sizeof a.cluster_name, "%s", m->o.cluster_name);
-    if (a.leader != 0)
-        snprintf(a.leader_addr, sizeof a.leader_addr, "%s", address_of(m, a.leader));
+    if (a.leader != 0) snprintf(a.leader_addr, sizeof a.leader_addr, "%s", address_of(m, a.leader));
     struct buf bytes = {0}, out = {0};
     if (map != NULL) ring_map_put(map, &bytes);
     a.map = buf_sv(&bytes);

@@ -68,9 +68,8 @@ void lead_saw(struct member *m, node_id id, uint64_t now_ms) {
     if (s == NULL) {
         if (m->lead.seen_count == m->lead.seen_cap) {
             size_t cap = m->lead.seen_cap == 0 ? 16 : 2 * m->lead.seen_cap;
-            struct seen *items = cap > 4 * RING_NODES_MAX
-                                     ? NULL
-                                     : realloc(m->lead.seen, cap * sizeof *items);
+            struct seen *items =
+                cap > 4 * RING_NODES_MAX ? NULL : realloc(m->lead.seen, cap * sizeof *items);
             if (items == NULL) return;
             m->lead.seen = items;
             m->lead.seen_cap = cap;

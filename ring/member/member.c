@@ -109,8 +109,11 @@ void member_call(struct member *m, const struct call_options *options, struct bu
     struct err err;
     if (call == NULL) {
         buf_fini(payload);
-        struct call none = {.m = m, .to = options->to, .number = options->number,
-                            .ctx = options->ctx, .type = options->type};
+        struct call none = {.m = m,
+                            .to = options->to,
+                            .number = options->number,
+                            .ctx = options->ctx,
+                            .type = options->type};
         err_set(&err, ERR_NOMEM, 0, "out of memory");
         options->done(m, &none, ERR_NOMEM, &err);
         return;
@@ -135,8 +138,7 @@ void member_call(struct member *m, const struct call_options *options, struct bu
 
 /* -- life */
 
-static enum status options_copy(struct member *m, const struct member_options *o,
-                                struct err *err) {
+static enum status options_copy(struct member *m, const struct member_options *o, struct err *err) {
     m->o = *o;
     m->o.dir = strdup(o->dir);
     m->o.cluster_name = strdup(o->cluster_name);
@@ -148,8 +150,7 @@ static enum status options_copy(struct member *m, const struct member_options *o
     if (strlen(m->o.addr) > RING_ADDR_MAX)
         return err_set(err, ERR_LIMIT, 0, "--ring.advertise-address: at most %d bytes",
                        RING_ADDR_MAX);
-    if (strlen(m->o.zone) > 63)
-        return err_set(err, ERR_LIMIT, 0, "--ring.zone: at most 63 bytes");
+    if (strlen(m->o.zone) > 63) return err_set(err, ERR_LIMIT, 0, "--ring.zone: at most 63 bytes");
     size_t name = strlen(m->o.cluster_name);
     if (name == 0 || name > 63)
         return err_set(err, ERR_LIMIT, 0, "--ring.cluster-name must have 1 to 63 bytes");
@@ -273,8 +274,8 @@ static void close_done(struct member *m, struct job *job) {
 }
 
 static void member_stop_timers(struct member *m) {
-    struct timer *all[] = {&m->r.timer, &m->beat.timer, &m->birth.timer, &m->lead.timer,
-                           &m->addr.timer, &m->stop_timer};
+    struct timer *all[] = {&m->r.timer,    &m->beat.timer, &m->birth.timer,
+                           &m->lead.timer, &m->addr.timer, &m->stop_timer};
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         if (all[i]->core != NULL) timer_stop(all[i]);
 }
@@ -298,6 +299,9 @@ static void member_stop_now(struct member *m) {
     while (!list_is_empty(&m->calls)) {
         struct call *call = container_of(m->calls.next, struct call, link);
         if (call->peer != NULL) peer_call_cancel(call->peer);
+        struct err err;
+        err_set(&err, ERR_UNAVAILABLE, 0, "this node is stopping");
+        if (call->type == FRAME_ADMIN) call->done(m, call, ERR_UNAVAILABLE, &err);
         call_free(call);
     }
     member_stop_step(m);

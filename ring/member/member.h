@@ -95,10 +95,10 @@ struct admin_call {
     /* outcome */
     enum status status;
     struct err err;
-    struct buf answer; /* the caller's; ADMIN_STATUS: JSON of the controller's view; ADMIN_HA: the elected replica,
-                          which is the sender or not */
+    struct buf answer; /* the caller's; ADMIN_STATUS: JSON of the controller's view; ADMIN_HA: the
+                          elected replica, which is the sender or not */
     void (*done)(struct core *here, struct admin_call *call);
-    struct core *home; /* private */
+    struct core *home;     /* private */
     struct member *member; /* private */
 };
 void member_admin(struct member *m, struct core *from, struct admin_call *call);

@@ -53,8 +53,7 @@ static void relay_on_control(struct core *here, struct msg *msg) {
     struct member *m = relay->m;
     assert(here == m->core);
     if (relay->type == FRAME_HELLO) {
-        if (!m->stopping)
-            address_learn(m, relay->from, relay->incarnation, relay->payload.ptr);
+        if (!m->stopping) address_learn(m, relay->from, relay->incarnation, relay->payload.ptr);
         relay_fail(relay, ERR_CANCELED, "");
         return;
     }

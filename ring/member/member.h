@@ -35,12 +35,16 @@ struct member_options {
     struct lease *lease; /* written here */
     /* Takes a reference's worth: the map is borrowed during the call. */
     void (*install)(void *ctx, struct ring_map *map);
+    /* The elected replicas of HA pairs are others: copy what is needed. May be NULL. */
+    void (*ha_changed)(void *ctx, const struct ring_state *state);
     /* REMOVED, FENCED by a newer process, or Raft's storage failed: the node must not serve. */
     void (*lost)(void *ctx, const struct err *why);
     void *ctx;
 };
 struct member;
-/* Reads what is on disk (blocks). *out_map: the map last saved, one reference, or NULL. */
+/* Reads what is on disk (blocks). *out_map: the map last saved, one reference, or NULL; the data
+ * cores begin with it, it counts as installed. ERR_UNSUPPORTED for a discovery that is not built
+ * in; ERR_CORRUPT names the file. */
 MUST_USE enum status member_open(struct runtime *rt, const struct member_options *options,
                                  struct member **out, struct ring_map **out_map, struct err *err);
 /* Begins: timers, connections. peers: of the control core; the frames of enum frame_type that are
@@ -58,20 +62,19 @@ struct core_report {
     struct append_lag *lags; /* heap, taken */
     size_t lags_count;
     uint32_t unsynced_age_ms;
+    bool log_failed;
 };
 void member_report(struct member *m, struct core_report *report);
 void member_set_draining(struct member *m, bool on); /* told in heartbeats */
-/* This node's replicas are all FULL, in sync and open or followed (nothing of it catches up). */
 bool member_is_controller(const struct member *m);
 node_id member_leader(const struct member *m); /* 0: not known */
-
-/* HA pairs: asks the controller to elect; the answer is in the state when done runs. The state's
- * copy for the data cores comes with member_ha_changed of the options' installer (immutable,
- * reference-counted snapshot). */
 
 /* Handlers for peers_handle on any data core: they pass the frame on to the control core and its
  * reply back. FRAME_RAFT, FRAME_HEARTBEAT, FRAME_JOIN, FRAME_PROMISE, FRAME_ADMIN. */
 void member_on_frame(struct peer_request *req, struct sv payload, void *member);
+/* For the `learned` of any core's peers. The member tells the peers of all cores (locals of
+ * CORE_PEERS, and its own). */
+void member_learned(struct member *m, node_id id, uint32_t incarnation, const char *addr);
 
 /* Asks the controller, wherever it is; from any core, done there. Verbs as in enum admin_verb. */
 enum admin_verb {
@@ -89,13 +92,13 @@ struct admin_call {
     uint32_t shard;
     node_id node, to;
     char cluster[256], replica[256]; /* ADMIN_HA */
-    int64_t time_ms;
     /* outcome */
     enum status status;
     struct err err;
-    struct buf
-        answer; /* ADMIN_STATUS: JSON of the controller's view; ADMIN_HA: the elected replica */
+    struct buf answer; /* the caller's; ADMIN_STATUS: JSON of the controller's view; ADMIN_HA: the
+                          elected replica, which is the sender or not */
     void (*done)(struct core *here, struct admin_call *call);
-    struct core *home;
+    struct core *home;     /* private */
+    struct member *member; /* private */
 };
 void member_admin(struct member *m, struct core *from, struct admin_call *call);

@@ -74,8 +74,7 @@ struct voters_step voters_next(const struct voter_view *nodes, size_t count, uin
     for (size_t i = 0; i < count; i++) {
         const struct voter_view *v = &nodes[i];
         if (v->in_map && !v->member) return (struct voters_step){VOTERS_ADD, v->id};
-        if (!v->in_map && v->member && !v->voter)
-            return (struct voters_step){VOTERS_REMOVE, v->id};
+        if (!v->in_map && v->member && !v->voter) return (struct voters_step){VOTERS_REMOVE, v->id};
         staying += v->in_map && !v->draining;
         voters += v->voter;
         going += v->voter && must_go(v);

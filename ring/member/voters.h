@@ -29,7 +29,14 @@ struct voter_view { /* a node of the map, or a member of the configuration that 
     uint64_t age_ms;   /* since its last heartbeat, or since the leader leads */
     uint64_t alive_ms; /* without a pause for that long */
 };
-enum voters_do { VOTERS_NOTHING, VOTERS_ADD, VOTERS_PROMOTE, VOTERS_DEMOTE, VOTERS_REMOVE, VOTERS_HAND_OVER };
+enum voters_do {
+    VOTERS_NOTHING,
+    VOTERS_ADD,
+    VOTERS_PROMOTE,
+    VOTERS_DEMOTE,
+    VOTERS_REMOVE,
+    VOTERS_HAND_OVER
+};
 struct voters_step {
     enum voters_do what;
     uint64_t id; /* HAND_OVER: 0, to whoever is furthest */

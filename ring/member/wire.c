@@ -202,7 +202,7 @@ enum status promise_file_get(struct sv bytes, node_id *out, struct err *err) {
     return OK;
 }
 
-void addresses_file_put(const struct address *items, size_t count, struct buf *out) {
+void addresses_file_put(const struct member_address *items, size_t count, struct buf *out) {
     size_t start = out->len;
     file_begin(out, addresses_magic);
     buf_put_varint(out, count);
@@ -214,14 +214,14 @@ void addresses_file_put(const struct address *items, size_t count, struct buf *o
     file_end(out, start);
 }
 
-enum status addresses_file_get(struct sv bytes, struct address **out_items, size_t *out_count,
-                               struct err *err) {
+enum status addresses_file_get(struct sv bytes, struct member_address **out_items,
+                               size_t *out_count, struct err *err) {
     struct reader r;
     TRY(file_open(bytes, addresses_magic, &r, err));
     uint64_t count = read_varint(&r);
     if (r.failed || count > reader_left(&r) / 10) /* id, incarnation, length: 10 bytes at least */
         return err_set(err, ERR_CORRUPT, 0, "malformed");
-    struct address *items = calloc(count == 0 ? 1 : count, sizeof *items);
+    struct member_address *items = calloc(count == 0 ? 1 : count, sizeof *items);
     if (items == NULL) return err_set(err, ERR_NOMEM, 0, "out of memory");
     for (size_t i = 0; i < count && !r.failed; i++) {
         items[i].id = read_u64(&r);

@@ -71,12 +71,12 @@ MUST_USE enum status admin_ask_get(struct sv payload, struct admin_call *out, st
 void promise_file_put(node_id id, struct buf *out);
 MUST_USE enum status promise_file_get(struct sv bytes, node_id *out, struct err *err);
 
-struct address {
+struct member_address {
     node_id id;
     uint32_t incarnation;
     char addr[RING_ADDR_MAX + 1];
 };
-void addresses_file_put(const struct address *items, size_t count, struct buf *out);
+void addresses_file_put(const struct member_address *items, size_t count, struct buf *out);
 /* *out_items is heap memory of the caller. */
-MUST_USE enum status addresses_file_get(struct sv bytes, struct address **out_items,
+MUST_USE enum status addresses_file_get(struct sv bytes, struct member_address **out_items,
                                         size_t *out_count, struct err *err);

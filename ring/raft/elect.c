@@ -48,7 +48,7 @@ static void request(struct raft *r, enum raft_msg_type type) {
 }
 
 void elect_campaign(struct raft *r, bool transfer) {
-    assert(r->self_voter && r->role != RAFT_LEADER);
+    assert((r->self_voter || r->prior_voter) && r->role != RAFT_LEADER);
     r->role = RAFT_CANDIDATE;
     r->leader = 0;
     r->term++; /* also for a sole voter: (term, index) must never be used twice */
@@ -71,16 +71,17 @@ void elect_timeout(struct raft *r) {
     assert(r->role != RAFT_LEADER && r->role != RAFT_DOWN);
     elect_reset_deadline(r);
     r->leader = 0;
-    if (r->removed || !r->self_member) return;
-    if (!r->self_voter) {
+    if (r->removed) return;
+    if (!r->self_voter && !r->prior_voter) {
         r->role = RAFT_FOLLOWER;
+        if (!r->self_member && !r->prior_member) return;
         for (uint32_t i = 0; i < r->peers_count; i++)
             if (r->peers[i].voter) (void)raft_send(r, RAFT_MSG_ASK, r->peers[i].id);
         return;
     }
     r->role = RAFT_PRE_CANDIDATE;
     votes_clear(r);
-    if (members_quorum(r) == 1)
+    if (r->self_voter && members_quorum(r) == 1)
         elect_campaign(r, false);
     else
         request(r, RAFT_MSG_PREVOTE);
@@ -89,7 +90,7 @@ void elect_timeout(struct raft *r) {
 /* A live leader is in office, as far as this node can tell. */
 static bool leader_is_near(const struct raft *r) {
     if (r->role == RAFT_LEADER) {
-        uint64_t since = MAX(lead_quorum_ms(r), r->lead_since_ms);
+        uint64_t answered = lead_quorum_ms(r), since = MAX(answered, r->lead_since_ms);
         return !r->transfer_sent && r->now_ms - since < r->config.election_min_ms;
     }
     return r->heard && r->now_ms - r->heard_ms < r->config.election_min_ms;

@@ -13,8 +13,9 @@ static void reply(struct raft *r, const struct raft_msg *m, bool granted, uint64
                               .granted = granted,
                               .index = index,
                               .index_term = index_term,
-                              .round = m->round,
-                              .sent_ms = m->sent_ms};
+                              /* of an older term: another clock, perhaps another life */
+                              .round = m->term == r->term ? m->round : 0,
+                              .sent_ms = m->term == r->term ? m->sent_ms : 0};
     raft_hold(r, &answer);
 }
 

@@ -90,6 +90,10 @@ struct raft {
     struct peer *peers;          /* the other members, ascending by id */
     uint32_t peers_count;
     bool self_member, self_voter;
+    /* What it was before a configuration in force that is not committed. Such a node may be the
+     * only one that can be elected (thesis 4.2.2): with voters 1 and 2, node 1 appends its own
+     * demotion and stops; node 2 lacks that entry, so only node 1 can lead, not counting itself. */
+    bool prior_member, prior_voter;
 
     /* leader */
     uint64_t lead_since_ms, heartbeat_due_ms;

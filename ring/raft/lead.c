@@ -72,7 +72,7 @@ uint64_t raft_quorum_age_ms(const struct raft *r, uint64_t now_ms) {
 
 void lead_commit(struct raft *r) {
     if (r->role != RAFT_LEADER) return;
-    uint64_t index = MIN(quorum_value(r, peer_match, r->durable), log_last(r));
+    uint64_t index = quorum_value(r, peer_match, r->durable);
     if (index <= r->commit) return;
 #ifndef PLANT_RAFT_COUNT_OLDER_TERM
     if (log_term(r, index) != r->term) return;
@@ -88,7 +88,7 @@ static void abdicate(struct raft *r) {
 
 void lead_tick(struct raft *r) {
     const struct raft_config *c = &r->config;
-    uint64_t seen = MAX(lead_quorum_ms(r), r->lead_since_ms);
+    uint64_t answered = lead_quorum_ms(r), seen = MAX(answered, r->lead_since_ms);
     if (r->now_ms - seen >= c->election_max_ms) {
         abdicate(r);
         return;
@@ -129,6 +129,8 @@ static void on_refused(struct raft *r, struct peer *p, const struct raft_msg *m)
     uint64_t i = MIN(m->index, log_last(r));
     while (i > r->base_index && i > p->match && log_term(r, i) > m->index_term)
         i--;
+    /* not even the oldest place in memory agrees: the next is before it, which takes a snapshot */
+    if (i == r->base_index && i > p->match && log_term(r, i) > m->index_term) i--;
     p->next = MAX(i, p->match) + 1;
     p->state = PEER_PROBE;
     p->inflight_count = 0;
@@ -155,6 +157,7 @@ void lead_on_reply(struct raft *r, const struct raft_msg *m) {
         return;
     }
     if (r->role != RAFT_LEADER || m->term < r->term) return;
+    if (m->round == 0) return; /* answers a message of an older term, maybe of this very node */
     if ((m->granted && m->index > log_last(r)) || m->round > r->round || m->sent_ms > r->now_ms) {
         r->ignored++;
         return;
@@ -228,6 +231,7 @@ void lead_read(struct raft *r, uint64_t id) {
 }
 
 static void reads_give(struct raft *r, size_t count, bool ok) {
+    if (count == 0) return;
     for (size_t i = 0; i < count; i++) {
         if (!raft_grow(r, &r->reads_out, &r->reads_out_cap, r->reads_out_count,
                        sizeof *r->reads_out))

@@ -25,6 +25,21 @@ uint32_t members_quorum(const struct raft *r) {
     return voters == 0 ? 0 : voters / 2 + 1;
 }
 
+static void prior_refresh(struct raft *r) {
+    struct raft_members before = {0};
+    uint64_t at = 0;
+    r->prior_member = r->prior_voter = false;
+    if (r->members_index <= r->commit) return;
+    if (log_members_at(r, r->members_index - 1, &before, &at) != OK) {
+        raft_fail(r, ERR_NOMEM);
+        return;
+    }
+    const struct raft_member *self = raft_members_find(&before, r->config.self);
+    r->prior_member = self != NULL;
+    r->prior_voter = self != NULL && self->voter;
+    raft_members_fini(&before);
+}
+
 void members_refresh(struct raft *r) {
     struct raft_members members = {0};
     uint64_t index = 0;
@@ -58,6 +73,7 @@ void members_refresh(struct raft *r) {
     r->members = members;
     r->members_index = index;
     r->members_changed = true;
+    prior_refresh(r);
 }
 
 static void tell_removed(struct raft *r, uint64_t id) {
@@ -81,7 +97,8 @@ void members_tell_removed(struct raft *r, uint64_t id) {
 /* The place up to which the teller's configuration is settled must not lie before the one this
  * node knows itself to be in: else it was added since. */
 void members_on_removed(struct raft *r, const struct raft_msg *m) {
-    if (!r->self_member || m->index < r->members_index || r->role == RAFT_LEADER) return;
+    if (!r->self_member && !r->prior_member) return;
+    if (m->index < r->members_index || r->role == RAFT_LEADER) return;
     elect_follow(r, r->term, 0);
     r->removed = true;
 }
@@ -123,7 +140,9 @@ void members_on_commit(struct raft *r, uint64_t old_commit) {
         if (log_at(r, i)->type == RAFT_ENTRY_CONF) on_conf_committed(r, i);
         if (r->role == RAFT_DOWN) return;
     }
-    if (r->role == RAFT_LEADER && !r->self_voter && r->members_index <= r->commit) lead_end(r);
+    if (r->members_index > r->commit) return;
+    r->prior_member = r->prior_voter = false;
+    if (r->role == RAFT_LEADER && !r->self_voter) lead_end(r);
 }
 
 static const char *change_refusal(struct raft *r, enum raft_change change, uint64_t id,

@@ -72,7 +72,7 @@ struct raft_msg {
      * place where the logs may agree; a granting one: index up to which they do; REMOVED: index */
     uint64_t index, index_term;
     uint64_t commit;         /* APPEND */
-    uint64_t round, sent_ms; /* APPEND, SNAPSHOT; the reply echoes both */
+    uint64_t round, sent_ms; /* APPEND, SNAPSHOT; echoed by replies; 0: to one of an older term */
     const struct raft_entry *entries;
     uint32_t entries_count;
     struct raft_snapshot snapshot; /* SNAPSHOT */

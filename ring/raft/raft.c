@@ -77,8 +77,8 @@ static void on_persisted(struct raft *r, uint64_t token) {
     if (token > r->last_token || token <= r->durable_token) return;
     r->durable_token = token;
     size_t done = 0;
-    while (done < r->tokens_count && r->tokens[done].token <= token)
-        r->durable = MAX(r->durable, r->tokens[done++].last);
+    for (; done < r->tokens_count && r->tokens[done].token <= token; done++)
+        r->durable = MAX(r->durable, r->tokens[done].last);
     r->tokens_count -= done;
     memmove(r->tokens, r->tokens + done, r->tokens_count * sizeof *r->tokens);
     raft_release(r);

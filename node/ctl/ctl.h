@@ -40,6 +40,12 @@ int check_healthy(int argc, char **argv);
 int check_ready(int argc, char **argv);
 int check_config(int argc, char **argv);
 int test_promql(int argc, char **argv);
+int ring_status_main(int argc, char **argv);
+int ring_drain_main(int argc, char **argv);
+int ring_undrain_main(int argc, char **argv);
+int ring_move_main(int argc, char **argv);
+int ring_accept_loss_main(int argc, char **argv);
+int ring_remove_main(int argc, char **argv);
 
 /* The help of a verb, on stdout; returns 0. */
 int ctl_help(const char *verb, const char *arguments, const char *summary,

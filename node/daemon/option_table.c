@@ -85,8 +85,8 @@ const struct flag_def option_defs[] = {
         drain_timeout),
     OPT("ring.listen-address", STRING, "0.0.0.0:9095",
         "Address for the other nodes; opened only when there are some.", ring_listen),
-    OPT("ring.advertise-address", STRING, "",
-        "host:port where the other nodes reach this one.", ring_advertise),
+    OPT("ring.advertise-address", STRING, "", "host:port where the other nodes reach this one.",
+        ring_advertise),
     OPT("ring.cluster-name", STRING, "cairn", "Name of the cluster.", ring_cluster_name),
     OPT("ring.discovery", STRING, "",
         "static:host:port,... | dns+a://name:port | dns+srv://name | "

@@ -10,7 +10,6 @@
 /* Flags of the design whose part does not exist in this version: logged when set. */
 static const char *const later_flags[] = {
     "web.config.file",
-    "web.enable-admin-api",
     "storage.tsdb.retention.time",
     "storage.tsdb.retention.size",
     "roles",

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "ingest/remote_write.h"
+#include "node/daemon/ring_api.h"
 #include "node/base/metrics.h"
 #include "node/base/num.h"
 #include "query/api/api.h"
@@ -26,6 +27,7 @@ struct serve {
     const struct options *options;
     const struct config *config;
     struct api_options api;
+    struct ring_api ring;
     struct http_route routes[ROUTES_MAX];
     struct gate gates[ROUTES_MAX];
     size_t routes_count;
@@ -48,9 +50,10 @@ static void on_ready(struct http_request *req) {
 static void on_gated(struct http_request *req) {
     const struct gate *gate = req->route_ctx;
     if (req->core->locals[CORE_QUERY] == NULL) {
-        http_answer(req, 503, SV("application/json"),
-                    SV("{\"status\":\"error\",\"errorType\":\"unavailable\",\"error\":\"this node has "
-                       "not joined a cluster yet\"}"));
+        http_answer(
+            req, 503, SV("application/json"),
+            SV("{\"status\":\"error\",\"errorType\":\"unavailable\",\"error\":\"this node has "
+               "not joined a cluster yet\"}"));
         return;
     }
     req->route_ctx = gate->ctx;
@@ -168,6 +171,9 @@ static void serve_add_routes(struct serve *s) {
         if (own_routes[i].handler == remote_write_handle) route_gate(s, s->routes_count);
         s->routes_count++;
     }
+    s->ring = (struct ring_api){s->node, s->options->enable_admin_api.boolean};
+    s->routes_count +=
+        ring_api_routes(&s->ring, s->routes + s->routes_count, ROUTES_MAX - s->routes_count);
     size_t n = api_routes(&s->api, s->routes + s->routes_count, ROUTES_MAX - s->routes_count);
     for (size_t i = 0; i < n; i++)
         route_gate(s, s->routes_count++);

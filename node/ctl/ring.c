@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cairnctl ring: the cluster as its controller sees it, and what people ask of it. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include <jansson.h>
+
+#include "node/ctl/ctl.h"
+
+enum { CALL_TIMEOUT_S = 15, LOOK_MS = 250 };
+
+struct ring_options {
+    union flag_value help, url, wait, timeout, json;
+};
+#define AT(field) offsetof(struct ring_options, field)
+static const struct flag_def defs[] = {
+    {"help", 'h', FLAG_BOOL, NULL, "Show this help.", AT(help), false},
+    {"url", 0, FLAG_STRING, "http://localhost:9090", "The URL of any node.", AT(url), false},
+    {"wait", 0, FLAG_BOOL, NULL, "Wait until it is done.", AT(wait), false},
+    {"timeout", 0, FLAG_DURATION, "10m", "How long to wait.", AT(timeout), false},
+    {"json", 0, FLAG_BOOL, NULL, "Print the controller's answer as it is.", AT(json), false},
+};
+static struct ring_options options;
+
+/* The `data` of an answer; a new reference, or NULL after having said why. */
+static json_t *ring_call(const char *path, const struct buf *form) {
+    struct http_call call = {
+        .server = options.url.string, .path = path, .form = form, .timeout_s = CALL_TIMEOUT_S};
+    struct err err = {0};
+    if (http_call_run(&call, &err) != OK) {
+        ctl_fail("%s", err.msg);
+        buf_fini(&call.body);
+        return NULL;
+    }
+    json_error_t parse;
+    json_t *root = json_loadb(call.body.ptr == NULL ? "" : call.body.ptr, call.body.len, 0, &parse);
+    json_t *data = json_object_get(root, "data");
+    const char *error = json_string_value(json_object_get(root, "error"));
+    if (call.code == 200 && data != NULL)
+        json_incref(data);
+    else if (error != NULL)
+        ctl_fail("%s", error);
+    else
+        ctl_fail("%s answered with HTTP status %ld", options.url.string, call.code);
+    if (call.code != 200) data = NULL;
+    json_decref(root);
+    buf_fini(&call.body);
+    return data;
+}
+
+static int64_t number(const json_t *of, const char *key) {
+    return json_integer_value(json_object_get(of, key));
+}
+static const char *text(const json_t *of, const char *key) {
+    const char *s = json_string_value(json_object_get(of, key));
+    return s == NULL ? "" : s;
+}
+
+static int print_status(const json_t *s) {
+    printf("cluster %s, map version %" PRId64 ", %" PRId64 " shards, replication factor %" PRId64
+           "\ncontroller %s, term %" PRId64 "\n\n",
+           text(s, "cluster"), number(s, "mapVersion"), number(s, "shards"),
+           number(s, "replicationFactor"), text(s, "leader"), number(s, "term"));
+    printf("%-16s  %-24s %-10s %-9s %6s %9s %8s %6s %6s %6s\n", "NODE", "ADDRESS", "ZONE", "STATE",
+           "BEAT", "PRIMARIES", "IN SYNC", "FULL", "INIT", "LOG");
+    size_t i;
+    json_t *n;
+    json_array_foreach(json_object_get(s, "nodes"), i, n) {
+        const json_t *replicas = json_object_get(n, "replicas");
+        const json_t *age = json_object_get(n, "heartbeatAgeMs");
+        char beat[24] = "never";
+        if (json_is_integer(age))
+            snprintf(beat, sizeof beat, "%.1fs", (double)json_integer_value(age) / 1000);
+        bool draining = json_is_true(json_object_get(n, "draining"));
+        printf("%-16s  %-24s %-10s %-9s %6s %9" PRId64 " %8" PRId64 " %6" PRId64 " %6" PRId64
+               " %6" PRId64 "\n",
+               text(n, "id"), text(n, "address"), text(n, "zone"),
+               draining ? "draining" : text(n, "state"), beat, number(n, "primaries"),
+               number(n, "inSync"), number(replicas, "full"), number(replicas, "init"),
+               number(replicas, "log"));
+    }
+    return printf("\n%" PRId64 " shards under-replicated, %" PRId64 " unreadable, %" PRId64
+                  " moving\n",
+                  number(s, "shardsUnderReplicated"), number(s, "shardsUnreadable"),
+                  number(s, "shardsMoving")) < 0;
+}
+
+static int ring_status(void) {
+    json_t *s = ring_call("/api/v1/status/ring", NULL);
+    if (s == NULL) return 1;
+    int code = 0;
+    if (options.json.boolean)
+        code = json_dumpf(s, stdout, JSON_INDENT(2)) != 0 || putchar('\n') == EOF;
+    else
+        code = print_status(s);
+    json_decref(s);
+    return code;
+}
+
+/* -- verbs that change something */
+
+static bool node_is_empty(const json_t *s, const char *node) {
+    size_t i;
+    json_t *n;
+    json_array_foreach(json_object_get(s, "nodes"), i, n) {
+        if (strcmp(text(n, "id"), node) != 0 && strcmp(text(n, "address"), node) != 0) continue;
+        const json_t *replicas = json_object_get(n, "replicas");
+        const char *key;
+        json_t *count;
+        json_object_foreach((json_t *)(uintptr_t)replicas, key,
+                            count) if (json_integer_value(count) != 0) return false;
+    }
+    return true;
+}
+
+static bool is_done(const json_t *s, const char *verb, const char *node) {
+    if (number(s, "shardsMoving") != 0) return false;
+    if (strcmp(verb, "drain") == 0 || strcmp(verb, "remove") == 0) return node_is_empty(s, node);
+    if (strcmp(verb, "accept-loss") == 0) return number(s, "shardsUnreadable") == 0;
+    return number(s, "shardsUnderReplicated") == 0;
+}
+
+static int wait_done(const char *verb, const char *node) {
+    for (int64_t left_ms = options.timeout.duration_ms; left_ms > 0; left_ms -= LOOK_MS) {
+        json_t *s = ring_call("/api/v1/status/ring", NULL);
+        bool done = s != NULL && is_done(s, verb, node);
+        json_decref(s);
+        if (done) return 0;
+        nanosleep(&(struct timespec){.tv_nsec = LOOK_MS * 1000000L}, NULL);
+    }
+    return ctl_fail("not done after %" PRId64 " ms", options.timeout.duration_ms);
+}
+
+static int ring_verb(const char *verb, const char *const *names, const struct flag_list *args) {
+    struct buf form = {0};
+    char path[64];
+    size_t want = 0;
+    while (names[want] != NULL)
+        want++;
+    if (args->count != want) return ctl_fail("ring %s needs %zu arguments, try --help", verb, want);
+    for (size_t i = 0; i < want; i++)
+        form_put(&form, names[i], sv_from(args->items[i]));
+    snprintf(path, sizeof path, "/api/v1/admin/ring/%s", verb);
+    json_t *answer = ring_call(path, &form);
+    buf_fini(&form);
+    if (answer == NULL) return 1;
+    json_decref(answer);
+    if (options.wait.boolean) return wait_done(verb, want == 0 ? "" : args->items[0]);
+    return 0;
+}
+
+static int ring_run(int argc, char **argv, const char *arguments, const char *summary,
+                    const char *const *names) {
+    struct flag_list args = {0};
+    struct err err = {0};
+    if (flags_parse(defs, ARRAY_LEN(defs), argc, argv, &options, &args, &err) != OK)
+        return ctl_fail("%s, try --help", err.msg);
+    char verb[40];
+    snprintf(verb, sizeof verb, "ring %s", argv[0]);
+    if (options.help.boolean) return ctl_help(verb, arguments, summary, defs, ARRAY_LEN(defs));
+    if (names == NULL && args.count > 0) return ctl_fail("unexpected %s", args.items[0]);
+    return names == NULL ? ring_status() : ring_verb(argv[0], names, &args);
+}
+
+int ring_status_main(int argc, char **argv) {
+    return ring_run(argc, argv, "", "Show the nodes, their replicas and what is missing.", NULL);
+}
+
+int ring_drain_main(int argc, char **argv) {
+    static const char *const names[] = {"node", NULL};
+    return ring_run(argc, argv, "NODE", "Move everything away from a node (its id or address).",
+                    names);
+}
+
+int ring_undrain_main(int argc, char **argv) {
+    static const char *const names[] = {"node", NULL};
+    return ring_run(argc, argv, "NODE", "Let a node that was drained take replicas again.", names);
+}
+
+int ring_move_main(int argc, char **argv) {
+    static const char *const names[] = {"shard", "node", "to", NULL};
+    return ring_run(argc, argv, "SHARD FROM TO", "Move a replica of a shard to another node.",
+                    names);
+}
+
+int ring_accept_loss_main(int argc, char **argv) {
+    static const char *const names[] = {"shard", NULL};
+    return ring_run(argc, argv, "SHARD",
+                    "Restart a shard from what is left of it; the rest is lost for good.", names);
+}
+
+int ring_remove_main(int argc, char **argv) {
+    static const char *const names[] = {"node", NULL};
+    return ring_run(argc, argv, "NODE", "Strike a dead node that will not come back off the map.",
+                    names);
+}

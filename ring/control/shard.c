@@ -88,6 +88,18 @@ static bool has_constant_reader(const struct decision *d, const struct ring_repl
 
 /* ---- what happened ---- */
 
+/* A returned copy is complete when it has opened the shard as primary. */
+static void decide_opened(struct decision *d) {
+    for (unsigned i = 0; i < d->shard->replicas_count; i++) {
+        struct ring_replica *r = &d->shard->replicas[i];
+        if (r->state != REPLICA_FULL || !r->in_sync || r->until == 0) continue;
+        if (r->node != d->primary)
+            r->in_sync = false;
+        else if (d->known->open)
+            r->until = 0;
+    }
+}
+
 /* Rule 5. A replica that its primary waits for comes in, also when the primary has died since: it
  * has all that was acknowledged. If it is gone itself, the primary must hear that. */
 static void decide_caught_up(struct decision *d) {
@@ -334,7 +346,6 @@ static void prune(struct decision *d) {
     struct ring_replica *p = shard_find(d, d->primary);
     bool open = d->known->open && !d->new_epoch && p != NULL && p->state == REPLICA_FULL &&
                 d->primary == ring_map_primary(d->c->map, d->index);
-    if (open) p->until = 0;
     bool whole = open && shard_readable(d) >= d->factor;
     for (unsigned i = 0; open && i < d->shard->replicas_count; i++) {
         struct ring_replica *r = &d->shard->replicas[i];
@@ -357,6 +368,7 @@ static void prune(struct decision *d) {
 void shard_decide(struct decision *d) {
     struct ring_shard before = *d->shard;
     int primary = d->primary;
+    decide_opened(d);
     if (d->known->accept_loss) {
         wishes_accept_loss(d);
     } else {

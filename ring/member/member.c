@@ -373,6 +373,10 @@ node_id member_leader(const struct member *m) {
     return drive_leader(m);
 }
 
+struct ring_map *member_map(const struct member *m) {
+    return m->map.newest;
+}
+
 void member_set_draining(struct member *m, bool on) {
     assert(core_is_current(m->core));
     m->beat.draining = on;

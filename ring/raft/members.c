@@ -76,12 +76,7 @@ void members_refresh(struct raft *r) {
     prior_refresh(r);
 }
 
-static void tell_removed(struct raft *r, uint64_t id) {
-    struct raft_msg *m = raft_send(r, RAFT_MSG_REMOVED, id);
-    if (m != NULL) m->index = r->commit;
-}
-
-/* To a node that asks for something only members get. */
+/* To a node that asks for something only members get, or was one until now. */
 void members_tell_removed(struct raft *r, uint64_t id) {
     struct raft_members members = {0};
     uint64_t index = 0;
@@ -90,7 +85,10 @@ void members_tell_removed(struct raft *r, uint64_t id) {
         raft_fail(r, ERR_NOMEM);
         return;
     }
-    if (members.count > 0 && raft_members_find(&members, id) == NULL) tell_removed(r, id);
+    if (members.count > 0 && raft_members_find(&members, id) == NULL) {
+        struct raft_msg *m = raft_send(r, RAFT_MSG_REMOVED, id);
+        if (m != NULL) m->index = r->commit;
+    }
     raft_members_fini(&members);
 }
 
@@ -128,7 +126,7 @@ static void on_conf_committed(struct raft *r, uint64_t index) {
             if (id == r->config.self)
                 r->removed = !r->self_member;
             else if (r->role == RAFT_LEADER)
-                tell_removed(r, id);
+                members_tell_removed(r, id); /* unless a later entry has it back */
         }
     }
     raft_members_fini(&before);

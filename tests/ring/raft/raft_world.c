@@ -65,7 +65,7 @@ static void send_one(struct world *w, const struct raft_msg *m, struct sv bytes)
     unsigned from = (unsigned)m->from - 1, to = (unsigned)m->to - 1;
     if (w->cut[from][to] > w->now_ms) return;
     if (strikes(w, FAULT_DROP, w->drop)) return;
-    uint64_t delay = between(w, 0, 5);
+    uint64_t delay = between(w, 0, w->storm > 0 ? 15 : 5);
     if (strikes(w, FAULT_DELAY, w->slow)) delay = between(w, 0, w->delay_max_ms);
     plan(w, AT_MSG, to, w->now_ms + delay, bytes);
 }
@@ -142,7 +142,7 @@ static void step(struct world *w, struct sim_node *n, const struct raft_event *e
         plan(w, AT_TICK, (unsigned)n->id - 1, n->tick_due_ms, (struct sv){0});
     }
     if (n->role == RAFT_LEADER && n->term != led && strikes(w, FAULT_STORM, w->storm))
-        plan(w, AT_STORM, (unsigned)n->id - 1, w->now_ms + between(w, 0, 15), (struct sv){0});
+        plan(w, AT_STORM, (unsigned)n->id - 1, w->now_ms + between(w, 0, 40), (struct sv){0});
     if (out.snapshot_wanted && rng_chance(&w->rng, 0.3)) make_snapshot(w, n);
 }
 
@@ -384,9 +384,11 @@ static void characterise(struct world *w) {
                                      .trailing_entries = (uint32_t)between(w, 1, 20),
                                      .msg_bytes_max = between(w, 1, 600)};
     w->config.election_max_ms = 2 * w->config.election_min_ms;
-    if (rng_chance(r, 0.3)) { /* as many elections as can be, messages of one entry */
+    if (rng_chance(r, 0.5)) { /* as many elections as can be, messages of one entry */
+        w->config.election_min_ms = between(w, 60, 120);
+        w->config.election_max_ms = 2 * w->config.election_min_ms;
+        w->config.heartbeat_ms = between(w, 15, 40);
         w->storm = 0.9;
-        w->options.chaos_ms *= 4;
         w->change = 0;
         w->crash /= 8;
         w->partition /= 8;
@@ -396,8 +398,8 @@ static void characterise(struct world *w) {
         w->config.msg_bytes_max = 1;
     }
     static const unsigned sizes[] = {1, 3, 3, 5, 5, 2, 4};
-    w->voters_count =
-        w->storm > 0 ? 3 + 2 * rng_below(r, 2) : sizes[rng_below(r, ARRAY_LEN(sizes))];
+    w->voters_count = sizes[rng_below(r, ARRAY_LEN(sizes))];
+    if (w->storm > 0) w->voters_count = rng_chance(r, 0.5) ? 3 : 5;
     w->nodes_count = (unsigned)between(
         w, w->voters_count, NODES_MAX < w->voters_count + 3 ? NODES_MAX : w->voters_count + 3);
 }

@@ -49,6 +49,7 @@ enum fault {
     FAULT_SLOW_SAVE,
     FAULT_SAVE_FAILED,
     FAULT_LATE_TICK,
+    FAULT_STORM,
     FAULT_COUNT
 };
 enum happening {
@@ -120,6 +121,7 @@ struct world {
     uint64_t cut[NODES_MAX][NODES_MAX]; /* messages from, to are lost until then */
     bool healed;
     /* the seed's character */
+    double storm; /* a new leader proposes, and it or a voter is soon gone or cut off */
     double drop, dup, crash, propose, change, transfer, read, partition, save_failed, slow;
     uint64_t delay_max_ms, save_max_ms, slow_max_ms;
     struct raft_config config;

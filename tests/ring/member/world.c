@@ -35,8 +35,7 @@ static bool has_caught_up(struct world *w, const struct ring_map *map, uint32_t 
     int i = ring_map_node_index(map, id);
     return i >= 0 && map->nodes[i].incarnation == other->incarnation &&
            other->map->shards[shard].epoch == map->shards[shard].epoch &&
-           ring_shard_replica(&other->map->shards[shard],
-                              ring_map_node_index(other->map, id)) >= 0;
+           ring_shard_replica(&other->map->shards[shard], ring_map_node_index(other->map, id)) >= 0;
 }
 
 static size_t reports_fill(struct seat *seat, struct shard_report *out) {
@@ -50,7 +49,8 @@ static size_t reports_fill(struct seat *seat, struct shard_report *out) {
         for (unsigned r = 0; r < shard->replicas_count; r++) {
             const struct ring_replica *rep = &shard->replicas[r];
             node_id id = map->nodes[rep->node].id;
-            bool waits = rep->state == REPLICA_INIT || (rep->state == REPLICA_FULL && !rep->in_sync);
+            bool waits =
+                rep->state == REPLICA_INIT || (rep->state == REPLICA_FULL && !rep->in_sync);
             if (waits && has_caught_up(seat->world, map, s, id))
                 out[n++] = (struct shard_report){s, shard->epoch, REPORT_CAUGHT_UP, id};
         }
@@ -85,12 +85,12 @@ static void check_map(struct world *w, struct ring_map *map) {
     uint64_t hash = hash64(bytes.ptr, bytes.len, 0) | 1;
     buf_fini(&bytes);
     if (map->version >= WORLD_VERSIONS) {
-        world_fail(w, "map version %" PRIu64 ": the controller does not come to rest", map->version);
+        world_fail(w, "map version %" PRIu64 ": the controller does not come to rest",
+                   map->version);
         return;
     }
     uint64_t *known = &w->version_hash[map->version];
-    if (*known != 0 && *known != hash)
-        world_fail(w, "two maps of version %" PRIu64, map->version);
+    if (*known != 0 && *known != hash) world_fail(w, "two maps of version %" PRIu64, map->version);
     *known = hash;
     for (uint32_t s = 0; s < map->settings.shards_count; s++) {
         const struct ring_shard *shard = &map->shards[s];
@@ -195,9 +195,8 @@ static void seat_bury(struct seat *seat) {
     }
     core_set_current(NULL);
     ring_map_unref(seat->map);
-    arena_free(seat->arena);
+    arena_fini(&seat->arena);
     seat->map = NULL;
-    seat->arena = NULL;
     seat->member = NULL;
     seat->rt = NULL;
     seat->reports = (struct timer){0};
@@ -210,8 +209,8 @@ static void seat_discovery(struct seat *seat) {
     for (unsigned i = 0; i < w->seats_count; i++)
         n += (size_t)snprintf(seat->list + n, sizeof seat->list - n, "%s%s", i == 0 ? "" : ",",
                               sim_addr(w->sim, i));
-    seat->arena = arena_new(0);
-    if (discovery_parse(w->o.alone ? SV("") : sv_from(seat->list), seat->arena, &seat->discovery,
+    arena_init(&seat->arena, 1 << 20);
+    if (discovery_parse(w->o.alone ? SV("") : sv_from(seat->list), &seat->arena, &seat->discovery,
                         &err) != OK)
         abort();
 }
@@ -426,17 +425,16 @@ bool world_converge(struct world *w, uint64_t ms) {
         size_t n = 0;
         for (unsigned i = 0; i < w->seats_count && n < sizeof text - 80; i++) {
             const struct seat *s = &w->seats[i];
-            n += (size_t)snprintf(text + n, sizeof text - n, " [%u%s%s%s map %" PRIu64 "]", i,
-                                  s->member == NULL ? " down" : "", s->lost ? " lost" : "",
-                                  s->member != NULL &&
-                                          lease_is_held(&s->lease, seat_now_ns(s))
-                                      ? " lease"
-                                      : "",
-                                  s->map == NULL ? 0 : s->map->version);
+            n += (size_t)snprintf(
+                text + n, sizeof text - n, " [%u%s%s%s map %" PRIu64 "]", i,
+                s->member == NULL ? " down" : "", s->lost ? " lost" : "",
+                s->member != NULL && lease_is_held(&s->lease, seat_now_ns(s)) ? " lease" : "",
+                s->map == NULL ? 0 : s->map->version);
         }
-        world_fail(w, "no calm after %" PRIu64 " ms: newest map %" PRIu64 ", whole %d, controller %d,%s",
-                   ms, w->newest == NULL ? 0 : w->newest->version,
-                   w->newest != NULL && shards_are_whole(w->newest), world_controller(w) != NULL, text);
+        world_fail(
+            w, "no calm after %" PRIu64 " ms: newest map %" PRIu64 ", whole %d, controller %d,%s",
+            ms, w->newest == NULL ? 0 : w->newest->version,
+            w->newest != NULL && shards_are_whole(w->newest), world_controller(w) != NULL, text);
     }
     return w->failure[0] == '\0';
 }

@@ -10,8 +10,14 @@
 #include "ring/member/member.h"
 #include "tests/sim/sim.h"
 
-enum { WORLD_NODES_MAX = 6, WORLD_CORES = 2, WORLD_SHARDS = 8, WORLD_EPOCHS = 1 << 12,
-       WORLD_VERSIONS = 1 << 14, WORLD_FAILURE_MAX = 512 };
+enum {
+    WORLD_NODES_MAX = 6,
+    WORLD_CORES = 2,
+    WORLD_SHARDS = 8,
+    WORLD_EPOCHS = 1 << 12,
+    WORLD_VERSIONS = 1 << 14,
+    WORLD_FAILURE_MAX = 512
+};
 
 struct world;
 struct seat { /* one node; its disk and id outlive the process */
@@ -31,17 +37,17 @@ struct seat { /* one node; its disk and id outlive the process */
     struct ring_map *map;                 /* installed */
     struct lease lease;
     struct timer reports;
-    struct arena *arena;
+    struct arena arena;
     struct discovery discovery;
     char addr[64], list[512];
     bool stopped;
 };
 struct world_options {
     struct sim_options sim;
-    unsigned nodes;      /* that found the cluster */
-    unsigned expect;     /* --ring.bootstrap-expect; 0: the number of nodes */
+    unsigned nodes;  /* that found the cluster */
+    unsigned expect; /* --ring.bootstrap-expect; 0: the number of nodes */
     unsigned rf;
-    bool alone;          /* without discovery */
+    bool alone; /* without discovery */
     uint64_t restart_ms_max;
     uint64_t start_ms_max; /* nodes start spread over that long */
 };

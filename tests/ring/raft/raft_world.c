@@ -18,7 +18,7 @@ const char *const happening_names[DID_COUNT] = {
     "add",      "promote", "demote",   "remove",       "rolled back", "told",
     "snapshot", "install", "truncate", "lease"};
 
-enum agenda_kind { AT_MSG, AT_TICK, AT_SAVED, AT_RESTART, AT_STORM, AT_CHAOS };
+enum agenda_kind { AT_MSG, AT_TICK, AT_SAVED, AT_RESTART, AT_CRASH, AT_STORM, AT_CHAOS };
 struct event {
     struct heap_node heap; /* key: ms */
     enum agenda_kind kind;
@@ -64,9 +64,14 @@ static void plan(struct world *w, enum agenda_kind kind, unsigned node, uint64_t
 static void send_one(struct world *w, const struct raft_msg *m, struct sv bytes) {
     unsigned from = (unsigned)m->from - 1, to = (unsigned)m->to - 1;
     if (w->cut[from][to] > w->now_ms) return;
-    if (strikes(w, FAULT_DROP, w->drop)) return;
+    if (strikes(w, FAULT_DROP, m->entries_count > 0 ? MAX(w->drop, w->entry_drop) : w->drop))
+        return;
     uint64_t delay = between(w, 0, w->storm > 0 ? 15 : 5);
     if (strikes(w, FAULT_DELAY, w->slow)) delay = between(w, 0, w->delay_max_ms);
+    if (m->type == RAFT_MSG_VOTE && strikes(w, FAULT_DELAY, w->vote_delay))
+        delay = between(w, w->config.election_min_ms, w->config.election_max_ms);
+    if (m->type == RAFT_MSG_VOTE_REPLY && m->granted && strikes(w, FAULT_STORM, w->vote_crash))
+        plan(w, AT_CRASH, from, w->now_ms + between(w, 0, 3), (struct sv){0});
     plan(w, AT_MSG, to, w->now_ms + delay, bytes);
 }
 
@@ -348,6 +353,11 @@ static void run_until(struct world *w, uint64_t until_ms) {
             if (n->raft != NULL && n->role == RAFT_DOWN) crash(w, n);
             if (n->raft == NULL) start(w, n);
             break;
+        case AT_CRASH:
+            if (!lives || w->healed) break;
+            crash(w, n);
+            plan(w, AT_RESTART, e->node, w->now_ms + between(w, 0, 3), (struct sv){0});
+            break;
         case AT_STORM:
             if (lives && !w->healed) storm(w, n);
             break;
@@ -389,6 +399,11 @@ static void characterise(struct world *w) {
         w->config.election_max_ms = 2 * w->config.election_min_ms;
         w->config.heartbeat_ms = between(w, 15, 40);
         w->storm = 0.9;
+        w->entry_drop = 0.7;
+        if (rng_chance(r, 0.6)) {
+            w->vote_delay = 0.4;
+            w->vote_crash = 0.3;
+        }
         w->change = 0;
         w->crash /= 8;
         w->partition /= 8;

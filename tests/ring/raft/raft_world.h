@@ -121,7 +121,9 @@ struct world {
     uint64_t cut[NODES_MAX][NODES_MAX]; /* messages from, to are lost until then */
     bool healed;
     /* the seed's character */
-    double storm; /* a new leader proposes, and it or a voter is soon gone or cut off */
+    double storm;      /* a new leader proposes, and it or a voter is soon gone or cut off */
+    double entry_drop; /* of messages with entries, so that few nodes have them */
+    double vote_delay, vote_crash; /* requests arrive late; who has voted restarts */
     double drop, dup, crash, propose, change, transfer, read, partition, save_failed, slow;
     uint64_t delay_max_ms, save_max_ms, slow_max_ms;
     struct raft_config config;
@@ -129,6 +131,7 @@ struct world {
     uint64_t leader_of[TERMS_MAX];
     struct {
         uint64_t term, digest;
+        uint64_t seen_term; /* of the node that first knew */
     } committed[INDEX_MAX];
     uint64_t commit_max;      /* known to any node */
     uint64_t commit_term_max; /* newest term of a committed entry */

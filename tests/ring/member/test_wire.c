@@ -26,18 +26,37 @@
 
 Test(wire, payloads) {
     ROUND_TRIP("join ask", join_ask_put, join_ask_get, struct join_ask,
-               V({.verb = JOIN_ASK, .id = UINT64_MAX, .incarnation = 7, .format_level = 1,
-                  .bootstrap_expect = 3, .addr = "n0:1", .zone = "a", .cluster_name = "c"}));
+               V({.verb = JOIN_ASK,
+                  .id = UINT64_MAX,
+                  .incarnation = 7,
+                  .format_level = 1,
+                  .bootstrap_expect = 3,
+                  .addr = "n0:1",
+                  .zone = "a",
+                  .cluster_name = "c"}));
     ROUND_TRIP("join answer", join_answer_put, join_answer_get, struct join_answer,
-               V({.outcome = JOIN_TAKEN, .phase = 4, .id = 1, .incarnation = UINT32_MAX,
-                  .bootstrap_expect = 5, .addr = "n1:1", .zone = "b", .cluster_name = "c",
-                  .promised = 9, .leader = 10, .leader_addr = "n2:2", .map = SV("map bytes")}));
+               V({.outcome = JOIN_TAKEN,
+                  .phase = 4,
+                  .id = 1,
+                  .incarnation = UINT32_MAX,
+                  .bootstrap_expect = 5,
+                  .addr = "n1:1",
+                  .zone = "b",
+                  .cluster_name = "c",
+                  .promised = 9,
+                  .leader = 10,
+                  .leader_addr = "n2:2",
+                  .map = SV("map bytes")}));
     ROUND_TRIP("promise ask", promise_ask_put, promise_ask_get, struct promise_ask,
                V({.candidate = 4, .cluster_name = "c"}));
     ROUND_TRIP("promise answer", promise_answer_put, promise_answer_get, struct promise_answer,
                V({.granted = true, .promised = 5}));
     ROUND_TRIP("admin ask", admin_ask_put, admin_ask_get, struct admin_call,
-               V({.verb = ADMIN_HA, .shard = 70000, .node = 1, .to = 2, .cluster = "eu",
+               V({.verb = ADMIN_HA,
+                  .shard = 70000,
+                  .node = 1,
+                  .to = 2,
+                  .cluster = "eu",
                   .replica = "r\n1"}));
 }
 

@@ -11,6 +11,7 @@
 #include "node/base/hash.h"
 #include "node/base/refs.h"
 #include "node/runtime/disk.h"
+#include "ring/map_internal.h"
 
 /* 00-07 magic, 08-09 format version, 10-11 oldest reader's version, then the body (map_put_body),
  * XXH3-64 of all before. */
@@ -125,6 +126,33 @@ enum status ring_map_check(const struct ring_map *map, struct err *err) {
     return OK;
 }
 
+enum { STATE_IN_SYNC = 0x80, STATE_VERSIONS = 0x40 }; /* bits beside enum replica_state */
+
+void map_put_node(const struct ring_node *n, struct buf *out) {
+    buf_put_u64(out, n->id);
+    buf_put_varint(out, n->incarnation);
+    buf_put_u8(out, n->flags);
+    buf_put_lenstr(out, sv_from(n->addr));
+    buf_put_lenstr(out, sv_from(n->zone));
+}
+
+void map_put_shard(const struct ring_shard *s, struct buf *out) {
+    buf_put_varint(out, s->epoch);
+    buf_put_u8(out, s->primary);
+    buf_put_u8(out, s->replicas_count);
+    for (unsigned i = 0; i < s->replicas_count; i++) {
+        const struct ring_replica *r = &s->replicas[i];
+        bool versions = r->since != 0 || r->until != 0;
+        buf_put_varint(out, r->node);
+        buf_put_u8(out, (uint8_t)(r->state | (r->in_sync ? STATE_IN_SYNC : 0) |
+                                  (versions ? STATE_VERSIONS : 0)));
+        buf_put_varint(out, r->copy);
+        if (!versions) continue;
+        buf_put_varint(out, r->since);
+        buf_put_varint(out, r->until);
+    }
+}
+
 static void map_put_body(const struct ring_map *map, struct buf *out) {
     const struct ring_settings *set = &map->settings;
     buf_put_varint(out, map->version);
@@ -136,25 +164,10 @@ static void map_put_body(const struct ring_map *map, struct buf *out) {
     buf_put_varint(out, set->min_insync);
     buf_put_varint(out, set->format_level);
     buf_put_varint(out, map->nodes_count);
-    for (uint32_t i = 0; i < map->nodes_count; i++) {
-        buf_put_u64(out, map->nodes[i].id);
-        buf_put_varint(out, map->nodes[i].incarnation);
-        buf_put_u8(out, map->nodes[i].flags);
-        buf_put_lenstr(out, sv_from(map->nodes[i].addr));
-        buf_put_lenstr(out, sv_from(map->nodes[i].zone));
-    }
-    for (uint32_t s = 0; s < set->shards_count; s++) {
-        const struct ring_shard *shard = &map->shards[s];
-        buf_put_varint(out, shard->epoch);
-        buf_put_u8(out, shard->primary);
-        buf_put_u8(out, shard->replicas_count);
-        for (unsigned i = 0; i < shard->replicas_count; i++) {
-            const struct ring_replica *r = &shard->replicas[i];
-            buf_put_varint(out, r->node);
-            buf_put_u8(out, (uint8_t)(r->state | (r->in_sync ? 0x80 : 0)));
-            buf_put_varint(out, r->copy);
-        }
-    }
+    for (uint32_t i = 0; i < map->nodes_count; i++)
+        map_put_node(&map->nodes[i], out);
+    for (uint32_t s = 0; s < set->shards_count; s++)
+        map_put_shard(&map->shards[s], out);
 }
 
 void ring_map_put(const struct ring_map *map, struct buf *out) {
@@ -174,37 +187,44 @@ static void read_text(struct reader *r, char *out, size_t size) {
     out[s.len] = '\0';
 }
 
-static uint32_t read_u32_varint(struct reader *r) {
+uint32_t map_get_u32(struct reader *r) {
     uint64_t v = read_varint(r);
     if (v > UINT32_MAX) r->failed = true;
     return (uint32_t)v;
 }
 
+void map_get_node(struct reader *r, struct ring_node *out) {
+    out->id = read_u64(r);
+    out->incarnation = map_get_u32(r);
+    out->flags = read_u8(r);
+    read_text(r, out->addr, sizeof out->addr);
+    read_text(r, out->zone, sizeof out->zone);
+}
+
+void map_get_shard(struct reader *r, struct ring_shard *out) {
+    out->epoch = map_get_u32(r);
+    out->primary = read_u8(r);
+    out->replicas_count = read_u8(r);
+    if (out->replicas_count > RING_REPLICAS_MAX) r->failed = true;
+    for (unsigned i = 0; i < out->replicas_count && !r->failed; i++) {
+        struct ring_replica *rep = &out->replicas[i];
+        uint32_t node = map_get_u32(r);
+        if (node > UINT16_MAX) r->failed = true;
+        uint8_t state = read_u8(r);
+        *rep = (struct ring_replica){
+            .node = (uint16_t)node, .state = state & 0x3f, .in_sync = (state & STATE_IN_SYNC) != 0};
+        rep->copy = map_get_u32(r);
+        if ((state & STATE_VERSIONS) == 0) continue;
+        rep->since = read_varint(r);
+        rep->until = read_varint(r);
+    }
+}
+
 static void map_get_members(struct reader *r, struct ring_map *map) {
-    for (uint32_t i = 0; i < map->nodes_count && !r->failed; i++) {
-        map->nodes[i].id = read_u64(r);
-        map->nodes[i].incarnation = read_u32_varint(r);
-        map->nodes[i].flags = read_u8(r);
-        read_text(r, map->nodes[i].addr, sizeof map->nodes[i].addr);
-        read_text(r, map->nodes[i].zone, sizeof map->nodes[i].zone);
-    }
-    for (uint32_t s = 0; s < map->settings.shards_count && !r->failed; s++) {
-        struct ring_shard *shard = &map->shards[s];
-        shard->epoch = read_u32_varint(r);
-        shard->primary = read_u8(r);
-        shard->replicas_count = read_u8(r);
-        if (shard->replicas_count > RING_REPLICAS_MAX) r->failed = true;
-        for (unsigned i = 0; i < shard->replicas_count && !r->failed; i++) {
-            struct ring_replica *rep = &shard->replicas[i];
-            uint32_t node = read_u32_varint(r);
-            if (node > UINT16_MAX) r->failed = true;
-            rep->node = (uint16_t)node;
-            uint8_t state = read_u8(r);
-            rep->state = state & 0x7f;
-            rep->in_sync = state >> 7;
-            rep->copy = read_u32_varint(r);
-        }
-    }
+    for (uint32_t i = 0; i < map->nodes_count && !r->failed; i++)
+        map_get_node(r, &map->nodes[i]);
+    for (uint32_t s = 0; s < map->settings.shards_count && !r->failed; s++)
+        map_get_shard(r, &map->shards[s]);
 }
 
 static enum status map_get_body(struct reader *r, struct ring_map **out, struct err *err) {
@@ -214,11 +234,11 @@ static enum status map_get_body(struct reader *r, struct ring_map **out, struct 
     if (id != NULL) memcpy(set.cluster_id, id, sizeof set.cluster_id);
     read_text(r, set.cluster_name, sizeof set.cluster_name);
     set.secret = read_u64(r);
-    set.shards_count = read_u32_varint(r);
-    set.replication_factor = read_u32_varint(r);
-    set.min_insync = read_u32_varint(r);
-    set.format_level = read_u32_varint(r);
-    uint32_t nodes_count = read_u32_varint(r);
+    set.shards_count = map_get_u32(r);
+    set.replication_factor = map_get_u32(r);
+    set.min_insync = map_get_u32(r);
+    set.format_level = map_get_u32(r);
+    uint32_t nodes_count = map_get_u32(r);
     if (r->failed) return err_set(err, ERR_CORRUPT, 0, "map: settings are cut off or malformed");
     if (nodes_count == 0 || nodes_count > RING_NODES_MAX || set.shards_count == 0 ||
         set.shards_count > RING_SHARDS_MAX)

@@ -52,6 +52,12 @@ struct ring_replica {
     bool in_sync;
     uint32_t copy; /* rises each time this node begins the replica anew: entries of a lower one in
                       its log are void ("replica incarnation" of storage/entry.h) */
+    /* For the controller, map versions. since (LOG, INIT in sync): the first in which it was waited
+     * for, so that it has every entry acknowledged under that and later maps. until: the first in
+     * which it was not (not in sync), or not readable (LEAVING), any more: it has every entry that
+     * was acknowledged under earlier ones. A FULL replica in sync with one (else 0) has returned
+     * after that version and has not opened the shard yet. */
+    uint64_t since, until;
 };
 struct ring_shard {
     uint32_t epoch;  /* >= 1 */

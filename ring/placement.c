@@ -22,11 +22,15 @@ static uint16_t old_member(const struct placer *p, const struct ring_replica *r)
     return p->member_of[r->node];
 }
 
+/* It has the shard's data, or is getting them. */
+static bool is_copy(const struct ring_replica *r) {
+    return r->state == REPLICA_FULL || r->state == REPLICA_INIT;
+}
+
 bool placer_held(const struct placer *p, uint32_t shard, uint32_t member) {
     const struct ring_shard *old = old_shard(p, shard);
     for (unsigned i = 0; old != NULL && i < old->replicas_count; i++)
-        if (old->replicas[i].state != REPLICA_LEAVING && old_member(p, &old->replicas[i]) == member)
-            return true;
+        if (is_copy(&old->replicas[i]) && old_member(p, &old->replicas[i]) == member) return true;
     return false;
 }
 
@@ -81,9 +85,14 @@ static void placer_keep(struct placer *p) {
     for (uint32_t i = 0; i < shards_count; i++) {
         struct ring_shard *s = &p->map->shards[i];
         const struct ring_shard *old = old_shard(p, i);
-        for (unsigned k = 0; old != NULL && k < old->replicas_count; k++) {
-            uint16_t m = old_member(p, &old->replicas[k]);
-            if (m == MEMBER_NONE || old->replicas[k].state == REPLICA_LEAVING) continue;
+        for (unsigned k = 0; old != NULL && k < 2U * old->replicas_count; k++) {
+            /* copies first; where room is left, who logs for one that is lost has the next call */
+            const struct ring_replica *r = &old->replicas[k % old->replicas_count];
+            uint16_t m = old_member(p, r);
+            bool wanted = k < old->replicas_count ? is_copy(r)
+                                                  : r->state == REPLICA_LOG && r->in_sync &&
+                                                        s->replicas_count < p->factor;
+            if (m == MEMBER_NONE || !wanted) continue;
             s->replicas[s->replicas_count++].node = m;
             p->load[m]++;
         }
@@ -150,7 +159,13 @@ static int32_t placer_carry_over(const struct placer *p, uint32_t shard) {
             uint16_t node = r->node;
             *r = old->replicas[k];
             r->node = node;
-            if (r->state == REPLICA_LEAVING) r->state = r->in_sync ? REPLICA_FULL : REPLICA_INIT;
+            if (r->state == REPLICA_LEAVING) {
+                r->state = r->in_sync ? REPLICA_FULL : REPLICA_INIT;
+                r->until = 0;
+            } else if (r->state == REPLICA_LOG) {
+                r->state = REPLICA_INIT;
+                r->copy++;
+            }
         }
         can_lead |= r->state == REPLICA_FULL && r->in_sync;
     }
@@ -160,7 +175,11 @@ static int32_t placer_carry_over(const struct placer *p, uint32_t shard) {
         struct ring_replica r = old->replicas[k];
         r.node = old_member(p, &r);
         if (r.node == MEMBER_NONE || placer_has(s, r.node)) continue; /* the node itself is gone */
-        if (!serves_on || k != old->primary) r.state = REPLICA_LEAVING;
+        if (!r.in_sync || r.state == REPLICA_LOG) continue;           /* nobody waits for it */
+        if (!serves_on || k != old->primary) {
+            r.state = REPLICA_LEAVING;
+            r.until = p->map->version;
+        }
         s->replicas[s->replicas_count++] = r;
     }
     if (stays || (serves_on && placer_has(s, (uint32_t)old_primary))) return old_primary;
@@ -171,13 +190,17 @@ static enum status placer_states(struct placer *p, int32_t *primary, struct err 
     for (uint32_t i = 0; i < p->map->settings.shards_count; i++) {
         struct ring_shard *s = &p->map->shards[i];
         primary[i] = -1;
-        if (p->previous != NULL) {
+        if (p->previous != NULL && !p->plan) {
             primary[i] = placer_carry_over(p, i);
             if (primary[i] == MEMBER_NONE)
                 return err_set(
                     err, ERR_CONFLICT, 0,
                     "placement: no full in-sync replica of shard %" PRIu32 " would be left", i);
             continue;
+        }
+        if (p->previous != NULL) {
+            uint16_t m = old_member(p, &old_shard(p, i)->replicas[old_shard(p, i)->primary]);
+            if (m != MEMBER_NONE && placer_has(s, m)) primary[i] = m;
         }
         for (unsigned k = 0; k < s->replicas_count; k++)
             s->replicas[k] = (struct ring_replica){
@@ -283,10 +306,11 @@ static enum status placer_run(struct placer *p, const struct placement_member *m
     return st;
 }
 
-enum status placement_make(const struct ring_settings *settings,
-                           const struct placement_member *members, size_t members_count,
-                           const struct ring_map *previous, struct ring_map **out,
-                           struct err *err) {
+static enum status placer_make(struct placer *base, const struct ring_settings *settings,
+                               const struct placement_member *members, struct ring_map **out,
+                               struct err *err) {
+    const struct ring_map *previous = base->previous;
+    size_t members_count = base->members_count;
     if (members_count == 0 || members_count > RING_NODES_MAX)
         return err_set(err, ERR_LIMIT, 0, "placement: %zu members, 1 to %d are possible",
                        members_count, RING_NODES_MAX);
@@ -301,6 +325,7 @@ enum status placement_make(const struct ring_settings *settings,
     uint32_t factor = MIN(settings->replication_factor, (uint32_t)members_count);
     uint64_t replicas = (uint64_t)settings->shards_count * factor;
     struct placer p = {.previous = previous,
+                       .plan = base->plan,
                        .map = map,
                        .members_count = (uint32_t)members_count,
                        .factor = factor,
@@ -311,6 +336,25 @@ enum status placement_make(const struct ring_settings *settings,
     else
         ring_map_unref(map);
     return st;
+}
+
+enum status placement_make(const struct ring_settings *settings,
+                           const struct placement_member *members, size_t members_count,
+                           const struct ring_map *previous, struct ring_map **out,
+                           struct err *err) {
+    struct placer base = {.previous = previous, .members_count = (uint32_t)members_count};
+    if (members_count > RING_NODES_MAX) base.members_count = RING_NODES_MAX + 1;
+    return placer_make(&base, settings, members, out, err);
+}
+
+enum status placement_plan(const struct ring_settings *settings,
+                           const struct placement_member *members, size_t members_count,
+                           const struct ring_map *previous, struct ring_map **out,
+                           struct err *err) {
+    struct placer base = {
+        .previous = previous, .plan = true, .members_count = (uint32_t)members_count};
+    if (members_count > RING_NODES_MAX) base.members_count = RING_NODES_MAX + 1;
+    return placer_make(&base, settings, members, out, err);
 }
 
 /* Primaries are dealt first, the others go on where these end: so the cores differ by one at most

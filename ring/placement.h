@@ -13,11 +13,20 @@ struct placement_member {
     struct sv addr, zone;
 };
 /* previous may be NULL (birth: all replicas are FULL). Otherwise who is new is INIT, who goes is
- * LEAVING, a primary that goes hands over to a full in-sync replica that stays, or, where there is
- * none yet, serves on as FULL. The new map has version previous + 1 (or 1); epochs rise where the
- * primary changes. ERR_LIMIT for too many nodes or shards; ERR_CONFLICT for equal ids, or when the
- * last full in-sync replica of a shard would go with its node. */
+ * LEAVING if it was waited for (else it is left out), a primary that goes hands over to a full
+ * in-sync replica that stays, or, where there is none yet, serves on as FULL. The new map has
+ * version previous + 1 (or 1); epochs rise where the primary changes. ERR_LIMIT for too many nodes
+ * or shards; ERR_CONFLICT for equal ids, or when the last full in-sync replica of a shard would go
+ * with its node. */
 MUST_USE enum status placement_make(const struct ring_settings *settings,
+                                    const struct placement_member *members, size_t members_count,
+                                    const struct ring_map *previous, struct ring_map **out,
+                                    struct err *err);
+
+/* Where the controller wants to get to: each shard's replicas all FULL and in sync on the members
+ * that shall hold it, and the primary that balances best; as few moves from previous as can be.
+ * A LOG replica in sync is preferred to a node that has nothing. Epochs mean nothing in it. */
+MUST_USE enum status placement_plan(const struct ring_settings *settings,
                                     const struct placement_member *members, size_t members_count,
                                     const struct ring_map *previous, struct ring_map **out,
                                     struct err *err);

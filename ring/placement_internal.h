@@ -22,6 +22,7 @@ struct placer {
     uint32_t *first;  /* per member: its first shard as primary */
     uint32_t zones_count, factor, load_max;
     struct ring_map *map;
+    bool plan;                       /* who shall hold what, not the way there */
     const struct ring_map *previous; /* may be NULL */
     uint16_t *member_of;             /* previous' node index -> member, or MEMBER_NONE */
 };

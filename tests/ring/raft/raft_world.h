@@ -153,6 +153,7 @@ struct sim_node *world_node(struct world *w, uint64_t id);
 void saved_apply(struct saved *s, const struct raft_batch *b, unsigned part); /* 4: all of it */
 struct raft_state saved_state(const struct saved *s);
 void saved_snapshot(struct saved *s, const struct raft_snapshot *from);
+void saved_clone(const struct saved *s, struct saved *out);
 bool saved_holds(const struct saved *s, uint64_t index, uint64_t term);
 uint64_t saved_last(const struct saved *s);
 void saved_fini(struct saved *s);

@@ -125,16 +125,18 @@ static void delta_get_shards(struct reader *r, const struct ring_map *from, stru
     for (uint32_t i = 0; i < from->nodes_count; i++)
         node_of[i] = ring_map_node_index(map, from->nodes[i].id);
     uint32_t left = map_get_u32(r), next = 0;
+    bool skipped = false; /* next is the shard that comes next in the delta */
     for (uint32_t s = 0; s < shards_count && !r->failed; s++) {
-        if (left > 0 && s == next) {
+        if (left > 0 && !skipped) {
             uint32_t skip = map_get_u32(r);
             if (skip >= shards_count - s) r->failed = true;
             next = s + skip;
+            skipped = true;
         }
         if (left > 0 && s == next && !r->failed) {
             map_get_shard(r, &map->shards[s]);
             left--;
-            next = s + 1;
+            skipped = false;
             continue;
         }
         map->shards[s] = from->shards[s];

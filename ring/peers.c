@@ -201,7 +201,7 @@ void peers_free(struct peers *peers) {
 }
 
 bool peers_is_connected(const struct peers *peers, node_id node) {
-    const struct peer *peer = peer_find(peers, node);
+    const struct peer *peer = peer_get(peers, node);
     return peer != NULL && peer->link.state == LINK_UP;
 }
 struct ring_map *peers_map(const struct peers *peers) {

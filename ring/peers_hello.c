@@ -113,7 +113,7 @@ static enum status hello_check_cluster(const struct peers *peers, const struct f
 
 static enum status peers_check_fence(const struct peers *peers, node_id id, uint32_t incarnation,
                                      struct err *err) {
-    const struct peer *known = peer_find(peers, id);
+    const struct peer *known = peer_get(peers, id);
     int i = known != NULL || peers->map == NULL ? -1 : ring_map_node_index(peers->map, id);
     uint32_t newest = known != NULL ? known->incarnation
                       : i >= 0      ? peers->map->nodes[i].incarnation

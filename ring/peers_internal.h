@@ -145,7 +145,7 @@ void peers_send(struct peers *peers, struct conn *conn, const struct frame *f);
 struct frame peers_frame(const struct peers *peers, enum frame_type type);
 
 /* peers_table.c */
-struct peer *peer_find(const struct peers *peers, node_id id);
+struct peer *peer_get(const struct peers *peers, node_id id);
 /* bounded: others may be the cause, so that there is a limit. NULL: no memory, too many. */
 struct peer *peer_find_or_new(struct peers *peers, node_id id, bool bounded);
 void peer_free(struct peer *peer);

@@ -18,7 +18,7 @@ static uint32_t known_lower(const struct peers *peers, node_id id) {
     return low;
 }
 
-struct peer *peer_find(const struct peers *peers, node_id id) {
+struct peer *peer_get(const struct peers *peers, node_id id) {
     uint32_t i = known_lower(peers, id);
     return i < peers->known_count && peers->known[i]->id == id ? peers->known[i] : NULL;
 }
@@ -61,7 +61,7 @@ static bool known_grow(struct peers *peers) {
 
 struct peer *peer_find_or_new(struct peers *peers, node_id id, bool bounded) {
     assert(id != 0);
-    struct peer *peer = peer_find(peers, id);
+    struct peer *peer = peer_get(peers, id);
     if (peer != NULL) return peer;
     if (bounded && peers->known_count >= PEERS_KNOWN_MAX && !known_evict(peers)) return NULL;
     if (peers->known_count == peers->known_cap && !known_grow(peers)) return NULL;
@@ -114,13 +114,13 @@ void peers_set_addr(struct peers *peers, node_id id, const char *addr) {
     assert(core_is_current(peers->core));
     if (id == peers->self) return;
     bool forget = addr == NULL || addr[0] == '\0';
-    struct peer *peer = forget ? peer_find(peers, id) : peer_find_or_new(peers, id, true);
+    struct peer *peer = forget ? peer_get(peers, id) : peer_find_or_new(peers, id, true);
     if (peer == NULL) return;
     peer_set_addr(peer, forget ? "" : addr, peer->incarnation);
 }
 
 const char *peers_addr(const struct peers *peers, node_id id) {
-    const struct peer *peer = peer_find(peers, id);
+    const struct peer *peer = peer_get(peers, id);
     if (peer != NULL) return peer_addr(peer);
     int i = peers->map == NULL ? -1 : ring_map_node_index(peers->map, id);
     return i < 0 ? "" : peers->map->nodes[i].addr;

@@ -102,7 +102,7 @@ static bool ha_decide(struct member *m, struct admin_wait *w) {
                               .elected_ms = same ? e->elected_ms : now_ms};
     struct buf command = {0};
     command_ha_put(&next, &command);
-    call->status = lead_propose(m, &command, &w->term, &w->index);
+    call->status = leader_propose(m, &command, &w->term, &w->index);
     if (call->status == OK) return false;
     err_set(&call->err, call->status, 0, "HA: the controller cannot write at present");
     wait_end(w);

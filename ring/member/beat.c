@@ -231,7 +231,7 @@ static void beat_answer(struct member *m, const struct heartbeat *h, struct hear
     if (m->lead.controller != NULL && drive_leads(m)) {
         bool fresh = raft_quorum_age_ms(m->r.raft, now_ms) <= QUORUM_AGE_MAX_MS && !m->leaving;
         uint64_t version = out->map_version;
-        lead_saw(m, h->id, now_ms);
+        leader_saw(m, h->id, now_ms);
         controller_heartbeat(m->lead.controller, now_ms, h, fresh, out);
         if (!fresh && out->answer == HEARTBEAT_OK) out->answer = HEARTBEAT_NO_QUORUM;
         out->leader = m->o.self;

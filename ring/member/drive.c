@@ -154,7 +154,7 @@ static void drive_apply(struct member *m, const struct raft_entry *entry) {
     }
     m->r.applied = entry->index;
     if (changed) drive_state_changed(m);
-    lead_applied(m, entry, changed);
+    leader_applied(m, entry, changed);
 }
 
 void drive_snapshot(struct member *m) {

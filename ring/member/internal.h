@@ -259,14 +259,14 @@ void discover_step(struct member *m, uint64_t now_ms);
 void discover_fini(struct member *m);
 
 /* lead.c */
-void lead_open(struct member *m);
-void lead_step(struct member *m);
-void lead_applied(struct member *m, const struct raft_entry *entry, bool changed);
-void lead_fini(struct member *m);
-void lead_saw(struct member *m, node_id id, uint64_t now_ms);
-MUST_USE enum status lead_propose(struct member *m, struct buf *command, uint64_t *out_term,
-                                  uint64_t *out_index);
-uint64_t lead_age_ms(const struct member *m, node_id id, uint64_t now_ms);
+void leader_open(struct member *m);
+void leader_step(struct member *m);
+void leader_applied(struct member *m, const struct raft_entry *entry, bool changed);
+void leader_fini(struct member *m);
+void leader_saw(struct member *m, node_id id, uint64_t now_ms);
+MUST_USE enum status leader_propose(struct member *m, struct buf *command, uint64_t *out_term,
+                                    uint64_t *out_index);
+uint64_t leader_age_ms(const struct member *m, node_id id, uint64_t now_ms);
 
 /* address.c */
 MUST_USE enum status address_open(struct member *m, struct err *err); /* blocks */

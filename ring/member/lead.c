@@ -10,12 +10,12 @@
 
 enum { VOTERS_MS = 300, MOVES_MAX = 64 };
 
-static void lead_on_timer(struct timer *t) {
+static void leader_on_timer(struct timer *t) {
     struct member *m = container_of(t, struct member, lead.timer);
     member_settle(m);
 }
 
-static void lead_drop(struct member *m, const char *why) {
+static void leader_drop(struct member *m, const char *why) {
     if (m->lead.controller == NULL) return;
     controller_free(m->lead.controller);
     m->lead.controller = NULL;
@@ -26,19 +26,19 @@ static void lead_drop(struct member *m, const char *why) {
     log_info("this node is the controller no more");
 }
 
-void lead_fini(struct member *m) {
-    if (m->lead.timer.core != NULL) lead_drop(m, "this node is stopping");
+void leader_fini(struct member *m) {
+    if (m->lead.timer.core != NULL) leader_drop(m, "this node is stopping");
     admin_fail_all(m, "this node is stopping");
     free(m->lead.seen);
     m->lead.seen = NULL;
     m->lead.seen_count = m->lead.seen_cap = 0;
 }
 
-void lead_open(struct member *m) {
-    timer_init(&m->lead.timer, m->core, lead_on_timer);
+void leader_open(struct member *m) {
+    timer_init(&m->lead.timer, m->core, leader_on_timer);
 }
 
-static void lead_begin(struct member *m, uint64_t term, uint64_t now_ms) {
+static void leader_begin(struct member *m, uint64_t term, uint64_t now_ms) {
     struct controller_options o = {
         .self = m->o.self, .replace_after_ms = m->o.replace_after_ms, .moves_max = MOVES_MAX};
     struct err err;
@@ -63,7 +63,7 @@ static struct seen *seen_get(const struct member *m, node_id id) {
     return NULL;
 }
 
-void lead_saw(struct member *m, node_id id, uint64_t now_ms) {
+void leader_saw(struct member *m, node_id id, uint64_t now_ms) {
     struct seen *s = seen_get(m, id);
     if (s == NULL) {
         if (m->lead.seen_count == m->lead.seen_cap) {
@@ -81,7 +81,7 @@ void lead_saw(struct member *m, node_id id, uint64_t now_ms) {
     s->last_ms = now_ms;
 }
 
-uint64_t lead_age_ms(const struct member *m, node_id id, uint64_t now_ms) {
+uint64_t leader_age_ms(const struct member *m, node_id id, uint64_t now_ms) {
     const struct seen *s = seen_get(m, id);
     return now_ms - (s == NULL ? m->lead.since_ms : s->last_ms);
 }
@@ -97,7 +97,7 @@ static void voter_view_fill(const struct member *m, const struct raft_members *m
     v->in_map = node >= 0;
     v->member = member != NULL;
     v->voter = member != NULL && member->voter;
-    v->age_ms = lead_age_ms(m, v->id, now_ms);
+    v->age_ms = leader_age_ms(m, v->id, now_ms);
     v->alive_ms = s == NULL ? 0 : now_ms - s->first_ms;
     if (v->id == m->o.self) v->age_ms = 0;
     if (node < 0) return;
@@ -144,8 +144,8 @@ static void voters_change(struct member *m, uint64_t now_ms) {
 
 /* -- maps */
 
-enum status lead_propose(struct member *m, struct buf *command, uint64_t *out_term,
-                         uint64_t *out_index) {
+enum status leader_propose(struct member *m, struct buf *command, uint64_t *out_term,
+                           uint64_t *out_index) {
     struct raft_reply reply = {.status = ERR_NOMEM};
     struct raft_event event = {.type = RAFT_EV_PROPOSE, .bytes = buf_sv(command)};
     if (!command->failed) drive_step(m, &event, &reply);
@@ -169,13 +169,13 @@ static void maps_propose(struct member *m, uint64_t now_ms) {
     struct buf command = {0};
     command_map_put(m->r.state.map, next, &command);
     ring_map_unref(next);
-    if (lead_propose(m, &command, &m->lead.proposed_term, &m->lead.proposed_index) == OK)
+    if (leader_propose(m, &command, &m->lead.proposed_term, &m->lead.proposed_index) == OK)
         m->lead.proposed = true;
     else
         controller_dropped(m->lead.controller);
 }
 
-void lead_applied(struct member *m, const struct raft_entry *entry, bool changed) {
+void leader_applied(struct member *m, const struct raft_entry *entry, bool changed) {
     struct raft_info info = raft_info(m->r.raft);
     if (entry->type == RAFT_ENTRY_NOOP && info.role == RAFT_LEADER && entry->term == info.term)
         m->lead.no_op_term = entry->term;
@@ -191,14 +191,14 @@ void lead_applied(struct member *m, const struct raft_entry *entry, bool changed
     admin_committed(m, ours);
 }
 
-void lead_step(struct member *m) {
+void leader_step(struct member *m) {
     if (m->r.raft == NULL) return;
     struct raft_info info = raft_info(m->r.raft);
     bool leads = info.role == RAFT_LEADER;
     uint64_t now_ms = member_now_ms(m);
-    if (!leads || info.term != m->lead.term) lead_drop(m, "the controller has changed");
+    if (!leads || info.term != m->lead.term) leader_drop(m, "the controller has changed");
     if (!leads || m->lead.no_op_term != info.term || m->r.state.map == NULL) return;
-    if (m->lead.controller == NULL) lead_begin(m, info.term, now_ms);
+    if (m->lead.controller == NULL) leader_begin(m, info.term, now_ms);
     if (m->lead.controller == NULL || m->leaving) return;
     maps_propose(m, now_ms);
     voters_change(m, now_ms);

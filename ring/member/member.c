@@ -177,7 +177,7 @@ static enum status member_load(struct member *m, struct ring_map **out_map, stru
     TRY(birth_open(m, err));
     TRY(drive_open(m, err));
     TRY(beat_open(m, err));
-    lead_open(m);
+    leader_open(m);
     timer_init(&m->stop_timer, m->core, stop_on_timer);
     if (map != NULL && ring_map_node_index(map, m->o.self) < 0)
         return err_set(err, ERR_CONFLICT, 0,
@@ -240,7 +240,7 @@ void member_settle(struct member *m) {
         if (m->r.snapshot_wanted) drive_snapshot(m);
         install_step(m);
         birth_step(m);
-        lead_step(m);
+        leader_step(m);
         admin_step(m);
     } while (m->dirty);
     m->settling = false;
@@ -295,7 +295,7 @@ static void member_stop_now(struct member *m) {
     m->stopping = true;
     member_stop_timers(m);
     discover_fini(m);
-    lead_fini(m);
+    leader_fini(m);
     while (!list_is_empty(&m->calls)) {
         struct call *call = container_of(m->calls.next, struct call, link);
         if (call->peer != NULL) peer_call_cancel(call->peer);
@@ -346,7 +346,7 @@ void member_free(struct member *m) {
     member_stop_timers(m);
     discover_fini(m);
     admin_forget(m);
-    lead_fini(m);
+    leader_fini(m);
     while (!list_is_empty(&m->jobs))
         member_job_free(container_of(m->jobs.next, struct job, link));
     while (!list_is_empty(&m->calls))
@@ -371,6 +371,10 @@ bool member_is_controller(const struct member *m) {
 
 node_id member_leader(const struct member *m) {
     return drive_leader(m);
+}
+
+struct ring_map *member_map(const struct member *m) {
+    return m->map.newest;
 }
 
 void member_set_draining(struct member *m, bool on) {

@@ -68,6 +68,8 @@ void member_report(struct member *m, struct core_report *report);
 void member_set_draining(struct member *m, bool on); /* told in heartbeats */
 bool member_is_controller(const struct member *m);
 node_id member_leader(const struct member *m); /* 0: not known */
+/* The newest committed map this node knows, installed or not; borrowed, may be NULL. */
+struct ring_map *member_map(const struct member *m);
 
 /* Handlers for peers_handle on any data core: they pass the frame on to the control core and its
  * reply back. FRAME_RAFT, FRAME_HEARTBEAT, FRAME_JOIN, FRAME_PROMISE, FRAME_ADMIN. */

@@ -34,18 +34,26 @@ static const struct voter_view *best_learner(const struct voter_view *nodes, siz
     return best;
 }
 
-/* The voter to make a learner: who must go, then the dead, then of the fullest zone, then who is
- * alive shortest; the leader last of equals. */
+/* The voter to make a learner: the dead, then the silent, as long as they vote a majority is harder
+ * to have; then who must go; then of the fullest zone; then who is alive shortest. The leader last
+ * of equals. */
 static const struct voter_view *worst_voter(const struct voter_view *nodes, size_t count,
                                             uint64_t self) {
     const struct voter_view *worst = NULL;
-    uint64_t worst_rank = 0;
+    unsigned worst_rank = 0;
     for (size_t i = 0; i < count; i++) {
         const struct voter_view *v = &nodes[i];
         if (!v->voter) continue;
-        bool leads = v->id == self;
-        uint64_t rank = must_go(v) ? 3 : !is_fit(v) ? 2 : leads ? 0 : 1;
-        rank = rank * 16 + (rank == 1 ? zone_voters(nodes, count, v) : !leads);
+        bool leads = v->id == self, silent = v->age_ms >= VOTER_ALIVE_MS;
+        unsigned rank = 0, zone = 0;
+        if (silent)
+            rank = v->age_ms >= VOTER_REPLACE_MS ? 4 : 3;
+        else if (must_go(v))
+            rank = 2;
+        else if (!leads)
+            rank = 1;
+        if (rank == 1) zone = zone_voters(nodes, count, v);
+        rank = rank * 16 + (rank == 1 ? zone : !leads);
         if (worst == NULL || rank > worst_rank ||
             (rank == worst_rank && v->alive_ms < worst->alive_ms)) {
             worst = v;

@@ -76,12 +76,7 @@ void members_refresh(struct raft *r) {
     prior_refresh(r);
 }
 
-static void tell_removed(struct raft *r, uint64_t id) {
-    struct raft_msg *m = raft_send(r, RAFT_MSG_REMOVED, id);
-    if (m != NULL) m->index = r->commit;
-}
-
-/* To a node that asks for something only members get. */
+/* To a node that asks for something only members get, or was one until now. */
 void members_tell_removed(struct raft *r, uint64_t id) {
     struct raft_members members = {0};
     uint64_t index = 0;
@@ -90,15 +85,21 @@ void members_tell_removed(struct raft *r, uint64_t id) {
         raft_fail(r, ERR_NOMEM);
         return;
     }
-    if (members.count > 0 && raft_members_find(&members, id) == NULL) tell_removed(r, id);
+    if (members.count > 0 && raft_members_find(&members, id) == NULL) {
+        struct raft_msg *m = raft_send(r, RAFT_MSG_REMOVED, id);
+        if (m != NULL) m->index = r->commit;
+        if (m != NULL) m->index_term = log_term(r, r->commit);
+    }
     raft_members_fini(&members);
 }
 
 /* The place up to which the teller's configuration is settled must not lie before the one this
- * node knows itself to be in: else it was added since. */
+ * node knows itself to be in: else it was added since. With a newer term there, the latter is in
+ * it or never commits. */
 void members_on_removed(struct raft *r, const struct raft_msg *m) {
     if (!r->self_member && !r->prior_member) return;
-    if (m->index < r->members_index || r->role == RAFT_LEADER) return;
+    if (r->role == RAFT_LEADER) return;
+    if (m->index < r->members_index && m->index_term <= log_term(r, r->members_index)) return;
     elect_follow(r, r->term, 0);
     r->removed = true;
 }
@@ -128,7 +129,7 @@ static void on_conf_committed(struct raft *r, uint64_t index) {
             if (id == r->config.self)
                 r->removed = !r->self_member;
             else if (r->role == RAFT_LEADER)
-                tell_removed(r, id);
+                members_tell_removed(r, id); /* unless a later entry has it back */
         }
     }
     raft_members_fini(&before);

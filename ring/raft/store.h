@@ -1,46 +1,54 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* ring/raft/store.h: the durable state of a consensus core, in one directory. Blocks: one owner, on
- * a thread that may.
+ * a thread that may (the log core).
  *
- * Files, little-endian, each begun by 8 bytes magic, u16 format version, u16 oldest reader's
- * version, u32 0:
- *   meta      "CAIRNRFM"; u64 term, u64 vote; XXH3-64 of all before. Replaced as one (tmp, sync,
- *             rename, sync of the directory).
+ * Files, little-endian. Each begins with 8 bytes magic, u16 format version (1), u16 oldest reader's
+ * version (1), u32 0.
+ *   meta      "CAIRNRFM"; u64 term, u64 vote; XXH3-64 of all before.
  *   snapshot  "CAIRNRFS"; u64 index, u64 term, u32 length of members, members (raft_members_put),
- *             u32 length, bytes; XXH3-64 of all before. Replaced as one. Missing: nothing yet.
- *   log       "CAIRNRFL"; u64 index and u64 term of the snapshot it follows; XXH3-64 of all before;
- *             then records
- *     00-03 magic 0x52464152 "RAFR"     04-07 length of the bytes
- *     08-15 record number, from 1 in each file without gaps
- *     16-23 term                        24-31 index
- *     32    type: enum raft_entry_type; 255 = truncate: entries from index on are gone
- *     33-39 0
- *     40-47 XXH3-64 of bytes 00-39 and of the bytes, seeded with the log header's checksum
- *     48-   bytes
- * A save writes its records with one pwrite and one fdatasync before the next save writes any, so
- * only the end of the log can be torn. A record that is bad with a good one behind it in the order
- * of numbers is ERR_CORRUPT with file and offset: the node must not start. Records of one save may
- * be torn in any order, so those of the last save carry bit 7 of byte 33 but for its first: a good
- * record with that bit does not prove anything about what is before it in the same save.
+ *             u32 length, bytes; XXH3-64 of all before. Missing: nothing yet.
+ *   log       "CAIRNRFL"; u64 index and u64 term of the snapshot it follows; XXH3-64 of all before
+ *             (40 bytes so far); then frames, one for each saved batch
+ *     00-03 magic 0x52464152 "RAFR"     04-07 length of the payload
+ *     08-15 frame number, from 1 in each file, without gaps
+ *     16-23 XXH3-64 of the payload, seeded with the XXH3-64 of bytes 00-15
+ *     24-   payload: records of u64 term, u64 index, u8 type, u32 length, bytes. Type: enum
+ *           raft_entry_type, or 255: entries from index on are gone (term and length 0)
+ * meta and snapshot are replaced as one (tmp, sync, rename, sync of the directory), and so is the
+ * log with each snapshot and at each open; otherwise it is appended to and synced, one frame at a
+ * time, the next not before this one's sync returned. So only the last frame can be torn: it is
+ * left out, and a bad frame with a good one behind it is corruption, for which the node must not
+ * start: it may have voted and acknowledged by what is lost.
  *
- * A snapshot is written first, then a new log (tmp, sync, rename) that follows it. When power was
- * lost between the two, the log follows an older snapshot: what it has behind the new one stays if
- * it holds the entry the snapshot ends with, else all of it goes. Each open writes the log anew,
- * as reading back after a failed sync may show what the disk does not have
- * (https://lwn.net/Articles/752063/). */
+ * Order in a save: meta, snapshot, log. When power was lost after the snapshot, the log follows an
+ * older one: what it has behind the new one stays if it holds the entry with which that ends, else
+ * all of it goes. Each open writes the log anew, since reading back after a failed sync may show
+ * what the disk does not have (https://lwn.net/Articles/752063/). */
 #pragma once
 
 #include "node/runtime/disk.h"
 #include "ring/raft/raft.h"
 
 struct raft_store;
-/* dir is made when missing. *out_state is borrowed from the store until the first save. ERR_CORRUPT
- * names file and offset; ERR_UNSUPPORTED: written by a newer version. */
+/* dir is made when missing; one process at a time (its owner holds the data directory's lock).
+ * *out_state is borrowed from the store until the first save. ERR_CORRUPT names file and offset;
+ * ERR_UNSUPPORTED: written by a newer version. */
 MUST_USE enum status raft_store_open(struct disk *disk, const char *dir, struct raft_store **out,
                                      struct raft_state *out_state, struct err *err);
 /* All of the batch is durable when it returns OK. After an error the store is closed for good:
- * this and every later save gets it. */
+ * every later save gives it again, and what of the batch is on disk is unknown. */
 MUST_USE enum status raft_store_save(struct raft_store *store, const struct raft_batch *batch,
                                      struct err *err);
 uint64_t raft_store_log_bytes(const struct raft_store *store);
 void raft_store_close(struct raft_store *store); /* accepts NULL */
+
+/* The decoders of the three files, which are what a fuzzer feeds. `name` is for errors. Entries and
+ * members are owned by *state, bytes point into the file; free with raft_store_state_fini. */
+MUST_USE enum status raft_store_meta_get(struct sv file, const char *name, struct raft_state *state,
+                                         struct err *err);
+MUST_USE enum status raft_store_snapshot_get(struct sv file, const char *name,
+                                             struct raft_state *state, struct err *err);
+/* After the snapshot. *out_torn_bytes: how many at the end were left out. */
+MUST_USE enum status raft_store_log_get(struct sv file, const char *name, struct raft_state *state,
+                                        uint64_t *out_torn_bytes, struct err *err);
+void raft_store_state_fini(struct raft_state *state);

@@ -11,14 +11,14 @@
 #include "node/base/bytes.h"
 
 const char *const fault_names[FAULT_COUNT] = {
-    "drop",       "double",     "delay",     "partition",   "one-way",  "crash",
-    "lost batch", "torn batch", "slow save", "save failed", "late tick"};
+    "drop",       "double",     "delay",     "partition",   "one-way",   "crash",
+    "lost batch", "torn batch", "slow save", "save failed", "late tick", "storm"};
 const char *const happening_names[DID_COUNT] = {
     "propose",  "commit",  "read",     "read refused", "transfer",    "take-over",
     "add",      "promote", "demote",   "remove",       "rolled back", "told",
     "snapshot", "install", "truncate", "lease"};
 
-enum agenda_kind { AT_MSG, AT_TICK, AT_SAVED, AT_RESTART, AT_CHAOS };
+enum agenda_kind { AT_MSG, AT_TICK, AT_SAVED, AT_RESTART, AT_CRASH, AT_STORM, AT_CHAOS };
 struct event {
     struct heap_node heap; /* key: ms */
     enum agenda_kind kind;
@@ -41,6 +41,7 @@ struct sim_node *world_node(struct world *w, uint64_t id) {
 }
 
 static uint64_t between(struct world *w, uint64_t low, uint64_t high) {
+    assert(low <= high);
     return low + rng_below(&w->rng, high - low + 1);
 }
 
@@ -63,9 +64,14 @@ static void plan(struct world *w, enum agenda_kind kind, unsigned node, uint64_t
 static void send_one(struct world *w, const struct raft_msg *m, struct sv bytes) {
     unsigned from = (unsigned)m->from - 1, to = (unsigned)m->to - 1;
     if (w->cut[from][to] > w->now_ms) return;
-    if (strikes(w, FAULT_DROP, w->drop)) return;
-    uint64_t delay = between(w, 0, 5);
+    if (strikes(w, FAULT_DROP, m->entries_count > 0 ? MAX(w->drop, w->entry_drop) : w->drop))
+        return;
+    uint64_t delay = between(w, 0, w->storm > 0 ? 15 : 5);
     if (strikes(w, FAULT_DELAY, w->slow)) delay = between(w, 0, w->delay_max_ms);
+    if (m->type == RAFT_MSG_VOTE && strikes(w, FAULT_DELAY, w->vote_delay))
+        delay = between(w, w->config.election_min_ms, w->config.election_max_ms);
+    if (m->type == RAFT_MSG_VOTE_REPLY && m->granted && strikes(w, FAULT_STORM, w->vote_crash))
+        plan(w, AT_CRASH, from, w->now_ms + between(w, 0, 3), (struct sv){0});
     plan(w, AT_MSG, to, w->now_ms + delay, bytes);
 }
 
@@ -117,6 +123,7 @@ static void make_snapshot(struct world *w, struct sim_node *n) {
 static void step(struct world *w, struct sim_node *n, const struct raft_event *ev,
                  struct raft_reply *out_reply) {
     struct raft_out out;
+    uint64_t led = n->role == RAFT_LEADER ? n->term : 0;
     if (ev->type == RAFT_EV_MSG && ev->msg->type == RAFT_MSG_TIMEOUT_NOW) n->transfer_target = true;
     raft_step(n->raft, w->now_ms + n->skew_ms, ev, &out);
     if (out_reply != NULL) *out_reply = out.reply;
@@ -139,6 +146,8 @@ static void step(struct world *w, struct sim_node *n, const struct raft_event *e
         n->tick_due_ms = n->deadline_ms < w->now_ms ? w->now_ms : n->deadline_ms;
         plan(w, AT_TICK, (unsigned)n->id - 1, n->tick_due_ms, (struct sv){0});
     }
+    if (n->role == RAFT_LEADER && n->term != led && strikes(w, FAULT_STORM, w->storm))
+        plan(w, AT_STORM, (unsigned)n->id - 1, w->now_ms + between(w, 0, 40), (struct sv){0});
     if (out.snapshot_wanted && rng_chance(&w->rng, 0.3)) make_snapshot(w, n);
 }
 
@@ -260,6 +269,26 @@ static void partition(struct world *w) {
     w->faults[FAULT_PARTITION]++;
 }
 
+/* Elections with few entries spread and few votes left is what the worst cases are made of (figure
+ * 8 of the paper): the new leader takes a proposal and is gone, or unheard for a while, or one of
+ * those who elected it restarts. */
+static void storm(struct world *w, struct sim_node *n) {
+    char payload[8];
+    put_u64le(payload, ++w->next_payload);
+    struct raft_event ev = {.type = RAFT_EV_PROPOSE, .bytes = sv_make(payload, sizeof payload)};
+    step(w, n, &ev, NULL);
+    if (w->failure[0] != '\0') return;
+    uint64_t until = w->now_ms + between(w, 20, w->config.election_max_ms * 2);
+    switch (rng_below(&w->rng, 4)) {
+    case 0: crash_and_restart(w, n); break;
+    case 1: crash_and_restart(w, &w->nodes[rng_below(&w->rng, w->nodes_count)]); /* fallthrough */
+    default:
+        for (unsigned i = 0; i < w->nodes_count; i++)
+            if (rng_chance(&w->rng, 0.7)) w->cut[n->id - 1][i] = until;
+        break;
+    }
+}
+
 /* Every few ms: a client somewhere, now and then a fault. */
 static void chaos(struct world *w) {
     struct sim_node *n = &w->nodes[rng_below(&w->rng, w->nodes_count)];
@@ -324,6 +353,14 @@ static void run_until(struct world *w, uint64_t until_ms) {
             if (n->raft != NULL && n->role == RAFT_DOWN) crash(w, n);
             if (n->raft == NULL) start(w, n);
             break;
+        case AT_CRASH:
+            if (!lives || w->healed) break;
+            crash(w, n);
+            plan(w, AT_RESTART, e->node, w->now_ms + between(w, 0, 3), (struct sv){0});
+            break;
+        case AT_STORM:
+            if (lives && !w->healed) storm(w, n);
+            break;
         case AT_CHAOS:
             if (!w->healed) chaos(w);
             break;
@@ -356,8 +393,28 @@ static void characterise(struct world *w) {
                                      .snapshot_entries = (uint32_t)between(w, 4, 60),
                                      .trailing_entries = (uint32_t)between(w, 1, 20),
                                      .msg_bytes_max = between(w, 1, 600)};
+    w->config.election_max_ms = 2 * w->config.election_min_ms;
+    if (rng_chance(r, 0.5)) { /* as many elections as can be, messages of one entry */
+        w->config.election_min_ms = between(w, 60, 120);
+        w->config.election_max_ms = 2 * w->config.election_min_ms;
+        w->config.heartbeat_ms = between(w, 15, 40);
+        w->storm = 0.9;
+        w->entry_drop = 0.7;
+        if (rng_chance(r, 0.6)) {
+            w->vote_delay = 0.4;
+            w->vote_crash = 0.3;
+        }
+        w->change = 0;
+        w->crash /= 8;
+        w->partition /= 8;
+        w->slow = 0.2;
+        w->propose /= 8;
+        w->delay_max_ms = 2 * w->config.election_max_ms;
+        w->config.msg_bytes_max = 1;
+    }
     static const unsigned sizes[] = {1, 3, 3, 5, 5, 2, 4};
     w->voters_count = sizes[rng_below(r, ARRAY_LEN(sizes))];
+    if (w->storm > 0) w->voters_count = rng_chance(r, 0.5) ? 3 : 5;
     w->nodes_count = (unsigned)between(
         w, w->voters_count, NODES_MAX < w->voters_count + 3 ? NODES_MAX : w->voters_count + 3);
 }
@@ -407,7 +464,7 @@ bool world_run(struct world *w, const struct world_options *options) {
     characterise(w);
     found(w);
     plan(w, AT_CHAOS, 0, w->now_ms, (struct sv){0});
-    run_until(w, w->now_ms + options->chaos_ms);
+    run_until(w, w->now_ms + w->options.chaos_ms);
     if (w->failure[0] == '\0') heal(w);
     run_until(w, w->now_ms + w->delay_max_ms + w->slow_max_ms + 20 * w->config.election_min_ms);
     if (w->failure[0] == '\0') check_converged(w);

@@ -49,6 +49,7 @@ enum fault {
     FAULT_SLOW_SAVE,
     FAULT_SAVE_FAILED,
     FAULT_LATE_TICK,
+    FAULT_STORM,
     FAULT_COUNT
 };
 enum happening {
@@ -120,6 +121,9 @@ struct world {
     uint64_t cut[NODES_MAX][NODES_MAX]; /* messages from, to are lost until then */
     bool healed;
     /* the seed's character */
+    double storm;      /* a new leader proposes, and it or a voter is soon gone or cut off */
+    double entry_drop; /* of messages with entries, so that few nodes have them */
+    double vote_delay, vote_crash; /* requests arrive late; who has voted restarts */
     double drop, dup, crash, propose, change, transfer, read, partition, save_failed, slow;
     uint64_t delay_max_ms, save_max_ms, slow_max_ms;
     struct raft_config config;
@@ -127,6 +131,7 @@ struct world {
     uint64_t leader_of[TERMS_MAX];
     struct {
         uint64_t term, digest;
+        uint64_t seen_term; /* of the node that first knew */
     } committed[INDEX_MAX];
     uint64_t commit_max;      /* known to any node */
     uint64_t commit_term_max; /* newest term of a committed entry */
@@ -148,6 +153,7 @@ struct sim_node *world_node(struct world *w, uint64_t id);
 void saved_apply(struct saved *s, const struct raft_batch *b, unsigned part); /* 4: all of it */
 struct raft_state saved_state(const struct saved *s);
 void saved_snapshot(struct saved *s, const struct raft_snapshot *from);
+void saved_clone(const struct saved *s, struct saved *out);
 bool saved_holds(const struct saved *s, uint64_t index, uint64_t term);
 uint64_t saved_last(const struct saved *s);
 void saved_fini(struct saved *s);

@@ -93,3 +93,10 @@ void saved_fini(struct saved *s) {
     raft_members_fini(&s->snapshot.members);
     *s = (struct saved){0};
 }
+
+void saved_clone(const struct saved *s, struct saved *out) {
+    *out = (struct saved){.term = s->term, .vote = s->vote};
+    saved_snapshot(out, &s->snapshot);
+    for (size_t i = 0; i < s->count; i++)
+        append(out, &s->entries[i]);
+}

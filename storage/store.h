@@ -171,6 +171,14 @@ MUST_USE enum status store_write(struct store *store, const struct write_columns
                                  struct write_result *out, uint32_t **out_unknown,
                                  size_t *out_unknown_count, struct err *err);
 
+/* The same for shards that have no living copy with a head (role INIT or LOG, opened by
+ * store_open_epoch): nothing is judged but the future and the limits of new series; who applies it
+ * judges. Labels of ids that are new in the epoch are asked for as unknown ones are. */
+MUST_USE enum status store_offer(struct store *store, const struct write_columns *columns,
+                                 int64_t cluster_now_ms, struct arena *scratch,
+                                 struct write_result *out, uint32_t **out_unknown,
+                                 size_t *out_unknown_count, struct err *err);
+
 struct shard_place {
     uint32_t epoch;
     uint64_t seq;

@@ -21,7 +21,7 @@ static enum status follow_target(struct store *store, const struct store_follow 
         return err_set(err, ERR_CONFLICT, 0, "store: shard %" PRIu32 " is not here", f->shard);
     struct store_shard *st = &store->shards[f->shard];
     if (f->tail && st->tail == NULL && f->copy > st->tail_copy) st->tail_copy = f->copy;
-    if (f->tail && tail_make(st) == NULL) return follow_nomem(f->shard, err);
+    if (f->tail && tail_make(store, st) == NULL) return follow_nomem(f->shard, err);
     struct held_log *held = f->tail ? &st->tail->log : &st->log;
     if (!held->has_log && !held->damaged && f->copy > held->copy) {
         held->copy = f->copy;
@@ -155,7 +155,7 @@ enum status store_open_epoch(struct store *store, uint32_t shard, uint32_t epoch
     if (tail && st->tail_copy == 0)
         return err_set(err, ERR_CONFLICT, 0, "store: shard %" PRIu32 " takes no writes here",
                        shard);
-    if (tail && tail_make(st) == NULL) return follow_nomem(shard, err);
+    if (tail && tail_make(store, st) == NULL) return follow_nomem(shard, err);
     struct held_log *held = tail ? &st->tail->log : &st->log;
     if (held->damaged) {
         if (!store_damage(store, shard, err)) assert(!"damaged");

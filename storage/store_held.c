@@ -139,10 +139,11 @@ bool store_epoch_end(const struct store *store, uint32_t shard, uint32_t epoch,
 
 /* -- tails */
 
-struct store_tail *tail_make(struct store_shard *st) {
+struct store_tail *tail_make(struct store *store, struct store_shard *st) {
     if (st->tail != NULL) return st->tail;
     struct store_tail *tail = calloc(1, sizeof *tail);
     if (tail == NULL) return NULL;
+    tail->store = store;
     held_init(&tail->log, st->tail_copy);
     map_init(&tail->by_id);
     st->tail = tail;
@@ -161,6 +162,7 @@ void tail_free(struct store_shard *st) {
 void tail_numbers_reset(struct store_tail *tail) {
     map_fini(&tail->by_id);
     free(tail->series);
+    tail->store->offered_count -= tail->offered_count;
     tail->series = NULL;
     tail->series_count = tail->offered_count = tail->offered_cap = 0;
 }

@@ -24,12 +24,17 @@ struct held_log {
     char *damage; /* owned; NULL also when there was no memory for it */
 };
 
+struct tail_series {
+    series_id id;
+    uint32_t number;
+};
 /* A log-only run: nothing but its places, and as a primary's the numbers of the series offered. */
 struct store_tail {
+    struct store *store;
     struct held_log log;
-    uint32_t series_count; /* of the epoch, numbered so far */
-    struct map by_id;      /* of ids, by place there */
-    struct tail_series *series;
+    uint32_t series_count;      /* of the epoch, numbered so far */
+    struct tail_series *series; /* those numbered here since the process began */
+    struct map by_id;           /* of their places there */
     uint32_t offered_count, offered_cap;
 };
 
@@ -79,6 +84,7 @@ struct store {
     uint64_t file;     /* of the log: what is handed now goes into this one or a later one */
     struct store_append *free, *all;
     struct store_reading *readings; /* under way */
+    uint64_t offered_count;         /* series of all tails' numbers */
 
     /* scratch, reused: no allocation per shard or sample once they have grown */
     struct entry_write write;
@@ -94,6 +100,7 @@ struct store {
 /* A call of store_write. */
 struct batch {
     struct store *store;
+    enum status (*shard_check)(const struct batch *b, uint32_t shard);
     const struct write_columns *columns;
     uint32_t *refs; /* HEAD_NONE: unknown when the batch began */
     int64_t future_ms;
@@ -102,8 +109,9 @@ struct batch {
     struct err *err;
     uint32_t shard;
     struct store_shard *st;
-    int64_t newest_ms; /* the shard's before the batch */
-    size_t left;       /* samples of the run not judged yet */
+    int64_t newest_ms;       /* the shard's before the batch */
+    struct store_tail *tail; /* of an offer */
+    size_t left;             /* samples of the run not judged yet */
     size_t exemplars_at, metadata_at, exemplars_out_of_order;
 };
 /* store_write.c */
@@ -111,6 +119,10 @@ enum status write_nomem(struct err *err);
 /* Room for the rest of the run and that many bytes more in one section, in the entry, its body and
  * the buffer of entries. */
 enum status write_reserve(struct batch *b, struct buf *section, size_t more) MUST_USE;
+/* A sample of an unknown series brings its labels, or stands behind one of the same series that
+ * does. */
+bool write_labels_given(const struct write_columns *c, size_t i, struct sv *out);
+enum status write_labels_check(const struct batch *b, size_t i, struct sv labels) MUST_USE;
 /* The series has a number in the shard's log. */
 enum status write_series_number(struct batch *b, uint32_t ref) MUST_USE;
 /* A buffer for entries; NULL: no memory. Handed over, or put back when it is empty. */
@@ -141,7 +153,8 @@ void held_damage(struct held_log *held, const struct err *why);
 /* Remembers where the epoch ended that is at hand. */
 enum status epochs_reserve(struct store_shard *st) MUST_USE;
 void epochs_close(struct store_shard *st);
-struct store_tail *tail_make(struct store_shard *st) MUST_USE; /* NULL: no memory */
+struct store_tail *tail_make(struct store *store,
+                             struct store_shard *st) MUST_USE; /* NULL: no memory */
 void tail_free(struct store_shard *st);
 void tail_numbers_reset(struct store_tail *tail);
 /* An entry that follows the tail, and is on its way to the log or from it. */

@@ -133,7 +133,7 @@ static enum status recover_whole(struct store *store, struct store_shard *st, co
 
 static enum status recover_tail(struct store *store, struct store_shard *st, const struct entry *e,
                                 struct err *err) {
-    if (tail_make(st) == NULL) return apply_nomem(e->shard, err);
+    if (tail_make(store, st) == NULL) return apply_nomem(e->shard, err);
     struct store_tail *tail = st->tail;
     bool old;
     if (tail->log.damaged) return OK;

@@ -21,7 +21,7 @@ static const int64_t IN_ORDER_WINDOW_MIN_MS = 3600000; /* as head_judge has it *
 
 /* A sample of an unknown series brings its labels, or stands behind one of the same series that
  * does. */
-static bool labels_given(const struct write_columns *c, size_t i, struct sv *out) {
+bool write_labels_given(const struct write_columns *c, size_t i, struct sv *out) {
     if (c->labels == NULL) return false;
     while (c->labels[i].ptr == NULL) {
         if (i == 0 || !series_id_eq(c->ids[i], c->ids[i - 1])) return false;
@@ -36,7 +36,7 @@ static bool labels_given(const struct write_columns *c, size_t i, struct sv *out
 static struct sv batch_labels(struct batch *b, size_t i, uint32_t ref) {
     struct sv given = {0};
     if (ref == HEAD_NONE) {
-        if (!labels_given(b->columns, i, &given)) assert(!"checked before anything was done");
+        if (!write_labels_given(b->columns, i, &given)) assert(!"checked before anything was done");
         return given;
     }
     buf_clear(&b->store->labels);
@@ -253,7 +253,7 @@ static enum status run_write(struct batch *b, uint32_t shard, size_t from, size_
 
 /* -- before anything is done */
 
-static enum status labels_check(const struct batch *b, size_t i, struct sv labels) {
+enum status write_labels_check(const struct batch *b, size_t i, struct sv labels) {
     const struct head_options *o = &b->store->options.head;
     if (series_id_eq(series_id_of(o->secret, o->tenant, labels), b->columns->ids[i])) return OK;
     return err_set(b->err, ERR_CORRUPT, 0,
@@ -288,8 +288,8 @@ static enum status batch_find(struct batch *b, struct arena *scratch, uint32_t *
         b->refs[i] = head_find(head, c->ids[i]);
         if (b->refs[i] != HEAD_NONE) continue;
         struct sv labels;
-        if (labels_given(c, i, &labels)) {
-            if (c->labels[i].ptr != NULL) TRY(labels_check(b, i, labels));
+        if (write_labels_given(c, i, &labels)) {
+            if (c->labels[i].ptr != NULL) TRY(write_labels_check(b, i, labels));
         } else {
             if (unknown == NULL) unknown = arena_alloc(scratch, c->count * sizeof *unknown);
             if (unknown == NULL) return write_nomem(b->err);
@@ -325,7 +325,11 @@ enum status store_write(struct store *store, const struct write_columns *columns
     *out_unknown_count = 0;
     if (log_failure(store->log, err)) return err->code;
     struct write_result result = {0};
-    struct batch b = {.store = store, .columns = columns, .result = &result, .err = err};
+    struct batch b = {.store = store,
+                      .shard_check = write_shard_check,
+                      .columns = columns,
+                      .result = &result,
+                      .err = err};
     if (__builtin_add_overflow(cluster_now_ms, FUTURE_MS, &b.future_ms)) b.future_ms = INT64_MAX;
     b.refs = arena_alloc(scratch, columns->count * sizeof *b.refs);
     if (b.refs == NULL) return write_nomem(err);

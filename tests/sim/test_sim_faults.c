@@ -250,12 +250,16 @@ Test(sim_faults, a_disk_stall_holds_the_log_core_alone) {
     }
 }
 
-static void work_nothing(struct work *w) {
-    (void)w;
+struct job {
+    struct work work;
+    unsigned ran, done;
+};
+static void job_run(struct work *w) {
+    container_of(w, struct job, work)->ran++;
 }
-static void work_noted(struct core *here, struct work *w) {
-    ++*(unsigned *)here->locals[CORE_NODE];
-    (void)w;
+static void job_done(struct core *here, struct work *w) {
+    (void)here;
+    container_of(w, struct job, work)->done++;
 }
 
 Test(sim_faults, a_pause_stops_all_of_a_node_and_not_its_clock) {
@@ -268,8 +272,7 @@ Test(sim_faults, a_pause_stops_all_of_a_node_and_not_its_clock) {
         beat_start(&beats[1], p.from->log_core, p.sim);
         beat_start(&beats[2], p.from->control_core, p.sim);
         beat_start(&other, p.to->control_core, p.sim);
-        struct work work = {.run = work_nothing, .done = work_noted};
-        unsigned worked = 0;
+        struct job job = {.work = {.run = job_run, .done = job_done}};
         uint64_t mono_ns = core_mono_ns(p.from->cores[0]), start_ms = sim_now_ms(p.sim);
         if (by_seed == 0) {
             sim_pause(p.sim, 0, 5000);
@@ -281,15 +284,15 @@ Test(sim_faults, a_pause_stops_all_of_a_node_and_not_its_clock) {
         }
         bool is_other = by_seed == 1 && beats[0].beats + beats[1].beats + beats[2].beats == 0;
         struct core *home = is_other ? p.to->cores[0] : p.from->cores[0];
-        home->locals[CORE_NODE] = &worked;
         core_set_current(home);
-        work_submit(home, &work);
+        work_submit(home, &job.work);
         core_set_current(NULL);
         end_send(is_other ? &p.a : &p.b, 0, 10);
         run_for(p.sim, by_seed ? 900 : 4900);
-        cr_assert(worked == 0 && p.a.frames + p.b.frames == 0, "nothing runs");
+        cr_assert(job.ran == 0 && p.a.frames + p.b.frames == 0, "nothing runs");
         run_for(p.sim, 12000);
-        cr_assert(worked == 1 && p.a.frames + p.b.frames == 1, "and then all of it");
+        cr_assert(job.ran == 1 && job.done == 1 && p.a.frames + p.b.frames == 1,
+                  "and then all of it");
         for (size_t i = 0; i < ARRAY_LEN(beats) && by_seed == 0; i++)
             cr_assert(beats[i].last_ms > start_ms && beats[i].beats >= 30 && beats[i].beats <= 43);
         if (by_seed == 0) {
@@ -321,6 +324,21 @@ Test(sim_faults, a_dial_to_a_paused_node_times_out) {
         run_for(p.sim, 10000);
         cr_assert(p.b.conn == NULL, "nobody accepts what nobody waits for");
     }
+    sim_free(p.sim);
+}
+
+/* Both ends stand still: the dial has timed out before either knows, so no half of it stays. */
+Test(sim_faults, a_dial_that_timed_out_is_not_accepted) {
+    struct pair p;
+    pair_open(&p, &(struct sim_options){.seed = 4});
+    struct end e = {.sim = p.sim};
+    p.b = (struct end){.sim = p.sim};
+    sim_pause(p.sim, 1, 9000);
+    end_dial(&e, p.from, "n1:1");
+    run_for(p.sim, 10);
+    sim_pause(p.sim, 0, 12000);
+    run_for(p.sim, 20000);
+    cr_assert(e.closed == 1 && e.opened == 0 && p.b.conn == NULL);
     sim_free(p.sim);
 }
 

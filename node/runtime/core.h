@@ -47,6 +47,10 @@ struct runtime {
     struct core **cores; /* data cores 0..cores_count-1 */
     unsigned cores_count;
     struct core *log_core; /* the log thread: may block on the disk */
+    /* Consensus, heartbeats and leases: what must answer while data cores and disk are busy. Never
+     * touches the disk and does not listen: a data core that accepted a connection hands on what is
+     * meant for it as messages. */
+    struct core *control_core;
     struct disk *disk;
     struct net *net;
 };
@@ -65,7 +69,8 @@ struct runtime_ops {
  * theirs */
 struct core {
     struct runtime *rt;
-    unsigned index; /* cores[index] == this, or cores_count for the log core */
+    /* cores[index] == this; cores_count: the log core; cores_count + 1: the control core */
+    unsigned index;
     struct heap timers;
     void *locals[8]; /* per-core objects of the layers above, by enum core_local */
 };

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* node/runtime/disk.h: files behind a small interface, so that a test can lose power at any call.
  * All calls block: use them from the log core, from a worker, or at start-up, never from a data
- * core's handler. Durability: file bytes are durable after file_sync, names (create, rename,
- * unlink) after disk_sync_dir. */
+ * core's or the control core's handler. Durability: file bytes are durable after file_sync, names
+ * (create, rename, unlink) after disk_sync_dir. */
 #pragma once
 
 #include <stdbool.h>

@@ -69,7 +69,7 @@ enum loop_state { LOOP_NEW, LOOP_RUNNING, LOOP_STOPPED };
 struct loop_runtime {
     struct runtime rt; /* at offset 0 */
     enum loop_state state;
-    struct loop_core **all; /* data cores, then the log core */
+    struct loop_core **all; /* data cores, the log core, the control core */
     unsigned all_count;
     struct pool *pool;
     sem_t event; /* posted when a core became quiet */

@@ -195,7 +195,10 @@ static void loop_measure_lag(struct core *here, void *ctx) {
     struct loop_core *lc = loop_core_of(here);
     if (lc->lag_seconds != NULL) return;
     char labels[32];
-    snprintf(labels, sizeof labels, "core=\"%u\"", here->index);
+    if (here == here->rt->control_core)
+        snprintf(labels, sizeof labels, "core=\"control\"");
+    else
+        snprintf(labels, sizeof labels, "core=\"%u\"", here->index);
     lc->lag_seconds = metric_get(&lag_def, labels);
     loop_start_heartbeat(lc);
 }
@@ -203,6 +206,7 @@ static void loop_measure_lag(struct core *here, void *ctx) {
 void loop_register_metrics(struct runtime *rt) {
     for (unsigned i = 0; i < rt->cores_count; i++)
         core_call(rt->cores[i], loop_measure_lag, NULL);
+    core_call(rt->control_core, loop_measure_lag, NULL);
 }
 
 /* ---- threads ---- */
@@ -236,8 +240,10 @@ void loop_thread_leave(unsigned slot) {
 void *loop_main(void *arg) {
     struct loop_core *lc = arg;
     char name[16];
-    if (lc->core.index == lc->core.rt->cores_count)
+    if (&lc->core == lc->core.rt->log_core)
         snprintf(name, sizeof name, "log");
+    else if (&lc->core == lc->core.rt->control_core)
+        snprintf(name, sizeof name, "control");
     else
         snprintf(name, sizeof name, "core-%u", lc->core.index);
     unsigned slot = loop_thread_enter(name);

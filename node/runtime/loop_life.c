@@ -25,6 +25,7 @@
 #include "node/runtime/internal.h"
 
 enum {
+    LOOP_CORES_EXTRA = 2,        /* log and control */
     STOP_MESSAGES_MAX = 1000000, /* flows that answer each other for ever must not hold the stop */
     STOP_CLOSE_MS = 2000,        /* for handles and requests that the layers above left behind */
 };
@@ -103,7 +104,7 @@ enum status loop_runtime_new(const struct loop_options *options, struct runtime 
     lr->rt.ops = &loop_ops;
     lr->rt.disk = disk_real();
     enum status status = ERR_NOMEM;
-    lr->all = calloc(options->cores_count + 1, sizeof(struct loop_core *));
+    lr->all = calloc(options->cores_count + LOOP_CORES_EXTRA, sizeof(struct loop_core *));
     lr->rt.cores = calloc(options->cores_count, sizeof(struct core *));
     if (lr->all == NULL || lr->rt.cores == NULL) {
         err_set(err, ERR_NOMEM, 0, "runtime: no memory for %u cores", options->cores_count);
@@ -114,14 +115,13 @@ enum status loop_runtime_new(const struct loop_options *options, struct runtime 
     if (status != OK) goto fail;
     status = net_tcp_new(&lr->rt.net, err);
     if (status != OK) goto fail;
-    for (unsigned i = 0; i <= options->cores_count; i++) {
+    for (unsigned i = 0; i < options->cores_count + LOOP_CORES_EXTRA; i++) {
         status = loop_core_new(lr, i, err);
         if (status != OK) goto fail;
-        if (i < options->cores_count)
-            lr->rt.cores[i] = &lr->all[i]->core;
-        else
-            lr->rt.log_core = &lr->all[i]->core;
+        if (i < options->cores_count) lr->rt.cores[i] = &lr->all[i]->core;
     }
+    lr->rt.log_core = &lr->all[options->cores_count]->core;
+    lr->rt.control_core = &lr->all[options->cores_count + 1]->core;
     *out = &lr->rt;
     return OK;
 

@@ -6,6 +6,7 @@
 enum status net_listen(struct core *core, struct sv addr, net_accept_cb accept, void *ctx,
                        struct err *err) {
     assert(core_is_current(core) && accept != NULL);
+    assert(core != core->rt->control_core);
     return core->rt->net->ops->listen(core->rt->net, core, addr, accept, ctx, err);
 }
 

@@ -2,8 +2,9 @@
 /* node/runtime/net.h: connections between nodes that carry whole frames, so that a test can lose,
  * delay, reorder and cut them. On TCP a frame is [u32 length little-endian][bytes]; 1 <= length <=
  * NET_FRAME_BYTES_MAX, else the connection is closed. Nothing is promised about delivery: a frame
- * is received whole or not at all, and what was sent before a close may be lost. Reordering happens
- * in the simulator (real nodes use several connections), so protocols carry ids. Thread: a
+ * is received whole or not at all, and what was sent before a close may be lost. Reordering and
+ * duplicates happen in the simulator (real nodes use several connections and send again), so
+ * protocols carry ids. Thread: a
  * connection belongs to the core that dialled or accepted it. */
 #pragma once
 
@@ -28,7 +29,8 @@ typedef void (*net_accept_cb)(struct core *core, struct conn *c,
                               void *ctx); /* must call conn_set_events at once */
 
 struct net_ops {
-    /* Listens on the core (real: SO_REUSEPORT, each core has its own socket). addr "host:port". */
+    /* Listens on the core (real: SO_REUSEPORT, each core has its own socket). addr "host:port".
+     * Not on the control core (asserted), which may dial. */
     enum status (*listen)(struct net *net, struct core *core, struct sv addr, net_accept_cb accept,
                           void *ctx, struct err *err);
     void (*unlisten)(struct net *net, struct core *core);

@@ -67,6 +67,7 @@ static int report(const struct totals *t, double seconds, bool all_faults) {
            t->failed, t->restarts);
     int missing = 0;
     for (unsigned f = 0; f < SIM_FAULT_COUNT; f++) {
+        if (world_fault_rates[f] == 0 && t->faults[f] == 0) continue;
         printf("  %-18s %" PRIu64 "\n", sim_fault_names[f], t->faults[f]);
         if (t->faults[f] == 0) missing++;
     }

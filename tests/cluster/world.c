@@ -154,16 +154,17 @@ static void world_free(struct world *w) {
         free(w->series[s].samples);
 }
 
+const double world_fault_rates[SIM_FAULT_COUNT] = {
+    [SIM_FRAME_LOST] = 0.01, [SIM_FRAME_DELAYED] = 0.02, [SIM_FRAME_REORDERED] = 0.02,
+    [SIM_CONN_CUT] = 0.005,  [SIM_PARTITION] = 0.002,    [SIM_CRASH] = 0.0006,
+    [SIM_WRITE_TORN] = 0.3,  [SIM_WRITE_DROPPED] = 0.3,  [SIM_NAME_DROPPED] = 0.5,
+    [SIM_STALL] = 0.0005,
+};
+
 static void world_set_faults(struct sim_options *so, struct rng *rng) {
-    /* each seed has its own mix: some faults off, others frequent */
-    static const double rates[SIM_FAULT_COUNT] = {
-        [SIM_FRAME_LOST] = 0.01, [SIM_FRAME_DELAYED] = 0.02, [SIM_FRAME_REORDERED] = 0.02,
-        [SIM_CONN_CUT] = 0.005,  [SIM_PARTITION] = 0.002,    [SIM_CRASH] = 0.0006,
-        [SIM_WRITE_TORN] = 0.3,  [SIM_WRITE_DROPPED] = 0.3,  [SIM_NAME_DROPPED] = 0.5,
-        [SIM_STALL] = 0.0005,
-    };
     for (unsigned f = 0; f < SIM_FAULT_COUNT; f++)
-        so->fault_rate[f] = rng_chance(rng, 0.3) ? 0 : rates[f] * (0.2 + 1.6 * rng_unit(rng));
+        so->fault_rate[f] =
+            rng_chance(rng, 0.3) ? 0 : world_fault_rates[f] * (0.2 + 1.6 * rng_unit(rng));
 }
 
 bool world_run(struct world *w, const struct world_options *options) {

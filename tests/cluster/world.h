@@ -53,6 +53,9 @@ struct world {
     char failure[WORLD_FAILURE_MAX]; /* empty: none */
 };
 
+/* Each seed has its own mix of them: some off, others frequent. 0: not for this world. */
+extern const double world_fault_rates[SIM_FAULT_COUNT];
+
 void world_fail(struct world *w, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* Runs one seed to its end; false when a check failed (w->failure tells). Frees all but the totals.
  */

@@ -232,6 +232,7 @@ static struct job {
     uint64_t input, output;
     pthread_t ran_on;
 } jobs[WORKS];
+static struct core *jobs_home;
 static unsigned jobs_done;
 static sem_t jobs_all_done;
 
@@ -244,7 +245,7 @@ static void job_run(struct work *w) {
 
 static void job_done(struct core *here, struct work *w) {
     struct job *j = container_of(w, struct job, work);
-    CHECK(core_is_current(here) && here == here->rt->cores[1], "done is not at home");
+    CHECK(core_is_current(here) && here == jobs_home, "done is not at home");
     CHECK(!pthread_equal(j->ran_on, pthread_self()), "ran on the core's thread");
     uint64_t x = (uint64_t)(j - jobs);
     CHECK(j->output == rng_splitmix(&x), "wrong result");
@@ -253,6 +254,8 @@ static void job_done(struct core *here, struct work *w) {
 
 static void jobs_submit(struct core *here, void *ctx) {
     (void)ctx;
+    jobs_home = here;
+    jobs_done = 0;
     for (uint64_t i = 0; i < WORKS; i++) {
         jobs[i] = (struct job){.work = {.run = job_run, .done = job_done}, .input = i};
         work_submit(here, &jobs[i].work);
@@ -266,8 +269,10 @@ static void work_comes_home(void) {
     core_call(rt->cores[1], jobs_submit, NULL);
     while (sem_wait(&jobs_all_done) != 0) {
     }
+    core_call(rt->control_core, jobs_submit, NULL);
+    while (sem_wait(&jobs_all_done) != 0) {
+    }
     /* a stop waits for what is under way */
-    jobs_done = 0;
     core_call(rt->cores[1], jobs_submit, NULL);
     runtime_close(rt);
     CHECK(jobs_done == WORKS, "%u of %d came home", jobs_done, WORKS);
@@ -290,6 +295,9 @@ static void threads_have_names(void) {
     core_call(rt->log_core, thread_name, name);
     CHECK(strcmp(name, "log") == 0, "%s", name);
     CHECK(rt->log_core->index == rt->cores_count, "index");
+    core_call(rt->control_core, thread_name, name);
+    CHECK(strcmp(name, "control") == 0, "%s", name);
+    CHECK(rt->control_core->index == rt->cores_count + 1, "index");
     CHECK(core_current() == NULL, "the caller is a core");
     runtime_close(rt);
 }
@@ -301,16 +309,60 @@ static void busy(struct core *here, void *ctx) {
     }
 }
 
+/* While all others of the node stand still, the control core has its thread, mailbox and timers. */
+struct hold {
+    struct msg msg;
+    sem_t begun, release;
+};
+static void hold_run(struct core *here, struct msg *m) {
+    struct hold *h = container_of(m, struct hold, msg);
+    CHECK(core_is_current(here), "not current");
+    sem_post(&h->begun);
+    while (sem_wait(&h->release) != 0) {
+    }
+}
+
+static void control_core_runs_while_others_block(void) {
+    struct runtime *rt = runtime_open(2, 1);
+    runtime_run(rt);
+    struct core *others[] = {rt->cores[0], rt->cores[1], rt->log_core};
+    struct hold holds[ARRAY_LEN(others)];
+    for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+        holds[i].msg = (struct msg){.run = hold_run};
+        sem_init(&holds[i].begun, 0, 0);
+        sem_init(&holds[i].release, 0, 0);
+        core_post(others[i], &holds[i].msg);
+        while (sem_wait(&holds[i].begun) != 0) {
+        }
+    }
+    struct timers_test tt = {0};
+    sem_init(&tt.done, 0, 0);
+    core_call(rt->control_core, timers_begin, &tt);
+    while (sem_wait(&tt.done) != 0) {
+    }
+    for (size_t i = 0; i < ARRAY_LEN(others); i++)
+        sem_post(&holds[i].release);
+    runtime_close(rt);
+    CHECK(strcmp(tt.order, "51504") == 0, "fired in the order %s", tt.order);
+    for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+        sem_destroy(&holds[i].begun);
+        sem_destroy(&holds[i].release);
+    }
+    sem_destroy(&tt.done);
+}
+
+static const char *bucket_core;
 static double bucket_value;
 static void find_bucket(void *ctx, struct sv name, struct sv labels, double value) {
     const char *want = ctx;
     size_t at;
     if (sv_eq(name, SV("cairn_core_loop_lag_seconds_bucket")) &&
-        sv_find(labels, SV("core=\"0\""), &at) && sv_find(labels, sv_from(want), &at))
+        sv_find(labels, sv_from(bucket_core), &at) && sv_find(labels, sv_from(want), &at))
         bucket_value = value;
 }
 
-static double bucket(const char *le) {
+static double bucket(const char *core, const char *le) {
+    bucket_core = core;
     char want[32];
     snprintf(want, sizeof want, "le=\"%s\"", le);
     bucket_value = -1;
@@ -324,18 +376,26 @@ static void loop_lag_is_measured(void) {
     struct runtime *rt = runtime_open(2, 1);
     loop_register_metrics(rt);
     runtime_run(rt);
-    core_call(rt->cores[0], busy, NULL);
-    struct timers_test tt = {0}; /* lets the late heartbeat in */
-    sem_init(&tt.done, 0, 0);
-    core_call(rt->cores[0], timers_begin, &tt);
-    while (sem_wait(&tt.done) != 0) {
+    struct core *busy_ones[] = {rt->cores[0], rt->control_core};
+    for (size_t i = 0; i < ARRAY_LEN(busy_ones); i++) {
+        core_call(busy_ones[i], busy, NULL);
+        struct timers_test tt = {0}; /* lets the late heartbeat in */
+        sem_init(&tt.done, 0, 0);
+        core_call(busy_ones[i], timers_begin, &tt);
+        while (sem_wait(&tt.done) != 0) {
+        }
+        sem_destroy(&tt.done);
     }
     runtime_close(rt);
-    sem_destroy(&tt.done);
-    double all = bucket("+Inf"), over_10ms = all - bucket("0.01"), over_100ms = all - bucket("0.1");
-    CHECK(all >= 12, "%g heartbeats", all);
-    CHECK(over_10ms >= 9, "%g over 10 ms", over_10ms);
-    CHECK(over_100ms >= 1, "%g over 100 ms", over_100ms);
+    static const char *const cores[] = {"core=\"0\"", "core=\"control\""};
+    for (size_t i = 0; i < ARRAY_LEN(cores); i++) {
+        double all = bucket(cores[i], "+Inf"), over_10ms = all - bucket(cores[i], "0.01"),
+               over_100ms = all - bucket(cores[i], "0.1");
+        CHECK(all >= 12, "%s: %g heartbeats", cores[i], all);
+        CHECK(over_10ms >= 9, "%s: %g over 10 ms", cores[i], over_10ms);
+        CHECK(over_100ms >= 1, "%s: %g over 100 ms", cores[i], over_100ms);
+    }
+    CHECK(bucket("core=\"2\"", "+Inf") == -1, "the log core, which blocks, is measured");
 }
 
 /* A handle that nobody closes does not hold the stop. */
@@ -372,6 +432,7 @@ int main(int argc, char **argv) {
     timers_fire_in_order();
     work_comes_home();
     threads_have_names();
+    control_core_runs_while_others_block();
     loop_lag_is_measured();
     stop_survives_a_forgotten_handle();
     return 0;

@@ -508,6 +508,29 @@ static void oversize_run(struct core *here, void *ctx) {
     conn_send(e->conn, &b);
 }
 
+/* It dials like a data core; it does not listen. */
+static void the_control_core_dials(struct runtime *a, struct runtime *b) {
+    struct end in, out;
+    end_init(&in);
+    end_init(&out);
+    unsigned port = listen_on(b->cores[0], "127.0.0.1:0", end_accept, &in);
+    dial(a->control_core, &out, "127.0.0.1", port);
+    wait_for(&out.on_open);
+    wait_for(&in.on_open);
+    CHECK(out.conn->core == a->control_core && in.conn->core == b->cores[0], "other cores");
+    core_call(a->control_core, send_run, &out);
+    wait_for(&in.on_frame);
+    CHECK(strcmp(in.last, "hello") == 0, "%s", in.last);
+    core_call(b->cores[0], send_run, &in);
+    wait_for(&out.on_frame);
+    core_call(a->control_core, close_run, &out);
+    wait_for(&out.on_close);
+    wait_for(&in.on_close);
+    core_call(b->cores[0], unlisten_run, NULL);
+    end_fini(&in);
+    end_fini(&out);
+}
+
 static void queue_is_bounded(struct runtime *rt) {
     static const struct {
         void (*run)(struct core *here, void *ctx);
@@ -592,6 +615,7 @@ int main(int argc, char **argv) {
     dial_has_a_deadline(a);
     names_are_dialled(a, b);
     close_is_idempotent(a, b);
+    the_control_core_dials(a, b);
     queue_is_bounded(a);
     taken_port_conflicts(a, b);
     runtime_close(a);

@@ -12,8 +12,9 @@
 #include "tests/sim/sim.h"
 
 enum {
-    SIM_NODES_MAX = 9,
-    SIM_CORES_MAX = 5, /* data cores and the log core */
+    SIM_NODES_MAX = 12,
+    SIM_DATA_CORES_MAX = 4,
+    SIM_CORES_MAX = SIM_DATA_CORES_MAX + 2, /* and the log core, the control core */
     SIM_ADDR_BYTES = 32,
 };
 
@@ -27,7 +28,13 @@ struct sim_slot {
     struct sim_runtime *rt;
 };
 
-enum sim_agenda_kind { SIM_AGENDA_TIMER, SIM_AGENDA_WAKE, SIM_AGENDA_PACKET, SIM_AGENDA_CALL };
+enum sim_agenda_kind {
+    SIM_AGENDA_TIMER,
+    SIM_AGENDA_WAKE,
+    SIM_AGENDA_RESUME,
+    SIM_AGENDA_PACKET,
+    SIM_AGENDA_CALL
+};
 struct sim_agenda {
     struct heap_node heap; /* key: virtual ns */
     enum sim_agenda_kind kind;
@@ -67,24 +74,29 @@ struct sim_runtime {
     bool power_lost; /* cut in the middle of an event: no effect gets out, dead when the event ends
                       */
     uint64_t mono_base_ns;
-    int64_t wall_skew_ms;
-    unsigned cores_count; /* with the log core */
+    int64_t wall_skew_ms, wall_jump_ms;
+    unsigned cores_count; /* with the log core and the control core */
     struct sim_core cores[SIM_CORES_MAX];
     struct core *core_ptrs[SIM_CORES_MAX];
     struct sim_slot work_slot;
     struct work **work;
     size_t work_count, work_cap;
-    struct list_node conns; /* every struct sim_conn of this life */
+    struct sim_agenda resume; /* there while the node is paused: no work runs */
+    struct list_node conns;   /* every struct sim_conn of this life */
 };
 
 struct sim_node {
     struct sim *sim;
     unsigned index;
     char addr[SIM_ADDR_BYTES];
+    unsigned moves;
+    bool was_up;
+    int64_t drift_ppm;      /* of its monotonic clock */
     struct sim_runtime *rt; /* NULL when down */
     struct sim_disk *disk;
     uint64_t cut_call;      /* power is cut at this call of the disk; 0: not armed */
     uint64_t cut_latest_ns; /* ... or at the first event after that */
+    uint64_t disk_stall_until_ns, disk_full_until_ns;
 };
 
 struct sim_partition {
@@ -120,6 +132,7 @@ struct sim {
     struct sim_node nodes[SIM_NODES_MAX];
     struct sim_runtime *dead;
     struct sim_partition partitions[SIM_NODES_MAX][SIM_NODES_MAX];
+    uint64_t one_way_heal_ns[SIM_NODES_MAX][SIM_NODES_MAX]; /* from, to; over when in the past */
     uint64_t totals[SIM_FAULT_COUNT];
     struct sim_packet *packets_free;
     struct sim_call *calls_free, *call_first, *call_last;
@@ -164,6 +177,11 @@ void sim_timers_changed(struct core *core);
 void sim_outbox_flush(struct sim_core *core);
 void sim_mail_run(struct sim_core *core);
 void sim_work_run(struct sim_runtime *rt);
+void sim_work_refresh(struct sim_runtime *rt); /* ready or not, after any change */
+/* A node's monotonic clock at a virtual time, and the first virtual time at which it shows a value
+ * (UINT64_MAX: never). */
+uint64_t sim_mono_at(const struct sim_runtime *rt, uint64_t virtual_ns);
+uint64_t sim_mono_when(const struct sim_runtime *rt, uint64_t mono_ns);
 
 /* sim_net.c */
 extern const struct net_ops sim_net_ops;
@@ -171,6 +189,8 @@ void sim_net_arrive(struct sim *sim, struct sim_packet *p); /* due: to the core'
 void sim_net_run(struct sim_core *core);                    /* delivers the core's first packet */
 void sim_net_kill(struct sim_runtime *rt);                  /* its connections end at the peers */
 void sim_net_cut_between(struct sim_node *a, struct sim_node *b);
+void sim_net_blocked(struct sim_core *core); /* it will not run for a while: dials to it time out */
+void sim_net_heal(struct sim *sim); /* one-way partitions ended early: what lost frames closes */
 void sim_net_free(struct sim *sim);
 void sim_conns_free(struct sim_runtime *rt);
 struct sim_packet *sim_packet_of(struct sim_agenda *a);
@@ -185,14 +205,24 @@ void sim_fault_after_event(struct sim *sim, struct sim_runtime *rt, struct sim_c
 void sim_fault_arm_boot(struct sim_node *node);
 void sim_partition_strike(struct sim *sim, unsigned a, unsigned b); /* the caller has counted it */
 const struct sim_partition *sim_partition_get(struct sim *sim, unsigned a,
-                                              unsigned b); /* NULL: they can talk */
+                                              unsigned b);                 /* NULL: they can talk */
+uint64_t sim_one_way_heal_ns(struct sim *sim, unsigned from, unsigned to); /* 0: frames pass */
+void sim_one_way_strike(struct sim *sim, unsigned a, unsigned b); /* the caller has counted it */
 void sim_fault_attach_disk(struct sim_node *node);
 
 /* sim_disk.c, sim_names.c */
-enum sim_disk_call { SIM_DISK_WRITE, SIM_DISK_SYNC, SIM_DISK_NAME, SIM_DISK_SYNC_DIR };
+enum sim_disk_call {
+    SIM_DISK_WRITE,
+    SIM_DISK_SYNC,
+    SIM_DISK_NAME,
+    SIM_DISK_SYNC_DIR,
+    SIM_DISK_CREATE,
+    SIM_DISK_TRUNCATE
+};
 struct sim_disk_watch {
     /* Before each counted call; true: power is cut at it. */
     bool (*call)(void *ctx, enum sim_disk_call call, size_t len);
+    bool (*is_full)(void *ctx);
     void *ctx;
 };
 void sim_disk_watch(struct sim_disk *d, struct sim_disk_watch watch);
@@ -202,5 +232,6 @@ struct sim_disk_rates {
 void sim_disk_set_rates(struct sim_disk *d, struct sim_disk_rates rates);
 uint64_t sim_disk_total(const struct sim_disk *d, enum sim_fault fault);
 void sim_disk_power_off(struct sim_disk *d); /* every call gives ERR_IO until the restart */
+void sim_disk_clear(struct sim_disk *d);     /* empty, as new; what is open gives errors */
 void sim_disk_exit(
     struct sim_disk *d); /* the process ends, power stays: handles and locks go, bytes stay */

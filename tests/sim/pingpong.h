@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tests/sim/pingpong.h: a small application on every interface of the runtime, to test the
- * simulator with. On each node core 1 dials the next node and sends numbered frames; whoever
+ * simulator with. On each node core 1 (on odd nodes the control core) dials the next node and sends
+ * numbered frames; whoever
  * listens (core 0) echoes them; each echo goes through the log core, which writes to a file and
  * sometimes syncs, and now and then through a work item. It asserts what the interfaces promise at
  * every event, and so fails when the simulator breaks a promise. */
@@ -51,8 +52,8 @@ struct world {
     unsigned down_ms;
     uint64_t until_ms;
     /* what happened */
-    uint64_t sent, delivered, echoed, overtaken, opened, closed, refused, works, boots,
-        boots_failed, events;
+    uint64_t sent, delivered, echoed, overtaken, copies, notes_failed, opened, closed, refused,
+        works, boots, boots_failed, boots_full, events;
     uint64_t echoed_by[WORLD_NODES];
 };
 

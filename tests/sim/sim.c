@@ -72,6 +72,7 @@ void sim_core_block(struct sim_core *core, uint64_t until_ns) {
     core->busy = true;
     sim_agenda_set(sim, &core->wake, until_ns);
     sim_core_refresh(core);
+    if (core->packet_first != NULL) sim_net_blocked(core);
 }
 
 uint64_t sim_seen_ns(const struct sim *sim, const struct sim_runtime *rt) {
@@ -93,6 +94,7 @@ static void sim_due(struct sim *sim, struct sim_agenda *a) {
         sim_outbox_flush(core);
         sim_core_refresh(core);
         break;
+    case SIM_AGENDA_RESUME: sim_work_refresh(container_of(a, struct sim_runtime, resume)); break;
     case SIM_AGENDA_PACKET: sim_net_arrive(sim, sim_packet_of(a)); break;
     case SIM_AGENDA_CALL: {
         struct sim_call *call = container_of(a, struct sim_call, agenda);
@@ -131,7 +133,7 @@ void sim_after(struct sim *sim, uint64_t delay_ms, void (*fn)(void *ctx), void *
 static void sim_timers_run(struct sim_core *core) {
     core->timer_is_due = false;
     sim_slot_set(core->rt->sim, &core->timers, false);
-    core_timers_run(&core->core, core->rt->sim->now_ns + core->rt->mono_base_ns);
+    core_timers_run(&core->core, sim_mono_at(core->rt, core->rt->sim->now_ns));
     sim_timers_changed(&core->core);
 }
 
@@ -252,7 +254,7 @@ bool sim_run(struct sim *sim, bool (*done)(void *ctx), void *ctx, uint64_t limit
 
 struct sim *sim_new(const struct sim_options *options) {
     assert(options->nodes_count >= 1 && options->nodes_count <= SIM_NODES_MAX);
-    assert(options->cores_per_node >= 1 && options->cores_per_node < SIM_CORES_MAX);
+    assert(options->cores_per_node >= 1 && options->cores_per_node <= SIM_DATA_CORES_MAX);
     struct sim *sim = sim_zalloc(sizeof *sim);
     uint64_t seed = options->seed;
     sim->options = *options;
@@ -271,6 +273,7 @@ struct sim *sim_new(const struct sim_options *options) {
         node->sim = sim;
         node->index = i;
         snprintf(node->addr, sizeof node->addr, "n%u:1", i);
+        node->drift_ppm = (int64_t)rng_below(&sim->inner, 10001) - 5000;
         node->disk = sim_disk_new(rng_u64(&sim->inner));
         sim_fault_attach_disk(node);
     }
@@ -308,6 +311,7 @@ struct runtime *sim_start(struct sim *sim, unsigned node) {
     struct sim_node *n = &sim->nodes[node];
     assert(node < sim->options.nodes_count && n->rt == NULL);
     sim_fold(sim, (uint64_t)SIM_UP | node << 8);
+    n->was_up = true;
     n->rt = sim_runtime_new(sim, n);
     sim_fault_arm_boot(n);
     return &n->rt->rt;
@@ -338,6 +342,17 @@ void sim_kill(struct sim *sim, unsigned node) {
     n->rt = NULL;
     n->cut_call = 0;
     sim_disk_exit(n->disk);
+}
+
+void sim_disk_wipe(struct sim *sim, unsigned node) {
+    assert(node < sim->options.nodes_count && sim->nodes[node].rt == NULL);
+    sim_disk_clear(sim->nodes[node].disk);
+}
+
+void sim_move(struct sim *sim, unsigned node) {
+    struct sim_node *n = &sim->nodes[node];
+    assert(node < sim->options.nodes_count && n->rt == NULL);
+    snprintf(n->addr, sizeof n->addr, "n%u-%u:1", node, ++n->moves);
 }
 
 struct rng *sim_rng(struct sim *sim) {

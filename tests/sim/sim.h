@@ -8,9 +8,13 @@
  * core, virtual time), so that the same seed gives the same hash. Faults strike by probability per
  * event and are counted; a run that expects a fault to strike asserts its count.
  *
+ * Clocks: each boot has a monotonic clock of its own origin, which goes wrong by up to 0.5 % by
+ * seed of the node (timers with it), and a wall clock that is up to 100 ms off.
+ *
  * Blocking: a counted call of the disk (see below) takes virtual time. The log core runs nothing
  * else meanwhile, sees the later clock, and what it posts or sends then leaves it when it wakes. An
- * event of a data core that writes to the disk is an assertion failure (node/runtime/disk.h). */
+ * event of a data core or of the control core that writes to the disk is an assertion failure
+ * (node/runtime/disk.h). */
 #pragma once
 
 #include <stdbool.h>
@@ -33,17 +37,32 @@ enum sim_fault {
     SIM_WRITE_DROPPED, /* at a crash: an unsynced write is gone */
     SIM_NAME_DROPPED,  /* at a crash: an unsynced create, rename or unlink is undone */
     SIM_STALL,         /* a core, or every core of a node, does not run for 1 ms to 3 s */
+    /* Frames from one node to another vanish, those back still pass. The sender's connection looks
+     * alive until it times out 10 to 30 s after the first lost frame, or is found dead when the
+     * partition heals. Nobody can dial meanwhile, in neither direction: TCP needs both. */
+    SIM_PARTITION_ONE_WAY,
+    SIM_FRAME_DUPLICATED, /* a frame is delivered a second time, up to 200 ms later */
+    /* Per disk call of the log core: it, and what the log core calls meanwhile, takes 1 to 8 s.
+     * The node's other cores and its works run on. */
+    SIM_DISK_STALL,
+    /* Per disk call of a node: for 0.5 to 20 s every write, create and mkdir fails with ENOSPC (a
+     * write possibly after a part of it); unlink, truncate, rename and sync still work. */
+    SIM_DISK_FULL,
+    SIM_PAUSE,      /* SIGSTOP: all threads of a node stop for 1 to 10 s, its clocks run on */
+    SIM_CLOCK_JUMP, /* the wall clock of a node jumps, by at most 10 min and to at most 10 min off
+                     */
     SIM_FAULT_COUNT
 };
 extern const char *const sim_fault_names[SIM_FAULT_COUNT];
 
 struct sim_options {
     uint64_t seed;
-    unsigned nodes_count;               /* at most 9 */
+    unsigned nodes_count;               /* at most 12; a node exists from its first sim_start on */
     unsigned cores_per_node;            /* at most 4 */
     double fault_rate[SIM_FAULT_COUNT]; /* probability per frame, event or crash-time write; 0 turns
                                            it off */
-    unsigned down_max; /* SIM_CRASH strikes only while fewer nodes are down; 0: no bound */
+    unsigned down_max; /* SIM_CRASH strikes only while fewer nodes are down (a node that never
+                          started is not); 0: no bound */
     /* After any power cut, by fault or by sim_crash, outside of all shipped code; may be NULL. The
      * usual place to free the node's shipped objects and to plan the restart with sim_after. */
     void (*crashed)(void *ctx, unsigned node);
@@ -59,7 +78,7 @@ struct sim *sim_new(const struct sim_options *options);
 void sim_free(struct sim *sim);
 struct rng *sim_rng(struct sim *sim); /* for the workload: same seed, same run */
 
-/* Address of a node as net_dial takes it: "n0:1". */
+/* Address of a node as net_dial takes it: "n0:1". The text changes in place at sim_move. */
 const char *sim_addr(struct sim *sim, unsigned node);
 /* A fresh runtime on the node's surviving disk; the node must be down. The harness then opens the
  * shipped parts, with core_set_current where they ask for a core. SIM_CRASH may strike in the
@@ -76,6 +95,10 @@ void sim_crash(struct sim *sim, unsigned node);
 void sim_kill(struct sim *sim, unsigned node);
 bool sim_is_up(struct sim *sim, unsigned node);
 struct disk *sim_disk(struct sim *sim, unsigned node); /* usable while the node is up */
+/* The node must be down: it comes back with an empty disk, or at a new address (the old one then
+ * refuses dials). */
+void sim_disk_wipe(struct sim *sim, unsigned node);
+void sim_move(struct sim *sim, unsigned node);
 
 /* Calls fn once, delay_ms of virtual time from now, as an event on no core: clients, restarts,
  * checks. */
@@ -90,10 +113,19 @@ uint64_t sim_now_ms(struct sim *sim);
 uint64_t sim_events(struct sim *sim);
 uint64_t sim_trace_hash(struct sim *sim);
 uint64_t sim_fault_total(struct sim *sim, enum sim_fault fault);
-/* off: heals everything, e.g. before the final check */
+/* off: heals everything, also what was planned, e.g. before the final check: partitions end, disks
+ * have space and speed, clocks are right again. What stands still goes on in its time. */
 void sim_set_faults(struct sim *sim, bool on);
-/* By plan instead of by seed; counted too. */
+/* By plan instead of by seed; counted too, and also while faults are off. A second call replaces
+ * what is left of the first; a duration of 0 ends it. */
 void sim_partition(struct sim *sim, unsigned a, unsigned b, uint64_t duration_ms);
+void sim_partition_one_way(struct sim *sim, unsigned from, unsigned to, uint64_t duration_ms);
+/* The log core's disk calls in the next duration_ms end no earlier than these. */
+void sim_disk_stall(struct sim *sim, unsigned node, uint64_t duration_ms);
+void sim_disk_full(struct sim *sim, unsigned node, bool on);
+/* The node must be up. A pause cannot be shortened. */
+void sim_pause(struct sim *sim, unsigned node, uint64_t duration_ms);
+void sim_clock_jump(struct sim *sim, unsigned node, int64_t delta_ms);
 
 /* The same disk alone, for crash tests of one module: power is cut at the n-th write, truncate,
  * sync, rename, unlink, create, mkdir or sync_dir. The call that is cut fails, and yet may have

@@ -16,6 +16,10 @@ static struct sim_file *file_of(struct file *f) {
     return container_of(f, struct sim_file, file);
 }
 
+static bool disk_is_full(const struct sim_disk *d) {
+    return d->watch.is_full != NULL && d->watch.is_full(d->watch.ctx);
+}
+
 /* A call that changes something. OK: go on; *out_cut: take effect as unsynced, and then fail. */
 static enum status disk_count(struct sim_disk *d, enum sim_disk_call call, size_t len,
                               const char *path, struct err *err) {
@@ -26,6 +30,8 @@ static enum status disk_count(struct sim_disk *d, enum sim_disk_call call, size_
     bool cut = d->cut_at != 0 && d->calls >= d->cut_at;
     if (d->watch.call != NULL && d->watch.call(d->watch.ctx, call, len)) cut = true;
     d->off = cut;
+    bool grows = call == SIM_DISK_CREATE || (call == SIM_DISK_WRITE && len > 0);
+    if (grows && !cut && disk_is_full(d)) return err_set(err, ERR_IO, ENOSPC, "%s", path);
     return OK;
 }
 
@@ -65,7 +71,7 @@ static enum status sim_open(struct disk *disk, const char *path, int flags, stru
     if (inode != NULL && inode->is_dir) return err_set(err, ERR_IO, EISDIR, "%s", path);
     if (inode == NULL) {
         if ((flags & DISK_CREATE) == 0) return missing(path, err);
-        TRY(disk_count(d, SIM_DISK_NAME, 0, path, err));
+        TRY(disk_count(d, SIM_DISK_CREATE, 0, path, err));
         inode = sim_inode_new(d, false);
         sim_change_add(d, place_new(dir, name), (struct sim_place){0}, inode);
         TRY(disk_end(d, path, err));
@@ -79,7 +85,7 @@ static enum status sim_mkdir(struct disk *disk, const char *path, struct err *er
     TRY(disk_end(d, path, err));
     struct sim_inode *at = sim_path_find(d, path);
     if (at != NULL) return at->is_dir ? OK : err_set(err, ERR_IO, ENOTDIR, "%s", path);
-    TRY(disk_count(d, SIM_DISK_NAME, 0, path, err));
+    TRY(disk_count(d, SIM_DISK_CREATE, 0, path, err));
     char *part = strdup(path);
     if (part == NULL) abort();
     for (size_t i = 1, len = strlen(path); i <= len; i++) {
@@ -172,7 +178,7 @@ static bool sim_exists(struct disk *disk, const char *path) {
 static enum status sim_space(struct disk *disk, const char *path, uint64_t *out_free_bytes,
                              struct err *err) {
     TRY(disk_end(disk_of(disk), path, err));
-    *out_free_bytes = 1ULL << 40;
+    *out_free_bytes = disk_is_full(disk_of(disk)) ? 0 : 1ULL << 40;
     return OK;
 }
 
@@ -238,7 +244,7 @@ static enum status sim_sync(struct file *file, struct err *err) {
 static enum status sim_truncate(struct file *file, uint64_t size, struct err *err) {
     struct sim_file *f = file_of(file);
     TRY(file_check(f, DISK_WRITE, err));
-    TRY(disk_count(f->disk, SIM_DISK_WRITE, 0, file->path, err));
+    TRY(disk_count(f->disk, SIM_DISK_TRUNCATE, 0, file->path, err));
     sim_truncate_add(f->inode, size);
     return disk_end(f->disk, file->path, err);
 }
@@ -301,6 +307,14 @@ void sim_disk_restart(struct sim_disk *d) {
     sim_inodes_settle(d);
     d->off = false;
     d->cut_at = 0;
+}
+
+void sim_disk_clear(struct sim_disk *d) {
+    handles_orphan(d);
+    sim_changes_free(d);
+    sim_inodes_free(d);
+    d->sweep_due = false;
+    d->root = sim_inode_new(d, true);
 }
 
 void sim_disk_exit(struct sim_disk *d) {

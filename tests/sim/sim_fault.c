@@ -5,6 +5,7 @@
 
 #define US 1000ULL
 #define MS 1000000ULL
+#define CLOCK_JUMP_MS_MAX INT64_C(600000)
 
 const char *const sim_fault_names[SIM_FAULT_COUNT] = {
     [SIM_FRAME_LOST] = "frame_lost",
@@ -17,6 +18,12 @@ const char *const sim_fault_names[SIM_FAULT_COUNT] = {
     [SIM_WRITE_DROPPED] = "write_dropped",
     [SIM_NAME_DROPPED] = "name_dropped",
     [SIM_STALL] = "stall",
+    [SIM_PARTITION_ONE_WAY] = "partition_one_way",
+    [SIM_FRAME_DUPLICATED] = "frame_duplicated",
+    [SIM_DISK_STALL] = "disk_stall",
+    [SIM_DISK_FULL] = "disk_full",
+    [SIM_PAUSE] = "pause",
+    [SIM_CLOCK_JUMP] = "clock_jump",
 };
 
 bool sim_draws(struct sim *sim, enum sim_fault fault) {
@@ -47,6 +54,10 @@ static void partition_pair(struct sim *sim, unsigned a, unsigned b, struct sim_p
 
 void sim_partition(struct sim *sim, unsigned a, unsigned b, uint64_t duration_ms) {
     assert(a != b && a < sim->options.nodes_count && b < sim->options.nodes_count);
+    if (duration_ms == 0) {
+        sim->partitions[a][b] = sim->partitions[b][a] = (struct sim_partition){0};
+        return;
+    }
     sim->totals[SIM_PARTITION]++;
     struct sim_partition p = {.heal_ns = sim->now_ns + duration_ms * MS};
     p.holds = rng_chance(&sim->fault, 0.5);
@@ -63,12 +74,34 @@ void sim_partition_strike(struct sim *sim, unsigned a, unsigned b) {
         if (i != a && (i == b || is_alone)) partition_pair(sim, a, i, p);
 }
 
+uint64_t sim_one_way_heal_ns(struct sim *sim, unsigned from, unsigned to) {
+    uint64_t heal_ns = sim->one_way_heal_ns[from][to];
+    return heal_ns > sim->now_ns ? heal_ns : 0;
+}
+
+void sim_partition_one_way(struct sim *sim, unsigned from, unsigned to, uint64_t duration_ms) {
+    assert(from != to && from < sim->options.nodes_count && to < sim->options.nodes_count);
+    if (duration_ms > 0) sim->totals[SIM_PARTITION_ONE_WAY]++;
+    sim->one_way_heal_ns[from][to] = sim->now_ns + duration_ms * MS;
+    sim_net_heal(sim);
+}
+
+/* From a to b or back, or all that a node sends, or all that is sent to it. */
+void sim_one_way_strike(struct sim *sim, unsigned a, unsigned b) {
+    bool is_long = rng_chance(&sim->fault, 0.3), is_alone = rng_chance(&sim->fault, 0.25);
+    bool is_back = rng_chance(&sim->fault, 0.5);
+    uint64_t heal_ns = sim->now_ns + sim_between(sim, 50, is_long ? 30000 : 3000) * MS;
+    for (unsigned i = 0; i < sim->options.nodes_count; i++)
+        if (i != a && (i == b || is_alone))
+            sim->one_way_heal_ns[is_back ? i : a][is_back ? a : i] = heal_ns;
+}
+
 static bool crash_is_allowed(struct sim *sim) {
     if (sim->options.down_max == 0) return true;
     unsigned down = 0;
     for (unsigned i = 0; i < sim->options.nodes_count; i++) {
         const struct sim_node *n = &sim->nodes[i];
-        down += n->rt == NULL || n->rt->power_lost;
+        down += n->was_up && (n->rt == NULL || n->rt->power_lost);
     }
     return down < sim->options.down_max;
 }
@@ -107,6 +140,43 @@ static void stall_strike(struct sim *sim, struct sim_runtime *rt, struct sim_cor
         if (is_node || &rt->cores[i] == core) sim_core_block(&rt->cores[i], until_ns);
 }
 
+static void node_pause(struct sim_runtime *rt, uint64_t until_ns) {
+    for (unsigned i = 0; i < rt->cores_count; i++)
+        sim_core_block(&rt->cores[i], until_ns);
+    if (heap_contains(&rt->resume.heap) && rt->resume.heap.key >= until_ns) return;
+    sim_agenda_set(rt->sim, &rt->resume, until_ns);
+    sim_work_refresh(rt);
+}
+
+void sim_pause(struct sim *sim, unsigned node, uint64_t duration_ms) {
+    assert(node < sim->options.nodes_count && sim->nodes[node].rt != NULL);
+    sim->totals[SIM_PAUSE]++;
+    node_pause(sim->nodes[node].rt, sim->now_ns + duration_ms * MS);
+}
+
+void sim_clock_jump(struct sim *sim, unsigned node, int64_t delta_ms) {
+    assert(node < sim->options.nodes_count && sim->nodes[node].rt != NULL);
+    sim->totals[SIM_CLOCK_JUMP]++;
+    sim->nodes[node].rt->wall_jump_ms += delta_ms;
+}
+
+static void clock_jump_strike(struct sim *sim, struct sim_runtime *rt) {
+    int64_t delta_ms = (int64_t)sim_between(sim, 0, 2 * CLOCK_JUMP_MS_MAX + 1) - CLOCK_JUMP_MS_MAX;
+    rt->wall_jump_ms = MAX(-CLOCK_JUMP_MS_MAX, MIN(CLOCK_JUMP_MS_MAX, rt->wall_jump_ms + delta_ms));
+}
+
+void sim_disk_stall(struct sim *sim, unsigned node, uint64_t duration_ms) {
+    assert(node < sim->options.nodes_count);
+    if (duration_ms > 0) sim->totals[SIM_DISK_STALL]++;
+    sim->nodes[node].disk_stall_until_ns = sim->now_ns + duration_ms * MS;
+}
+
+void sim_disk_full(struct sim *sim, unsigned node, bool on) {
+    assert(node < sim->options.nodes_count);
+    if (on) sim->totals[SIM_DISK_FULL]++;
+    sim->nodes[node].disk_full_until_ns = on ? UINT64_MAX : 0;
+}
+
 void sim_fault_after_event(struct sim *sim, struct sim_runtime *rt, struct sim_core *core) {
     struct sim_node *n = rt->node;
     if (!sim->faults_on) return;
@@ -120,18 +190,35 @@ void sim_fault_after_event(struct sim *sim, struct sim_runtime *rt, struct sim_c
         crash_strike(sim, rt);
     }
     if (sim_strikes(sim, SIM_STALL)) stall_strike(sim, rt, core);
+    if (sim_strikes(sim, SIM_PAUSE))
+        node_pause(rt, sim->now_ns + sim_between(sim, 1000, 10000) * MS);
+    if (sim_strikes(sim, SIM_CLOCK_JUMP)) clock_jump_strike(sim, rt);
 }
 
 /* What a call of the disk takes: the core that waits for it runs nothing else. */
 static uint64_t disk_call_ns(struct sim *sim, enum sim_disk_call call, size_t len) {
     switch (call) {
     case SIM_DISK_WRITE: return 3 * US + len / 2;
+    case SIM_DISK_TRUNCATE: return 3 * US;
+    case SIM_DISK_CREATE:
     case SIM_DISK_NAME: return 5 * US;
     case SIM_DISK_SYNC:
     case SIM_DISK_SYNC_DIR: break;
     }
     uint64_t slowest_us = rng_below(&sim->sched, 64) == 0 ? 30000 : 2000;
     return (100 + rng_below(&sim->sched, slowest_us)) * US;
+}
+
+static uint64_t disk_stall_ns(struct sim *sim, struct sim_node *n) {
+    uint64_t seen_ns = sim_seen_ns(sim, n->rt);
+    if (sim_strikes(sim, SIM_DISK_STALL))
+        n->disk_stall_until_ns = seen_ns + sim_between(sim, 1000, 8000) * MS;
+    return n->disk_stall_until_ns > seen_ns ? n->disk_stall_until_ns - seen_ns : 0;
+}
+
+static bool disk_is_full(void *ctx) {
+    const struct sim_node *n = ctx;
+    return n->disk_full_until_ns > n->sim->now_ns;
 }
 
 static bool disk_called(void *ctx, enum sim_disk_call call, size_t len) {
@@ -142,8 +229,10 @@ static bool disk_called(void *ctx, enum sim_disk_call call, size_t len) {
     if (sim->running != NULL && sim->running->rt == rt) {
         /* node/runtime/disk.h: never from a data core's handler. */
         assert(&sim->running->core == rt->rt.log_core);
-        sim->running->blocked_ns += disk_call_ns(sim, call, len);
+        sim->running->blocked_ns += disk_call_ns(sim, call, len) + disk_stall_ns(sim, n);
     }
+    if (sim_strikes(sim, SIM_DISK_FULL))
+        n->disk_full_until_ns = sim->now_ns + sim_between(sim, 500, 20000) * MS;
     sim_fold(sim, (uint64_t)call | n->index << 8 | (uint64_t)len << 16);
     if (n->cut_call == 0 || sim_disk_calls(n->disk) < n->cut_call) return false;
     n->cut_call = 0;
@@ -162,7 +251,7 @@ static void disk_rates_set(struct sim *sim, struct sim_disk *d) {
 }
 
 void sim_fault_attach_disk(struct sim_node *node) {
-    sim_disk_watch(node->disk, (struct sim_disk_watch){disk_called, node});
+    sim_disk_watch(node->disk, (struct sim_disk_watch){disk_called, disk_is_full, node});
     disk_rates_set(node->sim, node->disk);
 }
 
@@ -172,9 +261,14 @@ void sim_set_faults(struct sim *sim, bool on) {
         disk_rates_set(sim, sim->nodes[a].disk);
         if (on) continue;
         sim->nodes[a].cut_call = 0;
-        for (unsigned b = 0; b < sim->options.nodes_count; b++)
+        sim->nodes[a].disk_stall_until_ns = sim->nodes[a].disk_full_until_ns = 0;
+        if (sim->nodes[a].rt != NULL) sim->nodes[a].rt->wall_jump_ms = 0;
+        for (unsigned b = 0; b < sim->options.nodes_count; b++) {
             sim->partitions[a][b] = (struct sim_partition){0};
+            sim->one_way_heal_ns[a][b] = 0;
+        }
     }
+    sim_net_heal(sim);
 }
 
 uint64_t sim_fault_total(struct sim *sim, enum sim_fault fault) {

@@ -15,6 +15,8 @@
 #define US 1000ULL
 #define MS 1000000ULL
 
+enum { DIAL_MS = 5000 }; /* node/runtime/net.h */
+
 enum conn_state { CONN_DIALLING, CONN_OPEN, CONN_DEAD };
 
 struct sim_conn {
@@ -26,6 +28,7 @@ struct sim_conn {
     unsigned peer_node;
     bool closed_here; /* conn_close was called: nothing but `closed` may come */
     bool cut;         /* nothing travels any more */
+    bool mute;        /* a one-way partition took a frame, so the stream cannot go on */
     size_t travelling;
     size_t queued_bytes;
     uint64_t newest_due_ns; /* of what travels to this end, in order */
@@ -43,6 +46,9 @@ struct sim_packet {
     struct sim_conn *to; /* of a dial: the end that dials */
     struct buf frame;
     const char *why;
+    bool is_copy;      /* of a frame that was duplicated */
+    bool is_told;      /* of a dial: that it timed out */
+    uint64_t limit_ns; /* of a dial: when it times out */
     char addr[SIM_ADDR_BYTES];
 };
 
@@ -75,6 +81,7 @@ static struct sim_packet *packet_new(struct sim *sim, enum packet_kind kind, str
     p->to = to;
     p->frame = (struct buf){0};
     p->why = NULL;
+    p->is_copy = p->is_told = false;
     to->travelling++;
     return p;
 }
@@ -149,6 +156,42 @@ void sim_net_cut_between(struct sim_node *a, struct sim_node *b) {
     }
 }
 
+/* When a one-way partition lets something through again, or a connection gives up on it. */
+static uint64_t one_way_end_ns(struct sim *sim, uint64_t heal_ns) {
+    uint64_t timeout_ns = sim->now_ns + sim_between(sim, 10000, 30000) * MS;
+    return MIN(timeout_ns, heal_ns + sim_between(sim, MS, 50 * MS));
+}
+
+static void conn_tell_both(struct sim_conn *c, const char *why, uint64_t due_ns) {
+    conn_tell_closed(c, why, due_ns);
+    if (c->peer != NULL)
+        conn_tell_closed(c->peer, why, due_ns + sim_between(c->rt->sim, 0, 2000 * MS));
+}
+
+/* The end's first frame into a one-way partition. */
+static void conn_mute(struct sim_conn *c, uint64_t heal_ns) {
+    if (c->mute) return;
+    c->mute = true;
+    conn_tell_both(c, "connection timed out", one_way_end_ns(c->rt->sim, heal_ns));
+}
+
+void sim_net_heal(struct sim *sim) {
+    for (unsigned i = 0; i < sim->options.nodes_count; i++) {
+        if (sim->nodes[i].rt == NULL) continue;
+        LIST_FOREACH(n, &sim->nodes[i].rt->conns) {
+            struct sim_conn *c = container_of(n, struct sim_conn, link);
+            if (!c->mute || sim_one_way_heal_ns(sim, i, c->peer_node) != 0) continue;
+            conn_tell_both(c, "connection timed out", sim->now_ns + sim_between(sim, MS, 50 * MS));
+        }
+    }
+}
+
+/* The end of a connection, too, travels only when the way is open. */
+static uint64_t close_due_ns(struct sim *sim, const struct sim_conn *from, uint64_t due_ns) {
+    uint64_t heal_ns = sim_one_way_heal_ns(sim, from->rt->node->index, from->peer_node);
+    return heal_ns == 0 ? due_ns : MAX(due_ns, one_way_end_ns(sim, heal_ns));
+}
+
 static enum status net_addr_check(struct sim_core *core, struct sv addr, struct err *err) {
     struct sv node = sv_from(core->rt->node->addr), mine;
     size_t colon = 0;
@@ -204,6 +247,7 @@ static struct conn *net_sim_dial(struct net *net, struct core *core, struct sv a
     struct sim_packet *p = packet_new(sim, PACKET_DIAL, c);
     memcpy(p->addr, addr.ptr, addr.len);
     p->addr[addr.len] = '\0';
+    p->limit_ns = now + DIAL_MS * MS;
     packet_send(sim, p, now + latency_ns(sim));
     return &c->conn;
 }
@@ -223,8 +267,10 @@ static struct sim_core *dial_target(struct sim *sim, const char *addr) {
 }
 
 static unsigned addr_node(struct sim *sim, const char *addr) {
+    size_t host_len = strcspn(addr, ":");
     for (unsigned i = 0; i < sim->options.nodes_count; i++)
-        if (strncmp(addr, sim->nodes[i].addr, 3) == 0) return i;
+        if (strncmp(addr, sim->nodes[i].addr, host_len) == 0 && sim->nodes[i].addr[host_len] == ':')
+            return i;
     return UINT32_MAX;
 }
 
@@ -234,7 +280,9 @@ static struct sim_core *dial_arrive(struct sim *sim, struct sim_packet *p) {
     unsigned node = addr_node(sim, p->addr), from = c->rt->node->index;
     if (node != UINT32_MAX && node != from) {
         bool is_cut = sim_strikes(sim, SIM_CONN_CUT);
-        if (is_cut || sim_partition_get(sim, from, node) != NULL) {
+        if (is_cut || sim_partition_get(sim, from, node) != NULL ||
+            sim_one_way_heal_ns(sim, from, node) != 0 ||
+            sim_one_way_heal_ns(sim, node, from) != 0) {
             uint64_t wait = sim_between(sim, 500 * MS, 5000 * MS);
             conn_tell_closed(c, "connection timed out", sim->now_ns + wait);
             return NULL;
@@ -262,6 +310,15 @@ void sim_net_arrive(struct sim *sim, struct sim_packet *p) {
         core->packet_last->next = p;
     core->packet_last = p;
     sim_core_refresh(core);
+    if (core->busy) sim_net_blocked(core);
+}
+
+void sim_net_blocked(struct sim_core *core) {
+    for (struct sim_packet *p = core->packet_first; p != NULL; p = p->next) {
+        if (p->kind != PACKET_DIAL || p->is_told || core->wake.heap.key <= p->limit_ns) continue;
+        p->is_told = true;
+        conn_tell_closed(p->to, "connection timed out", p->limit_ns);
+    }
 }
 
 /* Lets a fault strike the packet. false: it is gone. */
@@ -270,6 +327,7 @@ static bool frame_faults(struct sim *sim, struct sim_conn *from, struct sim_pack
     unsigned a = from->rt->node->index, b = p->to->rt->node->index;
     if (a == b) return true;
     if (sim_strikes(sim, SIM_PARTITION)) sim_partition_strike(sim, a, b);
+    if (sim_strikes(sim, SIM_PARTITION_ONE_WAY)) sim_one_way_strike(sim, a, b);
     if (sim_strikes(sim, SIM_CONN_CUT)) conn_cut(from, "connection reset by peer");
     if (sim_strikes(sim, SIM_FRAME_LOST)) {
         /* Those behind it may still arrive until both ends see the cut. */
@@ -280,9 +338,22 @@ static bool frame_faults(struct sim *sim, struct sim_conn *from, struct sim_pack
     }
     const struct sim_partition *part = sim_partition_get(sim, a, b);
     if (from->cut || (part != NULL && !part->holds)) return false;
+    uint64_t heal_ns = sim_one_way_heal_ns(sim, a, b);
+    if (heal_ns != 0) conn_mute(from, heal_ns);
+    if (from->mute) return false;
     if (part != NULL) *due_ns = MAX(*due_ns, part->heal_ns + latency_ns(sim));
     if (sim_strikes(sim, SIM_FRAME_DELAYED)) *due_ns += sim_between(sim, 50 * MS, 3000 * MS);
     return true;
+}
+
+/* The second of the two, which nothing waits for. */
+static void frame_copy(struct sim *sim, const struct sim_packet *p, uint64_t due_ns) {
+    struct sim_packet *copy = packet_new(sim, PACKET_FRAME, p->to);
+    copy->is_copy = true;
+    buf_put_sv(&copy->frame, buf_sv(&p->frame));
+    if (copy->frame.failed) abort();
+    copy->to->queued_bytes += copy->frame.len;
+    packet_send(sim, copy, due_ns + sim_between(sim, 0, 200 * MS));
 }
 
 static void frame_send(struct sim_conn *from, struct sim_conn *to, struct sim_packet *p) {
@@ -297,6 +368,7 @@ static void frame_send(struct sim_conn *from, struct sim_conn *to, struct sim_pa
         /* Counted when another one overtakes it. */
         to->held_back_ns = due_ns + sim_between(sim, MS, 20 * MS);
         packet_send(sim, p, to->held_back_ns);
+        if (sim_draws(sim, SIM_FRAME_DUPLICATED)) frame_copy(sim, p, to->held_back_ns);
         return;
     }
     if (to->held_back_ns != 0) {
@@ -305,6 +377,7 @@ static void frame_send(struct sim_conn *from, struct sim_conn *to, struct sim_pa
     }
     to->newest_due_ns = due_ns;
     packet_send(sim, p, due_ns);
+    if (from->rt != to->rt && sim_draws(sim, SIM_FRAME_DUPLICATED)) frame_copy(sim, p, due_ns);
 }
 
 static void net_sim_close(struct conn *conn) {
@@ -314,12 +387,12 @@ static void net_sim_close(struct conn *conn) {
     c->closed_here = true;
     uint64_t now = sim_seen_ns(sim, c->rt);
     conn_tell_closed(c, "closed here", now + sim_between(sim, US, 100 * US));
-    if (c->peer == NULL || c->cut) return;
+    if (c->peer == NULL || c->cut || c->mute) return;
     /* Usually the peer reads what was sent before; a reset overtakes it. */
     uint64_t due_ns = now + latency_ns(sim);
     bool is_reset = sim->faults_on && rng_chance(&sim->fault, 0.125);
     if (!is_reset) due_ns = MAX(due_ns, c->peer->newest_due_ns);
-    conn_tell_closed(c->peer, "closed by peer", due_ns);
+    conn_tell_closed(c->peer, "closed by peer", close_due_ns(sim, c, due_ns));
 }
 
 static void conn_transmit(struct sim_conn *from, struct buf *frame) {
@@ -359,9 +432,10 @@ static void net_sim_send(struct conn *conn, struct buf *frame) {
     conn_transmit(from, &bytes);
 }
 
-static void dial_accept(struct sim_core *core, struct sim_conn *from) {
+static void dial_accept(struct sim_core *core, const struct sim_packet *dial) {
     struct sim *sim = core->rt->sim;
-    if (from->state != CONN_DIALLING || from->closed_here || from->cut) return;
+    struct sim_conn *from = dial->to;
+    if (dial->is_told || from->state != CONN_DIALLING || from->closed_here || from->cut) return;
     if (core->accept == NULL) {
         conn_tell_closed(from, "connection refused", sim->now_ns + latency_ns(sim));
         return;
@@ -392,7 +466,7 @@ void sim_net_run(struct sim_core *core) {
     bool is_lost = c->state == CONN_DEAD || c->cut || c->closed_here;
     sim_fold(sim, (uint64_t)p->kind | p->frame.len << 8);
     switch (p->kind) {
-    case PACKET_DIAL: dial_accept(core, c); break;
+    case PACKET_DIAL: dial_accept(core, p); break;
     case PACKET_OPENED:
         if (is_lost) break;
         c->state = CONN_OPEN;
@@ -403,7 +477,9 @@ void sim_net_run(struct sim_core *core) {
         break;
     case PACKET_FRAME:
         sim_fold(sim, hash64(p->frame.ptr, p->frame.len, 0));
-        if (!is_lost) c->conn.events->frame(&c->conn, c->conn.ctx, buf_sv(&p->frame));
+        if (is_lost) break;
+        if (p->is_copy) sim->totals[SIM_FRAME_DUPLICATED]++;
+        c->conn.events->frame(&c->conn, c->conn.ctx, buf_sv(&p->frame));
         break;
     case PACKET_CLOSED:
         if (c->state != CONN_DEAD) conn_end(c, p->why);
@@ -428,10 +504,11 @@ void sim_net_kill(struct sim_runtime *rt) {
         c->state = CONN_DEAD;
         if (peer == NULL) continue;
         c->peer = peer->peer = NULL;
+        if (c->mute) continue;
         /* A kernel that lives on says so at once; a machine without power says nothing. */
         bool is_silent = rng_chance(&sim->fault, 0.5);
-        conn_tell_closed(peer, "connection reset by peer",
-                         sim->now_ns + sim_between(sim, MS, is_silent ? 2000 * MS : 5 * MS));
+        uint64_t due_ns = sim->now_ns + sim_between(sim, MS, is_silent ? 2000 * MS : 5 * MS);
+        conn_tell_closed(peer, "connection reset by peer", close_due_ns(sim, c, due_ns));
     }
 }
 

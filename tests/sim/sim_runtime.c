@@ -45,14 +45,34 @@ void sim_mail_run(struct sim_core *core) {
     m->run(&core->core, m);
 }
 
+/* In whole milliseconds' worth of drift, so that 64 bits do: a million virtual ns are
+ * 1000000 + drift_ppm on the node's clock. */
+enum { DRIFT_SPAN_NS = 1000000 };
+
+uint64_t sim_mono_at(const struct sim_runtime *rt, uint64_t virtual_ns) {
+    uint64_t span_ns = (uint64_t)(DRIFT_SPAN_NS + rt->node->drift_ppm);
+    return rt->mono_base_ns + virtual_ns / DRIFT_SPAN_NS * span_ns +
+           virtual_ns % DRIFT_SPAN_NS * span_ns / DRIFT_SPAN_NS;
+}
+
+uint64_t sim_mono_when(const struct sim_runtime *rt, uint64_t mono_ns) {
+    if (mono_ns <= rt->mono_base_ns) return 0;
+    uint64_t span_ns = (uint64_t)(DRIFT_SPAN_NS + rt->node->drift_ppm);
+    uint64_t spans = (mono_ns - rt->mono_base_ns) / span_ns;
+    uint64_t rest = (mono_ns - rt->mono_base_ns) % span_ns;
+    if (spans >= UINT64_MAX / DRIFT_SPAN_NS - 1) return UINT64_MAX;
+    return spans * DRIFT_SPAN_NS + (rest * DRIFT_SPAN_NS + span_ns - 1) / span_ns;
+}
+
 static int64_t sim_wall_ms(struct runtime *rt) {
     struct sim_runtime *r = sim_runtime_of(rt);
-    return SIM_WALL_START_MS + (int64_t)(sim_seen_ns(r->sim, r) / 1000000) + r->wall_skew_ms;
+    return SIM_WALL_START_MS + (int64_t)(sim_seen_ns(r->sim, r) / 1000000) + r->wall_skew_ms +
+           r->wall_jump_ms;
 }
 
 static uint64_t sim_mono_ns(struct runtime *rt) {
     struct sim_runtime *r = sim_runtime_of(rt);
-    return sim_seen_ns(r->sim, r) + r->mono_base_ns;
+    return sim_mono_at(r, sim_seen_ns(r->sim, r));
 }
 
 void sim_timers_changed(struct core *c) {
@@ -65,8 +85,7 @@ void sim_timers_changed(struct core *c) {
     if (first == NULL || first->key == UINT64_MAX) { /* never */
         sim_agenda_drop(sim, &core->timer_due);
     } else {
-        uint64_t due_ns =
-            first->key < core->rt->mono_base_ns ? 0 : first->key - core->rt->mono_base_ns;
+        uint64_t due_ns = sim_mono_when(core->rt, first->key);
         core->timer_is_due = due_ns <= sim->now_ns;
         if (core->timer_is_due)
             sim_agenda_drop(sim, &core->timer_due);
@@ -81,13 +100,18 @@ static void work_done(struct core *here, struct msg *m) {
     w->done(here, w);
 }
 
+void sim_work_refresh(struct sim_runtime *rt) {
+    sim_slot_set(rt->sim, &rt->work_slot,
+                 rt->work_count > 0 && !rt->dead && !heap_contains(&rt->resume.heap));
+}
+
 static void sim_submit(struct runtime *rt, struct work *w) {
     struct sim_runtime *r = sim_runtime_of(rt);
     assert(w->run != NULL && w->done != NULL && w->home != NULL);
     if (!sim_runtime_is_live(r)) return;
     r->work = sim_grow(r->work, &r->work_cap, r->work_count, sizeof(struct work *));
     r->work[r->work_count++] = w;
-    sim_slot_set(r->sim, &r->work_slot, true);
+    sim_work_refresh(r);
 }
 
 /* Any of them: pool threads overtake each other. */
@@ -95,7 +119,7 @@ void sim_work_run(struct sim_runtime *rt) {
     size_t i = (size_t)rng_below(&rt->sim->sched, rt->work_count);
     struct work *w = rt->work[i];
     rt->work[i] = rt->work[--rt->work_count];
-    if (rt->work_count == 0) sim_slot_set(rt->sim, &rt->work_slot, false);
+    sim_work_refresh(rt);
     w->run(w);
     w->msg.run = work_done;
     sim_post(w->home, &w->msg);
@@ -125,16 +149,18 @@ struct sim_runtime *sim_runtime_new(struct sim *sim, struct sim_node *node) {
     unsigned data_cores = sim->options.cores_per_node;
     rt->sim = sim;
     rt->node = node;
-    rt->cores_count = data_cores + 1;
+    rt->cores_count = data_cores + 2;
     rt->mono_base_ns =
         rng_below(&sim->inner, 1000) * 1000000007; /* each boot counts from elsewhere */
     rt->wall_skew_ms = (int64_t)rng_below(&sim->inner, 201) - 100;
     list_init(&rt->conns);
     sim_slot_init(&rt->work_slot, SIM_WORK, rt, NULL);
+    agenda_init(&rt->resume, SIM_AGENDA_RESUME);
     rt->rt = (struct runtime){.ops = &sim_runtime_ops,
                               .cores = rt->core_ptrs,
                               .cores_count = data_cores,
                               .log_core = &rt->cores[data_cores].core,
+                              .control_core = &rt->cores[data_cores + 1].core,
                               .disk = sim_disk_as_disk(node->disk),
                               .net = &sim->net};
     for (unsigned i = 0; i < rt->cores_count; i++) {
@@ -156,8 +182,9 @@ void sim_runtime_kill(struct sim_runtime *rt) {
     struct sim *sim = rt->sim;
     rt->dead = true;
     sim_net_kill(rt);
-    sim_slot_set(sim, &rt->work_slot, false);
     rt->work_count = 0;
+    sim_work_refresh(rt);
+    sim_agenda_drop(sim, &rt->resume);
     for (unsigned i = 0; i < rt->cores_count; i++) {
         struct sim_core *core = &rt->cores[i];
         struct heap *timers = &core->core.timers;
@@ -185,6 +212,7 @@ void sim_runtime_free(struct sim_runtime *rt) {
         sim_agenda_drop(rt->sim, &core->wake);
         free(core->outbox);
     }
+    sim_agenda_drop(rt->sim, &rt->resume);
     free(rt->work);
     free(rt);
 }

@@ -11,6 +11,7 @@
 #pragma once
 
 #include "node/base/json.h"
+#include "node/base/num.h"
 #include "query/api/api.h"
 
 /* -- answer.c */

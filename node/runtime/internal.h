@@ -61,7 +61,9 @@ struct loop_core {
 
     /* Written by all threads, hence on a cache line of its own: newest first. */
     alignas(64) _Atomic(struct msg *) inbox;
-    uv_async_t wake;
+    uv_poll_t wake; /* of wake_fd; an eventfd, since the receiver of uv_async_send spins until its
+                       sender is back from the system call */
+    int wake_fd;
 };
 
 enum loop_state { LOOP_NEW, LOOP_RUNNING, LOOP_STOPPED };
@@ -83,7 +85,7 @@ static inline struct loop_runtime *loop_runtime_of(struct runtime *rt) {
 }
 extern const struct runtime_ops loop_ops;
 void *loop_main(void *arg); /* thread of one core */
-void loop_on_wake(uv_async_t *wake);
+void loop_on_wake(uv_poll_t *wake, int status, int events);
 void loop_on_heartbeat(struct timer *t);
 bool loop_run_next(struct loop_core *lc); /* runs one message; false when there is none */
 void sem_wait_fully(sem_t *sem);

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <sys/random.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "node/runtime/internal.h"
 
@@ -27,8 +28,12 @@ enum {
 /* ---- mailbox ---- */
 
 static void loop_wake(struct loop_core *lc) {
-    int rc = uv_async_send(&lc->wake);
-    assert(rc == 0);
+    const uint64_t one = 1;
+    ssize_t n;
+    do
+        n = write(lc->wake_fd, &one, sizeof one);
+    while (n < 0 && errno == EINTR);
+    assert(n == sizeof one); /* it could only block after 2^64 - 2 of them */
 }
 
 static void loop_post(struct core *to, struct msg *m) {
@@ -67,8 +72,12 @@ bool loop_run_next(struct loop_core *lc) {
     return true;
 }
 
-void loop_on_wake(uv_async_t *wake) {
+void loop_on_wake(uv_poll_t *wake, int status, int events) {
+    (void)status, (void)events;
     struct loop_core *lc = container_of(wake, struct loop_core, wake);
+    uint64_t wakes;
+    ssize_t got = read(lc->wake_fd, &wakes, sizeof wakes);
+    assert(got == sizeof wakes || errno == EAGAIN || errno == EINTR);
     const uint64_t end_ns = uv_hrtime() + LOOP_DRAIN_NS;
     unsigned n = 0;
     lc->draining = true;

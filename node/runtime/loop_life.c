@@ -13,12 +13,15 @@
 #include "node/runtime/loop.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "node/base/log.h"
 #include "node/runtime/disk.h"
@@ -49,6 +52,7 @@ static void core_on_halt(struct core *here, struct msg *m) {
 static void loop_core_free(struct loop_core *lc) {
     net_core_free(lc->net);
     core_fini(&lc->core);
+    if (lc->wake_fd >= 0) close(lc->wake_fd);
     free(lc);
 }
 
@@ -60,6 +64,7 @@ static enum status loop_core_new(struct loop_runtime *lr, unsigned index, struct
     timer_init(&lc->heartbeat, &lc->core, loop_on_heartbeat);
     atomic_init(&lc->inbox, NULL);
     lc->armed_ns = UINT64_MAX;
+    lc->wake_fd = -1;
     lc->works.pool = lr->pool;
     lc->stop_msg.run = core_on_stop;
     lc->halt_msg.run = core_on_halt;
@@ -70,7 +75,9 @@ static enum status loop_core_new(struct loop_runtime *lr, unsigned index, struct
         goto fail_loop;
     }
     uv_timer_init(&lc->loop, &lc->timer); /* cannot fail */
-    rc = uv_async_init(&lc->loop, &lc->wake, loop_on_wake);
+    lc->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    rc = lc->wake_fd < 0 ? -errno : uv_poll_init(&lc->loop, &lc->wake, lc->wake_fd);
+    if (rc == 0) rc = uv_poll_start(&lc->wake, UV_READABLE, loop_on_wake);
     if (rc < 0) {
         status = err_set(err, ERR_IO, -rc, "runtime: make the mailbox of core %u", index);
         goto fail_async;
@@ -88,8 +95,7 @@ fail_async:
     rc = uv_loop_close(&lc->loop);
     assert(rc == 0);
 fail_loop:
-    core_fini(&lc->core);
-    free(lc);
+    loop_core_free(lc);
     return status;
 }
 

@@ -11,6 +11,7 @@
 #pragma once
 
 #include "node/base/json.h"
+#include "node/base/num.h"
 #include "query/api/api.h"
 
 /* -- answer.c */
@@ -78,6 +79,13 @@ static inline struct gather *api_gather(const struct http_request *req) {
 }
 
 /* -- result.c: a result as JSON, in pieces of a wanted size */
+/* The series of a range query share their times: how each begins is kept by place. */
+enum { RESULT_STAMPS = 512 };
+struct result_stamp {
+    int64_t time_ms;
+    uint8_t len; /* 0: none yet */
+    char text[NUM_TIMESTAMP_MAX + 3];
+};
 struct result_writer {
     const struct result *result;
     size_t series_max; /* limit; UINT64_MAX for all */
@@ -85,6 +93,7 @@ struct result_writer {
     /* private */
     size_t series_at, points_at;
     bool began, in_values, done;
+    struct result_stamp stamps[RESULT_STAMPS];
 };
 /* Appends until `out` has at least wanted_bytes or the result has ended (then done is set). */
 void result_writer_next(struct result_writer *w, struct buf *out, size_t wanted_bytes);

@@ -22,24 +22,32 @@ static void put_scalar(struct buf *out, const struct result *r) {
     json_array_end(&j);
 }
 
-static void put_point(struct buf *out, const struct result_point *p) {
-    assert(p->histogram == NULL);
-    char text[NUM_TIMESTAMP_MAX + NUM_TEXT_MAX + 5];
-    size_t n = 1 + num_format_timestamp_ms(text + 1, p->time_ms);
-    text[0] = '[';
-    memcpy(text + n, ",\"", 2);
-    n += 2;
-    n += num_format_json_value(text + n, p->value);
-    memcpy(text + n, "\"]", 2);
-    buf_put(out, text, n + 2);
+static void stamp_set(struct result_stamp *stamp, int64_t time_ms) {
+    stamp->time_ms = time_ms;
+    stamp->text[0] = '[';
+    size_t n = 1 + num_format_timestamp_ms(stamp->text + 1, time_ms);
+    memcpy(stamp->text + n, ",\"", 2);
+    stamp->len = (uint8_t)(n + 2);
 }
 
-static void put_sample(struct buf *out, const struct result_series *s) {
+static void put_point(struct buf *out, struct result_stamp *stamp, const struct result_point *p) {
+    assert(p->histogram == NULL);
+    if (stamp->len == 0 || stamp->time_ms != p->time_ms) stamp_set(stamp, p->time_ms);
+    if (!buf_reserve(out, sizeof stamp->text + NUM_TEXT_MAX + 2)) return;
+    char *text = out->ptr + out->len, *at = text;
+    memcpy(at, stamp->text, sizeof stamp->text); /* a fixed size is a few moves */
+    at += stamp->len;
+    at += num_format_json_value(at, p->value);
+    memcpy(at, "\"]", 2);
+    out->len += (size_t)(at + 2 - text);
+}
+
+static void put_sample(struct buf *out, struct result_stamp *stamp, const struct result_series *s) {
     buf_put_sv(out, SV("{\"metric\":"));
     api_put_label_set(out, s->labels, s->labels_count);
     assert(s->points_count == 1);
     buf_put_sv(out, SV(",\"value\":"));
-    put_point(out, &s->points[0]);
+    put_point(out, stamp, &s->points[0]);
     buf_put_char(out, '}');
 }
 
@@ -56,7 +64,8 @@ static bool put_series(struct result_writer *w, struct buf *out, size_t wanted_b
     while (w->points_at < s->points_count) {
         if (out->len >= wanted_bytes) return false;
         if (w->points_at > 0) buf_put_char(out, ',');
-        put_point(out, &s->points[w->points_at++]);
+        put_point(out, &w->stamps[w->points_at % RESULT_STAMPS], &s->points[w->points_at]);
+        w->points_at++;
     }
     if (s->points_count > 0) buf_put_char(out, ']');
     buf_put_char(out, '}');
@@ -78,7 +87,7 @@ void result_writer_next(struct result_writer *w, struct buf *out, size_t wanted_
     while (w->series_at < count && out->len < wanted_bytes && !out->failed) {
         if (w->series_at > 0 && !w->in_values) buf_put_char(out, ',');
         if (r->type == VALUE_VECTOR)
-            put_sample(out, &r->series[w->series_at]);
+            put_sample(out, &w->stamps[0], &r->series[w->series_at]);
         else if (!put_series(w, out, wanted_bytes))
             return;
         w->series_at++;

@@ -129,13 +129,14 @@ static enum status node_open_flows(struct node_core *nc, const struct node_view 
     struct node *node = nc->node;
     const struct node_options *o = &node->options;
     TRY(node_open_replicas(nc, err));
+    nc->gate = replica_gate(nc->replicas);
     struct distributor_options dopt = {
         .map = view->map,
         .self = node->seat.id,
         .core_of = view->core_of,
         .peers = nc->peers,
         .store = nc->store,
-        .replicas = nc->replicas,
+        .gate = &nc->gate,
         .lease = &node->lease,
         .resend_ms = RESEND_MS,
         .timeout_ms = PART_TIMEOUT_MS,

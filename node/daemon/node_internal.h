@@ -5,6 +5,7 @@
 
 #include <stdatomic.h>
 
+#include "ingest/replica_gate.h"
 #include "node/base/arena.h"
 #include "node/daemon/node.h"
 #include "node/daemon/seat.h"
@@ -27,6 +28,7 @@ struct node_core {
     struct distributor *distributor;
     struct gather *gather;
     struct store_ops ops;
+    struct write_gate gate;
     struct msg install;         /* control core -> core -> control core */
     const struct node_view *in; /* in force here */
     /* Replicas that are not what the map wants them to be: FULL and readable, open where primary.

@@ -88,7 +88,9 @@ static void core_count_unready(struct node_core *nc) {
 
 void node_on_changed(void *ctx) {
     struct node_core *nc = ctx;
-    if (nc->in != NULL) core_count_unready(nc);
+    if (nc->in == NULL) return;
+    core_count_unready(nc);
+    distributor_wake(nc->distributor);
 }
 
 void node_core_install(struct node_core *nc, const struct node_view *view) {
@@ -102,7 +104,8 @@ void node_core_install(struct node_core *nc, const struct node_view *view) {
     if (node_open_shards(nc, view, &err) != OK) /* out of memory: not served, so not silently */
         log_error("a shard was not opened", "err", err.msg);
     replicas_install(nc->replicas, view->map, view->core_of);
-    distributor_set_map(nc->distributor, view->map, view->core_of);
+    if (distributor_set_map(nc->distributor, view->map, view->core_of, &err) != OK)
+        log_error("writes go by the map before", "err", err.msg);
     gather_set_map(nc->gather, view->map, view->core_of);
     core_count_unready(nc);
 }

@@ -192,7 +192,7 @@ Test(distributor, a_log_that_fails_makes_it_503) {
     cr_assert_eq(w->op.outcome, WRITE_UNAVAILABLE);
     expect_counts(w, SERIES - there, 0, 0);
     client_free(w);
-    cr_assert(!node_is_ready(c.nodes[1].node));
+    cr_assert(!node_is_ready(c.nodes[1].node, NULL));
     w = all_series(
         &c,
         now + 30000); /* through the failed node itself: its own shards at once, the others work */

@@ -89,8 +89,8 @@ class Answer:
         return f"HTTP {self.code}: {self.text[:600]}"
 
 
-def http_request(port, method, path, body=None, headers=None, timeout=60):
-    c = http.client.HTTPConnection(HOST, port, timeout=timeout * SLOWER)
+def http_request(port, method, path, body=None, headers=None, timeout=60, host=HOST):
+    c = http.client.HTTPConnection(host, port, timeout=timeout * SLOWER)
     try:
         c.request(method, path, body, headers or {})
         r = c.getresponse()
@@ -151,6 +151,7 @@ def _die_with_parent():
 class Process:
     """A server. Start it from the main thread: it dies with the thread that started it."""
     ready_path = "/-/ready"
+    host = HOST
 
     def __init__(self, name, folder, port):
         self.name, self.folder, self.port = name, Path(folder), port
@@ -170,7 +171,7 @@ class Process:
 
     def is_ready(self):
         check(self.proc.poll() is None, self.name, "ended with", self.proc.returncode)
-        return http_request(self.port, "GET", self.ready_path, timeout=2).code == 200
+        return http_request(self.port, "GET", self.ready_path, timeout=2, host=self.host).code == 200
 
     def wait_ready(self, seconds=60):
         deadline = time.monotonic() + seconds * SLOWER
@@ -233,13 +234,13 @@ class Process:
     # -- Prometheus' API, which cairn and Prometheus both have
 
     def get(self, path, timeout=60):
-        return http_request(self.port, "GET", path, timeout=timeout)
+        return http_request(self.port, "GET", path, timeout=timeout, host=self.host)
 
     def api(self, path, timeout=60, **form):
         """A form by POST; the whole answer."""
         form = {k.replace("_match", "match[]").rstrip("_"): v for k, v in form.items()}
         return http_request(self.port, "POST", path, urllib.parse.urlencode(form, doseq=True),
-                            {"Content-Type": "application/x-www-form-urlencoded"}, timeout)
+                            {"Content-Type": "application/x-www-form-urlencoded"}, timeout, self.host)
 
     def data(self, path, **form):
         a = self.api(path, **form)
@@ -254,7 +255,7 @@ class Process:
 
     def write(self, series, timeout=60):
         """[(labels, [(time in ms, value)])] -> the answer"""
-        return http_request(self.port, "POST", "/api/v1/write", snappy(encode_write(series)), WRITE_HEADERS, timeout)
+        return http_request(self.port, "POST", "/api/v1/write", snappy(encode_write(series)), WRITE_HEADERS, timeout, self.host)
 
 
 class Cairn(Process):
@@ -339,8 +340,8 @@ _folder = None
 def main(test):
     """Runs test(folder) and leaves nothing behind: no process, no file."""
     global _folder
-    if len(sys.argv) != 2:
-        sys.exit(f"usage: {sys.argv[0]} CAIRN")
+    if len(sys.argv) < 2:
+        sys.exit(f"usage: {sys.argv[0]} CAIRN [arguments of the test]")
     Cairn.binary = os.path.abspath(sys.argv[1])
     signal.signal(signal.SIGTERM, _on_term)
     _folder = tempfile.mkdtemp(prefix="cairn-test-")

@@ -185,20 +185,25 @@ static void stop_all(struct daemon *d) {
     sem_destroy(&stop.done);
 }
 
-/* Hands over what others can take; a second signal or the timeout ends it. */
+/* Hands over what others can take. A second signal or the timeout ends it, and so does it when
+ * nothing has moved for a while: nobody is there to take more. */
 static void drain(struct daemon *d, const sigset_t *signals) {
+    enum { LOOK_MS = 100, STUCK_MS = 5000 };
+    uint64_t left_ms = (uint64_t)d->options.drain_timeout.duration_ms, stuck_ms = 0;
+    uint32_t least = UINT32_MAX;
     if (!d->has_peers || d->options.ring_replication_factor.integer < 2) return;
-    uint64_t left_ms = (uint64_t)d->options.drain_timeout.duration_ms;
-    enum { LOOK_MS = 100 };
     log_info("draining: primaries are handed over");
     node_drain(d->node);
-    for (; left_ms >= LOOK_MS; left_ms -= LOOK_MS) {
+    for (; left_ms >= LOOK_MS && stuck_ms < STUCK_MS; left_ms -= LOOK_MS, stuck_ms += LOOK_MS) {
         struct timespec look = {.tv_nsec = LOOK_MS * 1000000L};
         int sig = sigtimedwait(signals, NULL, &look);
-        if (sig == SIGINT || sig == SIGTERM || node_is_lost(d->node, NULL)) return;
-        if (node_is_drained(d->node)) return;
+        uint32_t undrained = node_undrained(d->node);
+        if (sig == SIGINT || sig == SIGTERM || undrained == 0 || node_is_lost(d->node, NULL))
+            return;
+        if (undrained < least) stuck_ms = 0;
+        least = MIN(least, undrained);
     }
-    log_warn("draining took too long; ending all the same");
+    log_warnf("ending with shards that nobody could take over", "shards", "%u", least);
 }
 
 static void free_all(struct daemon *d) {
@@ -230,14 +235,16 @@ static int run(struct daemon *d) {
     log_info("Server is ready to receive web requests.", "address",
              d->options.listen_address.string, "port", port);
     options_log_later();
+    int last = 0;
     for (int sig = 0; sig != SIGINT && sig != SIGTERM;) {
         if (sigwait(&signals, &sig) != 0) continue;
+        last = sig;
         if (sig == SIGHUP)
             log_warn("SIGHUP: this version takes a changed configuration only at a start");
         else
             log_info("Received an OS signal, exiting gracefully...", "signal", strsignal(sig));
     }
-    drain(d, &signals);
+    if (last == SIGTERM) drain(d, &signals);
     stop_all(d);
     free_all(d);
     log_info("See you next time!");

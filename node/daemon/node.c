@@ -345,8 +345,9 @@ void node_drain(struct node *node) {
     core_post(node->rt->control_core, &d->msg);
 }
 
-bool node_is_drained(const struct node *node) {
+uint32_t node_undrained(const struct node *node) {
+    uint32_t count = 0;
     for (unsigned i = 0; node_is_open(node) && i < node->rt->cores_count; i++)
-        if (atomic_load_explicit(&node->cores[i].undrained, memory_order_relaxed) > 0) return false;
-    return true;
+        count += atomic_load_explicit(&node->cores[i].undrained, memory_order_relaxed);
+    return count;
 }

@@ -77,5 +77,5 @@ struct replicas *node_replicas(struct node *node, unsigned core);
 
 /* Draining (SIGTERM): tells the controller to move primaries away. On any thread. */
 void node_drain(struct node *node);
-/* Every shard of this node has another readable replica, and none has its primary here. */
-bool node_is_drained(const struct node *node);
+/* Shards of this node that have no other readable replica, or their primary here. */
+uint32_t node_undrained(const struct node *node);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/ring/control/model.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,33 @@ static unsigned state_of(const struct ring_map *map, uint32_t s, node_id id) {
     if (r < 0) return 0;
     const struct ring_replica *x = &map->shards[s].replicas[r];
     return 2U * x->state - (x->in_sync ? 1U : 0U);
+}
+
+void model_print(const struct model *m) {
+    static const char *const states[] = {"?", "FULL", "INIT", "LOG", "LEAVING"};
+    fprintf(stderr, "map %" PRIu64 ", factor %u at %" PRIu64 "\n", m->map->version, m->factor,
+            m->now_ms);
+    for (uint32_t i = 0; i < m->map->nodes_count; i++) {
+        const struct ring_node *n = &m->map->nodes[i];
+        fprintf(stderr, "  node %u %" PRIx64 " flags %u incarnation %u\n", i, n->id, n->flags,
+                n->incarnation);
+    }
+    for (uint32_t s = 0; s < m->shards; s++) {
+        const struct ring_shard *shard = &m->map->shards[s];
+        fprintf(stderr, "  shard %u epoch %u primary %u:", s, shard->epoch,
+                ring_map_primary(m->map, s));
+        for (unsigned i = 0; i < shard->replicas_count; i++) {
+            const struct ring_replica *r = &shard->replicas[i];
+            fprintf(stderr, " %u=%s%s copy %u since %" PRIu64 " until %" PRIu64 ";", r->node,
+                    states[r->state], r->in_sync ? "+" : "-", r->copy, r->since, r->until);
+        }
+        fprintf(stderr, "\n");
+    }
+    for (unsigned i = 0; i < m->nodes_count; i++)
+        fprintf(stderr, "  %" PRIx64 " up %d cut %d installed %" PRIu64 " lease %d stalled %d\n",
+                m->nodes[i].id, m->nodes[i].up, m->nodes[i].cut,
+                m->nodes[i].map == NULL ? 0 : m->nodes[i].map->version,
+                m->now_ms < m->nodes[i].lease_until_ms, m->nodes[i].stalled_since_ms != 0);
 }
 
 static bool commit(struct model *m, struct ring_map *map) {
@@ -43,6 +71,7 @@ static bool commit(struct model *m, struct ring_map *map) {
     ring_map_unref(m->map);
     m->map = ring_map_ref(map);
     m->maps++;
+    if (m->verbose) model_print(m);
     return true;
 }
 
@@ -132,6 +161,8 @@ static void damage(struct model *m, struct model_node *n) {
                   !m->nodes[i].held[s].damaged;
     if (others == 0 || n->map == NULL || n->held[s].whole_copy == 0) return;
     n->held[s].damaged = true;
+    m->damages[s]++;
+    if (m->verbose) fprintf(stderr, "damage %u at %" PRIx64 "\n", s, n->id);
     n->held[s].whole = (struct entries){0};
 }
 
@@ -184,6 +215,15 @@ static void calm(struct model *m) {
         n->stalled_since_ms = 0;
         if (!n->up) node_start(m, n);
         if (is_member(m, n)) status_ignore(controller_drain(m->controller, n->id, false, NULL));
+    }
+}
+
+/* Logs were damaged, and the copies that were whole went: somebody has to decide. */
+static void accept_losses(struct model *m) {
+    for (uint32_t s = 0; s < m->shards; s++) {
+        if (m->accepting[s] || m->damages[s] == 0) continue;
+        if (controller_accept_loss(m->controller, s, NULL) != OK) continue;
+        m->accepting[s] = true;
     }
 }
 
@@ -273,6 +313,7 @@ bool model_run(struct model *m, uint64_t faults_ms, uint64_t calm_ms) {
             calm(m);
             calmed = true;
         }
+        if (m->now_ms >= calm_at + 15000) accept_losses(m);
         if (!calmed && rng_chance(&m->rng, rate)) fault(m);
         beats(m);
         if (!maps(m) || !model_data_tick(m)) return false;

@@ -112,6 +112,12 @@ static bool promote(struct model *m, struct model_node *p, uint32_t s) {
         if (shard->replicas[i].in_sync) entries_join(&all, &n->held[s].whole);
     }
     if (self->state == REPLICA_FULL) {
+        if (m->accepting[s] && self->until == 0) {
+            for (size_t i = 0; i < ARRAY_LEN(all.w); i++)
+                m->acked[s].w[i] &= all.w[i];
+            m->accepting[s] = false;
+            m->losses++;
+        }
         int gap = entries_missing(&m->acked[s], &all);
         l->incomplete = gap >= 0 && gap < entries_last(&all);
         if (l->incomplete) return true;
@@ -266,8 +272,8 @@ static void report_leading(struct model *m, const struct model_node *n, uint32_t
     for (unsigned i = 0; l->open && i < shard->replicas_count; i++) {
         const struct ring_replica *r = &shard->replicas[i];
         struct model_node *f = peer(m, n, s, r);
-        if (f != NULL && r->state == REPLICA_FULL && !r->in_sync && !is_waited(l, f->id) &&
-            is_diverged(n, f, s))
+        bool follows = (r->state == REPLICA_FULL && !r->in_sync) || r->state == REPLICA_INIT;
+        if (f != NULL && follows && !is_waited(l, f->id) && is_diverged(n, f, s))
             report(h, s, l->epoch, REPORT_DIVERGED, f->id);
     }
 }

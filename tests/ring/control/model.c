@@ -313,7 +313,7 @@ bool model_run(struct model *m, uint64_t faults_ms, uint64_t calm_ms) {
             calm(m);
             calmed = true;
         }
-        if (m->now_ms >= calm_at + 15000) accept_losses(m);
+        if (m->now_ms >= calm_at + 15000 && (m->now_ms - calm_at) % 5000 == 0) accept_losses(m);
         if (!calmed && rng_chance(&m->rng, rate)) fault(m);
         beats(m);
         if (!maps(m) || !model_data_tick(m)) return false;

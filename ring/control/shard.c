@@ -77,9 +77,21 @@ static void take_out(struct decision *d, struct ring_replica *r) {
         r->state = REPLICA_LOG;
         r->copy--;
     }
-    if (r->state == REPLICA_LEAVING) r->state = REPLICA_FULL;
+    if (r->state == REPLICA_LEAVING) {
+        r->state = REPLICA_FULL;
+        if (r->since != 0) r->until = r->since; /* see step_back */
+        r->since = 0;
+    }
     if (r->until == 0) r->until = d->version;
     r->in_sync = false;
+}
+
+/* A returned copy that may not open after all, and perhaps has: it is LEAVING until its node has
+ * installed that (rule 8). `since` keeps what `until` says of its entries. */
+static void step_back(struct decision *d, struct ring_replica *r) {
+    r->state = REPLICA_LEAVING;
+    r->since = r->until;
+    r->until = d->version;
 }
 
 /* A complete replica on a node that goes on as it was. */
@@ -98,9 +110,11 @@ static bool has_constant_reader(const struct decision *d, const struct ring_repl
 static void decide_opened(struct decision *d) {
     for (unsigned i = 0; i < d->shard->replicas_count; i++) {
         struct ring_replica *r = &d->shard->replicas[i];
+        bool installed = node_of(d, r)->map_version >= r->until;
+        if (r->state == REPLICA_LEAVING && r->since != 0 && installed) take_out(d, r);
         if (r->state != REPLICA_FULL || !r->in_sync || r->until == 0) continue;
         if (r->node != d->primary)
-            r->in_sync = false;
+            step_back(d, r);
         else if (d->known->open)
             r->until = 0;
     }
@@ -253,9 +267,13 @@ static bool lead_complete(struct decision *d) {
 static bool lead_returned(struct decision *d) {
     struct ring_replica *now = shard_find(d, d->primary), *best = NULL;
     if (now != NULL && now->state == REPLICA_FULL && now->in_sync) {
-        if (!d->known->incomplete) return true;
-        take_out(d, now);
-        cover_try_failed(d, node_of(d, now)->id);
+        if (!d->known->incomplete && cover_is_complete(d, now)) return true;
+        if (d->known->incomplete) {
+            take_out(d, now);
+            cover_try_failed(d, node_of(d, now)->id);
+        } else {
+            step_back(d, now);
+        }
     }
     for (unsigned i = 0; i < d->shard->replicas_count; i++) {
         struct ring_replica *r = &d->shard->replicas[i];
@@ -375,6 +393,7 @@ static void prune(struct decision *d) {
     for (unsigned i = 0; shard_readable(d) > 0 && i < d->shard->replicas_count; i++) {
         struct ring_replica *r = &d->shard->replicas[i];
         if (r->state != REPLICA_LEAVING || node_of(d, r)->map_version < r->until) continue;
+        if (r->since != 0) continue;
         if (node_of(d, r)->restarted) continue;
         shard_remove(d, r);
         i--;

@@ -60,6 +60,7 @@ struct model {
     uint64_t acks, maps, losses;
     uint64_t steps[9][9]; /* from state to state, see model_step_names */
     bool verbose;
+    bool moved;        /* by people: then it is not for the controller to say what is balanced */
     char failure[256]; /* the first; "" : none */
 };
 extern const char *const model_state_names[9];

@@ -123,6 +123,8 @@ static void decide_opened(struct decision *d) {
 /* Rule 5. A replica that its primary waits for comes in, also when the primary has died since: it
  * has all that was acknowledged. If it is gone itself, the primary must hear that. */
 static void decide_caught_up(struct decision *d) {
+    const struct ring_replica *p = shard_find(d, d->primary);
+    if (p == NULL || shard_is_damaged(d, p)) return; /* who knows what it was filled with */
     for (unsigned i = 0; i < d->shard->replicas_count; i++) {
         struct ring_replica *r = &d->shard->replicas[i];
         bool waits = r->state == REPLICA_FULL || r->state == REPLICA_INIT;

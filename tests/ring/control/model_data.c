@@ -185,7 +185,7 @@ static void write_step(struct model *m, uint32_t s, struct model_write *w) {
         return;
     }
     const struct ring_shard *shard = &p->map->shards[s];
-    bool all = p->stalled_since_ms == 0;
+    bool all = p->stalled_since_ms == 0 && !p->held[s].damaged;
     for (unsigned i = 0; i < shard->replicas_count; i++) {
         const struct ring_replica *r = &shard->replicas[i];
         if (r->node == ring_map_primary(p->map, s)) continue;
@@ -239,7 +239,7 @@ bool model_data_tick(struct model *m) {
     for (unsigned i = 0; i < m->nodes_count; i++) {
         struct model_node *p = &m->nodes[i];
         for (uint32_t s = 0; s < m->shards && p->up && p->map != NULL; s++) {
-            if (self_replica(p, s) == NULL || !is_primary(p, s)) continue;
+            if (self_replica(p, s) == NULL || !is_primary(p, s) || p->held[s].damaged) continue;
             if (!p->leading[s].open && m->now_ms < p->lease_until_ms &&
                 rng_below(&m->rng, 2) == 0 && !promote(m, p, s))
                 return false;

@@ -21,6 +21,7 @@ struct leading { /* of one shard, in memory */
     uint32_t epoch;
     bool open, incomplete;
     node_id waited[RING_REPLICAS_MAX];
+    uint32_t waited_copy[RING_REPLICAS_MAX];
     unsigned waited_count;
 };
 struct model_node {

@@ -72,9 +72,11 @@ void model_install(struct model *m, struct model_node *n, struct ring_map *map) 
             int at = ring_map_node_index(map, l->waited[i]);
             int k = at < 0 ? -1 : ring_shard_replica(shard, at);
             bool waits = k >= 0 && shard->replicas[k].state != REPLICA_LOG &&
+                         shard->replicas[k].copy == l->waited_copy[i] &&
                          !(shard->replicas[k].state == REPLICA_FULL && shard->replicas[k].in_sync);
             if (waits) continue;
-            l->waited[i--] = l->waited[--l->waited_count];
+            l->waited[i] = l->waited[--l->waited_count];
+            l->waited_copy[i--] = l->waited_copy[l->waited_count];
         }
     }
 }
@@ -213,6 +215,7 @@ static void catch_up(struct model *m, struct model_node *p, uint32_t s) {
         if (n == NULL || !follows || n->stalled_since_ms != 0 || n->held[s].damaged) continue;
         if (is_waited(l, n->id) || is_diverged(p, n, s) || rng_below(&m->rng, 4) != 0) continue;
         n->held[s].whole = p->held[s].whole;
+        l->waited_copy[l->waited_count] = r->copy;
         l->waited[l->waited_count++] = n->id;
     }
 }

@@ -99,7 +99,11 @@ enum status controller_accept_loss(struct controller *c, uint32_t shard, struct 
         return err_set(err, ERR_CONFLICT, 0, "accept-loss: there is no shard %" PRIu32, shard);
     const struct ring_shard *s = &c->map->shards[shard];
     const struct ring_replica *p = &s->replicas[s->primary];
-    if (replica_is_whole(p) && c->shards[shard].open && !c->nodes[p->node].gone)
+    bool damaged = false;
+    for (unsigned i = 0; i < c->shards[shard].notes_count; i++)
+        damaged |= c->shards[shard].notes[i].kind == REPORT_DAMAGED &&
+                   c->shards[shard].notes[i].about == c->nodes[p->node].id;
+    if (replica_is_whole(p) && c->shards[shard].open && !c->nodes[p->node].gone && !damaged)
         return err_set(err, ERR_CONFLICT, 0, "accept-loss: shard %" PRIu32 " is open", shard);
     c->shards[shard].accept_loss = true;
     return OK;

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "node/base/hash.h"
 #include "ring/control/controller_internal.h"
 
 /* ---- replicas ---- */
@@ -50,7 +51,8 @@ unsigned shard_readable(const struct decision *d) {
 static unsigned in_sync_count(const struct decision *d) {
     unsigned count = 0;
     for (unsigned i = 0; i < d->shard->replicas_count; i++)
-        count += d->shard->replicas[i].in_sync && d->shard->replicas[i].state != REPLICA_LEAVING;
+        count += d->shard->replicas[i].in_sync && d->shard->replicas[i].state != REPLICA_LEAVING &&
+                 (d->shard->replicas[i].state != REPLICA_LOG || d->shard->replicas[i].until == 0);
     return count;
 }
 
@@ -65,15 +67,31 @@ static bool is_noted(const struct decision *d, const struct ring_replica *r, int
     return false;
 }
 
+bool shard_is_damaged(const struct decision *d, const struct ring_replica *r) {
+    return is_noted(d, r, REPORT_DIVERGED) || is_noted(d, r, REPORT_DAMAGED);
+}
+
 /* It is not waited for any more; what it has stays known. */
 static void take_out(struct decision *d, struct ring_replica *r) {
     if (r->state == REPLICA_INIT) { /* the fill is lost, the log it kept meanwhile is not */
         r->state = REPLICA_LOG;
         r->copy--;
     }
-    if (r->state == REPLICA_LEAVING) r->state = REPLICA_FULL;
+    if (r->state == REPLICA_LEAVING) {
+        r->state = REPLICA_FULL;
+        if (r->since != 0) r->until = r->since; /* see step_back */
+        r->since = 0;
+    }
     if (r->until == 0) r->until = d->version;
     r->in_sync = false;
+}
+
+/* A returned copy that may not open after all, and perhaps has: it is LEAVING until its node has
+ * installed that (rule 8). `since` keeps what `until` says of its entries. */
+static void step_back(struct decision *d, struct ring_replica *r) {
+    r->state = REPLICA_LEAVING;
+    r->since = r->until;
+    r->until = d->version;
 }
 
 /* A complete replica on a node that goes on as it was. */
@@ -92,9 +110,11 @@ static bool has_constant_reader(const struct decision *d, const struct ring_repl
 static void decide_opened(struct decision *d) {
     for (unsigned i = 0; i < d->shard->replicas_count; i++) {
         struct ring_replica *r = &d->shard->replicas[i];
+        bool installed = node_of(d, r)->map_version >= r->until;
+        if (r->state == REPLICA_LEAVING && r->since != 0 && installed) take_out(d, r);
         if (r->state != REPLICA_FULL || !r->in_sync || r->until == 0) continue;
         if (r->node != d->primary)
-            r->in_sync = false;
+            step_back(d, r);
         else if (d->known->open)
             r->until = 0;
     }
@@ -103,6 +123,8 @@ static void decide_opened(struct decision *d) {
 /* Rule 5. A replica that its primary waits for comes in, also when the primary has died since: it
  * has all that was acknowledged. If it is gone itself, the primary must hear that. */
 static void decide_caught_up(struct decision *d) {
+    const struct ring_replica *p = shard_find(d, d->primary);
+    if (p == NULL || shard_is_damaged(d, p)) return; /* who knows what it was filled with */
     for (unsigned i = 0; i < d->shard->replicas_count; i++) {
         struct ring_replica *r = &d->shard->replicas[i];
         bool waits = r->state == REPLICA_FULL || r->state == REPLICA_INIT;
@@ -127,7 +149,7 @@ static void decide_caught_up(struct decision *d) {
 static void decide_damaged(struct decision *d) {
     for (unsigned i = 0; i < d->shard->replicas_count; i++) {
         struct ring_replica *r = &d->shard->replicas[i];
-        if (!is_noted(d, r, REPORT_DIVERGED) && !is_noted(d, r, REPORT_DAMAGED)) continue;
+        if (!shard_is_damaged(d, r)) continue;
         if (r->state == REPLICA_LEAVING) continue;
         if (r->state == REPLICA_FULL && r->in_sync && has_constant_reader(d, r)) {
             r->state = REPLICA_LEAVING;
@@ -163,10 +185,22 @@ static bool somebody_is_awaited(const struct decision *d) {
     return false;
 }
 
+static uint64_t restarts_of(const struct decision *d) {
+    uint64_t sum = 0;
+    for (unsigned i = 0; i < d->shard->replicas_count; i++) {
+        const struct ctl_node *n = node_of(d, &d->shard->replicas[i]);
+        uint64_t key[2] = {n->id, n->incarnation};
+        if (d->shard->replicas[i].in_sync && n->restarted) sum += hash64(key, sizeof key, 0);
+    }
+    return sum;
+}
+
 /* Rule 2. While another complete replica serves on, a restarted one steps back until it has caught
  * up. Otherwise the shard opens anew: that compares all ends. */
 static void decide_restarted(struct decision *d) {
     bool any = false, steps_back = d->known->open && !d->new_epoch;
+    uint64_t restarts = restarts_of(d);
+    if (restarts == d->known->restarts && d->known->restarts_epoch == d->shard->epoch) return;
     for (unsigned i = 0; i < d->shard->replicas_count; i++) {
         const struct ring_replica *r = &d->shard->replicas[i];
         any |= r->in_sync && node_of(d, r)->restarted &&
@@ -182,7 +216,10 @@ static void decide_restarted(struct decision *d) {
         struct ring_replica *r = &d->shard->replicas[i];
         if (r->in_sync && r->state == REPLICA_FULL && node_of(d, r)->restarted) take_out(d, r);
     }
-    if (!steps_back) d->new_epoch = true;
+    if (steps_back) return;
+    d->new_epoch = true;
+    d->known->restarts = restarts;
+    d->known->restarts_epoch = d->shard->epoch + 1;
 }
 
 /* Rules 1, 3 and 8. */
@@ -232,9 +269,13 @@ static bool lead_complete(struct decision *d) {
 static bool lead_returned(struct decision *d) {
     struct ring_replica *now = shard_find(d, d->primary), *best = NULL;
     if (now != NULL && now->state == REPLICA_FULL && now->in_sync) {
-        if (!d->known->incomplete) return true;
-        take_out(d, now);
-        cover_try_failed(d, node_of(d, now)->id);
+        if (!d->known->incomplete && cover_is_complete(d, now)) return true;
+        if (d->known->incomplete) {
+            take_out(d, now);
+            cover_try_failed(d, node_of(d, now)->id);
+        } else {
+            step_back(d, now);
+        }
     }
     for (unsigned i = 0; i < d->shard->replicas_count; i++) {
         struct ring_replica *r = &d->shard->replicas[i];
@@ -243,6 +284,7 @@ static bool lead_returned(struct decision *d) {
         if (best == NULL || r->until > best->until) best = r;
     }
     if (best == NULL) return false;
+    cover_call_in(d, best);
     best->in_sync = true;
     d->primary = best->node;
     d->new_epoch = true;
@@ -263,6 +305,7 @@ static bool lead_log(struct decision *d) {
     for (unsigned i = 0; i < d->shard->replicas_count; i++) {
         struct ring_replica *r = &d->shard->replicas[i];
         if (!r->in_sync || (r->state != REPLICA_LOG && r->state != REPLICA_INIT)) continue;
+        if (r->until != 0) continue;
         if (best == NULL || log_leads_better(d, r, best)) best = r;
     }
     if (best == NULL) return false;
@@ -329,7 +372,8 @@ static struct ring_replica *youngest_log(const struct decision *d) {
     struct ring_replica *best = NULL;
     for (unsigned i = 0; i < d->shard->replicas_count; i++) {
         struct ring_replica *r = &d->shard->replicas[i];
-        if (r->state != REPLICA_LOG || !r->in_sync || r->node == d->primary) continue;
+        if (r->state != REPLICA_LOG || !r->in_sync || r->until != 0 || r->node == d->primary)
+            continue;
         if (best == NULL || r->since > best->since) best = r;
     }
     return best;
@@ -346,10 +390,12 @@ static void prune(struct decision *d) {
     struct ring_replica *p = shard_find(d, d->primary);
     bool open = d->known->open && !d->new_epoch && p != NULL && p->state == REPLICA_FULL &&
                 d->primary == ring_map_primary(d->c->map, d->index);
+    cover_send_out(d);
     bool whole = open && shard_readable(d) >= d->factor;
-    for (unsigned i = 0; open && i < d->shard->replicas_count; i++) {
+    for (unsigned i = 0; shard_readable(d) > 0 && i < d->shard->replicas_count; i++) {
         struct ring_replica *r = &d->shard->replicas[i];
         if (r->state != REPLICA_LEAVING || node_of(d, r)->map_version < r->until) continue;
+        if (r->since != 0) continue;
         if (node_of(d, r)->restarted) continue;
         shard_remove(d, r);
         i--;
@@ -376,7 +422,7 @@ void shard_decide(struct decision *d) {
         decide_restarted(d);
     }
     if (!d->deferred) {
-        decide_damaged(d);
+        if (!d->known->accept_loss) decide_damaged(d);
         decide_gone(d);
     }
     bool led = !d->deferred && (lead_complete(d) || lead_returned(d));
@@ -387,8 +433,7 @@ void shard_decide(struct decision *d) {
     if (!led) { /* nobody is there who could: it stays as it is until somebody comes */
         *d->shard = before;
         d->primary = primary;
-        d->new_epoch = false;
-        d->deferred = true;
+        d->new_epoch = !d->deferred && d->known->restarts_epoch == d->shard->epoch + 1;
         return;
     }
     prune(d);

@@ -21,6 +21,7 @@ struct leading { /* of one shard, in memory */
     uint32_t epoch;
     bool open, incomplete;
     node_id waited[RING_REPLICAS_MAX];
+    uint32_t waited_copy[RING_REPLICAS_MAX];
     unsigned waited_count;
 };
 struct model_node {
@@ -55,9 +56,13 @@ struct model {
     int next_entry[MODEL_SHARDS];
     struct model_write writes[MODEL_SHARDS][MODEL_WRITES];
     node_id primaries[MODEL_SHARDS][4096]; /* by epoch */
-    uint64_t moves, acks, maps;
+    unsigned damages[MODEL_SHARDS];
+    bool accepting[MODEL_SHARDS]; /* people have given up on what is lost */
+    uint64_t acks, maps, losses;
     uint64_t steps[9][9]; /* from state to state, see model_step_names */
-    char failure[256];    /* the first; "" : none */
+    bool verbose;
+    bool moved;        /* by people: then it is not for the controller to say what is balanced */
+    char failure[256]; /* the first; "" : none */
 };
 extern const char *const model_state_names[9];
 
@@ -71,6 +76,7 @@ bool model_data_tick(struct model *m);
 void model_install(struct model *m, struct model_node *n, struct ring_map *map);
 void model_beat_fill(struct model *m, struct model_node *n, struct heartbeat *out);
 struct model_node *model_node(struct model *m, node_id id);
+void model_print(const struct model *m);
 bool model_fail(struct model *m, const char *fmt, ...) PRINTF_LIKE(2, 3);
 static inline bool entries_has(const struct entries *e, int i) {
     return e->w[i / 64] >> (i % 64) & 1;

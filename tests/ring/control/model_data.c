@@ -72,9 +72,11 @@ void model_install(struct model *m, struct model_node *n, struct ring_map *map) 
             int at = ring_map_node_index(map, l->waited[i]);
             int k = at < 0 ? -1 : ring_shard_replica(shard, at);
             bool waits = k >= 0 && shard->replicas[k].state != REPLICA_LOG &&
+                         shard->replicas[k].copy == l->waited_copy[i] &&
                          !(shard->replicas[k].state == REPLICA_FULL && shard->replicas[k].in_sync);
             if (waits) continue;
-            l->waited[i--] = l->waited[--l->waited_count];
+            l->waited[i] = l->waited[--l->waited_count];
+            l->waited_copy[i--] = l->waited_copy[l->waited_count];
         }
     }
 }
@@ -112,6 +114,12 @@ static bool promote(struct model *m, struct model_node *p, uint32_t s) {
         if (shard->replicas[i].in_sync) entries_join(&all, &n->held[s].whole);
     }
     if (self->state == REPLICA_FULL) {
+        if (m->accepting[s] && self->until == 0) {
+            for (size_t i = 0; i < ARRAY_LEN(all.w); i++)
+                m->acked[s].w[i] &= all.w[i];
+            m->accepting[s] = false;
+            m->losses++;
+        }
         int gap = entries_missing(&m->acked[s], &all);
         l->incomplete = gap >= 0 && gap < entries_last(&all);
         if (l->incomplete) return true;
@@ -179,7 +187,7 @@ static void write_step(struct model *m, uint32_t s, struct model_write *w) {
         return;
     }
     const struct ring_shard *shard = &p->map->shards[s];
-    bool all = p->stalled_since_ms == 0;
+    bool all = p->stalled_since_ms == 0 && !p->held[s].damaged;
     for (unsigned i = 0; i < shard->replicas_count; i++) {
         const struct ring_replica *r = &shard->replicas[i];
         if (r->node == ring_map_primary(p->map, s)) continue;
@@ -207,6 +215,7 @@ static void catch_up(struct model *m, struct model_node *p, uint32_t s) {
         if (n == NULL || !follows || n->stalled_since_ms != 0 || n->held[s].damaged) continue;
         if (is_waited(l, n->id) || is_diverged(p, n, s) || rng_below(&m->rng, 4) != 0) continue;
         n->held[s].whole = p->held[s].whole;
+        l->waited_copy[l->waited_count] = r->copy;
         l->waited[l->waited_count++] = n->id;
     }
 }
@@ -233,7 +242,7 @@ bool model_data_tick(struct model *m) {
     for (unsigned i = 0; i < m->nodes_count; i++) {
         struct model_node *p = &m->nodes[i];
         for (uint32_t s = 0; s < m->shards && p->up && p->map != NULL; s++) {
-            if (self_replica(p, s) == NULL || !is_primary(p, s)) continue;
+            if (self_replica(p, s) == NULL || !is_primary(p, s) || p->held[s].damaged) continue;
             if (!p->leading[s].open && m->now_ms < p->lease_until_ms &&
                 rng_below(&m->rng, 2) == 0 && !promote(m, p, s))
                 return false;
@@ -266,8 +275,8 @@ static void report_leading(struct model *m, const struct model_node *n, uint32_t
     for (unsigned i = 0; l->open && i < shard->replicas_count; i++) {
         const struct ring_replica *r = &shard->replicas[i];
         struct model_node *f = peer(m, n, s, r);
-        if (f != NULL && r->state == REPLICA_FULL && !r->in_sync && !is_waited(l, f->id) &&
-            is_diverged(n, f, s))
+        bool follows = (r->state == REPLICA_FULL && !r->in_sync) || r->state == REPLICA_INIT;
+        if (f != NULL && follows && !is_waited(l, f->id) && is_diverged(n, f, s))
             report(h, s, l->epoch, REPORT_DIVERGED, f->id);
     }
 }

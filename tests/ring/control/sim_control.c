@@ -7,33 +7,6 @@
 #include "ring/control/state.h"
 #include "tests/ring/control/model.h"
 
-static void print_map(const struct model *m) {
-    static const char *const states[] = {"?", "FULL", "INIT", "LOG", "LEAVING"};
-    fprintf(stderr, "map %" PRIu64 ", factor %u at %" PRIu64 "\n", m->map->version, m->factor,
-            m->now_ms);
-    for (uint32_t i = 0; i < m->map->nodes_count; i++) {
-        const struct ring_node *n = &m->map->nodes[i];
-        fprintf(stderr, "  node %u %" PRIx64 " flags %u incarnation %u\n", i, n->id, n->flags,
-                n->incarnation);
-    }
-    for (uint32_t s = 0; s < m->shards; s++) {
-        const struct ring_shard *shard = &m->map->shards[s];
-        fprintf(stderr, "  shard %u epoch %u primary %u:", s, shard->epoch,
-                ring_map_primary(m->map, s));
-        for (unsigned i = 0; i < shard->replicas_count; i++) {
-            const struct ring_replica *r = &shard->replicas[i];
-            fprintf(stderr, " %u=%s%s copy %u since %" PRIu64 " until %" PRIu64 ";", r->node,
-                    states[r->state], r->in_sync ? "+" : "-", r->copy, r->since, r->until);
-        }
-        fprintf(stderr, "\n");
-    }
-    for (unsigned i = 0; i < m->nodes_count; i++)
-        fprintf(stderr, "  %" PRIx64 " up %d cut %d installed %" PRIu64 " lease %d stalled %d\n",
-                m->nodes[i].id, m->nodes[i].up, m->nodes[i].cut,
-                m->nodes[i].map == NULL ? 0 : m->nodes[i].map->version,
-                m->now_ms < m->nodes[i].lease_until_ms, m->nodes[i].stalled_since_ms != 0);
-}
-
 /* What must have happened to a replica in that many histories. */
 static const unsigned char wanted[][2] = {
     {1, 2}, {2, 1}, {0, 5}, {5, 3}, {3, 1}, {0, 4}, {4, 1}, {1, 7}, {7, 0},
@@ -43,26 +16,29 @@ static const unsigned char wanted[][2] = {
 int main(int argc, char **argv) {
     uint64_t first = argc > 1 ? strtoull(argv[1], NULL, 10) : 1;
     uint64_t count = argc > 2 ? strtoull(argv[2], NULL, 10) : 2000;
-    uint64_t total[9][9] = {0}, maps = 0, acks = 0;
+    uint64_t total[9][9] = {0}, maps = 0, acks = 0, losses = 0;
     static struct model m;
     int failed = 0;
     for (uint64_t seed = first; seed < first + count; seed++) {
         model_init(&m, seed);
+        m.verbose = getenv("MODEL_VERBOSE") != NULL;
         bool good = model_run(&m, 15000, 60000);
         if (!good) {
             fprintf(stderr, "seed %" PRIu64 ": %s\n", seed, m.failure);
-            print_map(&m);
+            model_print(&m);
         }
         for (unsigned i = 0; i < 9; i++)
             for (unsigned k = 0; k < 9; k++)
                 total[i][k] += m.steps[i][k];
         maps += m.maps;
         acks += m.acks;
+        losses += m.losses;
         model_fini(&m);
         if (!good) return 1;
     }
-    printf("seeds %" PRIu64 " to %" PRIu64 ": %" PRIu64 " maps, %" PRIu64 " acknowledged writes\n",
-           first, first + count - 1, maps, acks);
+    printf("seeds %" PRIu64 " to %" PRIu64 ": %" PRIu64 " maps, %" PRIu64
+           " acknowledged writes, %" PRIu64 " accepted losses\n",
+           first, first + count - 1, maps, acks, losses);
     printf("%12s", "");
     for (unsigned k = 0; k < 9; k++)
         printf("%12s", model_state_names[k]);

@@ -76,6 +76,8 @@ static bool world_live(struct world *w, struct totals *t) {
     return world_converge(w, CALM_MS);
 }
 
+static bool print; /* --verbose */
+
 static bool run_seed(uint64_t seed, struct totals *t, uint64_t *out_hash,
                      char failure[WORLD_FAILURE_MAX]) {
     static const unsigned sizes[] = {3, 5, 3, 1, 2, 4};
@@ -83,6 +85,7 @@ static bool run_seed(uint64_t seed, struct totals *t, uint64_t *out_hash,
     if (w == NULL) abort();
     struct world_options o = {.nodes = sizes[seed % 6],
                               .rf = 1 + (unsigned)(seed % 3),
+                              .print = print,
                               .alone = seed % 6 == 3 && seed % 4 == 1,
                               .restart_ms_max = 3000,
                               .start_ms_max = seed % 5 == 0 ? 8000 : 1000};
@@ -126,7 +129,9 @@ static int report(const struct totals *t, double seconds) {
 int main(int argc, char **argv) {
     uint64_t seeds = option(argc, argv, "--seeds", 100), first = option(argc, argv, "--seed", 1);
     bool expect_bug = option(argc, argv, "--expect-bug", 0) != 0;
-    log_setup(option(argc, argv, "--verbose", 0) ? LOG_DEBUG : LOG_ERROR + 1, LOG_LOGFMT, 2);
+    print = option(argc, argv, "--verbose", 0) != 0;
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    log_setup(print ? LOG_DEBUG : LOG_ERROR + 1, LOG_LOGFMT, 2);
     struct totals t = {0};
     double began = now_seconds();
     char failure[WORLD_FAILURE_MAX];

@@ -102,8 +102,25 @@ static void check_map(struct world *w, struct ring_map *map) {
     }
 }
 
+static void map_print(struct world *w, const struct ring_map *map) {
+    printf("%" PRIu64 " ms map %" PRIu64 ":", sim_now_ms(w->sim), map->version);
+    for (uint32_t i = 0; i < map->nodes_count; i++)
+        printf(" %u=%" PRIx64 " inc %u flags %u %s", i, map->nodes[i].id >> 48,
+               map->nodes[i].incarnation, map->nodes[i].flags, map->nodes[i].addr);
+    for (uint32_t s = 0; s < map->settings.shards_count; s++) {
+        const struct ring_shard *shard = &map->shards[s];
+        printf("\n   shard %u epoch %u primary %u:", s, shard->epoch, shard->primary);
+        for (unsigned r = 0; r < shard->replicas_count; r++)
+            printf(" %u%s%s", shard->replicas[r].node,
+                   (const char *[]){"", "full", "init", "log", "leaving"}[shard->replicas[r].state],
+                   shard->replicas[r].in_sync ? "*" : "");
+    }
+    printf("\n");
+}
+
 static void world_see(struct world *w, struct ring_map *map) {
     if (map == NULL || (w->newest != NULL && map->version <= w->newest->version)) return;
+    if (w->o.print) map_print(w, map);
     check_map(w, map);
     ring_map_unref(w->newest);
     w->newest = ring_map_ref(map);

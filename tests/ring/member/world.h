@@ -47,6 +47,7 @@ struct world_options {
     unsigned nodes;  /* that found the cluster */
     unsigned expect; /* --ring.bootstrap-expect; 0: the number of nodes */
     unsigned rf;
+    bool print; /* every map */
     bool alone; /* without discovery */
     uint64_t restart_ms_max;
     uint64_t start_ms_max; /* nodes start spread over that long */

@@ -71,7 +71,10 @@ static void report_take(struct controller *c, uint32_t node, const struct shard_
         break;
     case REPORT_CAUGHT_UP:
     case REPORT_DIVERGED:
-        if (leads && fresh && r->about != c->nodes[node].id) note_put(k, r->about, r->kind);
+        /* a LOG primary does not know what whole copies should hold */
+        if (leads && fresh && s->replicas[s->primary].state == REPLICA_FULL &&
+            r->about != c->nodes[node].id)
+            note_put(k, r->about, r->kind);
         break;
     case REPORT_DAMAGED:
         if (fresh) note_put(k, c->nodes[node].id, r->kind);

@@ -55,6 +55,8 @@ struct ctl_shard {
     struct ctl_note notes[NOTES_MAX];
     uint64_t tried_among; /* a hash of who was alive when `tried` were found incomplete */
     node_id tried[RING_REPLICAS_MAX];
+    uint64_t restarts; /* a hash of the restarts that this epoch was begun for */
+    uint32_t restarts_epoch;
 };
 
 struct controller {
@@ -103,6 +105,7 @@ void shard_decide(struct decision *d);
 struct ring_replica *shard_add(struct decision *d, unsigned node);
 void shard_remove(struct decision *d, struct ring_replica *r);
 struct ring_replica *shard_find(const struct decision *d, int node);
+bool shard_is_damaged(const struct decision *d, const struct ring_replica *r);
 unsigned shard_readable(const struct decision *d); /* FULL, in sync, complete */
 static inline bool replica_is_whole(const struct ring_replica *r) {
     return r->state == REPLICA_FULL && r->in_sync && r->until == 0;
@@ -119,6 +122,8 @@ static inline uint32_t copy_of_init(uint64_t version) {
 /* cover.c */
 bool cover_is_complete(const struct decision *d, const struct ring_replica *full);
 bool cover_is_needed(const struct decision *d, const struct ring_replica *log);
+void cover_call_in(struct decision *d, const struct ring_replica *full);
+void cover_send_out(struct decision *d);
 uint64_t cover_alive(const struct decision *d);
 bool cover_was_tried(const struct decision *d, node_id id);
 void cover_try_failed(struct decision *d, node_id id);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which acknowledged entries survive where. An entry acknowledged under map version v is on every
  * replica that was waited for in v: a FULL replica has those of all versions before `until`, a LOG
- * replica (and INIT in sync) those from `since` to before `until`, or to now while in sync. */
+ * replica (and INIT in sync) those from `since` to before `until`, or to now if that is 0. */
 #include "node/base/hash.h"
 #include "ring/control/controller_internal.h"
 
@@ -17,7 +17,7 @@ bool cover_is_complete(const struct decision *d, const struct ring_replica *full
         for (unsigned i = 0; i < d->shard->replicas_count; i++) {
             const struct ring_replica *r = &d->shard->replicas[i];
             if (!has_log(r) || r->since > at || !d->c->nodes[r->node].usable) continue;
-            if (r->in_sync) return true;
+            if (r->until == 0) return true;
             next = MAX(next, r->until);
         }
         if (next == at) return false;
@@ -36,11 +36,35 @@ bool cover_is_needed(const struct decision *d, const struct ring_replica *log) {
         bool covered = false;
         for (unsigned k = 0; k < d->shard->replicas_count && !covered; k++) {
             const struct ring_replica *r = &d->shard->replicas[k];
-            covered = has_log(r) && r->in_sync && r->since <= from;
+            covered = has_log(r) && r->until == 0 && r->since <= from;
         }
         if (!covered) return true;
     }
     return false;
+}
+
+/* A returned copy is being made primary: it must not open before it has heard the LOG replicas that
+ * fill its gap, so these are waited for, also those that have gone out meanwhile. They keep their
+ * `until`: what they missed in between they have not. */
+void cover_call_in(struct decision *d, const struct ring_replica *full) {
+    for (unsigned i = 0; i < d->shard->replicas_count; i++) {
+        struct ring_replica *r = &d->shard->replicas[i];
+        if (r->state == REPLICA_LOG && !r->in_sync && r->until > full->until &&
+            d->c->nodes[r->node].usable)
+            r->in_sync = true;
+    }
+}
+
+/* The copy has opened, or has not come through. */
+void cover_send_out(struct decision *d) {
+    for (unsigned i = 0; i < d->shard->replicas_count; i++) {
+        const struct ring_replica *r = &d->shard->replicas[i];
+        if (r->state == REPLICA_FULL && r->in_sync && r->until != 0) return;
+    }
+    for (unsigned i = 0; i < d->shard->replicas_count; i++) {
+        struct ring_replica *r = &d->shard->replicas[i];
+        if (r->state == REPLICA_LOG && r->in_sync && r->until != 0) r->in_sync = false;
+    }
 }
 
 /* Who of the shard is alive, and in which process. */

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "node/base/hash.h"
 #include "ring/control/controller_internal.h"
 
 /* ---- replicas ---- */
@@ -50,7 +51,8 @@ unsigned shard_readable(const struct decision *d) {
 static unsigned in_sync_count(const struct decision *d) {
     unsigned count = 0;
     for (unsigned i = 0; i < d->shard->replicas_count; i++)
-        count += d->shard->replicas[i].in_sync && d->shard->replicas[i].state != REPLICA_LEAVING;
+        count += d->shard->replicas[i].in_sync && d->shard->replicas[i].state != REPLICA_LEAVING &&
+                 (d->shard->replicas[i].state != REPLICA_LOG || d->shard->replicas[i].until == 0);
     return count;
 }
 
@@ -63,6 +65,10 @@ static bool is_noted(const struct decision *d, const struct ring_replica *r, int
         if (d->known->notes[i].about == node_of(d, r)->id && d->known->notes[i].kind == kind)
             return true;
     return false;
+}
+
+bool shard_is_damaged(const struct decision *d, const struct ring_replica *r) {
+    return is_noted(d, r, REPORT_DIVERGED) || is_noted(d, r, REPORT_DAMAGED);
 }
 
 /* It is not waited for any more; what it has stays known. */
@@ -87,6 +93,18 @@ static bool has_constant_reader(const struct decision *d, const struct ring_repl
 }
 
 /* ---- what happened ---- */
+
+/* A returned copy is complete when it has opened the shard as primary. */
+static void decide_opened(struct decision *d) {
+    for (unsigned i = 0; i < d->shard->replicas_count; i++) {
+        struct ring_replica *r = &d->shard->replicas[i];
+        if (r->state != REPLICA_FULL || !r->in_sync || r->until == 0) continue;
+        if (r->node != d->primary)
+            r->in_sync = false;
+        else if (d->known->open)
+            r->until = 0;
+    }
+}
 
 /* Rule 5. A replica that its primary waits for comes in, also when the primary has died since: it
  * has all that was acknowledged. If it is gone itself, the primary must hear that. */
@@ -115,7 +133,7 @@ static void decide_caught_up(struct decision *d) {
 static void decide_damaged(struct decision *d) {
     for (unsigned i = 0; i < d->shard->replicas_count; i++) {
         struct ring_replica *r = &d->shard->replicas[i];
-        if (!is_noted(d, r, REPORT_DIVERGED) && !is_noted(d, r, REPORT_DAMAGED)) continue;
+        if (!shard_is_damaged(d, r)) continue;
         if (r->state == REPLICA_LEAVING) continue;
         if (r->state == REPLICA_FULL && r->in_sync && has_constant_reader(d, r)) {
             r->state = REPLICA_LEAVING;
@@ -151,10 +169,22 @@ static bool somebody_is_awaited(const struct decision *d) {
     return false;
 }
 
+static uint64_t restarts_of(const struct decision *d) {
+    uint64_t sum = 0;
+    for (unsigned i = 0; i < d->shard->replicas_count; i++) {
+        const struct ctl_node *n = node_of(d, &d->shard->replicas[i]);
+        uint64_t key[2] = {n->id, n->incarnation};
+        if (d->shard->replicas[i].in_sync && n->restarted) sum += hash64(key, sizeof key, 0);
+    }
+    return sum;
+}
+
 /* Rule 2. While another complete replica serves on, a restarted one steps back until it has caught
  * up. Otherwise the shard opens anew: that compares all ends. */
 static void decide_restarted(struct decision *d) {
     bool any = false, steps_back = d->known->open && !d->new_epoch;
+    uint64_t restarts = restarts_of(d);
+    if (restarts == d->known->restarts && d->known->restarts_epoch == d->shard->epoch) return;
     for (unsigned i = 0; i < d->shard->replicas_count; i++) {
         const struct ring_replica *r = &d->shard->replicas[i];
         any |= r->in_sync && node_of(d, r)->restarted &&
@@ -170,7 +200,10 @@ static void decide_restarted(struct decision *d) {
         struct ring_replica *r = &d->shard->replicas[i];
         if (r->in_sync && r->state == REPLICA_FULL && node_of(d, r)->restarted) take_out(d, r);
     }
-    if (!steps_back) d->new_epoch = true;
+    if (steps_back) return;
+    d->new_epoch = true;
+    d->known->restarts = restarts;
+    d->known->restarts_epoch = d->shard->epoch + 1;
 }
 
 /* Rules 1, 3 and 8. */
@@ -231,6 +264,7 @@ static bool lead_returned(struct decision *d) {
         if (best == NULL || r->until > best->until) best = r;
     }
     if (best == NULL) return false;
+    cover_call_in(d, best);
     best->in_sync = true;
     d->primary = best->node;
     d->new_epoch = true;
@@ -251,6 +285,7 @@ static bool lead_log(struct decision *d) {
     for (unsigned i = 0; i < d->shard->replicas_count; i++) {
         struct ring_replica *r = &d->shard->replicas[i];
         if (!r->in_sync || (r->state != REPLICA_LOG && r->state != REPLICA_INIT)) continue;
+        if (r->until != 0) continue;
         if (best == NULL || log_leads_better(d, r, best)) best = r;
     }
     if (best == NULL) return false;
@@ -317,7 +352,8 @@ static struct ring_replica *youngest_log(const struct decision *d) {
     struct ring_replica *best = NULL;
     for (unsigned i = 0; i < d->shard->replicas_count; i++) {
         struct ring_replica *r = &d->shard->replicas[i];
-        if (r->state != REPLICA_LOG || !r->in_sync || r->node == d->primary) continue;
+        if (r->state != REPLICA_LOG || !r->in_sync || r->until != 0 || r->node == d->primary)
+            continue;
         if (best == NULL || r->since > best->since) best = r;
     }
     return best;
@@ -334,9 +370,9 @@ static void prune(struct decision *d) {
     struct ring_replica *p = shard_find(d, d->primary);
     bool open = d->known->open && !d->new_epoch && p != NULL && p->state == REPLICA_FULL &&
                 d->primary == ring_map_primary(d->c->map, d->index);
-    if (open) p->until = 0;
+    cover_send_out(d);
     bool whole = open && shard_readable(d) >= d->factor;
-    for (unsigned i = 0; open && i < d->shard->replicas_count; i++) {
+    for (unsigned i = 0; shard_readable(d) > 0 && i < d->shard->replicas_count; i++) {
         struct ring_replica *r = &d->shard->replicas[i];
         if (r->state != REPLICA_LEAVING || node_of(d, r)->map_version < r->until) continue;
         if (node_of(d, r)->restarted) continue;
@@ -357,6 +393,7 @@ static void prune(struct decision *d) {
 void shard_decide(struct decision *d) {
     struct ring_shard before = *d->shard;
     int primary = d->primary;
+    decide_opened(d);
     if (d->known->accept_loss) {
         wishes_accept_loss(d);
     } else {
@@ -364,7 +401,7 @@ void shard_decide(struct decision *d) {
         decide_restarted(d);
     }
     if (!d->deferred) {
-        decide_damaged(d);
+        if (!d->known->accept_loss) decide_damaged(d);
         decide_gone(d);
     }
     bool led = !d->deferred && (lead_complete(d) || lead_returned(d));
@@ -375,8 +412,7 @@ void shard_decide(struct decision *d) {
     if (!led) { /* nobody is there who could: it stays as it is until somebody comes */
         *d->shard = before;
         d->primary = primary;
-        d->new_epoch = false;
-        d->deferred = true;
+        d->new_epoch = !d->deferred && d->known->restarts_epoch == d->shard->epoch + 1;
         return;
     }
     prune(d);

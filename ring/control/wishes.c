@@ -98,10 +98,9 @@ enum status controller_accept_loss(struct controller *c, uint32_t shard, struct 
     if (shard >= c->map->settings.shards_count)
         return err_set(err, ERR_CONFLICT, 0, "accept-loss: there is no shard %" PRIu32, shard);
     const struct ring_shard *s = &c->map->shards[shard];
-    for (unsigned i = 0; i < s->replicas_count; i++)
-        if (ring_replica_is_readable(&s->replicas[i]) && !c->nodes[s->replicas[i].node].gone)
-            return err_set(err, ERR_CONFLICT, 0,
-                           "accept-loss: shard %" PRIu32 " has a complete copy", shard);
+    const struct ring_replica *p = &s->replicas[s->primary];
+    if (replica_is_whole(p) && c->shards[shard].open && !c->nodes[p->node].gone)
+        return err_set(err, ERR_CONFLICT, 0, "accept-loss: shard %" PRIu32 " is open", shard);
     c->shards[shard].accept_loss = true;
     return OK;
 }
@@ -113,12 +112,12 @@ void wishes_accept_loss(struct decision *d) {
     for (unsigned i = 0; i < d->shard->replicas_count; i++) {
         struct ring_replica *r = &d->shard->replicas[i];
         bool copy = r->state == REPLICA_FULL || (r->state == REPLICA_INIT && !r->in_sync);
-        if (!copy || !d->c->nodes[r->node].usable) continue;
+        if (!copy || !d->c->nodes[r->node].usable || shard_is_damaged(d, r)) continue;
         if (best == NULL || r->state < best->state ||
             (r->state == best->state && r->until > best->until))
             best = r;
     }
-    struct ring_replica chosen = {.node = 0};
+    struct ring_replica chosen;
     if (best != NULL) {
         chosen = *best;
     } else {
@@ -130,7 +129,7 @@ void wishes_accept_loss(struct decision *d) {
     }
     for (unsigned i = 0; i < d->shard->replicas_count; i++) {
         struct ring_replica *r = &d->shard->replicas[i];
-        if (r->state == REPLICA_FULL && r->node != chosen.node) {
+        if (r->state == REPLICA_FULL && r->node != chosen.node && !shard_is_damaged(d, r)) {
             if (r->until == 0) r->until = d->version;
             r->in_sync = false;
             continue;

@@ -184,7 +184,7 @@ struct member {
         struct controller *controller; /* while it leads and its no-op is applied */
         uint64_t no_op_term;           /* the newest term of its own whose no-op is applied */
         uint64_t term, since_ms;       /* of the controller */
-        struct ring_map *next; /* proposed, on its way */
+        struct ring_map *next;         /* proposed, on its way */
         uint64_t proposed_term, proposed_index;
         struct seen *seen;
         size_t seen_count, seen_cap;

@@ -257,6 +257,7 @@ static enum status seat_open(struct seat *seat, struct err *err) {
     struct world *w = seat->world;
     snprintf(seat->addr, sizeof seat->addr, "%s", sim_addr(w->sim, seat->node));
     seat_discovery(seat);
+    if (w->prepare != NULL) w->prepare(seat);
     struct member_options o = {.dir = "ring",
                                .self = seat->id,
                                .incarnation = seat->incarnation,
@@ -264,7 +265,7 @@ static enum status seat_open(struct seat *seat, struct err *err) {
                                .addr = seat->addr,
                                .zone = seat->zone,
                                .discovery = &seat->discovery,
-                               .bootstrap_expect = w->o.expect,
+                               .bootstrap_expect = seat->expect,
                                .shards_count = WORLD_SHARDS,
                                .replication_factor = w->o.rf,
                                .replace_after_ms = 20000,
@@ -360,7 +361,7 @@ void world_open(struct world *w, const struct world_options *options) {
     w->sim = sim_new(&w->o.sim);
     for (unsigned i = 0; i < WORLD_NODES_MAX; i++) {
         struct seat *seat = &w->seats[i];
-        *seat = (struct seat){.world = w, .node = i, .zone = zones[i % 3]};
+        *seat = (struct seat){.world = w, .node = i, .zone = zones[i % 3], .expect = w->o.expect};
         seat->id = rng_u64(sim_rng(w->sim)) | 1;
         if (i < options->nodes)
             sim_after(w->sim, rng_below(sim_rng(w->sim), w->o.start_ms_max + 1), world_start_first,

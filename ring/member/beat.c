@@ -62,7 +62,12 @@ void beat_fini(struct member *m) {
 void member_report(struct member *m, struct core_report *report) {
     assert(core_is_current(m->core) && report->core < m->rt->cores_count);
     struct core_report *r = &m->beat.reports[report->core];
-    bool news = report->reports_count > 0 || r->reports_count > 0;
+    bool news = report->reports_count != r->reports_count;
+    for (size_t i = 0; i < report->reports_count && !news; i++) {
+        const struct shard_report *a = &report->reports[i], *b = &r->reports[i];
+        news = a->shard != b->shard || a->epoch != b->epoch || a->kind != b->kind ||
+               a->about != b->about;
+    }
     report_fini(r);
     *r = *report;
     *report = (struct core_report){0};
@@ -229,7 +234,8 @@ static void beat_answer(struct member *m, const struct heartbeat *h, struct hear
                                     .map_version =
                                         m->r.state.map == NULL ? 0 : m->r.state.map->version};
     if (m->lead.controller != NULL && drive_leads(m)) {
-        bool fresh = raft_quorum_age_ms(m->r.raft, now_ms) <= QUORUM_AGE_MAX_MS && !m->leaving;
+        bool fresh = raft_quorum_age_ms(m->r.raft, now_ms) <= QUORUM_AGE_MAX_MS && !m->leaving &&
+                     !leader_takes_out(m, h->id);
         uint64_t version = out->map_version;
         leader_saw(m, h->id, now_ms);
         controller_heartbeat(m->lead.controller, now_ms, h, fresh, out);

@@ -184,7 +184,7 @@ struct member {
         struct controller *controller; /* while it leads and its no-op is applied */
         uint64_t no_op_term;           /* the newest term of its own whose no-op is applied */
         uint64_t term, since_ms;       /* of the controller */
-        bool proposed;                 /* a map is on its way */
+        struct ring_map *next;         /* proposed, on its way */
         uint64_t proposed_term, proposed_index;
         struct seen *seen;
         size_t seen_count, seen_cap;
@@ -263,6 +263,7 @@ void leader_open(struct member *m);
 void leader_step(struct member *m);
 void leader_applied(struct member *m, const struct raft_entry *entry, bool changed);
 void leader_fini(struct member *m);
+bool leader_takes_out(const struct member *m, node_id id);
 void leader_saw(struct member *m, node_id id, uint64_t now_ms);
 MUST_USE enum status leader_propose(struct member *m, struct buf *command, uint64_t *out_term,
                                     uint64_t *out_index);

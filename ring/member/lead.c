@@ -15,11 +15,16 @@ static void leader_on_timer(struct timer *t) {
     member_settle(m);
 }
 
+static void next_drop(struct member *m) {
+    ring_map_unref(m->lead.next);
+    m->lead.next = NULL;
+}
+
 static void leader_drop(struct member *m, const char *why) {
     if (m->lead.controller == NULL) return;
     controller_free(m->lead.controller);
     m->lead.controller = NULL;
-    m->lead.proposed = false;
+    next_drop(m);
     m->lead.seen_count = 0;
     timer_stop(&m->lead.timer);
     admin_fail_all(m, why);
@@ -49,7 +54,6 @@ static void leader_begin(struct member *m, uint64_t term, uint64_t now_ms) {
     }
     m->lead.term = term;
     m->lead.since_ms = now_ms;
-    m->lead.proposed = false;
     m->lead.voters_at_ms = now_ms;
     log_infof("this node is the controller", "term", "%llu", (unsigned long long)term);
     beat_now(m);
@@ -157,7 +161,7 @@ enum status leader_propose(struct member *m, struct buf *command, uint64_t *out_
 }
 
 static void maps_propose(struct member *m, uint64_t now_ms) {
-    if (m->lead.proposed) return;
+    if (m->lead.next != NULL) return;
     struct ring_map *next = NULL;
     struct err err;
     if (controller_step(m->lead.controller, now_ms, &next, &err) != OK) {
@@ -168,11 +172,28 @@ static void maps_propose(struct member *m, uint64_t now_ms) {
     if (next == NULL) return;
     struct buf command = {0};
     command_map_put(m->r.state.map, next, &command);
+    if (leader_propose(m, &command, &m->lead.proposed_term, &m->lead.proposed_index) == OK) {
+        m->lead.next = next;
+        return;
+    }
     ring_map_unref(next);
-    if (leader_propose(m, &command, &m->lead.proposed_term, &m->lead.proposed_index) == OK)
-        m->lead.proposed = true;
-    else
-        controller_dropped(m->lead.controller);
+    controller_dropped(m->lead.controller);
+}
+
+/* A map is on its way that does not wait for the node any more: from its proposal on (it may be
+ * committed any moment) the node must not be given a lease under the map before. */
+bool leader_takes_out(const struct member *m, node_id id) {
+    const struct ring_map *map = m->r.state.map, *next = m->lead.next;
+    int here = next == NULL ? -1 : ring_map_node_index(map, id);
+    if (here < 0) return false;
+    int there = ring_map_node_index(next, id);
+    for (uint32_t s = 0; s < map->settings.shards_count; s++) {
+        int r = ring_shard_replica(&map->shards[s], here);
+        if (r < 0 || !ring_replica_is_readable(&map->shards[s].replicas[r])) continue;
+        int q = there < 0 ? -1 : ring_shard_replica(&next->shards[s], there);
+        if (q < 0 || !next->shards[s].replicas[q].in_sync) return true;
+    }
+    return false;
 }
 
 void leader_applied(struct member *m, const struct raft_entry *entry, bool changed) {
@@ -181,8 +202,8 @@ void leader_applied(struct member *m, const struct raft_entry *entry, bool chang
         m->lead.no_op_term = entry->term;
     if (m->lead.controller == NULL) return;
     admin_applied(m, entry);
-    if (!m->lead.proposed || entry->index != m->lead.proposed_index) return;
-    m->lead.proposed = false;
+    if (m->lead.next == NULL || entry->index != m->lead.proposed_index) return;
+    next_drop(m);
     bool ours = entry->term == m->lead.proposed_term && changed;
     if (ours)
         controller_committed(m->lead.controller, m->r.state.map, member_now_ms(m));

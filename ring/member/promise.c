@@ -44,11 +44,9 @@ static void write_done(struct member *m, struct job *job) {
         member_lose(m, &job->err);
         return;
     }
-#ifndef PLANT_FORGET_PROMISE
     m->birth.promised = job->id;
-#endif
 #ifdef PLANT_FORGET_PROMISE
-    if (job->id == m->o.self) m->birth.promised = job->id;
+    if (job->id != m->o.self) m->birth.promised = 0;
 #endif
     if (job->relay != NULL) promise_answer(m, job->relay, true);
     m->dirty = true;
@@ -105,12 +103,10 @@ void promise_on_frame(struct member *m, struct relay *relay) {
         promise_answer(m, relay, false); /* ours to ask */
         return;
     }
-#ifndef PLANT_FORGET_PROMISE
     if (held != 0 && !promise_is_void(m, ask.candidate)) {
         promise_answer(m, relay, false);
         return;
     }
-#endif
     for (size_t i = 0; i < m->birth.targets_count; i++)
         m->birth.targets[i].granted = false; /* given to one that yields now */
     if (!promise_write(m, ask.candidate, relay)) relay_fail(relay, ERR_NOMEM, "out of memory");

@@ -102,8 +102,25 @@ static void check_map(struct world *w, struct ring_map *map) {
     }
 }
 
+static void map_print(struct world *w, const struct ring_map *map) {
+    printf("%" PRIu64 " ms map %" PRIu64 ":", sim_now_ms(w->sim), map->version);
+    for (uint32_t i = 0; i < map->nodes_count; i++)
+        printf(" %u=%" PRIx64 " inc %u flags %u %s", i, map->nodes[i].id >> 48,
+               map->nodes[i].incarnation, map->nodes[i].flags, map->nodes[i].addr);
+    for (uint32_t s = 0; s < map->settings.shards_count; s++) {
+        const struct ring_shard *shard = &map->shards[s];
+        printf("\n   shard %u epoch %u primary %u:", s, shard->epoch, shard->primary);
+        for (unsigned r = 0; r < shard->replicas_count; r++)
+            printf(" %u%s%s", shard->replicas[r].node,
+                   (const char *[]){"", "full", "init", "log", "leaving"}[shard->replicas[r].state],
+                   shard->replicas[r].in_sync ? "*" : "");
+    }
+    printf("\n");
+}
+
 static void world_see(struct world *w, struct ring_map *map) {
     if (map == NULL || (w->newest != NULL && map->version <= w->newest->version)) return;
+    if (w->o.print) map_print(w, map);
     check_map(w, map);
     ring_map_unref(w->newest);
     w->newest = ring_map_ref(map);
@@ -240,6 +257,7 @@ static enum status seat_open(struct seat *seat, struct err *err) {
     struct world *w = seat->world;
     snprintf(seat->addr, sizeof seat->addr, "%s", sim_addr(w->sim, seat->node));
     seat_discovery(seat);
+    if (w->prepare != NULL) w->prepare(seat);
     struct member_options o = {.dir = "ring",
                                .self = seat->id,
                                .incarnation = seat->incarnation,
@@ -247,7 +265,7 @@ static enum status seat_open(struct seat *seat, struct err *err) {
                                .addr = seat->addr,
                                .zone = seat->zone,
                                .discovery = &seat->discovery,
-                               .bootstrap_expect = w->o.expect,
+                               .bootstrap_expect = seat->expect,
                                .shards_count = WORLD_SHARDS,
                                .replication_factor = w->o.rf,
                                .replace_after_ms = 20000,
@@ -343,7 +361,7 @@ void world_open(struct world *w, const struct world_options *options) {
     w->sim = sim_new(&w->o.sim);
     for (unsigned i = 0; i < WORLD_NODES_MAX; i++) {
         struct seat *seat = &w->seats[i];
-        *seat = (struct seat){.world = w, .node = i, .zone = zones[i % 3]};
+        *seat = (struct seat){.world = w, .node = i, .zone = zones[i % 3], .expect = w->o.expect};
         seat->id = rng_u64(sim_rng(w->sim)) | 1;
         if (i < options->nodes)
             sim_after(w->sim, rng_below(sim_rng(w->sim), w->o.start_ms_max + 1), world_start_first,

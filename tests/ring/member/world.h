@@ -26,6 +26,7 @@ struct seat { /* one node; its disk and id outlive the process */
     node_id id;
     uint32_t incarnation;
     const char *zone;
+    unsigned expect; /* --ring.bootstrap-expect */
     bool stays_down; /* until the scenario starts it */
     bool lost;       /* its member is none any more */
     bool restart_planned;
@@ -47,6 +48,7 @@ struct world_options {
     unsigned nodes;  /* that found the cluster */
     unsigned expect; /* --ring.bootstrap-expect; 0: the number of nodes */
     unsigned rf;
+    bool print; /* every map */
     bool alone; /* without discovery */
     uint64_t restart_ms_max;
     uint64_t start_ms_max; /* nodes start spread over that long */
@@ -61,6 +63,7 @@ struct world {
     bool founded;
     uint64_t version_hash[WORLD_VERSIONS];
     node_id primaries[WORLD_SHARDS][WORLD_EPOCHS];
+    void (*prepare)(struct seat *seat); /* may be NULL: before it opens what is on its disk */
     uint64_t maps, losses, controllers, boots;
     char failure[WORLD_FAILURE_MAX]; /* "" so far */
 };

@@ -457,6 +457,42 @@ static enum status refuse(void *ctx, const struct entry *e, struct err *err) {
     return err_set(err, ERR_NOMEM, 0, "no room for shard %u", e->shard);
 }
 
+/* No room for 5 tries, at a frame and at a new file; at a sync it is the end. */
+Test(log, a_full_disk_is_waited_for) {
+    unsigned waited = 0, closed = 0;
+    for (unsigned skip = 1; skip <= 40; skip++) {
+        rig_init(&rig, skip);
+        rig.options.file_bytes_max = 600;
+        rig_must_start(&rig);
+        uint64_t start_ms = sim_now_ms(rig.sim), at = sim_disk_calls(rig.sd) + skip;
+        for (unsigned i = 0; i < 12; i++) {
+            rig_append(&rig, i % 2, i % 2, 3);
+            if (i % 3 == 2 && at > sim_disk_calls(rig.sd)) rig_run_to_call(&rig, at);
+        }
+        sim_disk_fail_at(rig.sd, at, ENOSPC);
+        unsigned tries = 0;
+        while (rig.in_flight > 0) {
+            cr_assert(sim_step(rig.sim));
+            if (!log_is_full(rig.log) || tries == 5 || sim_disk_calls(rig.sd) < at) continue;
+            at = sim_disk_calls(rig.sd) + 1; /* and the next try */
+            sim_disk_fail_at(rig.sd, at, ENOSPC);
+            tries++;
+            cr_assert(log_refusal(rig.log, NULL) == ERR_UNAVAILABLE);
+        }
+        cr_assert(rig.failed_count == 0 || log_is_failed(rig.log));
+        if (rig.failed_count == 0 && tries > 0)
+            cr_assert(sim_now_ms(rig.sim) >= start_ms + 5000, "tried without a pause");
+        waited += rig.failed_count == 0 && tries == 5;
+        closed += rig.failed_count > 0 && tries == 0;
+        sim_disk_fail_at(rig.sd, 0, 0);
+        rig_power_cut(&rig);
+        rig_must_start(&rig);
+        rig_verify(&rig);
+        rig_fini(&rig);
+    }
+    cr_assert(waited > 5 && closed > 5, "%u waited, %u closed", waited, closed);
+}
+
 Test(log, error_of_apply_stops_recovery) {
     make_log(5, 1 << 20);
     rig.rt = sim_start(rig.sim, 0);

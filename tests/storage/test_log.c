@@ -457,7 +457,18 @@ static enum status refuse(void *ctx, const struct entry *e, struct err *err) {
     return err_set(err, ERR_NOMEM, 0, "no room for shard %u", e->shard);
 }
 
-/* No room for 5 tries, at a frame and at a new file; at a sync it is the end. */
+/* A step of the simulation; a call that found no room finds none for four more tries. */
+static void step_full(uint64_t *at, unsigned *tries) {
+    if (rig.in_flight == 0) return;
+    cr_assert(sim_step(rig.sim));
+    if (sim_disk_calls(rig.sd) < *at || !log_is_full(rig.log) || *tries == 5) return;
+    cr_assert(log_refusal(rig.log, NULL) == ERR_UNAVAILABLE);
+    if (++*tries == 5) return;
+    *at = sim_disk_calls(rig.sd) + 1;
+    sim_disk_fail_at(rig.sd, *at, ENOSPC);
+}
+
+/* At a frame and where a new file is made; at a sync it is the end. */
 Test(log, a_full_disk_is_waited_for) {
     unsigned waited = 0, closed = 0;
     for (unsigned skip = 1; skip <= 40; skip++) {
@@ -465,25 +476,20 @@ Test(log, a_full_disk_is_waited_for) {
         rig.options.file_bytes_max = 600;
         rig_must_start(&rig);
         uint64_t start_ms = sim_now_ms(rig.sim), at = sim_disk_calls(rig.sd) + skip;
-        for (unsigned i = 0; i < 12; i++) {
-            rig_append(&rig, i % 2, i % 2, 3);
-            if (i % 3 == 2 && at > sim_disk_calls(rig.sd)) rig_run_to_call(&rig, at);
-        }
-        sim_disk_fail_at(rig.sd, at, ENOSPC);
         unsigned tries = 0;
-        while (rig.in_flight > 0) {
-            cr_assert(sim_step(rig.sim));
-            if (!log_is_full(rig.log) || tries == 5 || sim_disk_calls(rig.sd) < at) continue;
-            at = sim_disk_calls(rig.sd) + 1; /* and the next try */
-            sim_disk_fail_at(rig.sd, at, ENOSPC);
-            tries++;
-            cr_assert(log_refusal(rig.log, NULL) == ERR_UNAVAILABLE);
+        sim_disk_fail_at(rig.sd, at, ENOSPC);
+        for (unsigned i = 0; i < 16 && rig.failed_count == 0; i++) {
+            rig_append(&rig, i % 2, i % 2, 3);
+            for (unsigned k = 0; k < 8; k++)
+                step_full(&at, &tries);
         }
-        cr_assert(rig.failed_count == 0 || log_is_failed(rig.log));
-        if (rig.failed_count == 0 && tries > 0)
-            cr_assert(sim_now_ms(rig.sim) >= start_ms + 5000, "tried without a pause");
-        waited += rig.failed_count == 0 && tries == 5;
-        closed += rig.failed_count > 0 && tries == 0;
+        while (rig.in_flight > 0)
+            step_full(&at, &tries);
+        cr_assert(tries == (rig.failed_count == 0 ? 5 : 0), "call %u: %u tries", skip, tries);
+        cr_assert(log_is_failed(rig.log) == (rig.failed_count > 0));
+        if (tries > 0) cr_assert(sim_now_ms(rig.sim) >= start_ms + 5000, "without a pause");
+        waited += tries > 0;
+        closed += tries == 0;
         sim_disk_fail_at(rig.sd, 0, 0);
         rig_power_cut(&rig);
         rig_must_start(&rig);

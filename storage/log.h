@@ -26,6 +26,10 @@
  * the disk has not, and no later sync would tell (https://lwn.net/Articles/752063/); nor can
  * writing in place be trusted with what was acknowledged.
  *
+ * A full disk (ENOSPC or EDQUOT from a write, or when a new file is made) is no error: the frame
+ * waits and is written again, the same bytes at the same place, behind all that counts; appends get
+ * their done when that is durable. From a sync it is one.
+ *
  * Thread: log_append from a data core; log_open, log_recover at start-up. After a write or sync
  * error the log is closed: it is never synced again, and this and every later append gets the
  * error. */
@@ -94,6 +98,13 @@ MUST_USE enum status log_reader_next(struct log_reader *r, struct entry *out, st
 
 /* Any thread. True, and *out filled in (may be NULL), after a write or sync failed. */
 bool log_failure(const struct log *log, struct err *out);
+/* Any thread. There is no room on the disk; what was appended waits and is tried again every
+ * second.
+ */
+bool log_is_full(const struct log *log);
+/* Any thread. OK, or why nothing should be appended now: ERR_UNAVAILABLE while the disk is full, so
+ * that what waits for room is bounded. */
+MUST_USE enum status log_refusal(const struct log *log, struct err *err);
 static inline bool log_is_failed(const struct log *log) {
     return log_failure(log, NULL);
 }

@@ -98,7 +98,9 @@ static enum status file_fill(struct log *log, uint64_t first_frame, struct sv fr
     TRY(file_truncate(file, 0, err)); /* a start that was cut short may have left it */
     TRY(file_pwrite(file, bytes, sizeof bytes, 0, err));
     if (frame.len > 0) TRY(file_pwrite(file, frame.ptr, frame.len, sizeof bytes, err));
-    return file_sync(file, err);
+    enum status status = file_sync(file, err);
+    log->sync_failed = log->sync_failed || status != OK;
+    return status;
 }
 
 enum status log_file_start(struct log *log, uint64_t first_frame, struct sv frame,
@@ -112,7 +114,10 @@ enum status log_file_start(struct log *log, uint64_t first_frame, struct sv fram
     TRY(disk_open(disk, path_new, DISK_READ | DISK_WRITE | DISK_CREATE, &file, err));
     enum status status = file_fill(log, first_frame, frame, file, err);
     if (status == OK) status = disk_rename(disk, path_new, path, err);
-    if (status == OK) status = disk_sync_dir(disk, log->dir, err);
+    if (status == OK) {
+        status = disk_sync_dir(disk, log->dir, err);
+        log->sync_failed = status != OK;
+    }
     if (status != OK) {
         file_close(file);
         return status;

@@ -22,9 +22,10 @@ enum log_file_flags { LOG_FILE_LAZY = 1 };
 /* The log core's state; before the loops run, that of the thread in log_open.
  *
  *   IDLE -> FLUSH -> SYNC -> IDLE or FLUSH; any -> FAILED, for good
+ *   FLUSH -> FULL -> (timer) -> FLUSH: no room for a frame or a new file
  * FLUSH and SYNC are messages of the log core to itself: what has come into its mailbox before
  * FLUSH runs is in the group, and a crash may strike between the two. */
-enum log_state { LOG_IDLE, LOG_FLUSH, LOG_SYNC, LOG_FAILED };
+enum log_state { LOG_IDLE, LOG_FLUSH, LOG_SYNC, LOG_FULL, LOG_FAILED };
 
 struct log_queue {
     struct log_append *head, *tail;
@@ -40,7 +41,7 @@ struct log {
     char *dir; /* owned; options.dir points to it */
     enum log_state state;
     struct msg step; /* posted while FLUSH or SYNC */
-    struct timer sync_timer;
+    struct timer sync_timer, full_timer;
     bool dirty; /* sync_every_frame off: written and not synced */
 
     struct file *file;
@@ -52,6 +53,8 @@ struct log {
     struct log_queue pending; /* not or not wholly in a frame */
     struct log_queue group;   /* wholly in frames up to the current one */
     struct buf frame;
+    bool frame_ready;      /* sealed, and not or not wholly written */
+    bool sync_failed;      /* what the disk has is not known: no error is passing any more */
     struct log_lost *lost; /* found missing at the start; not changed after it */
     size_t lost_count;
     /* Frames below it are durable, as their appends were told. Written by the log core with release
@@ -62,6 +65,8 @@ struct log {
     /* Written by the log core with release order after `failure`, read by any thread with acquire:
      * who sees true sees the text. */
     atomic_bool failed;
+    /* The disk has no room just now. A hint for any thread, ordered with nothing. */
+    atomic_bool full;
     struct {
         struct metric *fsync_seconds, *size_bytes, *writes_failed, *corruptions, *frames, *appends,
             *written_bytes;

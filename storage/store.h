@@ -162,10 +162,11 @@ struct write_result {
  * that has them is not missing any. ERR_CONFLICT: a shard is not this core's, or not opened for
  * writing, or the id not of that shard (leases are the caller's). ERR_CORRUPT: the shard is
  * damaged, or labels are not canonical or not those of the id. ERR_IO: the log is closed, nothing
- * is done. ERR_NOMEM or ERR_CORRUPT may come in the middle: what was judged before is kept and in
- * the log; a resend is harmless. Verdicts count the window from the shard's newest time before the
- * batch, so that a batch does not make its own samples too old; within a series each sample is
- * judged after those before it. cluster_now_ms: for the 10-minute future cap. */
+ * is done; ERR_UNAVAILABLE without unknown ids: its disk is full. ERR_NOMEM or ERR_CORRUPT may come
+ * in the middle: what was judged before is kept and in the log; a resend is harmless. Verdicts
+ * count the window from the shard's newest time before the batch, so that a batch does not make its
+ * own samples too old; within a series each sample is judged after those before it. cluster_now_ms:
+ * for the 10-minute future cap. */
 MUST_USE enum status store_write(struct store *store, const struct write_columns *columns,
                                  int64_t cluster_now_ms, struct arena *scratch,
                                  struct write_result *out, uint32_t **out_unknown,

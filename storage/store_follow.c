@@ -95,7 +95,7 @@ enum status store_follow(struct store *store, const struct store_follow *f, uint
     struct held_log *held = NULL;
     struct sv rest = {0};
     size_t count;
-    if (log_failure(store->log, err)) return err->code;
+    TRY(log_refusal(store->log, err));
     TRY(follow_target(store, f, &held, err));
     TRY(follow_check(f, held, &rest, &count, err));
     store->shards[f->shard].writing = false;
@@ -147,7 +147,7 @@ enum status store_open_epoch(struct store *store, uint32_t shard, uint32_t epoch
     assert(core_is_current(store->core) && store->log != NULL);
     struct err unwanted;
     if (err == NULL) err = &unwanted;
-    if (log_failure(store->log, err)) return err->code;
+    TRY(log_refusal(store->log, err));
     if (!store_has_shard(store, shard))
         return err_set(err, ERR_CONFLICT, 0, "store: shard %" PRIu32 " is not here", shard);
     struct store_shard *st = &store->shards[shard];

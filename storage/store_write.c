@@ -323,7 +323,7 @@ enum status store_write(struct store *store, const struct write_columns *columns
     if (err == NULL) err = &unwanted;
     *out_unknown = NULL;
     *out_unknown_count = 0;
-    if (log_failure(store->log, err)) return err->code;
+    TRY(log_refusal(store->log, err));
     struct write_result result = {0};
     struct batch b = {.store = store,
                       .shard_check = write_shard_check,

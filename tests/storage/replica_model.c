@@ -508,6 +508,8 @@ static void step_offers(void) {
 
 static void step(void) {
     unsigned follower = 1 - primary;
+    for (uint64_t i = rng_chance(&rng, 0.5) ? 0 : rng_below(&rng, 40); i > 0; i--)
+        if (!sim_step(sim)) break;
     switch (rng_below(&rng, 16)) {
     case 0:
         node_sync(&nodes[primary]);

@@ -100,7 +100,7 @@ static void rig_open_epochs(struct store_rig *rig) {
     for (uint32_t s = 0; s < STORE_SHARDS; s++) {
         struct store *store = rig->stores[s % rig->cores_count];
         uint64_t position;
-        if (store_damage(store, s, NULL)) continue;
+        if (store_damage(store, s, NULL) || rig->roles[s].copy != 0) continue;
         core_set_current(store_core(store));
         enum status status = store_open_epoch(store, s, rig->epoch, &position, &rig->err);
         core_set_current(NULL);
@@ -119,6 +119,7 @@ enum status store_rig_start(struct store_rig *rig, unsigned cores_count) {
     for (uint32_t s = 0; s < STORE_SHARDS; s++) {
         struct store_shard_options o = {
             .shard = s, .role = STORE_FULL, .copy = 1, .epoch = rig->epoch};
+        if (rig->roles[s].copy != 0) o = rig->roles[s];
         enum status open = store_shard_open(rig->stores[s % cores_count], &o, &rig->err);
         RIG_CHECK(open == OK, "%s", rig->err.msg);
     }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -243,16 +244,42 @@ Test(store, closed_log_refuses_and_applies_nothing) {
     struct write_result r;
     struct err err;
     struct one o = {0, {STORE_START_MS}, {1}, 1};
-    sim_disk_fail_at(rig.sd, sim_disk_calls(rig.sd) + 1, 28);
+    sim_disk_fail_at(rig.sd, sim_disk_calls(rig.sd) + 1, EIO);
     cr_assert(write_one(&o, &r, NULL) == OK);
     while (!log_is_failed(rig.log))
         cr_assert(sim_step(rig.sim));
     o.times_ms[0]++;
     cr_assert(write_one(&o, &r, &err) == ERR_IO);
-    cr_assert(strstr(err.msg, "No space left on device") != NULL, "%s", err.msg);
+    cr_assert(strstr(err.msg, "Input/output error") != NULL, "%s", err.msg);
     int64_t times[4];
     double values[4];
     cr_assert(store_rig_read(rig.stores[0], rig.ids[0], times, values, 4) == 1);
+    store_rig_fini(&rig);
+}
+
+Test(store, full_disk_refuses_and_goes_on_by_itself) {
+    start(1800000);
+    struct write_result r;
+    struct err err;
+    struct one o = {0, {STORE_START_MS}, {1}, 1};
+    sim_disk_fail_at(rig.sd, sim_disk_calls(rig.sd) + 1, ENOSPC);
+    cr_assert(write_one(&o, &r, NULL) == OK);
+    uint64_t position = r.position;
+    while (!log_is_full(rig.log))
+        cr_assert(sim_step(rig.sim));
+    o.times_ms[0]++;
+    cr_assert(write_one(&o, &r, &err) == ERR_UNAVAILABLE);
+    cr_assert(strstr(err.msg, "disk is full") != NULL, "%s", err.msg);
+    cr_assert(rig.durable[0] < position);
+    wait_durable(position);
+    cr_assert(!log_is_full(rig.log) && !log_is_failed(rig.log));
+    cr_assert(write_one(&o, &r, &err) == OK && r.counts[VERDICT_ACCEPT] == 1);
+    wait_durable(r.position);
+    store_rig_power_cut(&rig);
+    store_rig_must_start(&rig, 1);
+    int64_t times[4];
+    double values[4];
+    cr_assert(store_rig_read(rig.stores[0], rig.ids[0], times, values, 4) == 2);
     store_rig_fini(&rig);
 }
 

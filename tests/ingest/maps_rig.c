@@ -133,7 +133,13 @@ static void node_take_map(struct rig_node *node, struct ring_map *map) {
         node->core_of[s] = ours ? (uint16_t)(s % RIG_CORES) : 0xffff;
         if (!ours) continue;
         struct store *store = node->cores[node->core_of[s]].store;
-        MUST(store_shard_open(store, s, r->copy, map->shards[s].epoch, NULL) == OK);
+        uint32_t epoch = map->shards[s].epoch;
+        uint64_t position;
+        MUST(store_shard_open(store,
+                              &(struct store_shard_options){
+                                  .shard = s, .role = STORE_FULL, .copy = r->copy, .epoch = epoch},
+                              NULL) == OK);
+        MUST(store_open_epoch(store, s, epoch, &position, NULL) == OK);
     }
 }
 

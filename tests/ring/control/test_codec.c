@@ -206,7 +206,8 @@ Test(control_codec, deltas_of_random_maps_make_them_again) {
             count--;
             members[rng_below(&rng, count)] = members[count];
         }
-        cr_assert_eq(placement_make(&set, members, count, from, &to, NULL), OK);
+        struct err err = {0};
+        cr_assert_eq(placement_make(&set, members, count, from, &to, &err), OK, "%s", err.msg);
         ring_delta_put(from, to, &b);
         cr_assert_eq(ring_delta_apply(from, buf_sv(&b), &made, NULL), OK, "seed %lu",
                      (unsigned long)seed);

@@ -25,17 +25,17 @@
  *     for; it keeps its `until` until it is open. REPORT_INCOMPLETE of it undoes that (next epoch,
  *     LOG primary again) until somebody else is alive. Where no node can take a LOG replica the
  *     shard stays as it is.
- *   5 CAUGHT_UP of the map's epoch: the replica becomes FULL and in sync; LOG replicas beyond RF
- * go. If its node is dead instead, INIT goes, FULL gets a new epoch. DIVERGED, DAMAGED: INIT with a
+ *   5 CAUGHT_UP of the map's epoch: the replica becomes FULL and in sync, LOG ones beyond RF go.
+ *     If its node is dead instead, INIT goes, FULL gets a new epoch. DIVERGED, DAMAGED: INIT with a
  *     higher copy, out of the in-sync set; one that is readable is LEAVING first (rule 8), the last
  *     copy there is keeps its copy number. Who says DAMAGED of itself serves it no more.
  *   6 After replace_after_ms a dead node's LOG substitute becomes INIT, in sync (copy + 1); the
- * dead one's replica, which may be the last hope, goes when the shard has RF complete copies. 7
- * Moves: towards placement_plan over the members that are neither long dead nor draining, at most
- *     moves_max shards at once, none while a shard is under-replicated: INIT at the new place; when
- *     it is FULL and in sync the old one becomes LEAVING, in sync; the primary moves to a readable
- *     replica (new epoch); LEAVING goes when its node has installed a map that says LEAVING, or is
- *     dead. The same for a drain; a drained node without replicas leaves the map.
+ *     dead one's replica, which may be the last hope, goes when RF copies are complete.
+ *   7 Moves: towards placement_plan over the members that are neither long dead nor draining, at
+ *     most moves_max shards at once, none while a shard is under-replicated: INIT at the new place;
+ *     when it is FULL and in sync the old one becomes LEAVING, in sync; the primary moves to a
+ *     readable replica (new epoch); LEAVING goes when its node has installed a map that says
+ *     LEAVING, or is dead. The same for a drain; a drained node without replicas leaves the map.
  *   8 A readable replica leaves the in-sync set only when its node has installed a map that says so
  *     (LEAVING), or MEMBER_TIMEOUT_MS after its last answered heartbeat.
  *   9 Joins, restarts with another address or zone, and format levels become map changes.

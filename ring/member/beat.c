@@ -213,7 +213,11 @@ static void beat_on_reply(struct member *m, node_id from, const struct heartbeat
 
 static void beat_done(struct member *m, struct call *call, enum status status,
                       const struct err *err) {
-    (void)err;
+    if (status != OK && peers_is_fenced(status, err)) {
+        struct heartbeat_reply fenced = {.answer = HEARTBEAT_FENCED};
+        beat_lost(m, &fenced);
+        return;
+    }
     struct heartbeat_reply reply;
     if (status == OK && heartbeat_reply_get(buf_sv(&call->reply), &reply, NULL) == OK &&
         reply.sequence == call->number) {

@@ -24,31 +24,6 @@ static const char *const verdict_labels[] = {"verdict=\"accept\"",       "verdic
                                              "verdict=\"limit\""};
 static_assert(ARRAY_LEN(verdict_labels) == VERDICT_COUNT, "one label a verdict");
 
-/* -- where shards go */
-
-static int rank_cmp(const void *a, const void *b) {
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return x < y ? -1 : x > y;
-}
-
-static enum status distributor_rank(struct distributor *d, struct err *err) {
-    const struct ring_map *map = d->options.map;
-    uint32_t shards = map->settings.shards_count;
-    int self = ring_map_node_index(map, d->options.self);
-    uint64_t *keys = calloc(shards, sizeof *keys);
-    if (keys == NULL) return err_set(err, ERR_NOMEM, 0, "ingest: out of memory");
-    for (uint32_t s = 0; s < shards; s++) {
-        uint16_t node = ring_map_primary(map, s);
-        d->dest_of[s] = node == self ? d->options.core_of[s] : (uint16_t)(d->cores_count + node);
-        keys[s] = (uint64_t)d->dest_of[s] << 32 | s;
-    }
-    qsort(keys, shards, sizeof *keys, rank_cmp);
-    for (uint32_t i = 0; i < shards; i++)
-        d->rank[(uint32_t)keys[i]] = i;
-    free(keys);
-    return OK;
-}
-
 enum status distributor_new(struct core *core, const struct distributor_options *options,
                             struct distributor **out, struct err *err) {
     struct distributor *d = calloc(1, sizeof *d);
@@ -57,18 +32,12 @@ enum status distributor_new(struct core *core, const struct distributor_options 
         .core = core, .options = *options, .cores_count = core->rt->cores_count};
     ring_map_ref(options->map);
     list_init(&d->ops);
+    list_init(&d->waiting);
     list_init(&d->served);
     arena_init(&d->scratch, 0);
     ack_board_init(&d->board);
     d->self_member = ack_member_add(&d->board, options->self);
-    uint32_t shards = options->map->settings.shards_count;
-    d->dest_of = calloc(shards, sizeof *d->dest_of);
-    d->rank = calloc(shards, sizeof *d->rank);
-    d->counts = calloc((size_t)shards + 1, sizeof *d->counts);
-    enum status st = OK;
-    if (d->dest_of == NULL || d->rank == NULL || d->counts == NULL)
-        st = err_set(err, ERR_NOMEM, 0, "ingest: out of memory");
-    if (st == OK) st = distributor_rank(d, err);
+    enum status st = distributor_route(d, options->map, options->core_of, err);
     if (st != OK) {
         distributor_free(d);
         return st;
@@ -81,17 +50,26 @@ enum status distributor_new(struct core *core, const struct distributor_options 
     return OK;
 }
 
+static void op_free_private(struct write_op *op) {
+    while (!list_is_empty(&op->parts))
+        part_free(container_of(op->parts.next, struct write_part, node));
+    free(op->order);
+    op->order = NULL;
+    write_rows_fini(&op->sorted);
+}
+
 void distributor_free(struct distributor *d) {
     if (d == NULL) return;
     while (!list_is_empty(&d->ops)) {
         struct write_op *op = container_of(list_pop_front(&d->ops), struct write_op, node);
-        write_op_free_private(op);
+        op_free_private(op);
     }
     distributor_free_served(d);
     arena_fini(&d->scratch);
     ring_map_unref(d->options.map);
     free(d->dest_of);
     free(d->rank);
+    free(d->marks);
     free(d->counts);
     free(d);
 }
@@ -108,26 +86,36 @@ void distributor_on_durable(struct store *store, uint64_t position, enum status 
 
 /* -- the end of an op */
 
-void write_op_free_private(struct write_op *op) {
-    for (size_t i = 0; i < op->parts_count; i++) {
-        timer_stop(&op->parts[i].retry);
-        free(op->parts[i].unknown);
-    }
-    free(op->parts);
-    free(op->order);
-    write_rows_fini(&op->sorted);
-    op->parts = NULL;
-    op->order = NULL;
-    op->parts_count = 0;
-}
-
 static void op_set_unavailable(struct write_op *op, const char *text) {
     if (op->outcome == WRITE_UNAVAILABLE) return; /* the first reason is told */
     op->outcome = WRITE_UNAVAILABLE;
     snprintf(op->text, sizeof op->text, "%s", text);
 }
 
+/* Between nodes: the asking node tries the shard again. */
+static void op_fold_failed(struct write_op *op, const struct write_part *part) {
+    size_t count = 0;
+    uint32_t *shards = part_shards(part, &op->arena, &count);
+    uint32_t *all = realloc(op->failed, (op->failed_count + count) * sizeof *all);
+    if (all != NULL) op->failed = all;
+    if (shards == NULL || all == NULL) {
+        op_set_unavailable(op, "out of memory");
+        return;
+    }
+    memcpy(all + op->failed_count, shards, count * sizeof *all);
+    if (op->failed_count == 0) {
+        op->failed_status = part->status;
+        snprintf(op->failed_text, sizeof op->failed_text, "%.*s", (int)sizeof op->failed_text - 1,
+                 part->err.msg);
+    }
+    op->failed_count += count;
+}
+
 static void op_fold_part(struct write_op *op, const struct write_part *part) {
+    if (part->status != OK && op->local_only) {
+        op_fold_failed(op, part);
+        return;
+    }
     if (part->status != OK) {
         op_set_unavailable(op, part->err.msg);
         return;
@@ -135,7 +123,7 @@ static void op_fold_part(struct write_op *op, const struct write_part *part) {
     for (unsigned v = 0; v < VERDICT_COUNT; v++)
         op->counts[v] += part->result.counts[v];
     if (!part->result.refused || op->outcome == WRITE_UNAVAILABLE) return;
-    size_t row = op->order[part->first + part->result.first_index];
+    size_t row = op->order[part->first[ITEM_ROWS] + part->result.first_index];
     if (op->outcome == WRITE_REFUSED && row > op->first_refused) return;
     op->outcome = WRITE_REFUSED;
     op->first_refused = row;
@@ -153,24 +141,24 @@ static void op_fold_unknown(struct write_op *op, const struct write_part *part) 
     }
     op->unknown = all;
     for (size_t i = 0; i < part->unknown_count; i++)
-        all[op->unknown_count++] = op->order[part->first + part->unknown[i]];
+        all[op->unknown_count++] = op->order[part->first[ITEM_ROWS] + part->unknown[i]];
 }
 
 static void op_end(struct core *here, struct msg *m) {
     struct write_op *op = container_of(m, struct write_op, msg);
     struct distributor *d = op->d;
     assert(here == d->core && op->parts_open == 0);
-    for (size_t i = 0; i < op->parts_count; i++) {
-        op_fold_part(op, &op->parts[i]);
-        if (op->local_only)
-            op_fold_unknown(op, &op->parts[i]); /* else they have been sent long ago */
+    LIST_FOREACH(n, &op->parts) {
+        const struct write_part *part = container_of(n, struct write_part, node);
+        op_fold_part(op, part);
+        if (op->local_only) op_fold_unknown(op, part); /* else they have been sent long ago */
     }
     if (!op->local_only) {
         for (unsigned v = 0; v < VERDICT_COUNT; v++)
             if (op->counts[v] > 0) metric_add(d->samples[v], op->counts[v]);
         if (op->outcome == WRITE_UNAVAILABLE) metric_add(d->unavailable, 1);
     }
-    write_op_free_private(op);
+    op_free_private(op);
     list_remove(&op->node);
     d->bytes_in_flight -= op->charged_bytes;
     op->done(here, op);
@@ -181,83 +169,179 @@ static void op_end_soon(struct write_op *op) {
     core_post(op->d->core, &op->msg);
 }
 
-void part_end(struct write_part *part) {
-    struct write_op *op = part->op;
-    assert(part->open && op->parts_open > 0);
-    part->open = false;
+static void op_part_is_over(struct write_op *op) {
+    assert(op->parts_open > 0);
     if (--op->parts_open == 0) op_end_soon(op);
 }
 
-/* -- the beginning: sort by destination and shard, stable, so that a series' samples keep their
- * order */
+/* -- parts: started, over, waiting, cut anew */
 
-static enum status op_sort(struct distributor *d, struct write_op *op) {
-    size_t n = op->rows.count;
-    TRY(op_sort_items(d, op));
-    if (n == 0) return OK;
-    op->order = malloc(n * sizeof *op->order);
-    if (op->order == NULL || write_rows_reserve(&op->sorted, n) != OK) return ERR_NOMEM;
-    uint32_t shards = d->options.map->settings.shards_count;
-    memset(d->counts, 0, ((size_t)shards + 1) * sizeof *d->counts);
-    for (size_t i = 0; i < n; i++)
-        d->counts[d->rank[op->rows.shards[i]] + 1]++;
-    for (uint32_t i = 0; i < shards; i++)
-        d->counts[i + 1] += d->counts[i];
-    for (size_t i = 0; i < n; i++)
-        op->order[d->counts[d->rank[op->rows.shards[i]]]++] = (uint32_t)i;
-    struct write_rows *to = &op->sorted;
-    for (size_t k = 0; k < n; k++) {
-        uint32_t i = op->order[k];
-        to->ids[k] = op->rows.ids[i];
-        to->shards[k] = op->rows.shards[i];
-        to->times_ms[k] = op->rows.times_ms[i];
-        to->values[k] = op->rows.values[i];
-        to->labels[k] = op->rows.labels[i];
-    }
-    to->count = n;
+/* A part that cannot even start. */
+static enum status part_may_start(const struct distributor *d, const struct write_part *part,
+                                  struct err *err) {
+    if (part->dest == DEST_NONE)
+        return err_set(err, ERR_UNAVAILABLE, 0, "it is damaged on this node");
+    if (part->dest < d->cores_count) return OK;
+    if (part->op->local_only) return err_set(err, ERR_CONFLICT, 0, "it is not this node's");
+    if (d->stopping) return err_set(err, ERR_UNAVAILABLE, 0, "this node is stopping");
+    if (d->options.peers == NULL)
+        return err_set(err, ERR_UNAVAILABLE, 0, "this node has no connections to others");
     return OK;
 }
 
-/* A part that cannot even start: its shards are another node's (a request between nodes), or
- * damaged here. */
-static bool part_is_refused(const struct distributor *d, struct write_part *part) {
-    uint32_t shard = part_shard(part);
-    if (part->dest == DEST_NONE)
-        part->status = err_set(&part->err, ERR_UNAVAILABLE, 0,
-                               "shard %" PRIu32 " is damaged on this node", shard);
-    else if (part->dest >= d->cores_count && part->op->local_only)
-        part->status =
-            err_set(&part->err, ERR_CONFLICT, 0, "shard %" PRIu32 " is not this node's", shard);
-    else if (part->dest >= d->cores_count && d->stopping)
-        part->status = err_set(&part->err, ERR_UNAVAILABLE, 0, "this node is stopping");
-    return part->status != OK;
+static void part_start(struct distributor *d, struct write_part *part) {
+    assert(part->state == PART_ROUTED || part->state == PART_WAITING);
+    part->state = PART_OPEN;
+    part->status = part_may_start(d, part, &part->err);
+    if (part->status != OK)
+        part_done(part);
+    else if (part->dest < d->cores_count)
+        part_start_local(part);
+    else
+        part_start_remote(part);
 }
 
-static void op_start_parts(struct distributor *d, struct write_op *op) {
-    bool foreign = false;
-    for (size_t i = 0; i < op->parts_count; i++) {
-        struct write_part *part = &op->parts[i];
-        timer_init(&part->retry, d->core, part_on_retry);
-        if (part_is_refused(d, part) && op->local_only) foreign = true;
-    }
-    op->parts_open = 1; /* held until all have started */
-    for (size_t i = 0; i < op->parts_count; i++) {
-        struct write_part *part = &op->parts[i];
-        if (part->status != OK) continue;
-        if (foreign) { /* a frame is served whole or not at all */
-            part->status =
-                err_set(&part->err, ERR_CONFLICT, 0, "a shard of the request is not this node's");
-            continue;
-        }
-        part->open = true;
+/* Starts what has just been cut; ends when nothing is under way. */
+static void op_start_parts(struct distributor *d, struct write_op *op, struct list_node *parts) {
+    struct list_node *n;
+    op->parts_open++; /* held until all have started */
+    while ((n = list_pop_front(parts)) != NULL) {
+        list_push_back(&op->parts, n);
         op->parts_open++;
-        if (part->dest < d->cores_count)
-            part_start_local(part);
-        else
-            part_start_remote(part);
+        part_start(d, container_of(n, struct write_part, node));
     }
-    if (--op->parts_open == 0) op_end_soon(op);
+    op_part_is_over(op);
 }
+
+/* Names shard and node, once. */
+static void part_give_up(struct write_part *part) {
+    struct distributor *d = part->op->d;
+    const struct ring_map *map = d->options.map;
+    int node = part->to == 0 ? -1 : ring_map_node_index(map, part->to);
+    struct err why = part->err;
+    part->state = PART_DONE;
+    if (part->dest < d->cores_count && strncmp(why.msg, "shard ", 6) == 0) return;
+    if (node < 0)
+        err_set(&part->err, part->status, 0, "shard %" PRIu32 ": %s", part_shard(part), why.msg);
+    else
+        err_set(&part->err, part->status, 0, "shard %" PRIu32 " (node %s): %s", part_shard(part),
+                map->nodes[node].addr, why.msg);
+}
+
+/* Not where waiting helps nobody: memory, and limits. */
+static bool part_may_retry(const struct write_part *part) {
+    const struct distributor *d = part->op->d;
+    uint64_t spent_ms = (core_mono_ns(d->core) - part->op->began_ns) / 1000000;
+    return !part->op->local_only && !d->stopping && part->status != ERR_NOMEM &&
+           part->status != ERR_LIMIT && spent_ms + RETRY_MAX_MS < d->options.resend_ms;
+}
+
+static void part_failed(struct distributor *d, struct write_part *part) {
+    assert(part->status != OK && part->state == PART_OPEN);
+    if (!part_may_retry(part)) {
+        part_give_up(part);
+        op_part_is_over(part->op);
+        return;
+    }
+    uint32_t random;
+    d->core->rt->ops->random(d->core->rt, &random, sizeof random);
+    part->state = PART_WAITING;
+    list_push_back(&d->waiting, &part->waiting);
+    timer_start(&part->retry, RETRY_MIN_MS + random % (RETRY_MAX_MS - RETRY_MIN_MS + 1));
+}
+
+void part_done(struct write_part *part) {
+    struct write_op *op = part->op;
+    struct distributor *d = op->d;
+    struct write_part *left = part->left;
+    assert(core_is_current(d->core) && part->state == PART_OPEN);
+    part->left = NULL;
+    if (left != NULL) {
+        list_push_back(&op->parts, &left->node);
+        left->state = PART_OPEN;
+        op->parts_open++;
+        part_failed(d, left);
+    }
+    if (part->status != OK) {
+        part_failed(d, part);
+        return;
+    }
+    part->state = PART_DONE;
+    op_part_is_over(op);
+}
+
+/* The part is replaced by those of the newest map. */
+static void part_reroute(struct distributor *d, struct write_part *part) {
+    struct write_op *op = part->op;
+    struct list_node parts;
+    list_init(&parts);
+    if (part_sort(d, part) != OK || op_cut(d, op, part->first, part->count, &parts) != OK) {
+        part->state = PART_OPEN;
+        part->status = err_set(&part->err, ERR_NOMEM, 0, "out of memory");
+        part_failed(d, part);
+        return;
+    }
+    part_free(part);
+    op_start_parts(d, op, &parts);
+    op_part_is_over(op); /* the one that is gone */
+}
+
+static void part_try_again(struct write_part *part) {
+    struct distributor *d = part->op->d;
+    assert(part->state == PART_WAITING);
+    list_remove(&part->waiting);
+    timer_stop(&part->retry);
+    metric_add(d->resends, 1);
+    if (part->map_version == d->options.map->version)
+        part_start(d, part);
+    else
+        part_reroute(d, part);
+}
+
+void part_on_retry(struct timer *t) {
+    part_try_again(container_of(t, struct write_part, retry));
+}
+
+/* -- maps */
+
+void distributor_wake(struct distributor *d) {
+    assert(core_is_current(d->core));
+    LIST_FOREACH(n, &d->waiting)
+    timer_start(&container_of(n, struct write_part, waiting)->retry, 0);
+}
+
+/* Nobody answers any more who is down by the map: what went there is sent elsewhere now. */
+static void part_leave_node(struct distributor *d, struct write_part *part) {
+    if (part->state != PART_OPEN || part->dest < d->cores_count) return;
+    int node = ring_map_node_index(d->options.map, part->to);
+    if (node >= 0 && !(d->options.map->nodes[node].flags & RING_NODE_DOWN)) return;
+    part_cancel_remote(part);
+    part->status = err_set(&part->err, ERR_UNAVAILABLE, 0, "the node is down");
+    part_failed(d, part);
+}
+
+/* fn may end the part, and with it, later, the op. */
+static void each_part(struct distributor *d,
+                      void (*fn)(struct distributor *d, struct write_part *part)) {
+    LIST_FOREACH(o, &d->ops) {
+        struct write_op *op = container_of(o, struct write_op, node);
+        LIST_FOREACH_SAFE(n, &op->parts) fn(d, container_of(n, struct write_part, node));
+    }
+}
+
+enum status distributor_set_map(struct distributor *d, struct ring_map *map,
+                                const uint16_t *core_of, struct err *err) {
+    assert(core_is_current(d->core));
+    TRY(distributor_route(d, map, core_of, err));
+    struct ring_map *old = d->options.map;
+    d->options.map = ring_map_ref(map);
+    ring_map_unref(old);
+    each_part(d, part_leave_node);
+    distributor_wake(d);
+    return OK;
+}
+
+/* -- the beginning */
 
 /* rows, the same sorted, and order */
 enum {
@@ -274,8 +358,10 @@ void distributor_write(struct distributor *d, struct write_op *op) {
     memset(op->counts, 0, sizeof op->counts);
     op->unknown = NULL;
     op->unknown_count = 0;
-    op->parts = NULL;
-    op->parts_count = op->parts_open = 0;
+    op->failed = NULL;
+    op->failed_count = 0;
+    list_init(&op->parts);
+    op->parts_open = 0;
     op->order = NULL;
     op->sorted = (struct write_rows){0};
     op->began_ns = core_mono_ns(d->core);
@@ -285,28 +371,38 @@ void distributor_write(struct distributor *d, struct write_op *op) {
                         2 * op->rows.metadata_count * sizeof *op->rows.metadata;
     list_push_back(&d->ops, &op->node);
     d->bytes_in_flight += op->charged_bytes;
+    struct list_node parts;
+    list_init(&parts);
     enum status st = OK;
     if (d->bytes_in_flight > d->options.bytes_in_flight_max &&
         d->bytes_in_flight > op->charged_bytes) {
         op_set_unavailable(op, "too many writes are under way");
-        st = ERR_LIMIT;
     } else if (!write_rows_is_empty(&op->rows)) {
+        static const size_t first[ITEM_KINDS];
         st = op_sort(d, op);
-        if (st == OK) st = op_cut(d, op);
+        size_t count[ITEM_KINDS] = {op->sorted.count, op->sorted.exemplars_count,
+                                    op->sorted.metadata_count};
+        if (st == OK) st = op_cut(d, op, first, count, &parts);
         if (st != OK) op_set_unavailable(op, "out of memory");
     }
-    if (st == OK && op->parts_count > 0)
-        op_start_parts(d, op);
-    else
-        op_end_soon(op);
+    op_start_parts(d, op, &parts);
+}
+
+static void part_stop(struct distributor *d, struct write_part *part) {
+    bool waits = part->state == PART_WAITING;
+    if (!waits && (part->state != PART_OPEN || part->dest < d->cores_count)) return;
+    if (waits) {
+        list_remove(&part->waiting);
+        timer_stop(&part->retry);
+        part->state = PART_OPEN;
+    } else {
+        part_cancel_remote(part);
+        part->status = err_set(&part->err, ERR_UNAVAILABLE, 0, "this node is stopping");
+    }
+    part_failed(d, part);
 }
 
 void distributor_stop(struct distributor *d) {
     d->stopping = true;
-    LIST_FOREACH(n, &d->ops) {
-        struct write_op *op = container_of(n, struct write_op, node);
-        for (size_t i = 0; i < op->parts_count; i++)
-            if (op->parts[i].open && op->parts[i].dest >= d->cores_count)
-                part_stop_remote(&op->parts[i]);
-    }
+    each_part(d, part_stop);
 }

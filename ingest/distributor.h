@@ -3,11 +3,15 @@
  * all are durable. One per core. The way of a batch (a write_op), one flow:
  *
  *   rows, sorted by (node, core, shard) -> one part per local core (message) and per remote node
- * (FRAME_WRITE) local part:  store_write on the owner's core -> ack_wait on the in-sync set's
- * positions -> back remote part: frame -> the receiver runs the same flow, local only -> reply;
- * unknown ids come back and the part is sent again with their labels (asked once more: with all
- * labels) all parts back -> done. A part that failed for lack of its node is sent again with
- * back-off for up to resend_ms.
+ *   local part:  is each shard open for writing -> store_write on the owner's core -> wait for the
+ *                in-sync sets -> back
+ *   remote part: FRAME_WRITE -> the receiver runs the same flow, local only -> reply; unknown ids
+ *                come back and the part is sent again with their labels (asked once more: with all)
+ *   all parts back -> done
+ *
+ * What failed for lack of its node, epoch, lease or opening waits 50 to 200 ms, or until the next
+ * map, and is then cut anew by the newest map, until resend_ms have passed. Only the shards that
+ * failed are sent again. A part under way to a node that a map calls down is sent again at once.
  *
  * Nothing is rolled back. Outcome: any shard without an answer: 503; else a refused sample: 400
  * with its text; else OK. Thread: the core's; other cores are reached by messages. */
@@ -18,17 +22,33 @@
 #include "node/base/list.h"
 #include "node/runtime/core.h"
 #include "ring/ack.h"
+#include "ring/member/lease.h"
 #include "ring/peers.h"
+#include "ring/replica/replica.h"
 #include "storage/store.h"
+
+/* What replication says about the shards of a core: replicas_may_write and replicas_wait
+ * (ring/replica/replica.h), which say what each does. */
+struct write_gate {
+    void *ctx;
+    enum status (*may_write)(void *ctx, uint32_t shard, struct err *err);
+    void (*wait)(void *ctx, struct replica_wait *wait, const uint32_t *shards, size_t count,
+                 void (*done)(struct replica_wait *wait, enum status status,
+                              const struct err *err));
+};
 
 struct distributor_options {
     struct ring_map *map;
     node_id self;
-    const uint16_t *core_of; /* shard -> local core (ring/placement.h); outlives the distributor */
+    const uint16_t *core_of; /* shard -> local core (ring/placement.h); read during new only */
     struct peers *peers;     /* of this core; NULL for a node without peers */
     struct store *store;     /* of this core */
-    uint64_t resend_ms;      /* 10 s */
-    uint64_t timeout_ms;     /* of one attempt at a remote part: 5 s */
+    /* NULL: a node alone. Every shard whose primary it is may be written, and its own log is all
+     * that is waited for. */
+    const struct write_gate *gate;
+    const struct lease *lease; /* the cluster's clock; NULL: this node's */
+    uint64_t resend_ms;        /* 10 s */
+    uint64_t timeout_ms;       /* of one attempt at a remote part: 5 s */
     uint64_t memory_bytes_max; /* of this core's head: beyond it every sample is refused with 503;
                                   0: none */
     uint64_t bytes_in_flight_max; /* of all ops on this core; beyond: 503 at once */
@@ -38,6 +58,13 @@ MUST_USE enum status distributor_new(struct core *core, const struct distributor
                                      struct distributor **out, struct err *err);
 void distributor_free(
     struct distributor *d); /* memory only; no op under way, or the simulated node crashed */
+
+/* A newer map (a reference is taken), with the local core of each shard (read during the call).
+ * ERR_NOMEM: the old one stays in force; its time is over, so that writes come back with 503. */
+MUST_USE enum status distributor_set_map(struct distributor *d, struct ring_map *map,
+                                         const uint16_t *core_of, struct err *err);
+/* What waits for a shard tries again now: it may be open. set_map does it, too. */
+void distributor_wake(struct distributor *d);
 
 enum write_outcome { WRITE_OK, WRITE_REFUSED, WRITE_UNAVAILABLE };
 struct write_op {
@@ -55,17 +82,23 @@ struct write_op {
     char text[480]; /* REFUSED: first refused sample; UNAVAILABLE: why and which shard and node */
     uint32_t *unknown; /* local_only: rows whose labels are needed; nothing was done */
     size_t unknown_count;
+    /* local_only: shards of which nothing was acknowledged, and why the first was not; `outcome`,
+     * counts and text are about the others */
+    uint32_t *failed;
+    size_t failed_count;
+    enum status failed_status;
+    char failed_text[240];
     /* private */
     struct list_node node; /* of the ops under way */
     struct msg msg;
     struct distributor *d;
     struct write_rows sorted; /* by destination and shard; labels still point into body and arena */
     uint32_t *order;          /* sorted row -> row */
-    struct write_part *parts;
-    size_t parts_count, parts_open;
+    struct list_node parts;
+    size_t parts_open;
     uint64_t began_ns;
     size_t charged_bytes;
-    size_t first_refused; /* row, to tell the first of several parts */
+    size_t first_refused; /* row, to tell the first of several parts; REFUSED */
 };
 void distributor_write(struct distributor *d, struct write_op *op);
 /* For store_set_log: this node's own log is durable up to position (ctx is the distributor of the

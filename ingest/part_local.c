@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <assert.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "ingest/internal.h"
 
 /* A part on the core that owns its shards:
- *   message -> store_write (judge, order, log, apply) -> wait for the in-sync set -> message home
- */
+ *   message -> which shards may be written? -> store_write (judge, order, log, apply)
+ *           -> wait for the in-sync sets -> message home */
 
 static void part_at_home(struct core *here, struct msg *m) {
     struct write_part *part = container_of(m, struct write_part, msg);
     assert(here == part->home);
-    part_end(part);
+    part_done(part);
 }
 
 static void part_go_home(struct write_part *part) {
@@ -20,53 +21,46 @@ static void part_go_home(struct write_part *part) {
     core_post(part->home, &part->msg);
 }
 
-static void part_on_durable(struct ack_wait *wait, enum status status, const struct err *err) {
-    struct write_part *part = container_of(wait, struct write_part, wait);
+static struct write_columns part_columns(const struct write_part *part) {
+    const struct write_rows *rows = &part->op->sorted;
+    return (struct write_columns){
+        .count = part->count[ITEM_ROWS],
+        .ids = rows->ids + part->first[ITEM_ROWS],
+        .shards = rows->shards + part->first[ITEM_ROWS],
+        .times_ms = rows->times_ms + part->first[ITEM_ROWS],
+        .values = rows->values + part->first[ITEM_ROWS],
+        .labels = rows->labels + part->first[ITEM_ROWS],
+        .exemplars = rows->exemplars + part->first[ITEM_EXEMPLARS],
+        .exemplars_count = part->count[ITEM_EXEMPLARS],
+        .metadata = rows->metadata + part->first[ITEM_METADATA],
+        .metadata_count = part->count[ITEM_METADATA],
+    };
+}
+
+static void part_end_wait(struct write_part *part, enum status status, const struct err *err) {
     part->status = status;
     if (status != OK) part->err = *err;
     part_go_home(part);
 }
 
-static struct write_columns part_columns(const struct write_part *part) {
-    const struct write_rows *rows = &part->op->sorted;
-    return (struct write_columns){
-        .count = part->count,
-        .ids = rows->ids + part->first,
-        .shards = rows->shards + part->first,
-        .times_ms = rows->times_ms + part->first,
-        .values = rows->values + part->first,
-        .labels = rows->labels + part->first,
-        .exemplars = rows->exemplars + part->first_exemplar,
-        .exemplars_count = part->exemplars_count,
-        .metadata = rows->metadata + part->first_metadata,
-        .metadata_count = part->metadata_count,
-    };
+static void part_on_in_sync(struct replica_wait *wait, enum status status, const struct err *err) {
+    part_end_wait(container_of(wait, struct write_part, wait), status, err);
 }
 
-static void shard_need(struct distributor *d, uint32_t shard_number, bool *needs) {
-    const struct ring_map *map = d->options.map;
-    const struct ring_shard *shard = &map->shards[shard_number];
-    for (unsigned r = 0; r < shard->replicas_count; r++)
-        if (shard->replicas[r].in_sync)
-            needs[ack_member_add(&d->board, map->nodes[shard->replicas[r].node].id)] = true;
+static void part_on_own_log(struct ack_wait *wait, enum status status, const struct err *err) {
+    part_end_wait(container_of(wait, struct write_part, own_log), status, err);
 }
 
-/* Every member of the in-sync sets of the part's shards must be durable up to where its stream
- * stands now. */
-static void part_wait(struct distributor *d, struct write_part *part) {
-    const struct write_rows *rows = &part->op->sorted;
-    ack_wait_begin(&part->wait, part_on_durable);
-    bool needs[ARRAY_LEN(d->board.members)] = {false};
-    for (size_t k = part->first; k < part->first + part->count; k++)
-        if (k == part->first || rows->shards[k] != rows->shards[k - 1])
-            shard_need(d, rows->shards[k], needs);
-    for (size_t k = 0; k < part->exemplars_count; k++)
-        shard_need(d, rows->exemplars[part->first_exemplar + k].shard, needs);
-    for (size_t k = 0; k < part->metadata_count; k++)
-        shard_need(d, rows->metadata[part->first_metadata + k].shard, needs);
-    for (unsigned m = 0; m < d->board.members_count; m++)
-        if (needs[m]) ack_wait_need(&d->board, &part->wait, m, part->result.position);
-    ack_wait_commit(&part->wait);
+static void part_wait(struct distributor *d, struct write_part *part, const uint32_t *shards,
+                      size_t count) {
+    const struct write_gate *gate = d->options.gate;
+    if (gate != NULL) {
+        gate->wait(gate->ctx, &part->wait, shards, count, part_on_in_sync);
+        return;
+    }
+    ack_wait_begin(&part->own_log, part_on_own_log);
+    ack_wait_need(&d->board, &part->own_log, d->self_member, part->result.position);
+    ack_wait_commit(&part->own_log);
 }
 
 /* New series are refused at the store's limit; this is the wall behind it, before the OOM killer's.
@@ -78,40 +72,89 @@ static bool memory_is_full(const struct distributor *d) {
     return stats.memory_bytes > d->options.memory_bytes_max;
 }
 
+static enum status shard_may_write(const struct distributor *d, uint32_t shard, struct err *err) {
+    const struct write_gate *gate = d->options.gate;
+    if (gate != NULL) return gate->may_write(gate->ctx, shard, err);
+    if (ack_member_failed(&d->board, d->self_member) != OK)
+        return err_set(err, ERR_UNAVAILABLE, 0, "the log of this node has failed");
+    if (d->dest_of[shard] != d->core->index)
+        return err_set(err, ERR_CONFLICT, 0, "it is not of this core any more");
+    return OK;
+}
+
+/* Leaves in the part, and in shards, what may be written; the rest goes to part->left. */
+static enum status part_check(struct distributor *d, struct write_part *part, uint32_t *shards,
+                              size_t *count) {
+    struct err first = {.code = OK}, err;
+    uint32_t first_shard = 0;
+    size_t good = 0;
+    if (memory_is_full(d)) /* trying again would keep what there is of it for longer */
+        return err_set(&part->err, ERR_NOMEM, 0,
+                       "the memory of this node is full (--node.memory-limit)");
+    for (size_t i = 0; i < *count; i++) {
+        if (shard_may_write(d, shards[i], &err) == OK) {
+            shards[good++] = shards[i];
+            continue;
+        }
+        d->marks[shards[i]] = 1;
+        if (first.code == OK) {
+            first = err;
+            first_shard = shards[i];
+        }
+    }
+    if (good == *count) return OK;
+    if (part_split(d, part, &part->left) != OK)
+        return err_set(&part->err, ERR_NOMEM, 0, "out of memory");
+    *count = good;
+    part->left->status =
+        err_set(&part->left->err, first.code, 0, "shard %" PRIu32 ": %s", first_shard, first.msg);
+    return OK;
+}
+
+/* An answer of its own: nothing was done, these labels are needed. */
+static void part_keep_unknown(struct write_part *part, const uint32_t *unknown, size_t count) {
+    part->status = OK;
+    part->unknown = malloc(count * sizeof *part->unknown);
+    if (part->unknown == NULL) {
+        part->status = err_set(&part->err, ERR_NOMEM, 0, "out of memory");
+        return;
+    }
+    memcpy(part->unknown, unknown, count * sizeof *part->unknown);
+    part->unknown_count = count;
+}
+
+static int64_t cluster_ms(const struct distributor *d) {
+    int64_t wall_ms = core_wall_ms(d->core);
+    return d->options.lease == NULL ? wall_ms : lease_cluster_ms(d->options.lease, wall_ms);
+}
+
+/* false: part->status says why, or labels are needed, or nothing of it may be written. */
+static bool part_write(struct distributor *d, struct write_part *part, uint32_t *shards,
+                       size_t *count) {
+    uint32_t *unknown = NULL;
+    size_t unknown_count = 0;
+    part->status = part_check(d, part, shards, count);
+    if (part->status != OK || *count == 0) return false;
+    struct write_columns columns = part_columns(part);
+    part->status = store_write(d->options.store, &columns, cluster_ms(d), &d->scratch,
+                               &part->result, &unknown, &unknown_count, &part->err);
+    if (part->status != ERR_UNAVAILABLE || unknown_count == 0) return part->status == OK;
+    part_keep_unknown(part, unknown, unknown_count);
+    return false;
+}
+
 static void part_run(struct core *here, struct msg *m) {
     struct write_part *part = container_of(m, struct write_part, msg);
     struct distributor *d = here->locals[CORE_INGEST];
-    struct write_columns columns = part_columns(part);
-    uint32_t *unknown = NULL;
-    size_t unknown_count = 0;
-    part->status = ack_member_failed(&d->board, d->self_member);
-    if (part->status != OK) {
-        err_set(&part->err, part->status, 0, "the log of this node has failed");
+    size_t count = 0;
+    uint32_t *shards = part_shards(part, &d->scratch, &count);
+    if (shards == NULL) {
+        part->status = err_set(&part->err, ERR_NOMEM, 0, "out of memory");
         part_go_home(part);
-        return;
-    }
-    if (memory_is_full(d)) {
-        part->status = err_set(&part->err, ERR_UNAVAILABLE, 0,
-                               "the memory of this node is full (--node.memory-limit)");
-        part_go_home(part);
-        return;
-    }
-    part->status = store_write(d->options.store, &columns, core_wall_ms(here), &d->scratch,
-                               &part->result, &unknown, &unknown_count, &part->err);
-    if (part->status == ERR_UNAVAILABLE && unknown_count > 0) {
-        part->status = OK; /* an answer of its own: nothing was done, these labels are needed */
-        part->unknown = malloc(unknown_count * sizeof *part->unknown);
-        if (part->unknown == NULL) {
-            part->status = err_set(&part->err, ERR_NOMEM, 0, "out of memory");
-        } else {
-            memcpy(part->unknown, unknown, unknown_count * sizeof *part->unknown);
-            part->unknown_count = unknown_count;
-        }
-        part_go_home(part);
-    } else if (part->status != OK) {
-        part_go_home(part);
+    } else if (part_write(d, part, shards, &count)) {
+        part_wait(d, part, shards, count);
     } else {
-        part_wait(d, part);
+        part_go_home(part);
     }
     arena_reset(&d->scratch);
 }

@@ -6,71 +6,89 @@
 #include <string.h>
 
 #include "ingest/internal.h"
-#include "ingest/write_frame.h"
 
 /* A part for another node:
  *   FRAME_WRITE without labels -> reply; ids it does not know -> again, with their labels, then
- * with all; no reply -> again, with back-off, until the op is resend_ms old. Resending is harmless:
+ * with all. No reply, or a node that is not the primary: part_done decides. Resending is harmless:
  * what is held already is a no-op. */
 
 static void part_send(struct write_part *part);
 
 static void part_fail(struct write_part *part, enum status status, const struct err *why) {
-    struct distributor *d = part->op->d;
-    const struct ring_node *node = &d->options.map->nodes[part->dest - d->cores_count];
-    part->status = err_set(&part->err, status, 0, "shard %" PRIu32 " (node %s): %s",
-                           part_shard(part), node->addr, why->msg);
-    part_end(part);
+    part->status = status;
+    part->err = *why;
+    part_done(part);
 }
 
-void part_on_retry(struct timer *t) {
-    part_send(container_of(t, struct write_part, retry));
-}
-
-static void part_retry(struct write_part *part, enum status status, const struct err *why) {
+/* The other side could not do all: what is left goes into a part of its own. */
+static enum status part_leave(struct write_part *part, const struct write_frame_reply *reply,
+                              struct err *err) {
     struct write_op *op = part->op;
     struct distributor *d = op->d;
-    uint64_t spent_ms = (core_mono_ns(d->core) - op->began_ns) / 1000000;
-    if (d->stopping || spent_ms + part->retry_ms >= d->options.resend_ms) {
-        part_fail(part, status, why);
+    uint32_t shards = d->options.map->settings.shards_count;
+    for (size_t i = 0; i < reply->failed_count; i++)
+        if (reply->failed[i] < shards) d->marks[reply->failed[i]] = 1;
+    enum status st = part_split(d, part, &part->left);
+    for (size_t i = 0; i < reply->failed_count; i++) /* those that are not of the part, too */
+        if (reply->failed[i] < shards) d->marks[reply->failed[i]] = 0;
+    if (st != OK) return err_set(err, st, 0, "out of memory");
+    if (part_is_empty(part->left)) {
+        part_free(part->left);
+        part->left = NULL;
+        return err_set(err, ERR_CORRUPT, 0, "a shard failed that was not sent");
+    }
+    part->left->status =
+        err_set(&part->left->err, reply->failed_status, 0, "%s", reply->failed_text);
+    return OK;
+}
+
+static void part_take_unknown(struct write_part *part, struct write_frame_reply *reply) {
+    if (part->labels_all) { /* it has them now: a fault of the other side */
+        struct err err;
+        part_fail(part, err_set(&err, ERR_UNAVAILABLE, 0, "asked for labels again"), &err);
         return;
     }
-    metric_add(d->resends, 1);
-    timer_start(&part->retry, part->retry_ms);
-    part->retry_ms = MIN(part->retry_ms * 2, (uint64_t)RETRY_MAX_MS);
+    /* asked twice: it has lost power in between, and with it series that were not durable */
+    part->labels_all = part->labels_asked;
+    free(part->unknown);
+    part->unknown = reply->unknown;
+    part->unknown_count = reply->unknown_count;
+    reply->unknown = NULL;
+    part->labels_asked = true;
+    part_send(part);
 }
 
 static void part_take_reply(struct write_part *part, struct write_frame_reply *reply) {
     struct err err;
     if (reply->outcome == WRITE_UNAVAILABLE) {
-        err_set(&err, ERR_UNAVAILABLE, 0, "%s", reply->text);
-        part_retry(part, ERR_UNAVAILABLE, &err);
+        part_fail(part, err_set(&err, ERR_UNAVAILABLE, 0, "%s", reply->text), &err);
         return;
     }
     if (reply->unknown_count > 0) {
-        if (part->labels_all) { /* it has them now: a fault of the other side */
-            err_set(&err, ERR_CONFLICT, 0, "asked for labels again");
-            part_retry(part, ERR_UNAVAILABLE, &err);
-            return;
-        }
-        /* asked twice: it has lost power in between, and with it series that were not durable */
-        part->labels_all = part->labels_asked;
-        free(part->unknown);
-        part->unknown = reply->unknown;
-        part->unknown_count = reply->unknown_count;
-        reply->unknown = NULL;
-        part->labels_asked = true;
-        part_send(part);
+        part_take_unknown(part, reply);
         return;
     }
-    memcpy(part->result.counts, reply->counts, sizeof part->result.counts);
-    part->result.refused = reply->outcome == WRITE_REFUSED && part->count > 0;
-    part->result.first_index =
-        part->count == 0 ? 0 : MIN((size_t)reply->first_refused, part->count - 1);
-    snprintf(part->result.first_text, sizeof part->result.first_text, "%.*s",
-             (int)sizeof part->result.first_text - 1, reply->text);
-    part->result.first_plain_len = strlen(part->result.first_text);
-    part_end(part);
+    struct write_result *r = &part->result;
+    size_t count = part->count[ITEM_ROWS];
+    memcpy(r->counts, reply->counts, sizeof r->counts);
+    r->refused = reply->outcome == WRITE_REFUSED && count > 0;
+    size_t row = r->refused ? MIN((size_t)reply->first_refused, count - 1) : 0;
+    uint32_t number = r->refused ? part->op->order[part->first[ITEM_ROWS] + row] : 0;
+    snprintf(r->first_text, sizeof r->first_text, "%.*s", (int)sizeof r->first_text - 1,
+             reply->text);
+    r->first_plain_len = strlen(r->first_text);
+    if (reply->failed_count > 0 && part_leave(part, reply, &err) != OK) {
+        part_fail(part, err.code, &err);
+        return;
+    }
+    /* the row has moved when something was left */
+    r->first_index = 0;
+    while (r->refused && r->first_index < part->count[ITEM_ROWS] &&
+           part->op->order[part->first[ITEM_ROWS] + r->first_index] != number)
+        r->first_index++;
+    if (r->first_index == part->count[ITEM_ROWS]) r->refused = false; /* of a shard that failed */
+    part->status = OK;
+    part_done(part);
 }
 
 static void part_on_reply(void *ctx, enum status status, struct sv bytes, bool last,
@@ -89,38 +107,40 @@ static void part_on_reply(void *ctx, enum status status, struct sv bytes, bool l
         err = &local;
     }
     for (size_t i = 0; status == OK && i < reply.unknown_count; i++)
-        if (reply.unknown[i] >= part->count)
+        if (reply.unknown[i] >= part->count[ITEM_ROWS])
             status = err_set(&local, ERR_CORRUPT, 0, "asked for a row that was not sent");
-    if (status != OK)
-        part_retry(part, status, err);
+    if (status != OK) /* its memory is not ours: another node, or the same later, may have some */
+        part_fail(part, status == ERR_NOMEM ? ERR_UNAVAILABLE : status, err);
     else
         part_take_reply(part, &reply);
     free(reply.unknown);
+    free(reply.failed);
 }
 
 static void part_send(struct write_part *part) {
     struct write_op *op = part->op;
     struct distributor *d = op->d;
     const struct write_rows *rows = &op->sorted;
+    size_t first = part->first[ITEM_ROWS], count = part->count[ITEM_ROWS];
     struct sv *labels = NULL;
     struct buf payload = {0};
     if (part->labels_asked && !part->labels_all) {
-        labels = calloc(part->count, sizeof *labels);
+        labels = calloc(count, sizeof *labels);
         for (size_t i = 0; labels != NULL && i < part->unknown_count; i++)
-            labels[part->unknown[i]] = rows->labels[part->first + part->unknown[i]];
+            labels[part->unknown[i]] = rows->labels[first + part->unknown[i]];
     }
     struct write_frame_rows frame = {
-        .count = part->count,
-        .ids = rows->ids + part->first,
-        .shards = rows->shards + part->first,
-        .times_ms = rows->times_ms + part->first,
-        .values = rows->values + part->first,
-        .labels = part->labels_all ? rows->labels + part->first : labels,
+        .count = count,
+        .ids = rows->ids + first,
+        .shards = rows->shards + first,
+        .times_ms = rows->times_ms + first,
+        .values = rows->values + first,
+        .labels = part->labels_all ? rows->labels + first : labels,
         .with_labels = part->labels_all || labels != NULL,
-        .exemplars = rows->exemplars + part->first_exemplar,
-        .exemplars_count = part->exemplars_count,
-        .metadata = rows->metadata + part->first_metadata,
-        .metadata_count = part->metadata_count,
+        .exemplars = rows->exemplars + part->first[ITEM_EXEMPLARS],
+        .exemplars_count = part->count[ITEM_EXEMPLARS],
+        .metadata = rows->metadata + part->first[ITEM_METADATA],
+        .metadata_count = part->count[ITEM_METADATA],
     };
     write_frame_put(d->options.map, &frame, &payload);
     free(labels);
@@ -130,7 +150,7 @@ static void part_send(struct write_part *part) {
         part_fail(part, err_set(&err, ERR_NOMEM, 0, "out of memory"), &err);
         return;
     }
-    struct peer_call_options o = {.to = d->options.map->nodes[part->dest - d->cores_count].id,
+    struct peer_call_options o = {.to = part->to,
                                   .type = FRAME_WRITE,
                                   .timeout_ms = d->options.timeout_ms,
                                   .reply = part_on_reply,
@@ -139,16 +159,13 @@ static void part_send(struct write_part *part) {
 }
 
 void part_start_remote(struct write_part *part) {
-    part->retry_ms = RETRY_MIN_MS;
     part_send(part);
 }
 
-void part_stop_remote(struct write_part *part) {
+void part_cancel_remote(struct write_part *part) {
+    assert(part->state == PART_OPEN);
     if (part->call != NULL) peer_call_cancel(part->call);
     part->call = NULL;
-    timer_stop(&part->retry);
-    struct err err;
-    part_fail(part, err_set(&err, ERR_UNAVAILABLE, 0, "this node is stopping"), &err);
 }
 
 /* -- the other side */
@@ -165,6 +182,7 @@ static void peer_write_free(struct peer_write *w) {
     buf_fini(&w->op.body);
     arena_fini(&w->op.arena);
     free(w->op.unknown);
+    free(w->op.failed);
     free(w);
 }
 
@@ -179,9 +197,13 @@ static void peer_write_done(struct core *here, struct write_op *op) {
         struct write_frame_reply reply = {.outcome = op->outcome,
                                           .unknown = op->unknown,
                                           .unknown_count = op->unknown_count,
-                                          .first_refused = (uint32_t)op->first_refused};
+                                          .first_refused = (uint32_t)op->first_refused,
+                                          .failed = op->failed,
+                                          .failed_count = op->failed_count,
+                                          .failed_status = op->failed_status};
         memcpy(reply.counts, op->counts, sizeof reply.counts);
         memcpy(reply.text, op->text, sizeof reply.text);
+        memcpy(reply.failed_text, op->failed_text, sizeof reply.failed_text);
         struct buf out = {0};
         write_frame_reply_put(&reply, &out);
         peer_reply(w->req, &out, true);

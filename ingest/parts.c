@@ -7,134 +7,147 @@
 
 /* The parts of an op, and what of exemplars and metadata goes with each. */
 
-/* Where the i-th of a column of items of one size has its shard. */
-struct shard_column {
-    const char *at;
-    size_t count, stride;
-};
-
-static uint32_t column_shard(const struct shard_column *c, size_t i) {
-    uint32_t shard;
-    memcpy(&shard, c->at + i * c->stride, sizeof shard);
-    return shard;
+struct write_part *part_new(struct write_op *op) {
+    struct write_part *part = calloc(1, sizeof *part);
+    if (part == NULL) return NULL;
+    part->op = op;
+    part->home = op->d->core;
+    list_init(&part->node);
+    list_init(&part->waiting);
+    timer_init(&part->retry, op->d->core, part_on_retry);
+    return part;
 }
 
-static struct shard_column column_of(const uint32_t *first, size_t count, size_t stride) {
-    return (struct shard_column){(const char *)first, count, stride};
+void part_free(struct write_part *part) {
+    if (part == NULL) return;
+    timer_stop(&part->retry);
+    list_remove(&part->node);
+    list_remove(&part->waiting);
+    part_free(part->left); /* has none itself */
+    free(part->unknown);
+    free(part);
 }
 
-/* to[i] is the place of item i in the order (destination, shard); stable. */
-static uint32_t *column_order(struct distributor *d, const struct shard_column *c) {
-    uint32_t shards = d->options.map->settings.shards_count;
-    uint32_t *to = malloc(c->count * sizeof *to);
-    if (to == NULL) return NULL;
-    memset(d->counts, 0, ((size_t)shards + 1) * sizeof *d->counts);
-    for (size_t i = 0; i < c->count; i++)
-        d->counts[d->rank[column_shard(c, i)] + 1]++;
-    for (uint32_t i = 0; i < shards; i++)
-        d->counts[i + 1] += d->counts[i];
-    for (size_t i = 0; i < c->count; i++)
-        to[i] = d->counts[d->rank[column_shard(c, i)]]++;
-    return to;
+static void parts_free(struct list_node *parts) {
+    while (!list_is_empty(parts))
+        part_free(container_of(parts->next, struct write_part, node));
 }
 
-static enum status sort_exemplars(struct distributor *d, struct write_op *op) {
-    const struct write_rows *from = &op->rows;
-    size_t n = from->exemplars_count;
-    if (n == 0) return OK;
-    struct shard_column c = column_of(&from->exemplars->shard, n, sizeof *from->exemplars);
-    uint32_t *to = column_order(d, &c);
-    op->sorted.exemplars = malloc(n * sizeof *op->sorted.exemplars);
-    if (to != NULL && op->sorted.exemplars != NULL) {
-        for (size_t i = 0; i < n; i++)
-            op->sorted.exemplars[to[i]] = from->exemplars[i];
-        op->sorted.exemplars_count = op->sorted.exemplars_cap = n;
+/* -- cutting: all kinds are in the same order of destinations */
+
+static uint16_t item_dest(const struct distributor *d, const struct write_op *op, unsigned kind,
+                          size_t i) {
+    return d->dest_of[item_shard(op, (enum item_kind)kind, i)];
+}
+
+/* The next item that has another destination than `dest`. */
+static size_t run_end(const struct distributor *d, const struct write_op *op, unsigned kind,
+                      size_t from, size_t end, uint16_t dest) {
+    if (kind == ITEM_ROWS) {
+        while (from < end && d->dest_of[op->sorted.shards[from]] == dest)
+            from++;
+        return from;
     }
-    free(to);
-    return op->sorted.exemplars_count == n ? OK : ERR_NOMEM;
-}
-
-static enum status sort_metadata(struct distributor *d, struct write_op *op) {
-    const struct write_rows *from = &op->rows;
-    size_t n = from->metadata_count;
-    if (n == 0) return OK;
-    struct shard_column c = column_of(&from->metadata->shard, n, sizeof *from->metadata);
-    uint32_t *to = column_order(d, &c);
-    op->sorted.metadata = malloc(n * sizeof *op->sorted.metadata);
-    if (to != NULL && op->sorted.metadata != NULL) {
-        for (size_t i = 0; i < n; i++)
-            op->sorted.metadata[to[i]] = from->metadata[i];
-        op->sorted.metadata_count = op->sorted.metadata_cap = n;
-    }
-    free(to);
-    return op->sorted.metadata_count == n ? OK : ERR_NOMEM;
-}
-
-enum status op_sort_items(struct distributor *d, struct write_op *op) {
-    TRY(sort_exemplars(d, op));
-    return sort_metadata(d, op);
-}
-
-/* -- cutting: all three are in the same order of destinations */
-
-/* The next item that has another destination than the one at `from`. */
-static size_t run_end(const struct distributor *d, const struct shard_column *c, size_t from,
-                      uint16_t dest) {
-    while (from < c->count && d->dest_of[column_shard(c, from)] == dest)
+    while (from < end && item_dest(d, op, kind, from) == dest)
         from++;
     return from;
 }
 
-static size_t part_count_most(const struct distributor *d, const struct shard_column *columns) {
-    size_t most = 0;
-    for (unsigned k = 0; k < 3; k++)
-        for (size_t i = 0; i < columns[k].count; most++)
-            i = run_end(d, &columns[k], i, d->dest_of[column_shard(&columns[k], i)]);
-    return most;
+/* false: nothing is left. */
+static bool next_dest(const struct distributor *d, const struct write_op *op, const size_t *at,
+                      const size_t *end, uint16_t *out) {
+    bool any = false;
+    for (unsigned kind = 0; kind < ITEM_KINDS; kind++) {
+        if (at[kind] == end[kind]) continue;
+        uint16_t dest = item_dest(d, op, kind, at[kind]);
+        *out = any ? MIN(*out, dest) : dest;
+        any = true;
+    }
+    return any;
 }
 
-enum status op_cut(struct distributor *d, struct write_op *op) {
-    const struct write_rows *rows = &op->sorted;
-    struct shard_column columns[3] = {column_of(rows->shards, rows->count, sizeof *rows->shards)};
-    if (rows->exemplars_count > 0)
-        columns[1] =
-            column_of(&rows->exemplars->shard, rows->exemplars_count, sizeof *rows->exemplars);
-    if (rows->metadata_count > 0)
-        columns[2] =
-            column_of(&rows->metadata->shard, rows->metadata_count, sizeof *rows->metadata);
-    op->parts = calloc(part_count_most(d, columns), sizeof *op->parts);
-    if (op->parts == NULL) return ERR_NOMEM;
-    size_t at[3] = {0};
-    for (;;) {
-        uint16_t dest = 0;
-        bool any = false;
-        for (unsigned k = 0; k < 3; k++) {
-            if (at[k] == columns[k].count) continue;
-            uint16_t next = d->dest_of[column_shard(&columns[k], at[k])];
-            dest = any ? MIN(dest, next) : next;
-            any = true;
-        }
-        if (!any) return OK;
-        size_t end[3];
-        for (unsigned k = 0; k < 3; k++)
-            end[k] = run_end(d, &columns[k], at[k], dest);
-        op->parts[op->parts_count++] = (struct write_part){.op = op,
-                                                           .dest = dest,
-                                                           .first = at[0],
-                                                           .count = end[0] - at[0],
-                                                           .first_exemplar = at[1],
-                                                           .exemplars_count = end[1] - at[1],
-                                                           .first_metadata = at[2],
-                                                           .metadata_count = end[2] - at[2],
-                                                           .home = d->core};
-        memcpy(at, end, sizeof at);
+enum status op_cut(struct distributor *d, struct write_op *op, const size_t *first,
+                   const size_t *count, struct list_node *out) {
+    struct list_node parts;
+    size_t at[ITEM_KINDS], end[ITEM_KINDS];
+    uint16_t dest = 0;
+    list_init(&parts);
+    for (unsigned kind = 0; kind < ITEM_KINDS; kind++) {
+        at[kind] = first[kind];
+        end[kind] = first[kind] + count[kind];
     }
+    while (next_dest(d, op, at, end, &dest)) {
+        struct write_part *part = part_new(op);
+        if (part == NULL) {
+            parts_free(&parts);
+            return ERR_NOMEM;
+        }
+        list_push_back(&parts, &part->node);
+        part->dest = dest;
+        part->map_version = d->options.map->version;
+        if (dest >= d->cores_count && dest != DEST_NONE)
+            part->to = d->options.map->nodes[dest - d->cores_count].id;
+        for (unsigned kind = 0; kind < ITEM_KINDS; kind++) {
+            size_t to = run_end(d, op, kind, at[kind], end[kind], dest);
+            part->first[kind] = at[kind];
+            part->count[kind] = to - at[kind];
+            at[kind] = to;
+        }
+    }
+    struct list_node *n;
+    while ((n = list_pop_front(&parts)) != NULL)
+        list_push_back(out, n);
+    return OK;
+}
+
+/* -- the shards of a part */
+
+/* The lowest of those at the places; false: all are at their ends. */
+static bool lowest_shard(const struct write_part *part, const size_t *at, uint32_t *out) {
+    bool any = false;
+    for (unsigned kind = 0; kind < ITEM_KINDS; kind++) {
+        if (at[kind] == part->first[kind] + part->count[kind]) continue;
+        uint32_t shard = item_shard(part->op, (enum item_kind)kind, at[kind]);
+        *out = any ? MIN(*out, shard) : shard;
+        any = true;
+    }
+    return any;
 }
 
 uint32_t part_shard(const struct write_part *part) {
-    const struct write_rows *rows = &part->op->sorted;
-    if (part->count > 0) return rows->shards[part->first];
-    if (part->exemplars_count > 0) return rows->exemplars[part->first_exemplar].shard;
-    assert(part->metadata_count > 0);
-    return rows->metadata[part->first_metadata].shard;
+    uint32_t shard = 0;
+    bool any = lowest_shard(part, part->first, &shard);
+    assert(any);
+    return shard;
+}
+
+/* Nearly always: samples only. */
+static size_t rows_shards(const struct write_part *part, uint32_t *out) {
+    const uint32_t *shards = part->op->sorted.shards + part->first[ITEM_ROWS];
+    size_t count = 0;
+    for (size_t i = 0; i < part->count[ITEM_ROWS]; i++)
+        if (count == 0 || shards[i] != out[count - 1]) out[count++] = shards[i];
+    return count;
+}
+
+uint32_t *part_shards(const struct write_part *part, struct arena *arena, size_t *out_count) {
+    size_t most = part->count[ITEM_ROWS] + part->count[ITEM_EXEMPLARS] + part->count[ITEM_METADATA];
+    uint32_t *shards = arena_array(arena, most, sizeof *shards);
+    if (shards == NULL) return NULL;
+    if (most == part->count[ITEM_ROWS]) {
+        *out_count = rows_shards(part, shards);
+        return shards;
+    }
+    size_t at[ITEM_KINDS], count = 0;
+    uint32_t shard = 0;
+    memcpy(at, part->first, sizeof at);
+    while (lowest_shard(part, at, &shard)) {
+        shards[count++] = shard;
+        for (unsigned kind = 0; kind < ITEM_KINDS; kind++)
+            while (at[kind] < part->first[kind] + part->count[kind] &&
+                   item_shard(part->op, (enum item_kind)kind, at[kind]) == shard)
+                at[kind]++;
+    }
+    *out_count = count;
+    return shards;
 }

@@ -138,7 +138,7 @@ static void remote_write_at_home(struct core *here, struct msg *m) {
 static void remote_write_at_decoder(struct core *here, struct msg *m) {
     struct remote_write *w = container_of(m, struct remote_write, msg);
     assert(here->index == w->decoder);
-    const struct distributor *d = here->locals[CORE_INGEST];
+    const struct distributor *d = here->locals[CORE_INGEST]; /* data cores open together */
     w->status = remote_write_decode(w, &d->options.map->settings);
     atomic_fetch_sub_explicit(&decode_queue[w->decoder].bytes, w->decoded_bytes,
                               memory_order_relaxed);
@@ -186,6 +186,11 @@ void remote_write_handle(struct http_request *req) {
         http_answer_text(req, code, "%s", text);
         return;
     }
+    const struct distributor *d = req->core->locals[CORE_INGEST];
+    if (d == NULL) {
+        answer_busy(req, "this node is of no cluster yet");
+        return;
+    }
     size_t decoded_bytes = 0;
     if (snappy_uncompressed_length(req->body.ptr, req->body.len, &decoded_bytes) != SNAPPY_OK) {
         http_answer_text(req, 400, "snappy: corrupt input");
@@ -212,7 +217,6 @@ void remote_write_handle(struct http_request *req) {
         remote_write_queue(w);
         return;
     }
-    const struct distributor *d = req->core->locals[CORE_INGEST];
     metric_add(decoded_here_metric, 1);
     w->status = remote_write_decode(w, &d->options.map->settings);
     remote_write_proceed(w);

@@ -68,6 +68,7 @@ enum status ingest_samples(struct core *core, const struct remote_write_sample *
                            void (*done)(void *ctx, enum write_outcome outcome, const char *text),
                            void *ctx, struct err *err) {
     struct distributor *d = core->locals[CORE_INGEST];
+    if (d == NULL) return err_set(err, ERR_UNAVAILABLE, 0, "this node is of no cluster yet");
     struct own_write *w = calloc(1, sizeof *w);
     if (w == NULL) return err_set(err, ERR_NOMEM, 0, "out of memory");
     w->done = done;

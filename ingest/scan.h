@@ -20,6 +20,7 @@ struct scan_options {
                                          series */
     uint32_t label_bytes_max;         /* name and value of one label: ERR_LIMIT */
     uint32_t labels_bytes_max;        /* all label fields of one series: ERR_LIMIT */
+    struct sv drop_label;             /* is taken out of each series (ingest/ha.h); empty: none */
 };
 struct scan_result {
     struct write_rows *rows;         /* given; its content is replaced */

@@ -96,6 +96,13 @@ static enum status scan_fields(struct scanner *s, struct wire w, struct series_p
     return OK;
 }
 
+static void drop_label(struct scanner *s) {
+    size_t kept = 0;
+    for (size_t i = 0; i < s->labels_count; i++)
+        if (!sv_eq(s->labels[i].name, s->o->drop_label)) s->labels[kept++] = s->labels[i];
+    s->labels_count = kept;
+}
+
 static bool labels_are_valid(const struct scanner *s) {
     bool has_name = false;
     for (size_t i = 0; i < s->labels_count; i++) {
@@ -132,6 +139,7 @@ enum status scan_series_any(struct scanner *s, struct wire w) {
                        "remote write: labels of %zu bytes in one series, at most %u, at byte %zu",
                        parts.label_bytes, s->o->labels_bytes_max, (size_t)(begin - s->begin));
     struct sv labels = {0};
+    if (s->o->drop_label.len > 0) drop_label(s);
     if (labels_are_valid(s)) TRY(rewrite_labels(s, &labels));
     scan_set_exemplars(s, first_exemplar, labels);
     if (labels.ptr == NULL) {

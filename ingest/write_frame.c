@@ -242,8 +242,24 @@ void write_frame_reply_put(const struct write_frame_reply *reply, struct buf *ou
     buf_put_varint(
         out, reply->first_refused == WRITE_FRAME_NO_ROW ? 0 : (uint64_t)reply->first_refused + 1);
     buf_put_lenstr(out, sv_make(reply->text, strnlen(reply->text, sizeof reply->text - 1)));
+    buf_put_varint(out, reply->failed_count);
+    if (reply->failed_count > 0) {
+        buf_put_u8(out, (uint8_t)reply->failed_status);
+        buf_put_lenstr(out, sv_make(reply->failed_text,
+                                    strnlen(reply->failed_text, sizeof reply->failed_text - 1)));
+    }
+    for (size_t i = 0; i < reply->failed_count; i++)
+        buf_put_varint(out, reply->failed[i]);
     buf_put_varint(out, reply->unknown_count);
     buf_put(out, reply->unknown, reply->unknown_count * sizeof *reply->unknown);
+}
+
+static bool get_text(struct reader *r, char *out, size_t size) {
+    struct sv text = read_lenstr(r);
+    if (r->failed || text.len >= size || (text.len > 0 && memchr(text.ptr, 0, text.len) != NULL))
+        return false;
+    if (text.len > 0) memcpy(out, text.ptr, text.len);
+    return true;
 }
 
 static enum status get_reply_head(struct reader *r, struct write_frame_reply *out,
@@ -267,11 +283,41 @@ static enum status get_reply_head(struct reader *r, struct write_frame_reply *ou
     out->first_refused = first == 0 ? WRITE_FRAME_NO_ROW : (uint32_t)(first - 1);
     if (r->failed || large != 0 || first > UINT32_MAX)
         return err_set(err, ERR_CORRUPT, 0, "write reply: malformed counts");
-    struct sv text = read_lenstr(r);
-    if (r->failed || text.len >= sizeof out->text ||
-        (text.len > 0 && memchr(text.ptr, 0, text.len) != NULL))
+    if (!get_text(r, out->text, sizeof out->text))
         return err_set(err, ERR_CORRUPT, 0, "write reply: malformed text");
-    if (text.len > 0) memcpy(out->text, text.ptr, text.len);
+    return OK;
+}
+
+static enum status get_failed(struct reader *r, struct write_frame_reply *out, struct err *err) {
+    uint64_t count = read_varint(r);
+    if (!r->failed && count == 0) return OK;
+    uint8_t status = read_u8(r);
+    bool text = get_text(r, out->failed_text, sizeof out->failed_text);
+    if (r->failed || !text || status == OK || status >= STATUS_COUNT || count > reader_left(r))
+        return err_set(err, ERR_CORRUPT, 0, "write reply: malformed list of failed shards");
+    out->failed = malloc((size_t)count * sizeof *out->failed);
+    if (out->failed == NULL) return err_set(err, ERR_NOMEM, 0, "write reply: out of memory");
+    uint64_t large = 0;
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t shard = read_varint(r);
+        large |= shard >> 32;
+        out->failed[i] = (uint32_t)shard;
+    }
+    out->failed_count = (size_t)count;
+    out->failed_status = (enum status)status;
+    if (!r->failed && large == 0) return OK;
+    return err_set(err, ERR_CORRUPT, 0, "write reply: malformed list of failed shards");
+}
+
+static enum status get_unknown(struct reader *r, struct write_frame_reply *out, struct err *err) {
+    uint64_t unknown = read_varint(r);
+    if (r->failed || unknown > reader_left(r) || unknown * sizeof(uint32_t) != reader_left(r))
+        return err_set(err, ERR_CORRUPT, 0, "write reply: malformed list of unknown rows");
+    if (unknown == 0) return OK;
+    out->unknown = malloc((size_t)unknown * sizeof *out->unknown);
+    if (out->unknown == NULL) return err_set(err, ERR_NOMEM, 0, "write reply: out of memory");
+    out->unknown_count = (size_t)unknown;
+    memcpy(out->unknown, r->cur, out->unknown_count * sizeof *out->unknown);
     return OK;
 }
 
@@ -279,16 +325,12 @@ enum status write_frame_reply_get(struct sv payload, struct write_frame_reply *o
                                   struct err *err) {
     struct reader r = reader_init(payload.ptr, payload.len);
     struct write_frame_reply reply = {0};
-    TRY(get_reply_head(&r, &reply, err));
-    uint64_t unknown = read_varint(&r);
-    if (r.failed || unknown > reader_left(&r) || unknown * sizeof(uint32_t) != reader_left(&r))
-        return err_set(err, ERR_CORRUPT, 0, "write reply: malformed list of unknown rows");
-    if (unknown > 0) {
-        reply.unknown = malloc((size_t)unknown * sizeof *reply.unknown);
-        if (reply.unknown == NULL) return err_set(err, ERR_NOMEM, 0, "write reply: out of memory");
-        reply.unknown_count = (size_t)unknown;
-        memcpy(reply.unknown, r.cur, reply.unknown_count * sizeof *reply.unknown);
-    }
-    *out = reply;
-    return OK;
+    enum status st = get_reply_head(&r, &reply, err);
+    if (st == OK) st = get_failed(&r, &reply, err);
+    if (st == OK) st = get_unknown(&r, &reply, err);
+    if (st == OK)
+        *out = reply;
+    else
+        free(reply.failed);
+    return st;
 }

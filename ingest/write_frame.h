@@ -17,6 +17,8 @@
  *                                  name, help and unit, each with its length as varint
  *   reply    u8 version (1), u8 outcome, varint verdicts, per verdict: varint count
  *            varint first refused row + 1 (0: none), varint length, text
+ *            varint failed shards (at most those of the map), when any: u8 status, varint length,
+ *            text, per shard: varint
  *            varint unknown rows, per row: u32
  *
  * A group is a run of rows of one shard; a shard may have several. A flag, tenant or version that
@@ -61,6 +63,12 @@ struct write_frame_reply {
     uint32_t *unknown; /* rows of the request whose labels are needed; then nothing was done. From
                           get: heap, the caller's */
     size_t unknown_count;
+    /* shards of which nothing was acknowledged: they want to be sent again, elsewhere or later. The
+     * rest of the reply is about the others. From get: heap, the caller's */
+    uint32_t *failed;
+    size_t failed_count;
+    enum status failed_status; /* not OK when there are any */
+    char failed_text[240];
 };
 void write_frame_reply_put(const struct write_frame_reply *reply, struct buf *out);
 /* Row numbers are the sender's word: the caller checks them against what it asked. */

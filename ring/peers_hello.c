@@ -9,6 +9,7 @@
  * cluster name and address of who proves, each with its length (u64, u32, little-endian). The roles
  * keep a proof from being sent back; the listener proves nothing to who does not know the secret.
  */
+#include <assert.h>
 #include <inttypes.h>
 #include <string.h>
 

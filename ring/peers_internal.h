@@ -185,6 +185,8 @@ void link_need(struct link *link,
  * dialled is freed at once. */
 void link_unused(struct link *link);
 void link_free_probe(struct link *link);
+void link_moved(
+    struct link *link); /* perhaps: dials anew, before UP, when the address is another */
 void link_break(struct link *link, const struct err *why);
 void link_close(struct link *link);
 void link_fail_calls(struct link *link,

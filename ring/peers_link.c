@@ -212,6 +212,24 @@ void link_fail_calls(struct link *link, const struct err *err) {
     }
 }
 
+static bool link_has_moved(const struct link *link) {
+    return link->peer != NULL && peer_addr(link->peer)[0] != '\0' &&
+           strcmp(link->addr, peer_addr(link->peer)) != 0;
+}
+
+void link_moved(struct link *link) {
+    if (!link_has_moved(link)) return;
+    struct err err;
+    err_set(&err, ERR_UNAVAILABLE, 0, "the node listens elsewhere now");
+    if (link->state == LINK_BACKOFF) {
+        link->backoff_ms = LINK_BACKOFF_MIN_MS; /* that was another address' */
+        timer_start(&link->timer, 0);
+    } else if (link->state == LINK_DIALING || link->state == LINK_HELLO ||
+               link->state == LINK_PROVING) {
+        link_break(link, &err);
+    }
+}
+
 static void link_on_closed(struct conn *c, void *ctx, const char *why) {
     struct link *link = ctx;
     assert(link->conn == c);
@@ -230,6 +248,11 @@ static void link_on_closed(struct conn *c, void *ctx, const char *why) {
         link->state = LINK_BACKOFF;
         timer_start(&link->timer, link->backoff_ms);
         link->backoff_ms = MIN(link->backoff_ms * 2, LINK_BACKOFF_MAX_MS);
+    }
+    if (link->state == LINK_BACKOFF && !was_up && link_has_moved(link)) {
+        timer_start(&link->timer, 0); /* nothing was sent yet: calls wait for the other address */
+        peers_conn_closed(peers);
+        return;
     }
     /* what was sent may or may not have been acted on */
     struct err err;

@@ -82,28 +82,30 @@ const char *peer_addr(const struct peer *peer) {
     return peer->member != NULL ? peer->member->addr : "";
 }
 
-/* false: it is the same, or none that can be kept. */
-static bool peer_set_addr(struct peer *peer, const char *addr, uint32_t incarnation) {
+static void peer_set_addr(struct peer *peer, const char *addr, uint32_t incarnation) {
     size_t len = strlen(addr);
-    if (len > RING_ADDR_MAX) return false;
-    peer->addr_incarnation = incarnation;
-    if (strcmp(peer->addr, addr) == 0) return false;
+    if (len > RING_ADDR_MAX) return;
     memcpy(peer->addr, addr, len + 1);
-    return true;
+    peer->addr_incarnation = incarnation;
+    link_moved(&peer->link);
+}
+
+/* The process at the other end is no more; the network would say so, but later. */
+static void peer_drop_older(struct peer *peer) {
+    struct link *link = &peer->link;
+    if (link->state != LINK_UP || link->incarnation >= peer->incarnation) return;
+    struct err err;
+    err_set(&err, ERR_UNAVAILABLE, 0, "its process has been replaced by a newer one");
+    link_break(link, &err);
 }
 
 void peer_learn(struct peers *peers, struct peer *peer, uint32_t incarnation, const char *addr) {
     assert(incarnation >= peer->incarnation);
     bool is_new = incarnation > peer->incarnation;
-    peer->incarnation = incarnation;
     bool moved = addr[0] != '\0' && strcmp(addr, peer_addr(peer)) != 0;
-    if (addr[0] != '\0') (void)peer_set_addr(peer, addr, incarnation);
-    struct link *link = &peer->link;
-    if (link->state == LINK_UP && link->incarnation < incarnation) {
-        struct err err;
-        err_set(&err, ERR_UNAVAILABLE, 0, "the process has been replaced by a newer one");
-        link_break(link, &err); /* it would say the same, but later */
-    }
+    peer->incarnation = incarnation;
+    if (addr[0] != '\0') peer_set_addr(peer, addr, incarnation);
+    peer_drop_older(peer);
     if ((is_new || moved) && peers->learned != NULL)
         peers->learned(peers->ctx, peer->id, incarnation, addr);
 }
@@ -114,10 +116,7 @@ void peers_set_addr(struct peers *peers, node_id id, const char *addr) {
     bool forget = addr == NULL || addr[0] == '\0';
     struct peer *peer = forget ? peer_get(peers, id) : peer_find_or_new(peers, id, true);
     if (peer == NULL) return;
-    bool is_new = peer_set_addr(peer, forget ? "" : addr, peer->incarnation);
-    if (!is_new || peer->link.state != LINK_BACKOFF) return;
-    peer->link.backoff_ms = LINK_BACKOFF_MIN_MS; /* that was another address' */
-    timer_start(&peer->link.timer, 0);
+    peer_set_addr(peer, forget ? "" : addr, peer->incarnation);
 }
 
 const char *peers_addr(const struct peers *peers, node_id id) {
@@ -145,6 +144,8 @@ void peers_set_map(struct peers *peers, struct ring_map *map) {
         const struct ring_node *before = peer->member;
         peer_attach(peers, peer);
         if (peer_addr_is_stale(peer, before)) peer->addr[0] = '\0';
+        link_moved(&peer->link);
+        peer_drop_older(peer);
         if (list_is_empty(&peer->link.calls)) link_unused(&peer->link);
     }
     ring_map_unref(old);

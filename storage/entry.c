@@ -7,7 +7,7 @@
 #include "node/base/bytes.h"
 
 void entry_put(const struct entry *e, struct buf *out) {
-    assert(e->type >= ENTRY_WRITE && e->type <= ENTRY_EPOCH);
+    assert(e->type >= ENTRY_WRITE && e->type <= ENTRY_OFFER);
     assert((e->seq == 0) == (e->type == ENTRY_EPOCH));
     if (!buf_reserve(out, ENTRY_HEADER_BYTES_MAX + e->body.len)) return;
     uint8_t *start = (uint8_t *)out->ptr + out->len, *p = start;
@@ -48,7 +48,7 @@ enum status entry_next(struct sv *rest, struct entry *out, struct err *err) {
     struct reader r = reader_init(rest->ptr, rest->len);
     uint8_t type = read_u8(&r);
     if (r.failed) return err_set(err, ERR_CORRUPT, 0, "entry: byte 0: no entry");
-    if (type < ENTRY_WRITE || type > ENTRY_EPOCH) {
+    if (type < ENTRY_WRITE || type > ENTRY_OFFER) {
         return err_set(err, ERR_UNSUPPORTED, 0, "entry: byte 0: type %u is not known to this build",
                        type);
     }

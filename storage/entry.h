@@ -26,6 +26,8 @@
  *   FLOOR  := zigzag time
  *   EPOCH  := varint previous epoch, varint its last seq
  *             (opens an epoch: its own seq is 0, the next entry's is 1)
+ *   OFFER  := as WRITE, by a primary without a head: not judged. Who applies it judges each float
+ *             against the shard's state before the entry, and passes over what is not accepted.
  *
  * Series are numbered from 0 within an epoch, from one CUT to the next. An unknown type or section
  * is ERR_UNSUPPORTED: never guessed. Versioned by the log file's header and the frame protocol. */
@@ -42,7 +44,8 @@ enum entry_type {
     ENTRY_CUT = 2,
     ENTRY_DELETE = 3,
     ENTRY_FLOOR = 4,
-    ENTRY_EPOCH = 5
+    ENTRY_EPOCH = 5,
+    ENTRY_OFFER = 6
 };
 enum entry_section {
     SECTION_SERIES = 1,
@@ -56,7 +59,7 @@ enum entry_section {
 struct entry {
     enum entry_type type;
     uint32_t shard;
-    uint32_t incarnation; /* of the replica that wrote it to its own log */
+    uint32_t incarnation; /* copy number of the replica in whose node's log it is (ring/map.h) */
     uint32_t epoch;
     uint64_t seq; /* 1.. within the epoch, no gaps; 0 for EPOCH */
     struct sv body;
@@ -149,6 +152,8 @@ struct entry_write_view {
 struct arena;
 enum status entry_write_decode(struct sv body, struct arena *scratch, struct entry_write_view *out,
                                struct err *err) MUST_USE;
+/* How many series a WRITE or OFFER body numbers, without reading the rest. */
+enum status entry_write_series_count(struct sv body, uint32_t *out, struct err *err) MUST_USE;
 /* Reads the next of a decoded view's items, which cannot fail; false at the end. */
 bool entry_exemplar_next(struct sv *rest, struct entry_exemplar *out);
 bool entry_metadata_next(struct sv *rest, struct entry_metadata *out);

@@ -283,3 +283,14 @@ enum status entry_write_decode(struct sv body, struct arena *scratch, struct ent
     *out = v;
     return OK;
 }
+
+enum status entry_write_series_count(struct sv body, uint32_t *out, struct err *err) {
+    struct reader r = reader_init(body.ptr, body.len);
+    uint64_t sections = decode_varint(&r);
+    uint64_t count = (sections & SECTION_SERIES) != 0 ? decode_varint(&r) : 0;
+    if (r.failed || sections == 0) return decode_fail(&r, body, "sections", err);
+    if (count > reader_left(&r) / 2 || count > UINT32_MAX)
+        return decode_fail(&r, body, "series count", err);
+    *out = (uint32_t)count;
+    return OK;
+}

@@ -211,8 +211,12 @@ enum status exemplars_add(struct exemplars *e, uint32_t ref, const struct entry_
     } else {
         at = e->next;
         e->next = at + 1 == e->max ? 0 : at + 1;
-        if (behind == at) behind = e->slots[at].older;
-        slot_unlink(e, at, place);
+        if (e->slots[at].series == EXEMPLARS_NONE) {
+            e->empty_count--;
+        } else {
+            if (behind == at) behind = e->slots[at].older;
+            slot_unlink(e, at, place);
+        }
     }
     e->slots[at] = (struct exemplar_slot){.time_ms = item->time_ms,
                                           .value = item->value,
@@ -222,6 +226,21 @@ enum status exemplars_add(struct exemplars *e, uint32_t ref, const struct entry_
     e->bytes += item->labels.len;
     slot_link(e, at, behind);
     return OK;
+}
+
+void exemplars_drop(struct exemplars *e, bool (*gone)(void *ctx, uint32_t ref), void *ctx) {
+    for (uint32_t place = 0; place < e->series_count; place++) {
+        const struct exemplar_series *s = &e->series[place];
+        if (s->ref == EXEMPLARS_NONE || !gone(ctx, s->ref)) continue;
+        for (uint32_t at = s->oldest, newer; at != EXEMPLARS_NONE; at = newer) {
+            newer = e->slots[at].newer;
+            e->bytes -= e->slots[at].labels_len;
+            free(e->slots[at].labels);
+            e->slots[at] = (struct exemplar_slot){.series = EXEMPLARS_NONE};
+            e->empty_count++;
+        }
+        series_release(e, place);
+    }
 }
 
 /* -- reading */

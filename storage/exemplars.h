@@ -27,6 +27,7 @@ struct exemplars {
     int64_t window_ms;
     struct exemplar_slot *slots; /* grows up to max */
     uint32_t slots_count, slots_cap, next;
+    uint32_t empty_count; /* slots of series that went */
     struct exemplar_series *series;
     uint32_t series_count, series_cap, series_free;
     struct map by_ref;
@@ -42,8 +43,10 @@ enum exemplar_verdict exemplars_judge(const struct exemplars *e, uint32_t ref,
 enum status exemplars_add(struct exemplars *e, uint32_t ref,
                           const struct entry_exemplar *item) MUST_USE;
 static inline uint32_t exemplars_count(const struct exemplars *e) {
-    return e->slots_count;
+    return e->slots_count - e->empty_count;
 }
+/* Forgets those of the series for which gone says so. */
+void exemplars_drop(struct exemplars *e, bool (*gone)(void *ctx, uint32_t ref), void *ctx);
 
 /* Reading, in parts: places from 0 to exemplars_places. A place keeps its series while that has
  * exemplars; false: the place is empty. Times are those of the oldest and newest. */

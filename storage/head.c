@@ -36,7 +36,10 @@ void head_free(struct head *head) {
     if (head == NULL) return;
     assert(head->newest == NULL);
     for (uint32_t ref = 0; ref < head->series.count; ref++) {
+        if (!head_is_live(head, ref)) continue;
         struct series_cold *cold = head_cold(head, ref);
+        if (cold->pairs[0] >= PAIRS_SIZES)
+            head_pairs_give(head, (uint32_t *)(uintptr_t)cold->pairs, cold->pairs[0]);
         free(cold->late);
         for (struct chunk *c = cold->sealed, *older; c != NULL; c = older) {
             older = c->older;
@@ -51,6 +54,7 @@ void head_free(struct head *head) {
     bump_fini(&head->pair_ids);
     chunk_slab_fini(&head->blocks);
     u32s_fini(&head->scratch_pairs);
+    u32s_fini(&head->shards);
     free(head);
 }
 
@@ -123,17 +127,24 @@ static enum status series_make(struct head *head, series_id id, uint32_t shard) 
     uint32_t ref = head->series.count;
     TRY(stable_reserve(&head->series));
     TRY(stable_reserve(&head->cold));
-    uint32_t *ids = bump_alloc(&head->pair_ids, pairs->count * sizeof *ids, sizeof *ids);
+    TRY(head_shard_reserve(head, shard));
+    uint32_t *ids = head_pairs_alloc(head, pairs->count - 1);
     if (ids == NULL) return ERR_NOMEM;
-    TRY(map_insert(&head->by_id, id.lo, ref, series_rehash, head));
+    if (map_insert(&head->by_id, id.lo, ref, series_rehash, head) != OK) {
+        head_pairs_give(head, ids, pairs->count - 1);
+        return ERR_NOMEM;
+    }
     memcpy(ids, pairs->at, pairs->count * sizeof *ids);
     head->series.count++;
     head->cold.count++;
+    head->live_count++;
     *head_series(head, ref) = (struct series){
         .id = id,
         .open = {.full = (uint8_t)(SEAL_SAMPLES_MIN + id.lo % SEAL_SAMPLES_SPREAD)},
     };
-    *head_cold(head, ref) = (struct series_cold){.pairs = ids, .shard = shard};
+    *head_cold(head, ref) =
+        (struct series_cold){.pairs = ids, .shard = shard, .next_in_shard = head->shards.at[shard]};
+    head->shards.at[shard] = ref;
     for (uint32_t i = 1; i < pairs->count; i++)
         index_put(&head->index, pairs->at[i], ref);
     return OK;
@@ -143,7 +154,7 @@ enum status head_series_new(struct head *head, series_id id, uint32_t shard, str
                             uint32_t *out_ref, struct err *err) {
     assert_slow(head_find(head, id) == HEAD_NONE);
     uint32_t ref = head->series.count;
-    if (head->options.series_max != 0 && ref >= head->options.series_max)
+    if (head->options.series_max != 0 && head->live_count >= head->options.series_max)
         return err_set(err, ERR_LIMIT, 0, "head: limit of %llu series reached",
                        (unsigned long long)head->options.series_max);
     if (ref == HEAD_NONE) return err_set(err, ERR_LIMIT, 0, "head: no more series references");
@@ -242,7 +253,6 @@ static enum status series_seal(struct head *head, struct series *s, uint32_t ref
     };
     memcpy(c->bytes, bytes, len);
     cold->sealed = c;
-    cold->chunks_count++;
     head->sealed_bytes += size;
     if (open->first != NULL) head_retire_blocks(head, open->first, open->tail);
     chunk_reset(open);
@@ -269,7 +279,7 @@ enum status head_append(struct head *head, uint32_t ref, int64_t time_ms, double
 
 void head_stats(const struct head *head, struct head_stats *out) {
     *out = (struct head_stats){
-        .series = head->series.count,
+        .series = head->live_count,
         .label_pairs = head->symbols.pairs.count,
         .chunks = head->chunks_count,
         .samples_appended = head->samples_appended,
@@ -277,7 +287,8 @@ void head_stats(const struct head *head, struct head_stats *out) {
                         map_memory_bytes(&head->by_id) + symbols_memory_bytes(&head->symbols) +
                         index_memory_bytes(&head->index) + head->pair_ids.memory_bytes +
                         head->blocks.memory_bytes + u32s_memory_bytes(&head->scratch_pairs) +
-                        head->sealed_bytes + head->late_bytes,
+                        head->sealed_bytes + head->late_bytes + head->pairs_bytes +
+                        u32s_memory_bytes(&head->shards),
         .min_time_ms = head->min_time_ms,
         .max_time_ms = head->max_time_ms,
     };
@@ -285,5 +296,5 @@ void head_stats(const struct head *head, struct head_stats *out) {
 
 void head_each_series(const struct head *head, bool (*fn)(void *ctx, uint32_t ref), void *ctx) {
     for (uint32_t ref = 0; ref < head->series.count; ref++)
-        if (!fn(ctx, ref)) return;
+        if (head_is_live(head, ref) && !fn(ctx, ref)) return;
 }

@@ -65,6 +65,10 @@ void head_series_labels(const struct head *head, uint32_t ref, struct buf *out);
 bool head_series_newest(const struct head *head, uint32_t ref, int64_t *out_time_ms,
                         double *out_value);
 
+/* Forgets the shard's series. Live selections keep the views they have; references of the series
+ * are not used again. */
+void head_shard_drop(struct head *head, uint32_t shard);
+
 /* What would become of the sample; changes nothing. shard_newest_ms: INT64_MIN when the shard has
  * none. In order for the series: accepted from shard_newest - max(window, 1 h) on; late: from
  * shard_newest - window on (Prometheus' head_append). */
@@ -145,7 +149,7 @@ MUST_USE enum status head_label_values(struct head *head, struct sv name,
                                        struct sv **out, size_t *out_count, struct err *err);
 
 struct head_stats {
-    uint64_t series, label_pairs, chunks, samples_appended, memory_bytes;
+    uint64_t series, label_pairs /* ever seen */, chunks, samples_appended, memory_bytes;
     int64_t min_time_ms, max_time_ms; /* INT64_MAX, INT64_MIN when empty */
 };
 void head_stats(const struct head *head, struct head_stats *out);

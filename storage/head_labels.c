@@ -6,6 +6,7 @@
 #include "storage/internal.h"
 
 static bool series_counts(const struct head *head, const struct select_query *query, uint32_t ref) {
+    if (!head_is_live(head, ref)) return false;
     const struct shard_set *shards = query->shards;
     uint32_t shard = head_cold(head, ref)->shard;
     if (shards != NULL && (shard >= shards->shards_count || !shard_set_has(shards, shard)))

@@ -53,6 +53,35 @@ void index_put(struct index *ix, uint32_t pair, uint32_t ref) {
     at[p->count++] = ref;
 }
 
+/* Without memory for a shorter list the long one stays. */
+static void posting_shrink(struct index *ix, struct posting *p) {
+    if (p->cap == 0 || p->count > p->cap / 4) return;
+    uint32_t *at = p->at, cap = p->count <= FEW ? 0 : p->count;
+    if (cap == 0) {
+        uint32_t few[FEW] = {0};
+        memcpy(few, at, p->count * sizeof *at);
+        free(at);
+        memcpy(p->few, few, sizeof few);
+    } else {
+        at = realloc(at, cap * sizeof *at);
+        if (at == NULL) return;
+        p->at = at;
+    }
+    ix->lists_bytes -= (p->cap - cap) * sizeof *at;
+    p->cap = cap;
+}
+
+void index_remove(struct index *ix, const uint64_t *bits) {
+    for (uint32_t i = 0; i < ix->postings.count; i++) {
+        struct posting *p = index_at(ix, i);
+        uint32_t *at = p->cap == 0 ? p->few : p->at, kept = 0;
+        for (uint32_t k = 0; k < p->count; k++)
+            if ((bits[at[k] / 64] >> (at[k] % 64) & 1) == 0) at[kept++] = at[k];
+        p->count = kept;
+        posting_shrink(ix, p);
+    }
+}
+
 struct posting_view index_get(const struct index *ix, uint32_t pair) {
     if (pair >= ix->postings.count) return (struct posting_view){NULL, 0};
     const struct posting *p = index_at(ix, pair);

@@ -32,6 +32,9 @@ enum status index_reserve(struct index *ix, uint32_t pair) MUST_USE;
 /* Reserved before; ref above all others of the pair. */
 void index_put(struct index *ix, uint32_t pair, uint32_t ref);
 
+/* Takes out the references whose bit is set; gives back memory of lists that became short. */
+void index_remove(struct index *ix, const uint64_t *bits);
+
 struct posting_view {
     const uint32_t *at;
     uint32_t count;

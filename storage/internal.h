@@ -42,18 +42,22 @@ struct late {          /* sorted; at[0..count) of a snapshot never changes */
 };
 
 struct series_cold {
-    const uint32_t *pairs; /* count, then pair ids ordered by name */
+    const uint32_t *pairs; /* count, then pair ids ordered by name; NULL: dead (head_drop.c) */
     struct chunk *sealed;  /* newest */
     struct late *late;
     uint32_t shard;
-    uint32_t chunks_count;
+    uint32_t next_in_shard;
 };
 static_assert(sizeof(struct series) + sizeof(struct series_cold) <= 96, "memory per series");
 
 struct retired {
     struct chunk_block *blocks_first, *blocks_last;
     struct late *late_first, *late_last;
+    uint32_t dead_first, dead_last; /* series, HEAD_NONE: none */
 };
+
+enum { PAIRS_SIZES = 64 }; /* up to that many labels arrays of pair ids are used again by size */
+#define SHARD_GIVEN UINT32_MAX
 
 struct head {
     struct head_options options;
@@ -62,6 +66,11 @@ struct head {
     struct symbols symbols;
     struct index index;
     struct bump pair_ids;
+    uint32_t *pairs_free[PAIRS_SIZES];
+    uint64_t pairs_bytes; /* of larger ones */
+    struct u32s shards;   /* by shard: its newest series, linked to older ones */
+    uint32_t live_count;  /* series */
+    uint32_t dead_count;  /* of them in posting lists */
     struct chunk_slab blocks;
     struct u32s scratch_pairs;
     struct selection *newest; /* live selections, linked to older ones */
@@ -80,6 +89,19 @@ static inline struct series_cold *head_cold(const struct head *head, uint32_t re
     return STABLE_AT(head->cold.dir, struct series_cold, ref);
 }
 
+/* A reference from a posting list, or remembered from an earlier slice, may be of a dead series. */
+static inline bool head_is_live(const struct head *head, uint32_t ref) {
+    assert(ref < head->series.count);
+    return head->cold.dir[ref >> STABLE_SHIFT] != NULL && head_cold(head, ref)->pairs != NULL;
+}
+
+/* head_drop.c */
+uint32_t *head_pairs_alloc(struct head *head, uint32_t count) MUST_USE;
+void head_pairs_give(struct head *head, uint32_t *pairs, uint32_t count);
+enum status head_shard_reserve(struct head *head, uint32_t shard) MUST_USE;
+void head_give_series(struct head *head, uint32_t first); /* of a list of dead ones */
+void head_sweep_if_many(struct head *head);
+
 /* head_late.c: is there a sample at that time, older than the newest of the series, and with what
  * bits? */
 bool head_holds(const struct head *head, uint32_t ref, int64_t time_ms, uint64_t *out_bits);
@@ -96,6 +118,10 @@ void series_view_take(const struct head *head, uint32_t ref, struct series_view 
 /* select.c */
 void head_retire_blocks(struct head *head, struct chunk_block *first, struct chunk_block *last);
 void head_retire_late(struct head *head, struct late *late);
+void head_retire_series(struct head *head, uint32_t dead_first, uint32_t dead_last);
+/* Around taking references out of posting lists. */
+void selections_hold_places(struct head *head);
+void selections_find_places(struct head *head);
 /* The series that match, without asking for time: runs to the end. *out_refs freed by the caller.
  */
 enum status select_refs(struct head *head, const struct select_query *query, struct u32s *out,

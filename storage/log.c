@@ -2,11 +2,13 @@
 #include "storage/log.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
 
 #include "node/base/log.h"
 #include "storage/log_internal.h"
 
+enum { FULL_RETRY_MS = 1000 };
 enum { FRAME_BYTES_KEPT_MAX = 4 << 20, DIR_BYTES_MAX = LOG_PATH_MAX - 32 };
 
 static const double fsync_bounds[] = {0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05,
@@ -30,6 +32,7 @@ static const struct metric_def log_metrics[] = {
 static void log_on_append(struct core *here, struct msg *m);
 static void log_on_step(struct core *here, struct msg *m);
 static void log_on_sync_timer(struct timer *t);
+static void log_on_full_timer(struct timer *t);
 static void log_on_done(struct core *here, struct msg *m);
 
 static void log_metrics_init(struct log *log) {
@@ -61,8 +64,11 @@ enum status log_open(struct runtime *rt, const struct log_options *options, log_
     log->options.dir = log->dir;
     log->step.run = log_on_step;
     atomic_init(&log->failed, false);
+    atomic_init(&log->full, false);
+    atomic_init(&log->durable_frame, 0);
     log_metrics_init(log);
     timer_init(&log->sync_timer, rt->log_core, log_on_sync_timer);
+    timer_init(&log->full_timer, rt->log_core, log_on_full_timer);
     enum status status = log->dir == NULL ? err_set(err, ERR_NOMEM, 0, "not enough memory") : OK;
     if (status == OK) status = log_recover(log, apply, ctx, out_damaged, err);
     if (status != OK) {
@@ -78,8 +84,23 @@ void log_free(struct log *log) {
     if (log == NULL) return;
     file_close(log->file);
     buf_fini(&log->frame);
+    free(log->lost);
     free(log->dir);
     free(log);
+}
+
+bool log_is_full(const struct log *log) {
+    return atomic_load_explicit(&log->full, memory_order_relaxed);
+}
+
+enum status log_refusal(const struct log *log, struct err *err) {
+    struct err failure;
+    if (log_failure(log, &failure)) {
+        if (err != NULL) *err = failure;
+        return failure.code;
+    }
+    if (!log_is_full(log)) return OK;
+    return err_set(err, ERR_UNAVAILABLE, 0, "log: the disk is full");
 }
 
 bool log_failure(const struct log *log, struct err *out) {
@@ -125,15 +146,17 @@ static void log_on_done(struct core *here, struct msg *m) {
 
 /* -- on the log core */
 
-static void log_reply(struct log_append *req, const struct err *failure) {
+static void log_reply(struct log *log, struct log_append *req, const struct err *failure) {
     req->failure = failure;
+    req->file = log->file_first;
     req->msg.run = log_on_done;
     core_post(req->home, &req->msg);
 }
 
 static void log_reply_group(struct log *log) {
+    atomic_store_explicit(&log->durable_frame, log->frame_number, memory_order_release);
     for (struct log_append *req; (req = queue_pop(&log->group)) != NULL;)
-        log_reply(req, NULL);
+        log_reply(log, req, NULL);
 }
 
 static void log_go(struct log *log, enum log_state state) {
@@ -153,12 +176,13 @@ static void log_fail(struct log *log, const struct err *err) {
                log->failure.msg);
     metric_add(log->metrics.writes_failed, 1);
     if (timer_is_armed(&log->sync_timer)) timer_stop(&log->sync_timer);
+    if (timer_is_armed(&log->full_timer)) timer_stop(&log->full_timer);
     file_close(log->file);
     log->file = NULL;
     for (struct log_append *req; (req = queue_pop(&log->group)) != NULL;)
-        log_reply(req, &log->failure);
+        log_reply(log, req, &log->failure);
     for (struct log_append *req; (req = queue_pop(&log->pending)) != NULL;)
-        log_reply(req, &log->failure);
+        log_reply(log, req, &log->failure);
 }
 
 static void log_on_append(struct core *here, struct msg *m) {
@@ -167,7 +191,7 @@ static void log_on_append(struct core *here, struct msg *m) {
     assert(here == log->rt->log_core);
     metric_add(log->metrics.appends, 1);
     if (log->state == LOG_FAILED) {
-        log_reply(req, &log->failure);
+        log_reply(log, req, &log->failure);
         return;
     }
     queue_push(&log->pending, req);
@@ -212,12 +236,15 @@ static enum status log_build_frame(struct log *log, struct err *err) {
         queue_push(&log->group, queue_pop(&log->pending));
     }
     log_frame_seal(frame, log->frame_number);
+    log->frame_ready = true;
     return OK;
 }
 
 static enum status log_sync(struct log *log, struct err *err) {
     uint64_t start_ns = core_mono_ns(log->rt->log_core);
-    TRY(file_sync(log->file, err));
+    enum status status = file_sync(log->file, err);
+    log->sync_failed = status != OK;
+    if (status != OK) return status;
     log->dirty = false;
     metric_observe(log->metrics.fsync_seconds,
                    (double)(core_mono_ns(log->rt->log_core) - start_ns) / 1e9);
@@ -230,9 +257,12 @@ static enum status log_rotate(struct log *log, struct err *err) {
 }
 
 static enum status log_write_frame(struct log *log, struct err *err) {
-    if (log->file_bytes > log->options.file_bytes_max) TRY(log_rotate(log, err));
-    TRY(log_build_frame(log, err));
+    if (!log->frame_ready) {
+        if (log->file_bytes > log->options.file_bytes_max) TRY(log_rotate(log, err));
+        TRY(log_build_frame(log, err));
+    }
     TRY(file_pwrite(log->file, log->frame.ptr, log->frame.len, log->file_bytes, err));
+    log->frame_ready = false;
     log->file_bytes += log->frame.len;
     log->total_bytes += log->frame.len;
     log->frame_number++;
@@ -241,6 +271,27 @@ static enum status log_write_frame(struct log *log, struct err *err) {
     metric_set(log->metrics.size_bytes, (double)log->total_bytes);
     if (log->frame.cap > FRAME_BYTES_KEPT_MAX) buf_fini(&log->frame);
     return OK;
+}
+
+/* No room is not a broken disk: what could not be written was said by the write itself, lies behind
+ * all good frames, and is written again, the same bytes at the same place. A sync that failed is
+ * never passed over, whatever it says. */
+static bool log_is_passing(const struct log *log, const struct err *err) {
+    return !log->sync_failed && (err->os == ENOSPC || err->os == EDQUOT);
+}
+
+static void log_wait_for_room(struct log *log, const struct err *err) {
+    if (!log_is_full(log))
+        log_errorf("the log's disk is full; nothing is taken until there is room", "err", "%s",
+                   err->msg);
+    atomic_store_explicit(&log->full, true, memory_order_relaxed);
+    log_go(log, LOG_FULL);
+    timer_start(&log->full_timer, FULL_RETRY_MS);
+}
+
+static void log_on_full_timer(struct timer *t) {
+    struct log *log = container_of(t, struct log, full_timer);
+    if (log->state == LOG_FULL) log_go(log, LOG_FLUSH);
 }
 
 /* After a frame: on with what came meanwhile, else wait for it. */
@@ -252,8 +303,15 @@ static void log_next(struct log *log) {
 static void log_flush_step(struct log *log) {
     struct err err;
     if (log_write_frame(log, &err) != OK) {
-        log_fail(log, &err);
+        if (log_is_passing(log, &err))
+            log_wait_for_room(log, &err);
+        else
+            log_fail(log, &err);
         return;
+    }
+    if (log_is_full(log)) {
+        atomic_store_explicit(&log->full, false, memory_order_relaxed);
+        log_warn("the log's disk has room again", "file", log->file->path);
     }
 #ifdef PLANT_ACK_BEFORE_SYNC
     log_reply_group(log);
@@ -283,6 +341,7 @@ static void log_on_step(struct core *here, struct msg *m) {
     case LOG_FLUSH: log_flush_step(log); break;
     case LOG_SYNC: log_sync_step(log); break;
     case LOG_IDLE: assert(!"a step while idle"); break;
+    case LOG_FULL: assert(!"a step while waiting for room"); break;
     case LOG_FAILED: break; /* the timer's sync failed while FLUSH was posted */
     }
 }
@@ -297,6 +356,11 @@ static void log_on_sync_timer(struct timer *t) {
 enum status log_stop(struct log *log, struct err *err) {
     assert(core_is_current(log->rt->log_core));
     if (timer_is_armed(&log->sync_timer)) timer_stop(&log->sync_timer);
+    if (log->state == LOG_FULL) {
+        struct err full;
+        err_set(&full, ERR_IO, ENOSPC, "there was no room up to the end");
+        log_fail(log, &full);
+    }
     if (log_failure(log, err)) return log->failure.code;
     assert(log->state == LOG_IDLE);
     if (!log->dirty) return OK;

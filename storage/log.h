@@ -26,6 +26,10 @@
  * the disk has not, and no later sync would tell (https://lwn.net/Articles/752063/); nor can
  * writing in place be trusted with what was acknowledged.
  *
+ * A full disk (ENOSPC or EDQUOT from a write, or when a new file is made) is no error: the frame
+ * waits and is written again, the same bytes at the same place, behind all that counts; appends get
+ * their done when that is durable. From a sync it is one.
+ *
  * Thread: log_append from a data core; log_open, log_recover at start-up. After a write or sync
  * error the log is closed: it is never synced again, and this and every later append gets the
  * error. */
@@ -47,6 +51,9 @@ struct log_options {
     bool sync_every_frame; /* --storage.wal-sync=always (default); false: every sync_interval_ms, P1
                               given up */
     uint64_t sync_interval_ms;
+    /* In log_open, with apply's ctx: what is applied from here on is of the file of that first
+     * frame. May be NULL. */
+    void (*on_file)(void *ctx, uint64_t first_frame);
 };
 
 struct log;
@@ -68,6 +75,7 @@ struct log_append {
     struct log_append *next;   /* private */
     size_t taken_bytes;        /* private: what is in frames already */
     const struct err *failure; /* private: NULL is OK */
+    uint64_t file;      /* when done ran with OK: first frame of the file of the entries' end */
     struct buf entries; /* given: whole entries, at least one; empty after done, its memory kept */
     /* On the home core, in the order of its appends. OK: durable. */
     void (*done)(struct core *here, struct log_append *req, enum status status,
@@ -76,8 +84,27 @@ struct log_append {
 /* req is borrowed until done. Appends in flight are bounded by the requests that wait for them. */
 void log_append(struct log *log, struct core *from, struct log_append *req);
 
+/* Reading back what is durable, file by file, beside appends. One thread at a time: a worker, since
+ * it blocks on the disk. */
+struct log_reader;
+/* What is durable now, from the file of that first frame (or the newest before it) on. Any thread;
+ * NULL: no memory. */
+struct log_reader *log_reader_new(const struct log *log, uint64_t file) MUST_USE;
+void log_reader_free(struct log_reader *r);
+/* The next entry and its bytes, borrowed until the next call; *out_end instead at the end. Frames
+ * that recovery reported as lost are passed over; ERR_CORRUPT names another bad one. */
+MUST_USE enum status log_reader_next(struct log_reader *r, struct entry *out, struct sv *out_bytes,
+                                     bool *out_end, struct err *err);
+
 /* Any thread. True, and *out filled in (may be NULL), after a write or sync failed. */
 bool log_failure(const struct log *log, struct err *out);
+/* Any thread. There is no room on the disk; what was appended waits and is tried again every
+ * second.
+ */
+bool log_is_full(const struct log *log);
+/* Any thread. OK, or why nothing should be appended now: ERR_UNAVAILABLE while the disk is full, so
+ * that what waits for room is bounded. */
+MUST_USE enum status log_refusal(const struct log *log, struct err *err);
 static inline bool log_is_failed(const struct log *log) {
     return log_failure(log, NULL);
 }

@@ -73,8 +73,8 @@ static bool log_on_name(void *ctx, const char *name) {
     return true;
 }
 
-enum status log_file_list(struct log *log, uint64_t **out, size_t *out_count, struct err *err) {
-    TRY(disk_mkdir(log->rt->disk, log->dir, err));
+enum status log_file_list(const struct log *log, uint64_t **out, size_t *out_count,
+                          struct err *err) {
     struct log_names names = {0};
     enum status status = disk_list(log->rt->disk, log->dir, log_on_name, &names, err);
     if (status == OK && names.nomem) {
@@ -98,7 +98,9 @@ static enum status file_fill(struct log *log, uint64_t first_frame, struct sv fr
     TRY(file_truncate(file, 0, err)); /* a start that was cut short may have left it */
     TRY(file_pwrite(file, bytes, sizeof bytes, 0, err));
     if (frame.len > 0) TRY(file_pwrite(file, frame.ptr, frame.len, sizeof bytes, err));
-    return file_sync(file, err);
+    enum status status = file_sync(file, err);
+    log->sync_failed = log->sync_failed || status != OK;
+    return status;
 }
 
 enum status log_file_start(struct log *log, uint64_t first_frame, struct sv frame,
@@ -112,13 +114,17 @@ enum status log_file_start(struct log *log, uint64_t first_frame, struct sv fram
     TRY(disk_open(disk, path_new, DISK_READ | DISK_WRITE | DISK_CREATE, &file, err));
     enum status status = file_fill(log, first_frame, frame, file, err);
     if (status == OK) status = disk_rename(disk, path_new, path, err);
-    if (status == OK) status = disk_sync_dir(disk, log->dir, err);
+    if (status == OK) {
+        status = disk_sync_dir(disk, log->dir, err);
+        log->sync_failed = status != OK;
+    }
     if (status != OK) {
         file_close(file);
         return status;
     }
     file_close(log->file);
     log->file = file;
+    log->file_first = first_frame;
     log->file_bytes = LOG_HEADER_BYTES + frame.len;
     log->total_bytes += log->file_bytes;
     return OK;

@@ -22,12 +22,17 @@ enum log_file_flags { LOG_FILE_LAZY = 1 };
 /* The log core's state; before the loops run, that of the thread in log_open.
  *
  *   IDLE -> FLUSH -> SYNC -> IDLE or FLUSH; any -> FAILED, for good
+ *   FLUSH -> FULL -> (timer) -> FLUSH: no room for a frame or a new file
  * FLUSH and SYNC are messages of the log core to itself: what has come into its mailbox before
  * FLUSH runs is in the group, and a crash may strike between the two. */
-enum log_state { LOG_IDLE, LOG_FLUSH, LOG_SYNC, LOG_FAILED };
+enum log_state { LOG_IDLE, LOG_FLUSH, LOG_SYNC, LOG_FULL, LOG_FAILED };
 
 struct log_queue {
     struct log_append *head, *tail;
+};
+
+struct log_lost { /* frames from <= number < to */
+    uint64_t from, to;
 };
 
 struct log {
@@ -36,10 +41,11 @@ struct log {
     char *dir; /* owned; options.dir points to it */
     enum log_state state;
     struct msg step; /* posted while FLUSH or SYNC */
-    struct timer sync_timer;
+    struct timer sync_timer, full_timer;
     bool dirty; /* sync_every_frame off: written and not synced */
 
     struct file *file;
+    uint64_t file_first;   /* its first frame, which is its name */
     uint64_t file_bytes;   /* where the next frame goes */
     uint64_t total_bytes;  /* of all files */
     uint64_t frame_number; /* of the next frame */
@@ -47,11 +53,20 @@ struct log {
     struct log_queue pending; /* not or not wholly in a frame */
     struct log_queue group;   /* wholly in frames up to the current one */
     struct buf frame;
+    bool frame_ready;      /* sealed, and not or not wholly written */
+    bool sync_failed;      /* what the disk has is not known: no error is passing any more */
+    struct log_lost *lost; /* found missing at the start; not changed after it */
+    size_t lost_count;
+    /* Frames below it are durable, as their appends were told. Written by the log core with release
+     * order after the bytes, read by any thread with acquire before reading them. */
+    atomic_uint_least64_t durable_frame;
 
     struct err failure; /* set once, before failed */
     /* Written by the log core with release order after `failure`, read by any thread with acquire:
      * who sees true sees the text. */
     atomic_bool failed;
+    /* The disk has no room just now. A hint for any thread, ordered with nothing. */
+    atomic_bool full;
     struct {
         struct metric *fsync_seconds, *size_bytes, *writes_failed, *corruptions, *frames, *appends,
             *written_bytes;
@@ -69,8 +84,8 @@ void log_file_header_put(const struct log_file_header *h, uint8_t out[LOG_HEADER
 /* ERR_CORRUPT, or ERR_UNSUPPORTED for a newer format. */
 MUST_USE enum status log_file_header_get(const uint8_t bytes[LOG_HEADER_BYTES],
                                          struct log_file_header *out, struct err *err);
-/* First frames of the files there are, ascending; *out is heap memory. No directory: made. */
-MUST_USE enum status log_file_list(struct log *log, uint64_t **out, size_t *out_count,
+/* First frames of the files there are, ascending; *out is heap memory. Any thread. */
+MUST_USE enum status log_file_list(const struct log *log, uint64_t **out, size_t *out_count,
                                    struct err *err);
 /* Starts the file of that first frame: durable when it returns. frame: its first, sealed, or empty.
  * Leaves log->file alone on failure, else closes it. */
@@ -81,6 +96,32 @@ MUST_USE enum status log_file_start(struct log *log, uint64_t first_frame, struc
 void log_frame_seal(struct buf *frame, uint64_t number);
 /* The frame at p (len bytes are there) is whole, and good. */
 bool log_frame_is_good(const uint8_t *p, uint64_t len);
+
+/* -- log_frames.c */
+struct log_window {
+    struct file *file;
+    uint64_t file_bytes;
+    uint8_t *ptr; /* bytes [start, start + len) of the file */
+    size_t len, cap;
+    uint64_t start;
+};
+struct log_cursor {
+    struct log_window window;
+    uint64_t expected;  /* number of the next frame */
+    uint64_t end_frame; /* the one with which the next file begins; UINT64_MAX: it is the last */
+};
+/* Gives len bytes at the offset, which are in the file. */
+MUST_USE enum status log_window_need(struct log_window *w, uint64_t offset, size_t len,
+                                     const uint8_t **out, struct err *err);
+/* Sets *out_len to the length of the good frame at the offset, 0 when there is none. */
+MUST_USE enum status log_frame_at(struct log_cursor *c, uint64_t offset, uint64_t *out_len,
+                                  uint64_t *out_number, struct err *err);
+/* The first good frame from the offset on that can belong here; *out_offset is the file's end when
+ * there is none. */
+MUST_USE enum status log_frame_search(struct log_cursor *c, uint64_t offset, uint64_t *out_offset,
+                                      uint64_t *out_number, struct err *err);
+MUST_USE enum status log_lost_add(struct log *log, uint64_t from, uint64_t to, struct err *err);
+bool log_frame_is_lost(const struct log *log, uint64_t number);
 
 /* -- log_recover.c */
 MUST_USE enum status log_recover(struct log *log, log_apply apply, void *ctx, bool *out_damaged,

@@ -17,58 +17,25 @@
 #include "node/base/log.h"
 #include "storage/log_internal.h"
 
-enum { WINDOW_BYTES = 1 << 20, DAMAGE_LINES_MAX = 20 };
-
-struct log_window {
-    struct file *file;
-    uint64_t file_bytes;
-    uint8_t *ptr; /* bytes [start, start + len) of the file */
-    size_t len, cap;
-    uint64_t start;
-};
+enum { DAMAGE_LINES_MAX = 20 };
 
 struct log_scan {
     struct log *log;
     log_apply apply;
     void *ctx;
-    struct log_window window;
+    struct log_cursor at;
     uint64_t first_frame; /* of the file at hand, by its name */
-    uint64_t end_frame;   /* the one with which the next file begins; UINT64_MAX: it is the last */
     uint64_t flags;
-    uint64_t expected; /* number of the next frame */
     bool header_bad;
     uint64_t last_offset, last_len; /* of the last good frame in the file at hand; 0: it has none */
     unsigned damages;
     struct err first_damage;
 };
 
-/* Gives len bytes at the offset, which are in the file. */
-static enum status window_need(struct log_window *w, uint64_t offset, size_t len,
-                               const uint8_t **out, struct err *err) {
-    assert(len <= w->file_bytes && offset <= w->file_bytes - len);
-    if (offset < w->start || offset + len > w->start + w->len) {
-        size_t want = (size_t)MIN(MAX((uint64_t)len, WINDOW_BYTES), w->file_bytes - offset);
-        if (want > w->cap) {
-            uint8_t *p = realloc(w->ptr, want);
-            if (p == NULL) return err_set(err, ERR_NOMEM, 0, "not enough memory to read a frame");
-            w->ptr = p;
-            w->cap = want;
-        }
-        size_t got = 0;
-        w->len = 0;
-        TRY(file_pread(w->file, w->ptr, want, offset, &got, err));
-        if (got != want)
-            return err_set(err, ERR_IO, 0, "the file became shorter while it was read");
-        w->start = offset;
-        w->len = want;
-    }
-    *out = w->ptr + (offset - w->start);
-    return OK;
-}
-
 /* Frames from `from` on and before `to` are gone. */
-static void scan_damage(struct log_scan *s, uint64_t offset, const char *what, uint64_t from,
-                        uint64_t to) {
+static enum status scan_damage(struct log_scan *s, uint64_t offset, const char *what,
+                               struct log_lost lost, struct err *err) {
+    uint64_t from = lost.from, to = lost.to;
     struct err damage;
     char frames[80] = "";
     if (to == from + 1)
@@ -82,35 +49,12 @@ static void scan_damage(struct log_scan *s, uint64_t offset, const char *what, u
     if (s->damages < DAMAGE_LINES_MAX) log_errorf("the log is damaged", "err", "%s", damage.msg);
     s->damages++;
     metric_add(s->log->metrics.corruptions, 1);
-}
-
-/* Sets *out_len to the length of the good frame at the offset, 0 when there is none. */
-static enum status frame_at(struct log_scan *s, uint64_t offset, uint64_t *out_len,
-                            uint64_t *out_number, struct err *err) {
-    struct log_window *w = &s->window;
-    uint64_t left = w->file_bytes - offset;
-    const uint8_t *p = NULL;
-    *out_len = 0;
-    if (left <= LOG_FRAME_HEADER_BYTES) return OK;
-    TRY(window_need(w, offset, LOG_FRAME_HEADER_BYTES, &p, err));
-    if (get_u32le(p) != LOG_FRAME_MAGIC) return OK;
-    uint64_t number = get_u64le(p + 8);
-    /* Numbers have no gaps and every frame has bytes: a frame that is further ahead than bytes
-     * could have been lost is none. This also keeps the search from computing checksums at chance
-     * hits. */
-    if (number < s->expected || number >= s->end_frame || number - s->expected > offset) return OK;
-    uint64_t len = LOG_FRAME_HEADER_BYTES + (uint64_t)get_u32le(p + 4);
-    if (len > left) return OK;
-    TRY(window_need(w, offset, (size_t)len, &p, err));
-    if (!log_frame_is_good(p, len)) return OK;
-    *out_len = len;
-    *out_number = number;
-    return OK;
+    return from < to ? log_lost_add(s->log, from, to, err) : OK;
 }
 
 static enum status frame_apply(struct log_scan *s, uint64_t offset, uint64_t len, struct err *err) {
     const uint8_t *p;
-    TRY(window_need(&s->window, offset, (size_t)len, &p, err));
+    TRY(log_window_need(&s->at.window, offset, (size_t)len, &p, err));
     struct sv payload = sv_make(p + LOG_FRAME_HEADER_BYTES, (size_t)len - LOG_FRAME_HEADER_BYTES);
     struct sv rest = payload;
     while (rest.len > 0) {
@@ -123,72 +67,45 @@ static enum status frame_apply(struct log_scan *s, uint64_t offset, uint64_t len
     return OK;
 }
 
-/* The first good frame from the offset on that can belong here; *out_offset is the file's end when
- * there is none. */
-static enum status frame_search(struct log_scan *s, uint64_t offset, uint64_t *out_offset,
-                                uint64_t *out_number, struct err *err) {
-    struct log_window *w = &s->window;
-    while (w->file_bytes - offset > LOG_FRAME_HEADER_BYTES) {
-        size_t len = (size_t)MIN(w->file_bytes - offset, WINDOW_BYTES);
-        const uint8_t *p = NULL, *hit;
-        TRY(window_need(w, offset, len, &p, err));
-        static const uint8_t magic[4] = {'F', 'R', 'A', 'M'};
-        hit = memmem(p, len, magic, sizeof magic);
-        if (hit == NULL) {
-            offset += len - (sizeof magic - 1); /* the magic may lie across */
-            continue;
-        }
-        offset += (uint64_t)(hit - p);
-        uint64_t frame_len;
-        TRY(frame_at(s, offset, &frame_len, out_number, err));
-        if (frame_len > 0) {
-            *out_offset = offset;
-            return OK;
-        }
-        offset++;
-    }
-    *out_offset = w->file_bytes;
-    return OK;
-}
-
 static enum status scan_frames(struct log_scan *s, struct err *err) {
-    const uint64_t file_bytes = s->window.file_bytes;
-    const bool last = s->end_frame == UINT64_MAX;
+    const uint64_t file_bytes = s->at.window.file_bytes;
+    const bool last = s->at.end_frame == UINT64_MAX;
     uint64_t offset = MIN(LOG_HEADER_BYTES, file_bytes);
-    while (s->expected < s->end_frame && offset < file_bytes) {
+    while (s->at.expected < s->at.end_frame && offset < file_bytes) {
         uint64_t len, number = 0;
-        TRY(frame_at(s, offset, &len, &number, err));
-        if (len == 0 || number != s->expected) {
+        TRY(log_frame_at(&s->at, offset, &len, &number, err));
+        if (len == 0 || number != s->at.expected) {
             uint64_t next = file_bytes;
             bool lazy_end = last && (s->flags & LOG_FILE_LAZY) != 0;
-            if (!lazy_end) TRY(frame_search(s, offset, &next, &number, err));
+            if (!lazy_end) TRY(log_frame_search(&s->at, offset, &next, &number, err));
             if (next == file_bytes && last) {
-                log_warn("the log has a torn end", "file", s->window.file->path);
+                log_warn("the log has a torn end", "file", s->at.window.file->path);
                 return OK;
             }
-            if (next == file_bytes) number = s->end_frame;
-            scan_damage(s, offset, "bad frame", s->expected, number);
+            if (next == file_bytes) number = s->at.end_frame;
+            TRY(scan_damage(s, offset, "bad frame", (struct log_lost){s->at.expected, number},
+                            err));
             offset = next;
-            s->expected = number;
+            s->at.expected = number;
             continue;
         }
         TRY(frame_apply(s, offset, len, err));
         s->last_offset = offset;
         s->last_len = len;
         offset += len;
-        s->expected++;
+        s->at.expected++;
     }
     return OK;
 }
 
 static enum status scan_header(struct log_scan *s, struct err *err) {
-    struct log_window *w = &s->window;
+    struct log_window *w = &s->at.window;
     s->flags = 0;
     s->header_bad = true;
     if (w->file_bytes < LOG_HEADER_BYTES) return OK;
     const uint8_t *p;
     struct log_file_header header;
-    TRY(window_need(w, 0, LOG_HEADER_BYTES, &p, err));
+    TRY(log_window_need(w, 0, LOG_HEADER_BYTES, &p, err));
     enum status status = log_file_header_get(p, &header, err);
     if (status == ERR_UNSUPPORTED) return status;
     s->header_bad = status != OK || header.first_frame != s->first_frame;
@@ -197,21 +114,21 @@ static enum status scan_header(struct log_scan *s, struct err *err) {
 }
 
 static enum status scan_file(struct log_scan *s, bool first, struct err *err) {
-    TRY(file_size(s->window.file, &s->window.file_bytes, err));
-    s->window.len = 0;
+    TRY(file_size(s->at.window.file, &s->at.window.file_bytes, err));
+    s->at.window.len = 0;
     s->last_offset = s->last_len = 0;
-    if (!first && s->first_frame != s->expected) {
-        scan_damage(s, 0, "the file does not follow the one before it", s->expected,
-                    s->first_frame);
+    if (!first && s->first_frame != s->at.expected) {
+        struct log_lost lost = {s->at.expected, s->first_frame};
+        TRY(scan_damage(s, 0, "the file does not follow the one before it", lost, err));
     }
-    s->expected = s->first_frame;
+    s->at.expected = s->first_frame;
     TRY(scan_header(s, err));
-    if (s->header_bad) scan_damage(s, 0, "bad file header", 0, 0);
+    if (s->header_bad) TRY(scan_damage(s, 0, "bad file header", (struct log_lost){0, 0}, err));
     TRY(scan_frames(s, err));
     /* A file gets its name after its header is durable, so something was lost. The hole that this
      * leaves in the numbers tells of it at every start from now on. */
-    if (s->header_bad && s->last_len == 0) s->expected = MAX(s->expected, s->first_frame + 1);
-    s->log->total_bytes += s->window.file_bytes;
+    if (s->header_bad && s->last_len == 0) s->at.expected = MAX(s->at.expected, s->first_frame + 1);
+    s->log->total_bytes += s->at.window.file_bytes;
     return OK;
 }
 
@@ -222,12 +139,12 @@ static enum status log_continue(struct log_scan *s, struct err *err) {
     struct sv frame = SV("");
     if (s->last_len > 0) {
         const uint8_t *p;
-        TRY(window_need(&s->window, s->last_offset, (size_t)s->last_len, &p, err));
+        TRY(log_window_need(&s->at.window, s->last_offset, (size_t)s->last_len, &p, err));
         frame = sv_make(p, (size_t)s->last_len);
     }
-    log->frame_number = s->expected;
-    uint64_t first = s->last_len > 0 ? s->expected - 1 : s->expected;
-    if (first == s->first_frame) log->total_bytes -= s->window.file_bytes;
+    log->frame_number = s->at.expected;
+    uint64_t first = s->last_len > 0 ? s->at.expected - 1 : s->at.expected;
+    if (first == s->first_frame) log->total_bytes -= s->at.window.file_bytes;
     return log_file_start(log, first, frame, err);
 }
 
@@ -237,30 +154,33 @@ static enum status scan_open(struct log_scan *s, const uint64_t *firsts, size_t 
     const bool last = i + 1 == count;
     char path[LOG_PATH_MAX];
     s->first_frame = firsts[i];
-    s->end_frame = last ? UINT64_MAX : firsts[i + 1];
+    s->at.end_frame = last ? UINT64_MAX : firsts[i + 1];
     log_file_path(log, firsts[i], path);
-    TRY(disk_open(log->rt->disk, path, DISK_READ, &s->window.file, err));
+    TRY(disk_open(log->rt->disk, path, DISK_READ, &s->at.window.file, err));
+    if (log->options.on_file != NULL) log->options.on_file(s->ctx, firsts[i]);
     enum status status = scan_file(s, i == 0, err);
     if (status != OK) err_prefix(err, "%s", path);
     if (status == OK && last) status = log_continue(s, err);
-    file_close(s->window.file);
-    s->window.file = NULL;
+    file_close(s->at.window.file);
+    s->at.window.file = NULL;
     return status;
 }
 
 enum status log_recover(struct log *log, log_apply apply, void *ctx, bool *out_damaged,
                         struct err *err) {
-    struct log_scan s = {.log = log, .apply = apply, .ctx = ctx, .expected = 1};
+    struct log_scan s = {.log = log, .apply = apply, .ctx = ctx, .at.expected = 1};
     uint64_t *firsts = NULL;
     size_t count = 0;
+    TRY(disk_mkdir(log->rt->disk, log->dir, err));
     TRY(log_file_list(log, &firsts, &count, err));
     log->frame_number = 1;
     enum status status = count == 0 ? log_file_start(log, 1, SV(""), err) : OK;
     for (size_t i = 0; i < count && status == OK; i++)
         status = scan_open(&s, firsts, i, count, err);
     free(firsts);
-    free(s.window.ptr);
+    free(s.at.window.ptr);
     if (status != OK) return status;
+    atomic_store_explicit(&log->durable_frame, log->frame_number, memory_order_release);
     *out_damaged = s.damages > 0;
     if (s.damages > 0) *err = s.first_damage;
     return OK;

@@ -58,7 +58,8 @@ uint32_t metadata_place(const struct metadata *m, struct sv name) {
 }
 
 bool metadata_has_name(const struct metadata *m, struct sv name) {
-    return metadata_place(m, name) != MAP_NONE;
+    uint32_t place = metadata_place(m, name);
+    return place != MAP_NONE && m->names[place].newest != NULL;
 }
 
 static bool one_is(const struct metadata_one *one, const struct entry_metadata *item) {
@@ -144,6 +145,20 @@ enum status metadata_add(struct metadata *m, uint32_t shard, const struct entry_
     m->bytes += one_bytes(one);
     if (n->count > METADATA_PER_NAME_MAX) oldest_drop(m, n);
     return OK;
+}
+
+void metadata_drop(struct metadata *m, uint32_t shard) {
+    for (uint32_t i = 0; i < m->names_count; i++) {
+        struct metadata_name *n = &m->names[i];
+        if (n->shard != shard) continue;
+        for (struct metadata_one *one = n->newest, *older; one != NULL; one = older) {
+            older = one->older;
+            m->bytes -= one_bytes(one);
+            free(one);
+        }
+        n->newest = NULL;
+        n->count = 0;
+    }
 }
 
 /* -- reading */

@@ -46,6 +46,7 @@ struct selection {
     struct select_set *driver; /* the smallest; NULL: all series */
     uint32_t driver_list;      /* among the driver's pairs */
     uint32_t driver_position;  /* in that list, or the series */
+    uint32_t driver_held;      /* the series at the position, while lists are swept */
     uint32_t *cursors;         /* per set of one pair, within driver_list */
     uint32_t series_end;
     uint32_t batch[BATCH_SERIES]; /* candidates under way */
@@ -65,9 +66,10 @@ static void retired_free(struct head *head, struct retired *r) {
         head->late_bytes -= sizeof *late + late->cap * sizeof *late->at;
         free(late);
     }
+    head_give_series(head, r->dead_first);
 }
 
-static void retired_move(struct retired *to, const struct retired *from) {
+static void retired_move(struct head *head, struct retired *to, const struct retired *from) {
     if (from->blocks_first != NULL) {
         from->blocks_last->next = to->blocks_first;
         if (to->blocks_first == NULL) to->blocks_last = from->blocks_last;
@@ -78,23 +80,40 @@ static void retired_move(struct retired *to, const struct retired *from) {
         if (to->late_first == NULL) to->late_last = from->late_last;
         to->late_first = from->late_first;
     }
+    if (from->dead_first != HEAD_NONE) {
+        head_series(head, from->dead_last)->open.owner = to->dead_first;
+        if (to->dead_first == HEAD_NONE) to->dead_last = from->dead_last;
+        to->dead_first = from->dead_first;
+    }
 }
 
 /* A reader never follows the link of a chain's last block. */
 void head_retire_blocks(struct head *head, struct chunk_block *first, struct chunk_block *last) {
-    struct retired r = {.blocks_first = first, .blocks_last = last};
+    struct retired r = {.blocks_first = first,
+                        .blocks_last = last,
+                        .dead_first = HEAD_NONE,
+                        .dead_last = HEAD_NONE};
     if (head->newest == NULL)
         retired_free(head, &r);
     else
-        retired_move(&head->newest->retired, &r);
+        retired_move(head, &head->newest->retired, &r);
 }
 
 void head_retire_late(struct head *head, struct late *late) {
-    struct retired r = {.late_first = late, .late_last = late};
+    struct retired r = {
+        .late_first = late, .late_last = late, .dead_first = HEAD_NONE, .dead_last = HEAD_NONE};
     if (!late->seen || head->newest == NULL)
         retired_free(head, &r);
     else
-        retired_move(&head->newest->retired, &r);
+        retired_move(head, &head->newest->retired, &r);
+}
+
+void head_retire_series(struct head *head, uint32_t dead_first, uint32_t dead_last) {
+    struct retired r = {.dead_first = dead_first, .dead_last = dead_last};
+    if (head->newest == NULL)
+        retired_free(head, &r);
+    else
+        retired_move(head, &head->newest->retired, &r);
 }
 
 enum status select_new(struct head *head, const struct select_query *query, struct selection **out,
@@ -109,6 +128,7 @@ enum status select_new(struct head *head, const struct select_query *query, stru
     map_init(&sel->ones);
     sel->head = head;
     sel->query = *query;
+    sel->retired.dead_first = sel->retired.dead_last = HEAD_NONE;
     sel->series_end = head->series.count;
     sel->older = head->newest;
     if (head->newest != NULL) head->newest->newer = sel;
@@ -125,7 +145,7 @@ void selection_release(struct selection *sel) {
     if (sel == NULL) return;
     struct head *head = sel->head;
     if (sel->older != NULL) {
-        retired_move(&sel->older->retired, &sel->retired);
+        retired_move(head, &sel->older->retired, &sel->retired);
         sel->older->newer = sel->newer;
     } else {
         retired_free(head, &sel->retired);
@@ -306,6 +326,30 @@ static bool driver_next_list(struct selection *sel) {
     return sel->driver_list < lists;
 }
 
+/* References go from posting lists while selections are under way: a position is that of the first
+ * series that is not before the one it had. */
+void selections_hold_places(struct head *head) {
+    for (struct selection *sel = head->newest; sel != NULL; sel = sel->older) {
+        uint32_t lists;
+        sel->driver_held = HEAD_NONE;
+        if (sel->state != SELECT_MATCH || sel->driver == NULL) continue;
+        struct posting_view p =
+            index_get(&head->index, driver_pairs(sel->driver, &lists)[sel->driver_list]);
+        if (sel->driver_position < p.count) sel->driver_held = p.at[sel->driver_position];
+    }
+}
+
+void selections_find_places(struct head *head) {
+    for (struct selection *sel = head->newest; sel != NULL; sel = sel->older) {
+        uint32_t lists;
+        if (sel->state != SELECT_MATCH || sel->driver == NULL) continue;
+        struct posting_view p =
+            index_get(&head->index, driver_pairs(sel->driver, &lists)[sel->driver_list]);
+        sel->driver_position = posting_seek(p, 0, sel->driver_held);
+        memset(sel->cursors, 0, sel->ones_count * sizeof *sel->cursors);
+    }
+}
+
 /* Up to BATCH_SERIES candidates; *out_more is false at the end. */
 static uint32_t select_batch(struct selection *sel, uint32_t *batch, bool *out_more) {
     uint32_t count = 0;
@@ -349,8 +393,10 @@ static void batch_fetch(struct selection *sel) {
     uint32_t count = select_batch(sel, sel->batch, &sel->batch_last), kept = 0;
     sel->batch_last = !sel->batch_last;
     for (uint32_t i = 0; i < count; i++)
-        __builtin_prefetch(head_cold(head, sel->batch[i]));
+        if (head->cold.dir[sel->batch[i] >> STABLE_SHIFT] != NULL)
+            __builtin_prefetch(head_cold(head, sel->batch[i]));
     for (uint32_t i = 0; i < count; i++) {
+        if (!head_is_live(head, sel->batch[i])) continue;
         const struct series_cold *cold = head_cold(head, sel->batch[i]);
         if (shards != NULL &&
             (cold->shard >= shards->shards_count || !shard_set_has(shards, cold->shard)))
@@ -366,8 +412,8 @@ static void batch_fetch(struct selection *sel) {
 /* Asks the sets that are left for the batch's next series; up to SLICE_SETS of them. */
 static void batch_ask(struct selection *sel) {
     uint32_t ref = sel->batch[sel->batch_at], asked = 0;
-    const uint32_t *pairs = head_cold(sel->head, ref)->pairs;
-    bool passes = true;
+    bool passes = head_is_live(sel->head, ref);
+    const uint32_t *pairs = passes ? head_cold(sel->head, ref)->pairs : NULL;
     for (; sel->batch_check < sel->checks_count && passes; sel->batch_check++) {
         struct select_set *set = sel->checks[sel->batch_check];
         if (asked++ == SLICE_SETS) return;
@@ -407,11 +453,13 @@ static enum status select_views(struct selection *sel, uint64_t until_ns, struct
     while (sel->refs_done < sel->refs.count) {
         uint32_t end = sel->refs_done + MIN(BATCH_SERIES, sel->refs.count - sel->refs_done);
         for (uint32_t i = sel->refs_done; i < end; i++) {
+            if (head->cold.dir[sel->refs.at[i] >> STABLE_SHIFT] == NULL) continue;
             __builtin_prefetch(head_series(head, sel->refs.at[i]));
             __builtin_prefetch(head_cold(head, sel->refs.at[i]));
         }
         for (; sel->refs_done < end; sel->refs_done++) {
             uint32_t ref = sel->refs.at[sel->refs_done];
+            if (!head_is_live(head, ref)) continue;
             if (!head_series_overlaps(head, ref, sel->query.from_ms, sel->query.to_ms)) continue;
             if (sel->query.series_max != 0 && sel->views_count == sel->query.series_max)
                 return err_set(err, ERR_LIMIT, 0, "select: more than %llu series match",

@@ -8,6 +8,8 @@
 #include "node/base/arena.h"
 #include "storage/store_internal.h"
 
+enum { ENTRIES_BYTES_KEPT_MAX = 1 << 20 };
+
 static const struct metric_def store_metrics[] = {
     {"prometheus_tsdb_head_samples_appended_total", "Total number of appended samples.",
      METRIC_COUNTER, NULL, 0},
@@ -52,8 +54,10 @@ enum status store_new(struct core *core, const struct store_options *options, st
         store_free(store);
         return err_set(err, ERR_NOMEM, 0, "store: not enough memory");
     }
-    for (uint32_t i = 0; i < count; i++)
+    for (uint32_t i = 0; i < count; i++) {
+        held_init(&store->shards[i].log, 0);
         store->shards[i].newest_ms = INT64_MIN;
+    }
     store->metrics.appended = metric_get(&store_metrics[0], "type=\"float\"");
     store->metrics.out_of_order = metric_get(&store_metrics[1], "type=\"float\"");
     store->metrics.too_old = metric_get(&store_metrics[2], "type=\"float\"");
@@ -67,14 +71,18 @@ enum status store_new(struct core *core, const struct store_options *options, st
 
 void store_free(struct store *store) {
     if (store == NULL) return;
+    store_readings_free(store);
     for (struct store_append *a = store->all, *next; a != NULL; a = next) {
         next = a->next_all;
         buf_fini(&a->req.entries);
         free(a);
     }
     for (uint32_t i = 0; store->shards != NULL && i < store->options.shards_count; i++) {
-        free(store->shards[i].refs);
-        free(store->shards[i].damage);
+        struct store_shard *st = &store->shards[i];
+        free(st->refs);
+        free(st->epochs);
+        held_fini(&st->log);
+        tail_free(st);
     }
     free(store->shards);
     head_free(store->head);
@@ -103,16 +111,25 @@ const struct metadata *store_metadata(const struct store *store) {
     return &store->meta;
 }
 
-enum status store_shard_open(struct store *store, uint32_t shard, uint32_t incarnation,
-                             uint32_t epoch, struct err *err) {
-    if (shard >= store->options.shards_count) {
-        return err_set(err, ERR_CONFLICT, 0, "store: shard %u of %u", shard,
+enum status store_shard_open(struct store *store, const struct store_shard_options *o,
+                             struct err *err) {
+    if (o->shard >= store->options.shards_count) {
+        return err_set(err, ERR_CONFLICT, 0, "store: shard %" PRIu32 " of %" PRIu32, o->shard,
                        store->options.shards_count);
     }
-    struct store_shard *st = &store->shards[shard];
+    assert(o->role >= STORE_FULL && o->role <= STORE_LOG && o->copy > 0);
+    struct store_shard *st = &store->shards[o->shard];
+    uint32_t tail_copy = o->role == STORE_LOG                  ? o->copy
+                         : o->role == STORE_INIT && o->in_sync ? o->copy - 1
+                                                               : 0;
+    if (st->role != o->role || o->epoch > st->map_epoch) st->writing = false;
+    if (st->tail != NULL && st->tail->log.copy != tail_copy) tail_free(st);
+    if (o->copy > st->log.copy) store_whole_drop(store, o->shard);
+    st->log.copy = MAX(st->log.copy, o->copy);
     st->open = true;
-    st->map_incarnation = MAX(st->map_incarnation, incarnation);
-    st->map_epoch = MAX(st->map_epoch, epoch);
+    st->role = (uint8_t)o->role;
+    st->tail_copy = tail_copy;
+    st->map_epoch = MAX(st->map_epoch, o->epoch);
     return OK;
 }
 
@@ -123,17 +140,22 @@ bool store_has_shard(const struct store *store, uint32_t shard) {
 bool store_shard_place(const struct store *store, uint32_t shard, struct shard_place *out) {
     if (!store_has_shard(store, shard)) return false;
     const struct store_shard *st = &store->shards[shard];
-    *out = (struct shard_place){.epoch = st->has_log ? st->epoch : st->map_epoch,
-                                .seq = st->seq,
+    *out = (struct shard_place){.epoch = st->log.has_log ? st->log.end.epoch : st->map_epoch,
+                                .seq = st->log.end.seq,
                                 .newest_ms = st->newest_ms,
                                 .series_count = st->refs_count};
     return true;
 }
 
+static const struct held_log *shard_damaged(const struct store_shard *st) {
+    if (st->log.damaged) return &st->log;
+    return st->tail != NULL && st->tail->log.damaged ? &st->tail->log : NULL;
+}
+
 size_t store_damaged_shards(const struct store *store, uint32_t *out, size_t max) {
     size_t count = 0;
     for (uint32_t i = 0; i < store->options.shards_count; i++) {
-        if (!store->shards[i].damaged) continue;
+        if (shard_damaged(&store->shards[i]) == NULL) continue;
         if (count < max) out[count] = i;
         count++;
     }
@@ -141,9 +163,11 @@ size_t store_damaged_shards(const struct store *store, uint32_t *out, size_t max
 }
 
 bool store_damage(const struct store *store, uint32_t shard, struct err *out) {
-    if (shard >= store->options.shards_count || !store->shards[shard].damaged) return false;
-    const char *text = store->shards[shard].damage;
-    err_set(out, ERR_CORRUPT, 0, "%s", text == NULL ? "store: the shard is damaged" : text);
+    if (shard >= store->options.shards_count) return false;
+    const struct held_log *held = shard_damaged(&store->shards[shard]);
+    if (held == NULL) return false;
+    err_set(out, ERR_CORRUPT, 0, "%s",
+            held->damage == NULL ? "store: the shard is damaged" : held->damage);
     return true;
 }
 
@@ -156,6 +180,65 @@ void store_set_log(struct store *store, struct log *log,
     store->durable = durable;
     store->durable_ctx = ctx;
 }
+
+void store_set_block_hook(struct store *store,
+                          void (*block)(struct store *store, uint64_t position, struct sv entries,
+                                        void *ctx),
+                          void *ctx) {
+    store->block = block;
+    store->block_ctx = ctx;
+}
+
+void store_recover_file(struct store *store, uint64_t first_frame) {
+    store->file = first_frame;
+}
+
+/* -- to the log and back */
+
+static void append_put_back(struct store_append *a) {
+    a->next_free = a->store->free;
+    a->store->free = a;
+}
+
+static void store_on_logged(struct core *here, struct log_append *req, enum status status,
+                            const struct err *err) {
+    struct store_append *a = container_of(req, struct store_append, req);
+    struct store *store = a->store;
+    assert(here == store->core);
+    uint64_t position = a->position;
+    if (req->entries.cap > ENTRIES_BYTES_KEPT_MAX) buf_fini(&req->entries);
+    if (status == OK) store->file = MAX(store->file, req->file);
+    append_put_back(a);
+    store->durable(store, position, status, err, store->durable_ctx);
+}
+
+struct store_append *store_append_take(struct store *store) {
+    struct store_append *a = store->free;
+    if (a != NULL) {
+        store->free = a->next_free;
+        return a;
+    }
+    a = calloc(1, sizeof *a);
+    if (a == NULL) return NULL;
+    a->store = store;
+    a->req.done = store_on_logged;
+    a->next_all = store->all;
+    store->all = a;
+    return a;
+}
+
+void store_append_hand(struct store *store, struct store_append *a, enum append_from from) {
+    if (a->req.entries.len == 0) {
+        append_put_back(a);
+        return;
+    }
+    a->position = ++store->position;
+    if (from == APPEND_OWN && store->block != NULL)
+        store->block(store, a->position, buf_sv(&a->req.entries), store->block_ctx);
+    log_append(store->log, store->core, &a->req);
+}
+
+/* -- series numbers */
 
 enum status store_number_reserve(struct store_shard *st) {
     if (st->refs_count < st->refs_cap) return OK;

@@ -12,6 +12,7 @@
 
 #include <stdint.h>
 
+#include "ring/replica/store_ops.h"
 #include "storage/exemplars.h"
 #include "storage/head.h"
 #include "storage/log.h"
@@ -36,19 +37,37 @@ struct core *store_core(struct store *store);
 const struct exemplars *store_exemplars(const struct store *store);
 const struct metadata *store_metadata(const struct store *store);
 
-/* The shard is this core's from now on; epoch as in the map. Idempotent. Recovery may have given it
- * a later state. */
-MUST_USE enum status store_shard_open(struct store *store, uint32_t shard, uint32_t incarnation,
-                                      uint32_t epoch, struct err *err);
+/* What the map says of this node's replica of a shard (ring/map.h).
+ *   FULL  a head, from the shard's first entry on
+ *   INIT  the same, being filled; in_sync: besides, the tail of one copy number less goes on
+ *   LOG   a tail only: a run of entries that are in the log and nowhere else, from anywhere */
+enum store_role { STORE_FULL = 1, STORE_INIT, STORE_LOG };
+struct store_shard_options {
+    uint32_t shard;
+    enum store_role role;
+    bool in_sync; /* asked for INIT only */
+    uint32_t copy;
+    uint32_t epoch;
+};
+/* The shard is this core's from now on, in that role. Before recovery, and with every map after it:
+ * what the map makes void (a lower copy number; the tail of a FULL replica) is forgotten, and a
+ * newer epoch must be opened before it is written in. The map must be on disk before entries are
+ * taken under its copy numbers. */
+MUST_USE enum status store_shard_open(struct store *store,
+                                      const struct store_shard_options *options, struct err *err);
 bool store_has_shard(const struct store *store, uint32_t shard);
 
-/* One entry of the recovered log, or of a primary's. Entries of a shard must follow each other: seq
- * by seq within an epoch, and from epoch to epoch by an EPOCH entry that names the end of the one
- * before; the incarnation never falls. An entry that was applied before is passed over. The first
- * gap (or entry that contradicts the shard's) makes the shard damaged: that one and its later
- * entries are not applied, the reason is kept for store_damage, and OK is returned. ERR_NOMEM,
- * ERR_UNSUPPORTED: the entry was not, or not wholly, applied; recovery must stop. */
+/* One entry of the recovered log. Entries of a shard under one copy number must follow each other:
+ * seq by seq within an epoch, and from epoch to epoch by an EPOCH entry that names the end of the
+ * one before (an OFFER that is first in its epoch needs none: its writer did not know the end).
+ * Entries of shards that are not open, of a void copy number, and those applied before are passed
+ * over; a copy number above the map's begins the replica anew. The first gap (or entry that
+ * contradicts the shard's) makes the shard damaged: that one and its later entries are not applied,
+ * the reason is kept for store_damage, and OK is returned. ERR_NOMEM, ERR_UNSUPPORTED: the entry
+ * was not, or not wholly, applied; recovery must stop. */
 MUST_USE enum status store_recover(struct store *store, const struct entry *e, struct err *err);
+/* What is recovered from here on is of the log file of that first frame (log_options.on_file). */
+void store_recover_file(struct store *store, uint64_t first_frame);
 /* Shards whose log has a gap; they must not be served. Returns the count, fills up to max. */
 size_t store_damaged_shards(const struct store *store, uint32_t *out, size_t max);
 /* False when the shard is not damaged. */
@@ -59,6 +78,40 @@ void store_set_log(struct store *store, struct log *log,
                    void (*durable)(struct store *store, uint64_t position, enum status status,
                                    const struct err *err, void *ctx),
                    void *ctx);
+/* Runs inside the call before a buffer of this core's own entries (store_write, store_offer,
+ * store_open_epoch; not what is followed) goes to the log: for replication. */
+void store_set_block_hook(struct store *store,
+                          void (*block)(struct store *store, uint64_t position, struct sv entries,
+                                        void *ctx),
+                          void *ctx);
+
+/* What ring/replica/store_ops.h asks for, which says what each does. */
+bool store_held(const struct store *store, uint32_t shard, bool tail, struct shard_held *out);
+bool store_epoch_end(const struct store *store, uint32_t shard, uint32_t epoch,
+                     uint64_t *out_last_seq);
+struct store_follow {
+    uint32_t shard, copy;
+    bool tail;
+    struct sv entries;
+};
+/* ERR_CONFLICT also: not this core's, or the copy number is not what goes on here. ERR_CORRUPT: an
+ * entry cannot be read or contradicts the shard; ERR_NOMEM: those before it are done. */
+MUST_USE enum status store_follow(struct store *store, const struct store_follow *f,
+                                  uint64_t *out_position, struct err *err);
+/* From here on store_write takes the shard (FULL), or store_offer (INIT, LOG). ERR_CONFLICT: the
+ * log here is in a later epoch. */
+MUST_USE enum status store_open_epoch(struct store *store, uint32_t shard, uint32_t epoch,
+                                      uint64_t *out_position, struct err *err);
+/* copy 0: the shard is no longer this core's. Live selections keep what they see; those that are
+ * still selecting may or may not find the shard's series. */
+void store_drop(struct store *store, uint32_t shard, uint32_t copy);
+/* The same in the simulator and out of it: reading happens in work_submit. done runs with
+ * ERR_CANCELED when piece returned false, with ERR_CORRUPT when an entry that should be there is
+ * not. Only with the last piece taken (resume) comes done. */
+MUST_USE enum status store_read_start(struct store *store, struct store_read *job, struct err *err);
+void store_read_resume(struct store *store, struct store_read *job);
+/* All of them, for replication. */
+void store_ops_init(struct store_ops *out, struct store *store);
 
 /* Beside samples. Exemplars are best effort: one whose series is not known, that is not valid, or
  * that the rules of storage/exemplars.h do not take is passed over, as is metadata that is held
@@ -106,14 +159,23 @@ struct write_result {
 };
 /* Nothing is done when labels are missing for an unknown id: returns ERR_UNAVAILABLE with their
  * indexes in *out_unknown (from the arena). A sample without labels right behind one of the same id
- * that has them is not missing any. ERR_CONFLICT: a shard is not this core's or the id not of that
- * shard (epoch checks are the caller's, against the map). ERR_CORRUPT: the shard is damaged, or
- * labels are not canonical or not those of the id. ERR_IO: the log is closed, nothing is done.
- * ERR_NOMEM or ERR_CORRUPT may come in the middle: what was judged before is kept and in the log; a
- * resend is harmless. Verdicts count the window from the shard's newest time before the batch, so
- * that a batch does not make its own samples too old; within a series each sample is judged after
- * those before it. cluster_now_ms: for the 10-minute future cap. */
+ * that has them is not missing any. ERR_CONFLICT: a shard is not this core's, or not opened for
+ * writing, or the id not of that shard (leases are the caller's). ERR_CORRUPT: the shard is
+ * damaged, or labels are not canonical or not those of the id. ERR_IO: the log is closed, nothing
+ * is done; ERR_UNAVAILABLE without unknown ids: its disk is full. ERR_NOMEM or ERR_CORRUPT may come
+ * in the middle: what was judged before is kept and in the log; a resend is harmless. Verdicts
+ * count the window from the shard's newest time before the batch, so that a batch does not make its
+ * own samples too old; within a series each sample is judged after those before it. cluster_now_ms:
+ * for the 10-minute future cap. */
 MUST_USE enum status store_write(struct store *store, const struct write_columns *columns,
+                                 int64_t cluster_now_ms, struct arena *scratch,
+                                 struct write_result *out, uint32_t **out_unknown,
+                                 size_t *out_unknown_count, struct err *err);
+
+/* The same for shards that have no living copy with a head (role INIT or LOG, opened by
+ * store_open_epoch): nothing is judged but the future and the limits of new series; who applies it
+ * judges. Labels of ids that are new in the epoch are asked for as unknown ones are. */
+MUST_USE enum status store_offer(struct store *store, const struct write_columns *columns,
                                  int64_t cluster_now_ms, struct arena *scratch,
                                  struct write_result *out, uint32_t **out_unknown,
                                  size_t *out_unknown_count, struct err *err);

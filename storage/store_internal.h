@@ -1,21 +1,58 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* storage/store_internal.h: what store.c, store_write.c and store_recover.c share. Only these
+/* storage/store_internal.h: what the store*.c files share. Only these
  * include it. */
 #pragma once
 
+#include "node/base/map.h"
 #include "node/base/metrics.h"
+#include "ring/replica/store_ops.h"
 #include "storage/store.h"
+
+/* What is held of a shard's log under one copy number. */
+struct held_mark { /* what lies behind `place` lies in this log file or a later one */
+    uint64_t file;
+    struct place place;
+};
+struct held_log {
+    uint32_t copy;
+    bool has_log; /* first and end are entries; before, end.epoch is the one to begin with */
+    bool damaged;
+    struct place first, end;
+    uint64_t marked_file; /* of the last mark that was due */
+    struct held_mark *marks;
+    uint32_t marks_count, marks_cap;
+    char *damage; /* owned; NULL also when there was no memory for it */
+};
+
+struct tail_series {
+    series_id id;
+    uint32_t number;
+};
+/* A log-only run: nothing but its places, and as a primary's the numbers of the series offered. */
+struct store_tail {
+    struct store *store;
+    struct held_log log;
+    uint32_t series_count;      /* of the epoch, numbered so far */
+    struct tail_series *series; /* those numbered here since the process began */
+    struct map by_id;           /* of their places there */
+    uint32_t offered_count, offered_cap;
+};
+
+struct epoch_end {
+    uint32_t epoch;
+    uint64_t last_seq;
+};
 
 struct store_shard {
     bool open;    /* this core's */
-    bool has_log; /* epoch and seq are those of an entry; before, the shard has none */
-    bool damaged;
-    char *damage; /* owned; NULL also when there was no memory for it */
-    /* As last opened; the next entry is written with these. When the epoch is above the log's, an
-     * EPOCH entry goes first. */
-    uint32_t map_incarnation, map_epoch;
-    uint32_t incarnation, epoch; /* the last entry's */
-    uint64_t seq;
+    bool writing; /* open_epoch ran, and nothing since made another node the writer */
+    uint8_t role; /* enum store_role */
+    uint32_t map_epoch;
+    uint32_t tail_copy; /* 0: keeps no tail */
+    struct held_log log;
+    struct store_tail *tail;  /* NULL: nothing is held of it */
+    struct epoch_end *epochs; /* closed ones of `log`, ascending */
+    uint32_t epochs_count, epochs_cap;
     int64_t newest_ms; /* INT64_MIN: no sample */
     uint32_t *refs;    /* by series number: what entries of this epoch name */
     uint32_t refs_count, refs_cap;
@@ -41,8 +78,13 @@ struct store {
     void (*durable)(struct store *store, uint64_t position, enum status status,
                     const struct err *err, void *ctx);
     void *durable_ctx;
+    void (*block)(struct store *store, uint64_t position, struct sv entries, void *ctx);
+    void *block_ctx;
     uint64_t position; /* of the buffer handed last */
+    uint64_t file;     /* of the log: what is handed now goes into this one or a later one */
     struct store_append *free, *all;
+    struct store_reading *readings; /* under way */
+    uint64_t offered_count;         /* series of all tails' numbers */
 
     /* scratch, reused: no allocation per shard or sample once they have grown */
     struct entry_write write;
@@ -58,6 +100,7 @@ struct store {
 /* A call of store_write. */
 struct batch {
     struct store *store;
+    enum status (*shard_check)(const struct batch *b, uint32_t shard);
     const struct write_columns *columns;
     uint32_t *refs; /* HEAD_NONE: unknown when the batch began */
     int64_t future_ms;
@@ -66,8 +109,9 @@ struct batch {
     struct err *err;
     uint32_t shard;
     struct store_shard *st;
-    int64_t newest_ms; /* the shard's before the batch */
-    size_t left;       /* samples of the run not judged yet */
+    int64_t newest_ms;       /* the shard's before the batch */
+    struct store_tail *tail; /* of an offer */
+    size_t left;             /* samples of the run not judged yet */
     size_t exemplars_at, metadata_at, exemplars_out_of_order;
 };
 /* store_write.c */
@@ -75,8 +119,57 @@ enum status write_nomem(struct err *err);
 /* Room for the rest of the run and that many bytes more in one section, in the entry, its body and
  * the buffer of entries. */
 enum status write_reserve(struct batch *b, struct buf *section, size_t more) MUST_USE;
+/* A sample of an unknown series brings its labels, or stands behind one of the same series that
+ * does. */
+bool write_labels_given(const struct write_columns *c, size_t i, struct sv *out);
+enum status write_labels_check(const struct batch *b, size_t i, struct sv labels) MUST_USE;
 /* The series has a number in the shard's log. */
 enum status write_series_number(struct batch *b, uint32_t ref) MUST_USE;
+/* A buffer for entries; NULL: no memory. Handed over, or put back when it is empty. */
+struct store_append *store_append_take(struct store *store) MUST_USE;
+enum append_from { APPEND_OWN, APPEND_FOLLOWED };
+void store_append_hand(struct store *store, struct store_append *a, enum append_from from);
+
+/* store_held.c */
+void held_init(struct held_log *held, uint32_t copy);
+void held_fini(struct held_log *held);
+/* Whether the entry follows what is held (*out_old: it is held already); ERR_CORRUPT: it does not.
+ * The first one: anywhere, or from the shard's very first. */
+enum status held_check(const struct held_log *held, bool anywhere, const struct entry *e,
+                       bool *out_old, struct err *err) MUST_USE;
+void held_mark(struct held_log *held, uint64_t file, struct place at);
+/* The entry at that place is held now. */
+static inline void held_step(struct held_log *held, uint64_t file, struct place at) {
+    if (!held->has_log) {
+        held->has_log = true;
+        held->first = at;
+    }
+    if (held->marked_file != file) held_mark(held, file, at);
+    held->end = at;
+}
+/* The file where reading what is behind the place must begin; NULL: all that is held. */
+uint64_t held_file(const struct held_log *held, const struct place *after);
+void held_damage(struct held_log *held, const struct err *why);
+/* Remembers where the epoch ended that is at hand. */
+enum status epochs_reserve(struct store_shard *st) MUST_USE;
+void epochs_close(struct store_shard *st);
+struct store_tail *tail_make(struct store *store,
+                             struct store_shard *st) MUST_USE; /* NULL: no memory */
+void tail_free(struct store_shard *st);
+void tail_numbers_reset(struct store_tail *tail);
+/* An entry that follows the tail, and is on its way to the log or from it. */
+enum status tail_step(struct store *store, struct store_tail *tail, const struct entry *e,
+                      struct err *err) MUST_USE;
+/* Forgets what is held with a head. */
+void store_whole_drop(struct store *store, uint32_t shard);
+
+/* store_read.c: the runtime is gone, and nobody is told */
+void store_readings_free(struct store *store);
+
+/* store_recover.c: changes the shard as the entry says; it must follow. What fails with ERR_NOMEM
+ * or ERR_CORRUPT can be applied again: nothing of it counts. */
+enum status store_apply(struct store *store, struct store_shard *st, const struct entry *e,
+                        struct err *err) MUST_USE;
 /* store_items.c */
 /* Every exemplar and metadata is of the shard it says, and that is of this core and whole. */
 enum status write_items_check(struct batch *b) MUST_USE;

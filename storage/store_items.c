@@ -14,7 +14,7 @@ enum status write_items_check(struct batch *b) {
     const struct write_columns *c = b->columns;
     for (size_t i = 0; i < c->exemplars_count; i++) {
         const struct write_exemplar *e = &c->exemplars[i];
-        if (i == 0 || e->shard != e[-1].shard) TRY(write_shard_check(b, e->shard));
+        if (i == 0 || e->shard != e[-1].shard) TRY(b->shard_check(b, e->shard));
         if (store_shard_of(b->store, e->id) != e->shard)
             return err_set(b->err, ERR_CONFLICT, 0, "store: exemplar %zu is not of shard %" PRIu32,
                            i, e->shard);
@@ -22,7 +22,7 @@ enum status write_items_check(struct batch *b) {
     for (size_t i = 0; i < c->metadata_count; i++) {
         const struct write_metadata *m = &c->metadata[i];
         uint32_t shard;
-        if (i == 0 || m->shard != m[-1].shard) TRY(write_shard_check(b, m->shard));
+        if (i == 0 || m->shard != m[-1].shard) TRY(b->shard_check(b, m->shard));
         if (name_shard(b->store, m->item.name, &shard) != OK) return write_nomem(b->err);
         if (shard != m->shard)
             return err_set(b->err, ERR_CONFLICT, 0, "store: metadata %zu is not of shard %" PRIu32,

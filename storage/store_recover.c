@@ -9,57 +9,61 @@
 #include "node/base/arena.h"
 #include "storage/store_internal.h"
 
-static enum status shard_damage(struct store_shard *st, const struct err *why) {
-    st->damaged = true;
-    st->damage = strdup(why->msg);
-    return OK;
+static enum status apply_nomem(uint32_t shard, struct err *err) {
+    return err_set(err, ERR_NOMEM, 0, "store: shard %" PRIu32 ": not enough memory", shard);
 }
 
-static enum status place_conflict(const struct store_shard *st, const struct entry *e,
-                                  struct err *err) {
-    return err_set(err, ERR_CORRUPT, 0,
-                   "store: shard %u: epoch %u seq %" PRIu64 " (incarnation %u) does not follow "
-                   "epoch %u seq %" PRIu64 " (incarnation %u)",
-                   e->shard, e->epoch, e->seq, e->incarnation, st->epoch, st->seq, st->incarnation);
-}
-
-/* Sets *out_old for an entry that was applied before. ERR_CORRUPT: it does not follow. */
-static enum status place_check(const struct store_shard *st, const struct entry *e, bool *out_old,
-                               struct err *err) {
-    *out_old = false;
-    if (e->type == ENTRY_EPOCH) {
-        uint32_t previous_epoch;
-        uint64_t last_seq;
-        TRY(entry_epoch_get(e->body, &previous_epoch, &last_seq, err));
-        *out_old = st->has_log && e->epoch <= st->epoch;
-        if (*out_old) return OK;
-        bool follows =
-            st->has_log ? previous_epoch == st->epoch && last_seq == st->seq : last_seq == 0;
-        if (follows && e->incarnation >= st->incarnation) return OK;
-        return err_set(err, ERR_CORRUPT, 0,
-                       "store: shard %u: epoch %u opens after epoch %u seq %" PRIu64
-                       ", and the log here ends at epoch %u seq %" PRIu64,
-                       e->shard, e->epoch, previous_epoch, last_seq, st->epoch, st->seq);
-    }
-    if (!st->has_log) return e->seq == 1 ? OK : place_conflict(st, e, err);
-    *out_old = e->epoch < st->epoch || (e->epoch == st->epoch && e->seq <= st->seq);
-    if (*out_old) return OK;
-    if (e->epoch == st->epoch && e->seq == st->seq + 1 && e->incarnation >= st->incarnation)
-        return OK;
-    return place_conflict(st, e, err);
-}
+/* -- series */
 
 static enum status apply_series(struct store *store, struct store_shard *st, uint32_t shard,
                                 struct sv canonical, struct err *err) {
     const struct head_options *o = &store->options.head;
     series_id id = series_id_of(o->secret, o->tenant, canonical);
     if (store_shard_of(store, id) != shard) {
-        return err_set(err, ERR_CORRUPT, 0, "store: shard %u: series of another shard", shard);
+        return err_set(err, ERR_CORRUPT, 0, "store: shard %" PRIu32 ": series of another shard",
+                       shard);
     }
-    if (store_number_reserve(st) != OK) return err_set(err, ERR_NOMEM, 0, "not enough memory");
+    if (store_number_reserve(st) != OK) return apply_nomem(shard, err);
     uint32_t ref = head_find(store->head, id);
     if (ref == HEAD_NONE) TRY(head_series_new(store->head, id, shard, canonical, &ref, err));
     store_number_next(store, st, ref);
+    return OK;
+}
+
+/* Takes back the numbers from `count` on, so that the entry can be applied again. */
+static void numbers_take_back(struct store *store, struct store_shard *st, uint32_t count) {
+    while (st->refs_count > count)
+        head_series_set_number(store->head, st->refs[--st->refs_count], HEAD_NONE);
+}
+
+/* -- WRITE and OFFER */
+
+static enum status apply_check(struct store *store, const struct store_shard *st,
+                               const struct entry *e, const struct entry_write_view *v,
+                               struct err *err) {
+    if (v->series_count > UINT32_MAX - st->refs_count)
+        return err_set(err, ERR_CORRUPT, 0, "store: shard %" PRIu32 ": too many series", e->shard);
+    for (size_t i = 0; i < v->floats_count; i++) {
+        if (v->numbers[i] < st->refs_count + v->series_count) continue;
+        return err_set(err, ERR_CORRUPT, 0,
+                       "store: shard %" PRIu32 ": series number %" PRIu32 ", and there are %zu",
+                       e->shard, v->numbers[i], st->refs_count + v->series_count);
+    }
+    return recover_items_check(store, st, e->shard, v, err);
+}
+
+/* An offer was not judged by who wrote it, so everyone does, from the same state: that before the
+ * entry. */
+static enum status apply_floats(struct store *store, struct store_shard *st, const struct entry *e,
+                                const struct entry_write_view *v, int64_t *newest_ms) {
+    for (size_t i = 0; i < v->floats_count; i++) {
+        uint32_t ref = st->refs[v->numbers[i]];
+        if (e->type == ENTRY_OFFER && head_judge(store->head, ref, v->times_ms[i], v->values[i],
+                                                 st->newest_ms) != VERDICT_ACCEPT)
+            continue;
+        TRY(head_append(store->head, ref, v->times_ms[i], v->values[i]));
+        *newest_ms = MAX(*newest_ms, v->times_ms[i]);
+    }
     return OK;
 }
 
@@ -68,66 +72,101 @@ static enum status apply_write(struct store *store, struct store_shard *st, cons
     struct entry_write_view v;
     arena_reset(&store->decode);
     TRY(entry_write_decode(e->body, &store->decode, &v, err));
-    for (size_t i = 0; i < v.floats_count; i++) {
-        if (v.numbers[i] < st->refs_count + v.series_count) continue;
-        return err_set(err, ERR_CORRUPT, 0, "store: shard %u: series number %u, and there are %zu",
-                       e->shard, v.numbers[i], st->refs_count + v.series_count);
+    TRY(apply_check(store, st, e, &v, err));
+    uint32_t numbers = st->refs_count;
+    int64_t newest_ms = st->newest_ms;
+    enum status status = OK;
+    for (size_t i = 0; i < v.series_count && status == OK; i++)
+        status = apply_series(store, st, e->shard, v.series[i], err);
+    if (status == OK) {
+        status = apply_floats(store, st, e, &v, &newest_ms);
+        if (status == OK) status = recover_items(store, st, e->shard, &v);
+        if (status != OK) status = apply_nomem(e->shard, err);
     }
-    TRY(recover_items_check(store, st, e->shard, &v, err));
-    for (size_t i = 0; i < v.series_count; i++)
-        TRY(apply_series(store, st, e->shard, v.series[i], err));
-    for (size_t i = 0; i < v.floats_count; i++) {
-        if (head_append(store->head, st->refs[v.numbers[i]], v.times_ms[i], v.values[i]) != OK) {
-            return err_set(err, ERR_NOMEM, 0, "store: shard %u: not enough memory", e->shard);
-        }
-        st->newest_ms = MAX(st->newest_ms, v.times_ms[i]);
-    }
-    if (recover_items(store, st, e->shard, &v) != OK)
-        return err_set(err, ERR_NOMEM, 0, "store: shard %u: not enough memory", e->shard);
-    return OK;
+    if (status == OK)
+        st->newest_ms = newest_ms;
+    else
+        numbers_take_back(store, st, numbers);
+    return status;
 }
 
-static enum status apply(struct store *store, struct store_shard *st, const struct entry *e,
-                         struct err *err) {
+/* -- entries */
+
+enum status store_apply(struct store *store, struct store_shard *st, const struct entry *e,
+                        struct err *err) {
     int64_t from_ms, to_ms;
+    bool new_epoch = st->log.has_log && e->epoch != st->log.end.epoch;
+    if (new_epoch && epochs_reserve(st) != OK) return apply_nomem(e->shard, err);
+    if (new_epoch) store_numbers_reset(store, st);
     switch (e->type) {
-    case ENTRY_WRITE: TRY(apply_write(store, st, e, err)); break;
+    case ENTRY_WRITE:
+    case ENTRY_OFFER: TRY(apply_write(store, st, e, err)); break;
     case ENTRY_CUT:
         TRY(entry_cut_get(e->body, &from_ms, &to_ms, err));
         store_numbers_reset(store, st);
         break;
-    case ENTRY_EPOCH: store_numbers_reset(store, st); break;
+    case ENTRY_EPOCH: break;
     case ENTRY_DELETE:
     case ENTRY_FLOOR:
         return err_set(err, ERR_UNSUPPORTED, 0,
-                       "store: shard %u: an entry of type %u, which this build cannot apply",
+                       "store: shard %" PRIu32 ": an entry of type %u, which this build cannot "
+                       "apply",
                        e->shard, e->type);
     }
-    st->has_log = true;
-    st->epoch = e->epoch;
-    st->seq = e->seq;
-    st->incarnation = e->incarnation;
+    if (new_epoch) epochs_close(st);
+    held_step(&st->log, store->file, (struct place){e->epoch, e->seq});
     return OK;
+}
+
+static enum status recover_whole(struct store *store, struct store_shard *st, const struct entry *e,
+                                 struct err *err) {
+    if (st->log.damaged) return OK;
+    bool old;
+    TRY(held_check(&st->log, false, e, &old, err));
+    if (old) return OK;
+    TRY(store_apply(store, st, e, err));
+#ifdef PLANT_APPLY_FRAME_TWICE
+    if (e->type == ENTRY_WRITE && e->seq % 4 == 3) TRY(store_apply(store, st, e, err));
+#endif
+    return OK;
+}
+
+static enum status recover_tail(struct store *store, struct store_shard *st, const struct entry *e,
+                                struct err *err) {
+    if (tail_make(store, st) == NULL) return apply_nomem(e->shard, err);
+    struct store_tail *tail = st->tail;
+    bool old;
+    if (tail->log.damaged) return OK;
+    TRY(held_check(&tail->log, true, e, &old, err));
+    return old ? OK : tail_step(store, tail, e, err);
 }
 
 enum status store_recover(struct store *store, const struct entry *e, struct err *err) {
     if (e->shard >= store->options.shards_count) {
         return err_set(err, ERR_CONFLICT, 0,
-                       "store: the log has shard %u, and the cluster %u shards", e->shard,
-                       store->options.shards_count);
+                       "store: the log has shard %" PRIu32 ", and the cluster %" PRIu32 " shards",
+                       e->shard, store->options.shards_count);
     }
     struct store_shard *st = &store->shards[e->shard];
-    if (st->damaged) return OK;
+    if (!st->open) return OK;
+    bool has_head = st->role != STORE_LOG;
+    bool is_tail = st->tail_copy != 0 && (!has_head || e->incarnation <= st->tail_copy);
+    uint32_t copy = is_tail ? st->tail_copy : st->log.copy;
+    if (e->incarnation < copy) return OK;
+    if (e->incarnation > copy && is_tail) { /* begun anew after the map that is at hand */
+        tail_free(st);
+        st->tail_copy = e->incarnation;
+    } else if (e->incarnation > copy) {
+        store_whole_drop(store, e->shard);
+        st->log.copy = e->incarnation;
+    }
     struct err why;
-    bool old;
-    enum status status = place_check(st, e, &old, &why);
-    if (status == OK && old) return OK;
-    if (status == OK) status = apply(store, st, e, &why);
-#ifdef PLANT_APPLY_FRAME_TWICE
-    if (status == OK && e->type == ENTRY_WRITE && e->seq % 4 == 3)
-        status = apply(store, st, e, &why);
-#endif
-    if (status == ERR_CORRUPT) return shard_damage(st, &why);
+    enum status status =
+        is_tail ? recover_tail(store, st, e, &why) : recover_whole(store, st, e, &why);
+    if (status == ERR_CORRUPT) {
+        held_damage(is_tail ? &st->tail->log : &st->log, &why);
+        return OK;
+    }
     if (status != OK && err != NULL) *err = why;
     return status;
 }

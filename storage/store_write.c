@@ -15,13 +15,13 @@
 #include "node/base/num.h"
 #include "storage/store_internal.h"
 
-enum { PREFETCH_AHEAD = 8, ENTRIES_BYTES_KEPT_MAX = 1 << 20 };
+enum { PREFETCH_AHEAD = 8 };
 static const int64_t FUTURE_MS = 600000; /* maxAheadTime of Prometheus' write_handler.go */
 static const int64_t IN_ORDER_WINDOW_MIN_MS = 3600000; /* as head_judge has it */
 
 /* A sample of an unknown series brings its labels, or stands behind one of the same series that
  * does. */
-static bool labels_given(const struct write_columns *c, size_t i, struct sv *out) {
+bool write_labels_given(const struct write_columns *c, size_t i, struct sv *out) {
     if (c->labels == NULL) return false;
     while (c->labels[i].ptr == NULL) {
         if (i == 0 || !series_id_eq(c->ids[i], c->ids[i - 1])) return false;
@@ -36,7 +36,7 @@ static bool labels_given(const struct write_columns *c, size_t i, struct sv *out
 static struct sv batch_labels(struct batch *b, size_t i, uint32_t ref) {
     struct sv given = {0};
     if (ref == HEAD_NONE) {
-        if (!labels_given(b->columns, i, &given)) assert(!"checked before anything was done");
+        if (!write_labels_given(b->columns, i, &given)) assert(!"checked before anything was done");
         return given;
     }
     buf_clear(&b->store->labels);
@@ -209,34 +209,22 @@ static enum status sample_write(struct batch *b, size_t i) {
 
 /* -- entries */
 
-static void entry_emit(struct batch *b, enum entry_type type) {
-    struct store_shard *st = b->st;
-    st->seq = type == ENTRY_EPOCH ? 0 : st->seq + 1;
+/* The entry of the run: what was applied. */
+static void entry_emit(struct batch *b) {
+    struct held_log *held = &b->st->log;
+    struct place at = {held->end.epoch, held->end.seq + 1};
 #ifdef PLANT_SKIP_SEQ
-    if (st->seq % 5 == 4) st->seq++;
+    if (at.seq % 5 == 4) at.seq++;
 #endif
-    st->epoch = MAX(st->epoch, st->map_epoch);
-    st->incarnation = MAX(st->incarnation, st->map_incarnation);
-    st->has_log = true;
-    entry_put(&(struct entry){.type = type,
+    entry_put(&(struct entry){.type = ENTRY_WRITE,
                               .shard = b->shard,
-                              .incarnation = st->incarnation,
-                              .epoch = st->epoch,
-                              .seq = st->seq,
+                              .incarnation = held->copy,
+                              .epoch = at.epoch,
+                              .seq = at.seq,
                               .body = buf_sv(&b->store->body)},
               b->entries);
     assert(!b->entries->failed); /* reserved */
-}
-
-static enum status epoch_open(struct batch *b) {
-    struct store_shard *st = b->st;
-    if (!st->has_log || st->map_epoch <= st->epoch) return OK;
-    TRY(write_reserve(b, &b->store->write.series, 0));
-    buf_clear(&b->store->body);
-    entry_epoch_put(st->epoch, st->seq, &b->store->body);
-    entry_emit(b, ENTRY_EPOCH);
-    store_numbers_reset(b->store, st);
-    return OK;
+    held_step(held, b->store->file, at);
 }
 
 /* Samples [from, to), all of one shard, and its next exemplars and metadata. */
@@ -247,7 +235,6 @@ static enum status run_write(struct batch *b, uint32_t shard, size_t from, size_
     b->newest_ms = b->st->newest_ms;
     b->left = to - from;
     entry_write_clear(&store->write);
-    TRY(epoch_open(b));
     TRY(write_reserve(b, &b->store->write.series, 0));
     enum status status = OK;
     for (size_t i = from; i < to && status == OK; i++) {
@@ -260,52 +247,13 @@ static enum status run_write(struct batch *b, uint32_t shard, size_t from, size_
     buf_clear(&store->body);
     entry_write_finish(&store->write, &store->body);
     assert(!store->body.failed); /* reserved */
-    entry_emit(b, ENTRY_WRITE);
+    entry_emit(b);
     return status;
-}
-
-/* -- handing over */
-
-static void store_on_logged(struct core *here, struct log_append *req, enum status status,
-                            const struct err *err) {
-    struct store_append *a = container_of(req, struct store_append, req);
-    struct store *store = a->store;
-    assert(here == store->core);
-    uint64_t position = a->position;
-    if (req->entries.cap > ENTRIES_BYTES_KEPT_MAX) buf_fini(&req->entries);
-    a->next_free = store->free;
-    store->free = a;
-    store->durable(store, position, status, err, store->durable_ctx);
-}
-
-static struct store_append *append_take(struct store *store) {
-    struct store_append *a = store->free;
-    if (a != NULL) {
-        store->free = a->next_free;
-        return a;
-    }
-    a = calloc(1, sizeof *a);
-    if (a == NULL) return NULL;
-    a->store = store;
-    a->req.done = store_on_logged;
-    a->next_all = store->all;
-    store->all = a;
-    return a;
-}
-
-static void append_hand(struct store *store, struct store_append *a) {
-    if (a->req.entries.len == 0) {
-        a->next_free = store->free;
-        store->free = a;
-        return;
-    }
-    a->position = ++store->position;
-    log_append(store->log, store->core, &a->req);
 }
 
 /* -- before anything is done */
 
-static enum status labels_check(const struct batch *b, size_t i, struct sv labels) {
+enum status write_labels_check(const struct batch *b, size_t i, struct sv labels) {
     const struct head_options *o = &b->store->options.head;
     if (series_id_eq(series_id_of(o->secret, o->tenant, labels), b->columns->ids[i])) return OK;
     return err_set(b->err, ERR_CORRUPT, 0,
@@ -315,10 +263,10 @@ static enum status labels_check(const struct batch *b, size_t i, struct sv label
 enum status write_shard_check(const struct batch *b, uint32_t shard) {
     if (!store_has_shard(b->store, shard))
         return err_set(b->err, ERR_CONFLICT, 0, "store: shard %u is not here", shard);
-    struct err why;
-    if (!store_damage(b->store, shard, &why)) return OK;
-    if (b->err != NULL) *b->err = why;
-    return ERR_CORRUPT;
+    const struct store_shard *st = &b->store->shards[shard];
+    if (st->writing && st->role == STORE_FULL && !st->log.damaged) return OK;
+    if (store_damage(b->store, shard, b->err)) return ERR_CORRUPT;
+    return err_set(b->err, ERR_CONFLICT, 0, "store: shard %u is not open for writing", shard);
 }
 
 /* Finds the series. *out_unknown_count > 0: labels are missing for those. */
@@ -340,8 +288,8 @@ static enum status batch_find(struct batch *b, struct arena *scratch, uint32_t *
         b->refs[i] = head_find(head, c->ids[i]);
         if (b->refs[i] != HEAD_NONE) continue;
         struct sv labels;
-        if (labels_given(c, i, &labels)) {
-            if (c->labels[i].ptr != NULL) TRY(labels_check(b, i, labels));
+        if (write_labels_given(c, i, &labels)) {
+            if (c->labels[i].ptr != NULL) TRY(write_labels_check(b, i, labels));
         } else {
             if (unknown == NULL) unknown = arena_alloc(scratch, c->count * sizeof *unknown);
             if (unknown == NULL) return write_nomem(b->err);
@@ -375,9 +323,13 @@ enum status store_write(struct store *store, const struct write_columns *columns
     if (err == NULL) err = &unwanted;
     *out_unknown = NULL;
     *out_unknown_count = 0;
-    if (log_failure(store->log, err)) return err->code;
+    TRY(log_refusal(store->log, err));
     struct write_result result = {0};
-    struct batch b = {.store = store, .columns = columns, .result = &result, .err = err};
+    struct batch b = {.store = store,
+                      .shard_check = write_shard_check,
+                      .columns = columns,
+                      .result = &result,
+                      .err = err};
     if (__builtin_add_overflow(cluster_now_ms, FUTURE_MS, &b.future_ms)) b.future_ms = INT64_MAX;
     b.refs = arena_alloc(scratch, columns->count * sizeof *b.refs);
     if (b.refs == NULL) return write_nomem(err);
@@ -387,7 +339,7 @@ enum status store_write(struct store *store, const struct write_columns *columns
         return err_set(err, ERR_UNAVAILABLE, 0, "store: labels of %zu samples are not known",
                        *out_unknown_count);
     }
-    struct store_append *append = append_take(store);
+    struct store_append *append = store_append_take(store);
     if (append == NULL) return write_nomem(err);
     b.entries = &append->req.entries;
     enum status status = OK;
@@ -401,7 +353,7 @@ enum status store_write(struct store *store, const struct write_columns *columns
         status = run_write(&b, columns->exemplars[b.exemplars_at].shard, 0, 0);
     while (status == OK && b.metadata_at < columns->metadata_count)
         status = run_write(&b, columns->metadata[b.metadata_at].shard, 0, 0);
-    append_hand(store, append);
+    store_append_hand(store, append, APPEND_OWN);
     batch_count(&b);
     result.position = store->position;
     *out = result;

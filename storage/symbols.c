@@ -64,6 +64,12 @@ void stable_fini(struct stable *s) {
     stable_init(s, s->item_bytes);
 }
 
+void stable_free_segment(struct stable *s, uint32_t segment) {
+    free(s->dir[segment]);
+    s->dir[segment] = NULL;
+    s->memory_bytes -= s->item_bytes << STABLE_SHIFT;
+}
+
 static enum status stable_grow_dir(struct stable *s) {
     uint32_t cap = s->dir_cap == 0 ? 15 : s->dir_cap * 2 + 1;
     char **base = malloc((cap + 1) * sizeof *base);

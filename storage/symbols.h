@@ -36,6 +36,8 @@ void stable_init(struct stable *s, size_t item_bytes);
 void stable_fini(struct stable *s);
 /* Makes room for one more item; the caller counts it. */
 enum status stable_reserve(struct stable *s) MUST_USE;
+/* Nothing in that segment is used any more; its directory entry is NULL from then on. */
+void stable_free_segment(struct stable *s, uint32_t segment);
 #define STABLE_AT(dir, type, index)                                                                \
     ((type *)(void *)(dir)[(index) >> STABLE_SHIFT] + ((index) & (STABLE_ITEMS - 1)))
 

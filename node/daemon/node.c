@@ -45,11 +45,19 @@ static bool node_has_peers(const struct node *node) {
 
 static enum status node_recover_entry(void *ctx, const struct entry *e, struct err *err) {
     struct node *node = ctx;
-    if (e->shard >= node->map->settings.shards_count || node->core_of[e->shard] == 0xffff)
-        return err_set(err, ERR_CONFLICT, 0,
-                       "log: entry of shard %" PRIu32 ", which the map does not give to this node",
-                       e->shard);
+    uint32_t count = node->map->settings.shards_count;
+    bool elsewhere = e->shard < count && node->core_of[e->shard] == 0xffff;
+    if (elsewhere) return OK; /* the shard was here once */
+    if (e->shard >= count)
+        return err_set(err, ERR_CONFLICT, 0, "log: entry of shard %" PRIu32 " of %" PRIu32,
+                       e->shard, count);
     return store_recover(node->cores[node->core_of[e->shard]].store, e, err);
+}
+
+static void node_on_log_file(void *ctx, uint64_t first_frame) {
+    struct node *node = ctx;
+    for (unsigned i = 0; i < node->rt->cores_count; i++)
+        store_recover_file(node->cores[i].store, first_frame);
 }
 
 static enum status node_open_store(struct node *node, unsigned i, struct err *err) {
@@ -75,8 +83,14 @@ static enum status node_open_shards(struct node *node, struct err *err) {
         const struct ring_shard *shard = &node->map->shards[s];
         for (unsigned r = 0; r < shard->replicas_count; r++)
             if (shard->replicas[r].node == self)
-                TRY(store_shard_open(node->cores[node->core_of[s]].store, s,
-                                     shard->replicas[r].copy, shard->epoch, err));
+                TRY(store_shard_open(node->cores[node->core_of[s]].store,
+                                     &(struct store_shard_options){
+                                         .shard = s,
+                                         .role = STORE_FULL,
+                                         .copy = shard->replicas[r].copy,
+                                         .epoch = shard->epoch,
+                                     },
+                                     err));
     }
     return OK;
 }
@@ -111,11 +125,25 @@ static enum status node_open_log(struct node *node, struct err *err) {
         .frame_bytes_max = LOG_FRAME_BYTES,
         .sync_every_frame = node->options.wal_sync_always,
         .sync_interval_ms = WAL_INTERVAL_MS,
+        .on_file = node_on_log_file,
     };
     bool damaged = false;
     TRY(log_open(node->rt, &lo, node_recover_entry, node, &node->log, &damaged, err));
     if (damaged) log_error("log is damaged", "err", err->msg);
     return node_fence_damaged(node, err);
+}
+
+/* Alone, every shard of the map is this node's to write from the start. */
+static enum status node_open_epochs(struct node *node, struct store *store, struct err *err) {
+    int self = ring_map_node_index(node->map, node->seat.id);
+    for (uint32_t s = 0; s < node->map->settings.shards_count; s++) {
+        uint64_t position;
+        if (!store_has_shard(store, s) || ring_map_primary(node->map, s) != self ||
+            store_damage(store, s, NULL))
+            continue;
+        TRY(store_open_epoch(store, s, node->map->shards[s].epoch, &position, err));
+    }
+    return OK;
 }
 
 static enum status node_open_flows(struct node *node, unsigned i, struct err *err) {
@@ -156,6 +184,7 @@ static enum status node_open_flows(struct node *node, unsigned i, struct err *er
     TRY(gather_new(core, &go, &nc->gather, err));
     core->locals[CORE_QUERY] = nc->gather;
     store_set_log(nc->store, node->log, distributor_on_durable, nc->distributor);
+    TRY(node_open_epochs(node, nc->store, err));
     if (nc->peers != NULL) {
         peers_handle(nc->peers, FRAME_WRITE, distributor_on_frame, nc->distributor);
         peers_handle(nc->peers, FRAME_FRAGMENT, gather_on_fragment, nc->gather);

@@ -355,18 +355,27 @@ Test(write_frame, an_id_of_another_shard_is_refused) {
 }
 
 Test(write_frame, replies_come_back_and_are_checked) {
-    uint32_t unknown[] = {0, 7, 4000000000u};
+    uint32_t unknown[] = {0, 7, 4000000000u}, failed[] = {3, 300};
     struct write_frame_reply reply = {.outcome = WRITE_REFUSED,
                                       .first_refused = 5,
                                       .unknown = unknown,
-                                      .unknown_count = ARRAY_LEN(unknown)};
+                                      .unknown_count = ARRAY_LEN(unknown),
+                                      .failed = failed,
+                                      .failed_count = ARRAY_LEN(failed),
+                                      .failed_status = ERR_CONFLICT};
+    snprintf(reply.failed_text, sizeof reply.failed_text, "not primary");
     for (unsigned v = 0; v < VERDICT_COUNT; v++)
         reply.counts[v] = v * 1000;
     snprintf(reply.text, sizeof reply.text, "out of order sample");
     struct buf out = {0};
     write_frame_reply_put(&reply, &out);
     static const char head[] = "\x01\x01\x07\x00\xe8\x07\xd0\x0f";
+    static const char tail[] = "\x06\x13out of order sample" /* row, text */
+                               "\x02\x08\x0bnot primary\x03\xac\x02"
+                               "\x03\x00\x00\x00\x00\x07\x00\x00\x00\x00\x28\x6b\xee";
     cr_assert(out.len > 8 && memcmp(out.ptr, head, 8) == 0);
+    cr_assert(out.len > sizeof tail &&
+              memcmp(out.ptr + out.len - (sizeof tail - 1), tail, sizeof tail - 1) == 0);
     struct write_frame_reply got;
     for (size_t len = 0; len <= out.len; len++) {
         char *exact = malloc(len + 1);
@@ -379,7 +388,10 @@ Test(write_frame, replies_come_back_and_are_checked) {
     cr_assert_arr_eq(got.unknown, unknown, sizeof unknown);
     cr_assert_arr_eq(got.counts, reply.counts, sizeof reply.counts);
     cr_assert_str_eq(got.text, reply.text);
+    cr_assert(got.failed_count == 2 && got.failed[0] == 3 && got.failed[1] == 300);
+    cr_assert(got.failed_status == ERR_CONFLICT && strcmp(got.failed_text, "not primary") == 0);
     free(got.unknown);
+    free(got.failed);
     out.ptr[0] = 2;
     cr_assert_eq(write_frame_reply_get(buf_sv(&out), &got, NULL), ERR_UNSUPPORTED);
     out.ptr[0] = 1;

@@ -155,7 +155,6 @@ static uint64_t run(uint64_t n) {
         store_rig_power_cut(&rig);
         rig.failed_count = 0;
         rig.epoch += round == 1;
-        rig.incarnation += round > 0;
         store_rig_must_start(&rig, 1 + (unsigned)(n + round) % STORE_CORES);
         verify();
     }

@@ -18,7 +18,6 @@ static uint64_t run(uint64_t n, uint64_t seed) {
     for (unsigned round = 0; n > 0 && round < 3; round++) {
         store_rig_power_cut(&rig);
         rig.epoch += round == 1;
-        rig.incarnation += round > 0;
         store_rig_must_start(&rig, 1 + (unsigned)(seed + n + round) % STORE_CORES);
         store_rig_verify(&rig, false);
         store_rig_heal(&rig);

@@ -100,7 +100,9 @@ static bool run(long n, bool new_epoch) {
     fail_in = n;
     enum status status = write_all(2, &r);
     fail_in = 0;
-    RIG_CHECK(status == (failed > 0 ? ERR_NOMEM : OK), "%s", status_name(status));
+    /* Memory that only makes reading the log faster may be missing. */
+    bool taken = status == OK && r.counts[VERDICT_ACCEPT] == SAMPLES;
+    RIG_CHECK(taken || (failed > 0 && status == ERR_NOMEM), "%s", status_name(status));
     store_rig_verify(&rig, false);
     if (n % 2 == 0) { /* sent again, as a client would */
         RIG_CHECK(write_all(2, &r) == OK && !r.refused, "%s", r.first_text);

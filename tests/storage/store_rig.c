@@ -34,7 +34,6 @@ void store_rig_init(struct store_rig *rig, uint64_t seed) {
         .sim = sim_new(
             &(struct sim_options){.seed = seed, .nodes_count = 1, .cores_per_node = STORE_CORES}),
         .epoch = 1,
-        .incarnation = 1,
     };
     rng_init(&rig->rng, seed);
     log_setup(LOG_ERROR + 1, LOG_LOGFMT, 2);
@@ -90,6 +89,25 @@ static void rig_on_durable(struct store *store, uint64_t position, enum status s
     }
 }
 
+static void rig_on_file(void *ctx, uint64_t first_frame) {
+    struct store_rig *rig = ctx;
+    for (unsigned i = 0; i < rig->cores_count; i++)
+        store_recover_file(rig->stores[i], first_frame);
+}
+
+/* As a primary that was alone all the time does. */
+static void rig_open_epochs(struct store_rig *rig) {
+    for (uint32_t s = 0; s < STORE_SHARDS; s++) {
+        struct store *store = rig->stores[s % rig->cores_count];
+        uint64_t position;
+        if (store_damage(store, s, NULL) || rig->roles[s].copy != 0) continue;
+        core_set_current(store_core(store));
+        enum status status = store_open_epoch(store, s, rig->epoch, &position, &rig->err);
+        core_set_current(NULL);
+        RIG_CHECK(status == OK, "%s", rig->err.msg);
+    }
+}
+
 enum status store_rig_start(struct store_rig *rig, unsigned cores_count) {
     RIG_CHECK(rig->rt == NULL, "still up");
     rig->rt = sim_start(rig->sim, 0);
@@ -98,6 +116,14 @@ enum status store_rig_start(struct store_rig *rig, unsigned cores_count) {
     memset(rig->durable, 0, sizeof rig->durable);
     for (unsigned i = 0; i < cores_count; i++)
         RIG_CHECK(store_new(rig->rt->cores[i], &rig->options, &rig->stores[i], NULL) == OK, "!");
+    for (uint32_t s = 0; s < STORE_SHARDS; s++) {
+        struct store_shard_options o = {
+            .shard = s, .role = STORE_FULL, .copy = 1, .epoch = rig->epoch};
+        if (rig->roles[s].copy != 0) o = rig->roles[s];
+        enum status open = store_shard_open(rig->stores[s % cores_count], &o, &rig->err);
+        RIG_CHECK(open == OK, "%s", rig->err.msg);
+    }
+    rig->log_options.on_file = rig_on_file;
     enum status status =
         log_open(rig->rt, &rig->log_options, rig_apply, rig, &rig->log, &rig->damaged, &rig->err);
     if (status != OK) {
@@ -105,13 +131,9 @@ enum status store_rig_start(struct store_rig *rig, unsigned cores_count) {
         store_rig_kill(rig);
         return status;
     }
-    for (uint32_t s = 0; s < STORE_SHARDS; s++) {
-        enum status open = store_shard_open(rig->stores[s % cores_count], s, rig->incarnation,
-                                            rig->epoch, &rig->err);
-        RIG_CHECK(open == OK, "%s", rig->err.msg);
-    }
     for (unsigned i = 0; i < cores_count; i++)
         store_set_log(rig->stores[i], rig->log, rig_on_durable, rig);
+    rig_open_epochs(rig);
     return OK;
 }
 

@@ -27,7 +27,8 @@ struct store_rig {
     struct log *log;
     struct store *stores[STORE_CORES];
     unsigned cores_count; /* a shard is of core shard % cores_count */
-    uint32_t epoch, incarnation;
+    uint32_t epoch;
+    struct store_shard_options roles[STORE_SHARDS]; /* copy 0: FULL, copy 1, and opened */
     struct err err;
     bool damaged;
 

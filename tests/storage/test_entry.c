@@ -238,7 +238,7 @@ static const struct bad_entry {
     const char *text; /* must be in the message */
 } bad_entries[] = {
     {"00 00 00 00 01 00", ERR_UNSUPPORTED, "type 0"},
-    {"06 00 00 00 01 00", ERR_UNSUPPORTED, "type 6"},
+    {"07 00 00 00 01 00", ERR_UNSUPPORTED, "type 7"},
     {"01 00 00 00 00 00", ERR_CORRUPT, "seq 0"},
     {"05 00 00 00 01 00", ERR_CORRUPT, "seq 1"},
     {"01 8080808010 00 00 01 00", ERR_CORRUPT, "byte 1: shard 4294967296 is beyond"},

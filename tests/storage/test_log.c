@@ -457,6 +457,48 @@ static enum status refuse(void *ctx, const struct entry *e, struct err *err) {
     return err_set(err, ERR_NOMEM, 0, "no room for shard %u", e->shard);
 }
 
+/* A step of the simulation; a call that found no room finds none for four more tries. */
+static void step_full(uint64_t *at, unsigned *tries) {
+    if (rig.in_flight == 0) return;
+    cr_assert(sim_step(rig.sim));
+    if (sim_disk_calls(rig.sd) < *at || !log_is_full(rig.log) || *tries == 5) return;
+    cr_assert(log_refusal(rig.log, NULL) == ERR_UNAVAILABLE);
+    if (++*tries == 5) return;
+    *at = sim_disk_calls(rig.sd) + 1;
+    sim_disk_fail_at(rig.sd, *at, ENOSPC);
+}
+
+/* At a frame and where a new file is made; at a sync it is the end. */
+Test(log, a_full_disk_is_waited_for) {
+    unsigned waited = 0, closed = 0;
+    for (unsigned skip = 1; skip <= 40; skip++) {
+        rig_init(&rig, skip);
+        rig.options.file_bytes_max = 600;
+        rig_must_start(&rig);
+        uint64_t start_ms = sim_now_ms(rig.sim), at = sim_disk_calls(rig.sd) + skip;
+        unsigned tries = 0;
+        sim_disk_fail_at(rig.sd, at, ENOSPC);
+        for (unsigned i = 0; i < 16 && rig.failed_count == 0; i++) {
+            rig_append(&rig, i % 2, i % 2, 3);
+            for (unsigned k = 0; k < 8; k++)
+                step_full(&at, &tries);
+        }
+        while (rig.in_flight > 0)
+            step_full(&at, &tries);
+        cr_assert(tries == (rig.failed_count == 0 ? 5 : 0), "call %u: %u tries", skip, tries);
+        cr_assert(log_is_failed(rig.log) == (rig.failed_count > 0));
+        if (tries > 0) cr_assert(sim_now_ms(rig.sim) >= start_ms + 5000, "without a pause");
+        waited += tries > 0;
+        closed += tries == 0;
+        sim_disk_fail_at(rig.sd, 0, 0);
+        rig_power_cut(&rig);
+        rig_must_start(&rig);
+        rig_verify(&rig);
+        rig_fini(&rig);
+    }
+    cr_assert(waited > 5 && closed > 5, "%u waited, %u closed", waited, closed);
+}
+
 Test(log, error_of_apply_stops_recovery) {
     make_log(5, 1 << 20);
     rig.rt = sim_start(rig.sim, 0);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -243,16 +244,42 @@ Test(store, closed_log_refuses_and_applies_nothing) {
     struct write_result r;
     struct err err;
     struct one o = {0, {STORE_START_MS}, {1}, 1};
-    sim_disk_fail_at(rig.sd, sim_disk_calls(rig.sd) + 1, 28);
+    sim_disk_fail_at(rig.sd, sim_disk_calls(rig.sd) + 1, EIO);
     cr_assert(write_one(&o, &r, NULL) == OK);
     while (!log_is_failed(rig.log))
         cr_assert(sim_step(rig.sim));
     o.times_ms[0]++;
     cr_assert(write_one(&o, &r, &err) == ERR_IO);
-    cr_assert(strstr(err.msg, "No space left on device") != NULL, "%s", err.msg);
+    cr_assert(strstr(err.msg, "Input/output error") != NULL, "%s", err.msg);
     int64_t times[4];
     double values[4];
     cr_assert(store_rig_read(rig.stores[0], rig.ids[0], times, values, 4) == 1);
+    store_rig_fini(&rig);
+}
+
+Test(store, full_disk_refuses_and_goes_on_by_itself) {
+    start(1800000);
+    struct write_result r;
+    struct err err;
+    struct one o = {0, {STORE_START_MS}, {1}, 1};
+    sim_disk_fail_at(rig.sd, sim_disk_calls(rig.sd) + 1, ENOSPC);
+    cr_assert(write_one(&o, &r, NULL) == OK);
+    uint64_t position = r.position;
+    while (!log_is_full(rig.log))
+        cr_assert(sim_step(rig.sim));
+    o.times_ms[0]++;
+    cr_assert(write_one(&o, &r, &err) == ERR_UNAVAILABLE);
+    cr_assert(strstr(err.msg, "disk is full") != NULL, "%s", err.msg);
+    cr_assert(rig.durable[0] < position);
+    wait_durable(position);
+    cr_assert(!log_is_full(rig.log) && !log_is_failed(rig.log));
+    cr_assert(write_one(&o, &r, &err) == OK && r.counts[VERDICT_ACCEPT] == 1);
+    wait_durable(r.position);
+    store_rig_power_cut(&rig);
+    store_rig_must_start(&rig, 1);
+    int64_t times[4];
+    double values[4];
+    cr_assert(store_rig_read(rig.stores[0], rig.ids[0], times, values, 4) == 2);
     store_rig_fini(&rig);
 }
 
@@ -262,7 +289,6 @@ Test(store, any_number_of_cores_gives_the_same_content) {
         for (unsigned round = 0; round < 6; round++) {
             unsigned cores = 1 + (unsigned)((seed + round * 2) % STORE_CORES);
             rig.epoch += round == 2 || round == 4; /* numbering begins anew */
-            rig.incarnation += round == 4;
             store_rig_must_start(&rig, cores);
             store_rig_verify(&rig, true);
             store_rig_work(&rig, 20);
@@ -291,7 +317,7 @@ enum { NO_SERIES = STORE_SERIES };
 static const struct feed {
     int shard; /* 0: that of series 0; 1: another; entries with a series are of series 0 */
     enum entry_type type;
-    uint32_t incarnation, epoch;
+    uint32_t copy, epoch;
     uint64_t seq;
     uint32_t previous_epoch;
     uint64_t previous_seq;
@@ -303,19 +329,30 @@ static const struct feed {
     {0, ENTRY_WRITE, 1, 1, 2, 0, 0, 0, NULL, false},
     {0, ENTRY_WRITE, 1, 1, 2, 0, 0, 0, NULL, false}, /* applied before */
     {0, ENTRY_WRITE, 1, 1, 1, 0, 0, 0, NULL, false},
-    {0, ENTRY_WRITE, 2, 1, 3, 0, 0, 0, NULL, false}, /* a new process */
-    {0, ENTRY_EPOCH, 2, 2, 0, 1, 3, 0, NULL, false},
-    {0, ENTRY_EPOCH, 2, 2, 0, 1, 3, 0, NULL, false},
-    {0, ENTRY_WRITE, 2, 2, 1, 0, 0, 0, NULL, false},
-    {0, ENTRY_EPOCH, 2, 7, 0, 2, 1, 0, NULL, false},
-    {0, ENTRY_WRITE, 2, 7, 1, 0, 0, 0, NULL, false},
-    {0, ENTRY_WRITE, 2, 7, 3, 0, 0, 0,
-     "epoch 7 seq 3 (incarnation 2) does not follow epoch 7 seq 1", false},
-    {0, ENTRY_WRITE, 2, 7, 2, 0, 0, 0, "epoch 7 seq 3", false}, /* not applied any more */
-    {0, ENTRY_WRITE, 1, 1, 2, 0, 0, 0, "epoch 1 seq 2 (incarnation 1) does not follow", true},
-    {0, ENTRY_WRITE, 5, 1, 1, 0, 0, 0, NULL, true},
-    {0, ENTRY_WRITE, 4, 1, 2, 0, 0, 0,
-     "(incarnation 4) does not follow epoch 1 seq 1 (incarnation 5)", false},
+    {0, ENTRY_WRITE, 1, 1, 3, 0, 0, 0, NULL, false},
+    {0, ENTRY_EPOCH, 1, 2, 0, 1, 3, 0, NULL, false},
+    {0, ENTRY_EPOCH, 1, 2, 0, 1, 3, 0, NULL, false},
+    {0, ENTRY_WRITE, 1, 2, 1, 0, 0, 0, NULL, false},
+    {0, ENTRY_EPOCH, 1, 7, 0, 2, 1, 0, NULL, false},
+    {0, ENTRY_WRITE, 1, 7, 1, 0, 0, 0, NULL, false},
+    {0, ENTRY_WRITE, 1, 7, 3, 0, 0, 0, "epoch 7 seq 3 does not follow epoch 7 seq 1 (copy 1)",
+     false},
+    {0, ENTRY_WRITE, 1, 7, 2, 0, 0, 0, "epoch 7 seq 3", false}, /* not applied any more */
+    {0, ENTRY_WRITE, 1, 1, 2, 0, 0, 0, "epoch 1 seq 2 (copy 1) is not the shard's first entry",
+     true},
+    {0, ENTRY_WRITE, 2, 7, 1, 0, 0, 0, NULL, false}, /* a later copy begins anew, without damage */
+    {0, ENTRY_WRITE, 2, 7, 2, 0, 0, 0, NULL, false},
+    {0, ENTRY_WRITE, 1, 7, 9, 0, 0, 0, NULL, false}, /* an earlier one is void */
+    {0, ENTRY_WRITE, 2, 7, 3, 0, 0, 0, NULL, false},
+    {0, ENTRY_WRITE, 1, 1, 1, 0, 0, 0, NULL, true},
+    {0, ENTRY_WRITE, 2, 1, 2, 0, 0, 0, "epoch 1 seq 2 (copy 2) is not the shard's first entry",
+     false},
+    {0, ENTRY_WRITE, 1, 1, 1, 0, 0, 0, NULL, true},
+    {0, ENTRY_OFFER, 1, 3, 1, 0, 0, 0, NULL, false}, /* its writer did not know the end of 1 */
+    {0, ENTRY_OFFER, 1, 3, 2, 0, 0, 0, NULL, false},
+    {0, ENTRY_OFFER, 1, 4, 2, 0, 0, 0, "epoch 4 seq 2 does not follow", false},
+    {0, ENTRY_WRITE, 1, 1, 1, 0, 0, 0, NULL, true},
+    {0, ENTRY_WRITE, 1, 3, 1, 0, 0, 0, "epoch 3 seq 1 does not follow", false},
     {0, ENTRY_WRITE, 1, 1, 1, 0, 0, 0, NULL, true},
     {0, ENTRY_WRITE, 1, 2, 1, 0, 0, 0, "epoch 2 seq 1", false}, /* no EPOCH entry */
     {0, ENTRY_WRITE, 1, 1, 1, 0, 0, 0, NULL, true},
@@ -347,8 +384,7 @@ Test(store, entries_must_follow_each_other) {
             entry_epoch_put(f->previous_epoch, f->previous_seq, &body);
         else
             body = body_of(f->seq == 1 ? 0 : NO_SERIES, f->number, STORE_START_MS + (int64_t)i);
-        struct entry e = {f->type,  shards[f->shard], f->incarnation,
-                          f->epoch, f->seq,           buf_sv(&body)};
+        struct entry e = {f->type, shards[f->shard], f->copy, f->epoch, f->seq, buf_sv(&body)};
         struct err err = {0};
         cr_assert(store_recover(rig.stores[0], &e, &err) == OK, "entry %zu: %s", i, err.msg);
         bool damaged = store_damage(rig.stores[0], e.shard, &err);
@@ -375,7 +411,7 @@ Test(store, a_damaged_shard_takes_no_writes_and_others_do) {
     struct err err;
     struct one o = {0, {STORE_START_MS}, {1}, 1};
     cr_assert(write_one(&o, &r, &err) == ERR_CORRUPT);
-    cr_assert(strstr(err.msg, "does not follow") != NULL, "%s", err.msg);
+    cr_assert(strstr(err.msg, "is not the shard's first entry") != NULL, "%s", err.msg);
     o.series = other;
     cr_assert(write_one(&o, &r, &err) == OK && r.counts[VERDICT_ACCEPT] == 1);
     buf_fini(&body);

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Entries that another node's primary ordered, and epochs that this one opens. What is followed
+ * goes the way of what is written here: one buffer to the log for each call, and into the head, so
+ * that recovery finds what a follower had. */
+#include <assert.h>
+#include <inttypes.h>
+
+#include "storage/store_internal.h"
+
+enum { COPY_BYTES_MORE_MAX = 4 }; /* a varint of another copy number */
+
+static enum status follow_nomem(uint32_t shard, struct err *err) {
+    return err_set(err, ERR_NOMEM, 0, "store: shard %" PRIu32 ": not enough memory to follow",
+                   shard);
+}
+
+/* The run that the entries are for, which may begin here. */
+static enum status follow_target(struct store *store, const struct store_follow *f,
+                                 struct held_log **out, struct err *err) {
+    if (!store_has_shard(store, f->shard))
+        return err_set(err, ERR_CONFLICT, 0, "store: shard %" PRIu32 " is not here", f->shard);
+    struct store_shard *st = &store->shards[f->shard];
+    if (f->tail && st->tail == NULL && f->copy > st->tail_copy) st->tail_copy = f->copy;
+    if (f->tail && tail_make(store, st) == NULL) return follow_nomem(f->shard, err);
+    struct held_log *held = f->tail ? &st->tail->log : &st->log;
+    if (!held->has_log && !held->damaged && f->copy > held->copy) {
+        held->copy = f->copy;
+        if (f->tail) st->tail_copy = f->copy;
+    }
+    /* On disk the two are told apart by the copy number alone. */
+    bool mixed = !f->tail && st->tail != NULL && f->copy <= st->tail->log.copy;
+    bool below = f->tail && st->log.has_log && f->copy >= st->log.copy;
+    if (held->copy != f->copy || mixed || below)
+        return err_set(err, ERR_CONFLICT, 0,
+                       "store: shard %" PRIu32 ": entries for copy %" PRIu32 ", and copy %" PRIu32
+                       " is here",
+                       f->shard, f->copy, held->copy);
+    if (held->damaged) {
+        if (!store_damage(store, f->shard, err)) assert(!"damaged");
+        return ERR_CORRUPT;
+    }
+    *out = held;
+    return OK;
+}
+
+/* Are they whole, of the shard, and without a gap? *rest moves to the first that is not held. */
+static enum status follow_check(const struct store_follow *f, const struct held_log *held,
+                                struct sv *rest, size_t *out_count, struct err *err) {
+    struct held_log at = *held; /* its places only */
+    struct sv left = f->entries;
+    *out_count = 0;
+    while (left.len > 0) {
+        struct sv from = left;
+        struct entry e;
+        bool old;
+        TRY(entry_next(&left, &e, err));
+        if (e.shard != f->shard)
+            return err_set(err, ERR_CONFLICT, 0,
+                           "store: an entry of shard %" PRIu32 " among those of %" PRIu32, e.shard,
+                           f->shard);
+        enum status status = held_check(&at, f->tail, &e, &old, err);
+        bool gap = status == ERR_CORRUPT;
+        if (gap && err != NULL) err->code = ERR_CONFLICT;
+        if (status != OK) return gap ? ERR_CONFLICT : status;
+        if (old) continue;
+        if ((*out_count)++ == 0) *rest = from;
+        at.has_log = true;
+        at.end = (struct place){e.epoch, e.seq};
+    }
+    return OK;
+}
+
+static enum status follow_apply(struct store *store, const struct store_follow *f, struct sv rest,
+                                struct buf *out, struct err *err) {
+    struct store_shard *st = &store->shards[f->shard];
+    while (rest.len > 0) {
+        struct entry e;
+        TRY(entry_next(&rest, &e, err));
+        e.incarnation = f->copy;
+        if (f->tail)
+            TRY(tail_step(store, st->tail, &e, err));
+        else
+            TRY(store_apply(store, st, &e, err));
+        entry_put(&e, out);
+        assert(!out->failed); /* reserved */
+    }
+    return OK;
+}
+
+enum status store_follow(struct store *store, const struct store_follow *f, uint64_t *out_position,
+                         struct err *err) {
+    assert(core_is_current(store->core) && store->log != NULL && f->copy > 0);
+    struct err unwanted;
+    if (err == NULL) err = &unwanted;
+    struct held_log *held = NULL;
+    struct sv rest = {0};
+    size_t count;
+    TRY(log_refusal(store->log, err));
+    TRY(follow_target(store, f, &held, err));
+    TRY(follow_check(f, held, &rest, &count, err));
+    store->shards[f->shard].writing = false;
+    enum status status = OK;
+    if (count > 0) {
+        struct store_append *append = store_append_take(store);
+        if (append == NULL) return follow_nomem(f->shard, err);
+        struct buf *entries = &append->req.entries;
+        if (buf_reserve(entries, rest.len + count * COPY_BYTES_MORE_MAX + ENTRY_HEADER_BYTES_MAX))
+            status = follow_apply(store, f, rest, entries, err);
+        else
+            status = follow_nomem(f->shard, err);
+        entries->failed = false;
+        store_append_hand(store, append, APPEND_FOLLOWED);
+    }
+    *out_position = store->position;
+    return status;
+}
+
+/* -- opening an epoch */
+
+static enum status epoch_put(struct store *store, uint32_t shard, struct held_log *held,
+                             uint32_t epoch, struct err *err) {
+    struct store_shard *st = &store->shards[shard];
+    bool tail = held != &st->log;
+    struct store_append *append = store_append_take(store);
+    if (append == NULL) return follow_nomem(shard, err);
+    struct buf *entries = &append->req.entries;
+    buf_clear(&store->body);
+    entry_epoch_put(held->end.epoch, held->end.seq, &store->body);
+    if (store->body.failed || (!tail && epochs_reserve(st) != OK) ||
+        !buf_reserve(entries, ENTRY_HEADER_BYTES_MAX + store->body.len)) {
+        entries->failed = false;
+        store_append_hand(store, append, APPEND_OWN);
+        return follow_nomem(shard, err);
+    }
+    struct entry e = {ENTRY_EPOCH, shard, held->copy, epoch, 0, buf_sv(&store->body)};
+    entry_put(&e, entries);
+    /* Neither needs memory for this entry. */
+    enum status status =
+        tail ? tail_step(store, st->tail, &e, err) : store_apply(store, st, &e, err);
+    assert(status == OK && !entries->failed);
+    store_append_hand(store, append, APPEND_OWN);
+    return OK;
+}
+
+enum status store_open_epoch(struct store *store, uint32_t shard, uint32_t epoch,
+                             uint64_t *out_position, struct err *err) {
+    assert(core_is_current(store->core) && store->log != NULL);
+    struct err unwanted;
+    if (err == NULL) err = &unwanted;
+    TRY(log_refusal(store->log, err));
+    if (!store_has_shard(store, shard))
+        return err_set(err, ERR_CONFLICT, 0, "store: shard %" PRIu32 " is not here", shard);
+    struct store_shard *st = &store->shards[shard];
+    bool tail = st->role != STORE_FULL;
+    if (tail && st->tail_copy == 0)
+        return err_set(err, ERR_CONFLICT, 0, "store: shard %" PRIu32 " takes no writes here",
+                       shard);
+    if (tail && tail_make(store, st) == NULL) return follow_nomem(shard, err);
+    struct held_log *held = tail ? &st->tail->log : &st->log;
+    if (held->damaged) {
+        if (!store_damage(store, shard, err)) assert(!"damaged");
+        return ERR_CORRUPT;
+    }
+    if (held->has_log && epoch < held->end.epoch)
+        return err_set(err, ERR_CONFLICT, 0,
+                       "store: shard %" PRIu32 ": epoch %" PRIu32
+                       " is to be opened, and the log here is in epoch %" PRIu32,
+                       shard, epoch, held->end.epoch);
+    if (!held->has_log)
+        held->end = (struct place){epoch, 0};
+    else if (epoch > held->end.epoch)
+        TRY(epoch_put(store, shard, held, epoch, err));
+    st->writing = true;
+    st->map_epoch = MAX(st->map_epoch, epoch);
+    *out_position = store->position;
+    return OK;
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* ring/replica/store_ops.h over a store. */
+#include "storage/store.h"
+#include "storage/store_internal.h"
+
+static bool ops_held(void *ctx, uint32_t shard, bool tail, struct shard_held *out) {
+    return store_held(ctx, shard, tail, out);
+}
+
+static bool ops_epoch_end(void *ctx, uint32_t shard, uint32_t epoch, uint64_t *out_last_seq) {
+    return store_epoch_end(ctx, shard, epoch, out_last_seq);
+}
+
+static enum status ops_entry_next(struct sv *rest, struct entry_place *out, struct err *err) {
+    struct entry e;
+    size_t before = rest->len;
+    TRY(entry_next(rest, &e, err));
+    *out = (struct entry_place){
+        .shard = e.shard, .place = {e.epoch, e.seq}, .len = before - rest->len};
+    return OK;
+}
+
+static enum status ops_follow(void *ctx, uint32_t shard, uint32_t copy, bool tail,
+                              struct sv entries, uint64_t *out_position, struct err *err) {
+    struct store_follow f = {.shard = shard, .copy = copy, .tail = tail, .entries = entries};
+    return store_follow(ctx, &f, out_position, err);
+}
+
+static enum status ops_open_epoch(void *ctx, uint32_t shard, uint32_t epoch, uint64_t *out_position,
+                                  struct err *err) {
+    return store_open_epoch(ctx, shard, epoch, out_position, err);
+}
+
+static void ops_drop(void *ctx, uint32_t shard, uint32_t copy) {
+    store_drop(ctx, shard, copy);
+}
+
+static uint64_t ops_position(void *ctx) {
+    const struct store *store = ctx;
+    return store->position;
+}
+
+static enum status ops_read(void *ctx, struct store_read *job, struct err *err) {
+    return store_read_start(ctx, job, err);
+}
+
+static void ops_read_resume(void *ctx, struct store_read *job) {
+    store_read_resume(ctx, job);
+}
+
+void store_ops_init(struct store_ops *out, struct store *store) {
+    *out = (struct store_ops){
+        .ctx = store,
+        .held = ops_held,
+        .epoch_end = ops_epoch_end,
+        .entry_next = ops_entry_next,
+        .follow = ops_follow,
+        .open_epoch = ops_open_epoch,
+        .drop = ops_drop,
+        .position = ops_position,
+        .read = ops_read,
+        .read_resume = ops_read_resume,
+    };
+}

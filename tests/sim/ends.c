@@ -68,3 +68,26 @@ void run_dry(struct sim *sim) {
     while (sim_step(sim)) {
     }
 }
+
+void pair_open(struct pair *p, const struct sim_options *options) {
+    struct sim_options o = *options;
+    o.nodes_count = MAX(o.nodes_count, 2U);
+    o.cores_per_node = 1;
+    *p = (struct pair){.sim = sim_new(&o)};
+    p->a.sim = p->b.sim = p->sim;
+    p->from = sim_start(p->sim, 0);
+    p->to = sim_start(p->sim, 1);
+    sim_set_faults(p->sim, false);
+    end_listen(&p->b, p->to, 1);
+    end_dial(&p->a, p->from, sim_addr(p->sim, 1));
+    while (p->a.opened == 0)
+        cr_assert(sim_step(p->sim));
+}
+
+static bool never(void *ctx) {
+    (void)ctx;
+    return false;
+}
+void run_for(struct sim *sim, uint64_t ms) {
+    sim_run(sim, never, NULL, sim_now_ms(sim) + ms);
+}

@@ -24,3 +24,12 @@ void end_listen(struct end *e, struct runtime *rt, unsigned node);
 
 struct sim *sim_quiet(uint64_t seed, unsigned nodes); /* no faults, one data core */
 void run_dry(struct sim *sim);                        /* until nothing is pending */
+
+/* Two nodes, up, with one open connection: a on node 0, b on node 1. Faults are off. */
+struct pair {
+    struct sim *sim;
+    struct runtime *from, *to;
+    struct end a, b;
+};
+void pair_open(struct pair *p, const struct sim_options *options);
+void run_for(struct sim *sim, uint64_t ms);

@@ -54,6 +54,10 @@ static void partition_pair(struct sim *sim, unsigned a, unsigned b, struct sim_p
 
 void sim_partition(struct sim *sim, unsigned a, unsigned b, uint64_t duration_ms) {
     assert(a != b && a < sim->options.nodes_count && b < sim->options.nodes_count);
+    if (duration_ms == 0) {
+        sim->partitions[a][b] = sim->partitions[b][a] = (struct sim_partition){0};
+        return;
+    }
     sim->totals[SIM_PARTITION]++;
     struct sim_partition p = {.heal_ns = sim->now_ns + duration_ms * MS};
     p.holds = rng_chance(&sim->fault, 0.5);

@@ -57,7 +57,7 @@ struct ring_replica {
      * which it was not (not in sync), or not readable (LEAVING), any more: it has every entry that
      * was acknowledged under earlier ones. A FULL replica in sync with one (else 0) has returned
      * after that version and has not opened the shard yet; a LOG replica in sync with one is waited
-     * for until that copy has heard what it has. */
+     * for until that copy has heard what it has. LEAVING: since is its until from before. */
     uint64_t since, until;
 };
 struct ring_shard {

@@ -128,7 +128,7 @@ void controller_heartbeat(struct controller *c, uint64_t now_ms, const struct he
         n->heard_ms = now_ms;
     }
     out->answer = HEARTBEAT_NO_QUORUM; /* no lease: too slow, or it must install a map first */
-    if (n->slow || !installed || h->incarnation != known) return;
+    if (n->slow || n->loses || !installed || h->incarnation != known) return;
     out->answer = HEARTBEAT_OK;
     if (!answered) return;
     n->leased = true;
@@ -204,6 +204,25 @@ static void shards_decide(struct controller *c, struct ring_map *next) {
     }
 }
 
+/* Marks the nodes that the new map takes something away from: a readable replica, or the process
+ * that the old one knows. What they have installed before may make them serve too much. */
+static void losers_mark(struct controller *c, const struct ring_map *next) {
+    int32_t node_of[RING_NODES_MAX];
+    for (uint32_t i = 0; i < c->map->nodes_count; i++) {
+        node_of[i] = ring_map_node_index(next, c->map->nodes[i].id);
+        c->nodes[i].loses =
+            node_of[i] < 0 || next->nodes[node_of[i]].incarnation != c->map->nodes[i].incarnation;
+    }
+    for (uint32_t s = 0; s < next->settings.shards_count; s++)
+        for (unsigned i = 0; i < c->map->shards[s].replicas_count; i++) {
+            const struct ring_replica *r = &c->map->shards[s].replicas[i];
+            if (!ring_replica_is_readable(r) || node_of[r->node] < 0) continue;
+            int at = ring_shard_replica(&next->shards[s], node_of[r->node]);
+            if (at < 0 || !ring_replica_is_readable(&next->shards[s].replicas[at]))
+                c->nodes[r->node].loses = true;
+        }
+}
+
 enum status controller_step(struct controller *c, uint64_t now_ms, struct ring_map **out,
                             struct err *err) {
     struct ring_map *next;
@@ -227,6 +246,7 @@ enum status controller_step(struct controller *c, uint64_t now_ms, struct ring_m
         ring_map_unref(next);
         return st;
     }
+    losers_mark(c, next);
     c->proposed = true;
     c->proposed_ms = MAX(now_ms, 1);
     *out = next;
@@ -235,20 +255,11 @@ enum status controller_step(struct controller *c, uint64_t now_ms, struct ring_m
 
 void controller_dropped(struct controller *c) {
     c->proposed = false;
+    for (uint32_t i = 0; i < c->map->nodes_count; i++)
+        c->nodes[i].loses = false;
 }
 
 /* ---- a map is in force ---- */
-
-/* It could be read there under the old map and cannot under the new one. */
-static bool lost_any(const struct ring_map *old, int node, const struct ring_map *map, int at) {
-    for (uint32_t s = 0; s < map->settings.shards_count; s++) {
-        int a = ring_shard_replica(&old->shards[s], node);
-        if (a < 0 || !ring_replica_is_readable(&old->shards[s].replicas[a])) continue;
-        int b = ring_shard_replica(&map->shards[s], at);
-        if (b < 0 || !ring_replica_is_readable(&map->shards[s].replicas[b])) return true;
-    }
-    return false;
-}
 
 static void nodes_carry(struct controller *c, struct ring_map *map, struct ctl_node *nodes) {
     for (uint32_t i = 0; i < map->nodes_count; i++) {
@@ -259,9 +270,8 @@ static void nodes_carry(struct controller *c, struct ring_map *map, struct ctl_n
         }
         nodes[i] = c->nodes[at];
         c->nodes[at].lags = NULL;
-        if (map->nodes[i].incarnation != c->map->nodes[at].incarnation ||
-            lost_any(c->map, at, map, (int)i))
-            nodes[i].must_install = map->version;
+        if (nodes[i].loses) nodes[i].must_install = map->version;
+        nodes[i].loses = false;
     }
 }
 
@@ -304,6 +314,7 @@ void controller_committed(struct controller *c, struct ring_map *map, uint64_t n
     assert(map->settings.shards_count == c->map->settings.shards_count);
     c->proposed = false;
     if (map->version <= c->map->version) return;
+    losers_mark(c, map);
     struct ctl_node *nodes = calloc(map->nodes_count, sizeof *nodes);
     assert(nodes != NULL); /* a leader without memory for its members cannot lead */
     nodes_carry(c, map, nodes);

@@ -31,8 +31,11 @@ bool cover_is_complete(const struct decision *d, const struct ring_replica *full
 bool cover_is_needed(const struct decision *d, const struct ring_replica *log) {
     for (unsigned i = 0; i < d->shard->replicas_count; i++) {
         const struct ring_replica *full = &d->shard->replicas[i];
-        if (full->state != REPLICA_FULL || full->until == 0 || full->until >= log->until) continue;
-        uint64_t from = MAX(full->until, log->since);
+        bool copy = full->state == REPLICA_FULL || full->state == REPLICA_LEAVING;
+        uint64_t has =
+            full->state == REPLICA_LEAVING && full->since != 0 ? full->since : full->until;
+        if (!copy || has == 0 || has >= log->until) continue;
+        uint64_t from = MAX(has, log->since);
         bool covered = false;
         for (unsigned k = 0; k < d->shard->replicas_count && !covered; k++) {
             const struct ring_replica *r = &d->shard->replicas[k];

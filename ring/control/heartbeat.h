@@ -23,7 +23,8 @@ enum {
 enum report_kind {
     REPORT_OPEN = 1,   /* from the primary: the shard is open in this epoch */
     REPORT_CAUGHT_UP,  /* from the primary: `about` holds all and is waited for from now on, until
-                          a map of this or a later epoch takes it in or away (irrevocable: a
+                          a map of this or a later epoch takes it in or away, or gives it
+                             another copy number (irrevocable: a
                           primary that loses it stays blocked until the controller has decided) */
     REPORT_DIVERGED,   /* from the primary: what `about` holds does not lead to this log: it must
                           begin anew (a higher copy number, INIT) */
@@ -59,7 +60,8 @@ struct heartbeat {
 enum heartbeat_answer {
     HEARTBEAT_OK = 1,     /* the lease is extended */
     HEARTBEAT_NOT_LEADER, /* leader says who may be */
-    HEARTBEAT_NO_QUORUM,  /* leader without a fresh quorum round: no lease */
+    HEARTBEAT_NO_QUORUM,  /* no lease: the leader has no fresh quorum round, or this node is too
+                             slow, or must install the reply's map version first */
     HEARTBEAT_UNKNOWN,    /* not a member (any more); joins go by FRAME_JOIN */
     HEARTBEAT_FENCED      /* a newer incarnation of this id is alive: stop */
 };

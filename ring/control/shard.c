@@ -77,9 +77,21 @@ static void take_out(struct decision *d, struct ring_replica *r) {
         r->state = REPLICA_LOG;
         r->copy--;
     }
-    if (r->state == REPLICA_LEAVING) r->state = REPLICA_FULL;
+    if (r->state == REPLICA_LEAVING) {
+        r->state = REPLICA_FULL;
+        if (r->since != 0) r->until = r->since; /* see step_back */
+        r->since = 0;
+    }
     if (r->until == 0) r->until = d->version;
     r->in_sync = false;
+}
+
+/* A returned copy that may not open after all, and perhaps has: it is LEAVING until its node has
+ * installed that (rule 8). `since` keeps what `until` says of its entries. */
+static void step_back(struct decision *d, struct ring_replica *r) {
+    r->state = REPLICA_LEAVING;
+    r->since = r->until;
+    r->until = d->version;
 }
 
 /* A complete replica on a node that goes on as it was. */
@@ -98,9 +110,11 @@ static bool has_constant_reader(const struct decision *d, const struct ring_repl
 static void decide_opened(struct decision *d) {
     for (unsigned i = 0; i < d->shard->replicas_count; i++) {
         struct ring_replica *r = &d->shard->replicas[i];
+        bool installed = node_of(d, r)->map_version >= r->until;
+        if (r->state == REPLICA_LEAVING && r->since != 0 && installed) take_out(d, r);
         if (r->state != REPLICA_FULL || !r->in_sync || r->until == 0) continue;
         if (r->node != d->primary)
-            r->in_sync = false;
+            step_back(d, r);
         else if (d->known->open)
             r->until = 0;
     }
@@ -109,6 +123,8 @@ static void decide_opened(struct decision *d) {
 /* Rule 5. A replica that its primary waits for comes in, also when the primary has died since: it
  * has all that was acknowledged. If it is gone itself, the primary must hear that. */
 static void decide_caught_up(struct decision *d) {
+    const struct ring_replica *p = shard_find(d, d->primary);
+    if (p == NULL || shard_is_damaged(d, p)) return; /* who knows what it was filled with */
     for (unsigned i = 0; i < d->shard->replicas_count; i++) {
         struct ring_replica *r = &d->shard->replicas[i];
         bool waits = r->state == REPLICA_FULL || r->state == REPLICA_INIT;
@@ -253,9 +269,13 @@ static bool lead_complete(struct decision *d) {
 static bool lead_returned(struct decision *d) {
     struct ring_replica *now = shard_find(d, d->primary), *best = NULL;
     if (now != NULL && now->state == REPLICA_FULL && now->in_sync) {
-        if (!d->known->incomplete) return true;
-        take_out(d, now);
-        cover_try_failed(d, node_of(d, now)->id);
+        if (!d->known->incomplete && cover_is_complete(d, now)) return true;
+        if (d->known->incomplete) {
+            take_out(d, now);
+            cover_try_failed(d, node_of(d, now)->id);
+        } else {
+            step_back(d, now);
+        }
     }
     for (unsigned i = 0; i < d->shard->replicas_count; i++) {
         struct ring_replica *r = &d->shard->replicas[i];
@@ -292,6 +312,9 @@ static bool lead_log(struct decision *d) {
     bool stays = now != NULL && now->in_sync && now->state != REPLICA_FULL &&
                  now->state != REPLICA_LEAVING && !node_of(d, now)->slow;
     if (!stays) d->primary = best->node;
+#ifdef PLANT_PROMOTE_LOG
+    if (!stays) best->state = REPLICA_FULL;
+#endif
     return true;
 }
 
@@ -374,7 +397,11 @@ static void prune(struct decision *d) {
     bool whole = open && shard_readable(d) >= d->factor;
     for (unsigned i = 0; shard_readable(d) > 0 && i < d->shard->replicas_count; i++) {
         struct ring_replica *r = &d->shard->replicas[i];
-        if (r->state != REPLICA_LEAVING || node_of(d, r)->map_version < r->until) continue;
+        if (r->state != REPLICA_LEAVING) continue;
+#ifndef PLANT_DROP_LEAVING_EARLY
+        if (node_of(d, r)->map_version < r->until) continue;
+#endif
+        if (r->since != 0) continue;
         if (node_of(d, r)->restarted) continue;
         shard_remove(d, r);
         i--;

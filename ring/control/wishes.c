@@ -94,13 +94,26 @@ enum status controller_move(struct controller *c, uint32_t shard, node_id from, 
     return OK;
 }
 
+static bool says_damaged(const struct controller *c, uint32_t shard, const struct ring_replica *r) {
+    const struct ctl_shard *k = &c->shards[shard];
+    for (unsigned i = 0; i < k->notes_count; i++)
+        if (k->notes[i].kind == REPORT_DAMAGED && k->notes[i].about == c->nodes[r->node].id)
+            return true;
+    return false;
+}
+
 enum status controller_accept_loss(struct controller *c, uint32_t shard, struct err *err) {
     if (shard >= c->map->settings.shards_count)
         return err_set(err, ERR_CONFLICT, 0, "accept-loss: there is no shard %" PRIu32, shard);
     const struct ring_shard *s = &c->map->shards[shard];
-    const struct ring_replica *p = &s->replicas[s->primary];
-    if (replica_is_whole(p) && c->shards[shard].open && !c->nodes[p->node].gone)
-        return err_set(err, ERR_CONFLICT, 0, "accept-loss: shard %" PRIu32 " is open", shard);
+    for (unsigned i = 0; i < s->replicas_count; i++) {
+        const struct ring_replica *r = &s->replicas[i];
+        if (!ring_replica_is_readable(r) || c->nodes[r->node].gone || says_damaged(c, shard, r))
+            continue;
+        if (i != s->primary || c->shards[shard].open)
+            return err_set(err, ERR_CONFLICT, 0,
+                           "accept-loss: shard %" PRIu32 " has a complete copy", shard);
+    }
     c->shards[shard].accept_loss = true;
     return OK;
 }

@@ -238,15 +238,14 @@ static void beat_answer(struct member *m, const struct heartbeat *h, struct hear
                                     .map_version =
                                         m->r.state.map == NULL ? 0 : m->r.state.map->version};
     if (m->lead.controller != NULL && drive_leads(m)) {
-        bool fresh = raft_quorum_age_ms(m->r.raft, now_ms) <= QUORUM_AGE_MAX_MS && !m->leaving &&
-                     !leader_takes_out(m, h->id);
+        bool fresh = raft_quorum_age_ms(m->r.raft, now_ms) <= QUORUM_AGE_MAX_MS && !m->leaving;
         uint64_t version = out->map_version;
         leader_saw(m, h->id, now_ms);
         controller_heartbeat(m->lead.controller, now_ms, h, fresh, out);
         if (!fresh && out->answer == HEARTBEAT_OK) out->answer = HEARTBEAT_NO_QUORUM;
         out->leader = m->o.self;
         out->map_version = version;
-        m->dirty = true;
+        m->dirty = m->lead.news = true;
     }
     out->sequence = h->sequence;
     out->wall_ms = core_wall_ms(m->core);

@@ -23,6 +23,8 @@ enum {
     ADDRESSES_SAVE_MS = 2000,
     BEATS_KEPT = 64,
     ADMIN_CALL_MS = 10000,
+    ADMIN_SETTLE_MS =
+        200, /* a wish after which nothing was proposed for so long is there already */
     HA_CLUSTERS_MAX = 1000,
     HA_UPDATE_MS = 15000, /* reference/cluster.md section 5 */
     HA_FAILOVER_MS = 30000
@@ -122,6 +124,7 @@ struct admin_wait { /* a verb that is answered when the map has it, or an electi
     struct admin_call *call;
     struct relay *relay; /* one of them */
     enum admin_stage stage;
+    uint64_t since_ms;
     uint64_t term, index; /* HA: of its proposal, until that is applied; 0: none */
 };
 
@@ -184,6 +187,7 @@ struct member {
         struct controller *controller; /* while it leads and its no-op is applied */
         uint64_t no_op_term;           /* the newest term of its own whose no-op is applied */
         uint64_t term, since_ms;       /* of the controller */
+        bool news;                     /* the controller has heard something since its last step */
         struct ring_map *next;         /* proposed, on its way */
         uint64_t proposed_term, proposed_index;
         struct seen *seen;
@@ -263,7 +267,6 @@ void leader_open(struct member *m);
 void leader_step(struct member *m);
 void leader_applied(struct member *m, const struct raft_entry *entry, bool changed);
 void leader_fini(struct member *m);
-bool leader_takes_out(const struct member *m, node_id id);
 void leader_saw(struct member *m, node_id id, uint64_t now_ms);
 MUST_USE enum status leader_propose(struct member *m, struct buf *command, uint64_t *out_term,
                                     uint64_t *out_index);
@@ -281,8 +284,9 @@ void address_fini(struct member *m);
 void admin_on_frame(struct member *m, struct relay *relay);
 void admin_step(struct member *m);
 void admin_applied(struct member *m, const struct raft_entry *entry);
-void admin_stepped(struct member *m, bool proposed); /* the controller has heard all wishes */
-void admin_committed(struct member *m, bool ours);   /* or what was proposed came to nothing */
+/* The controller has heard all wishes, and proposes something or nothing. */
+void admin_stepped(struct member *m, bool proposed, uint64_t now_ms);
+void admin_committed(struct member *m, bool ours); /* or what was proposed came to nothing */
 void admin_fail_all(struct member *m, const char *why);
 void admin_forget(struct member *m); /* the callers are dead */
 void status_put(struct member *m, struct buf *out);

@@ -161,7 +161,7 @@ void join_on_frame(struct member *m, struct relay *relay) {
             relay_fail(relay, status, err.msg);
             return;
         }
-        m->dirty = true;
+        m->dirty = m->lead.news = true;
     }
     join_tell(m, relay, JOIN_LATER, NULL);
 }

@@ -21,6 +21,7 @@ struct leading { /* of one shard, in memory */
     uint32_t epoch;
     bool open, incomplete;
     node_id waited[RING_REPLICAS_MAX];
+    uint32_t waited_copy[RING_REPLICAS_MAX];
     unsigned waited_count;
 };
 struct model_node {
@@ -56,10 +57,12 @@ struct model {
     struct model_write writes[MODEL_SHARDS][MODEL_WRITES];
     node_id primaries[MODEL_SHARDS][4096]; /* by epoch */
     unsigned damages[MODEL_SHARDS];
-    bool accepting[MODEL_SHARDS]; /* people have given up on what is lost */
+    bool accepting[MODEL_SHARDS];      /* people have given up on what is lost */
+    uint32_t lost_epoch[MODEL_SHARDS]; /* and on what epochs before still acknowledge */
     uint64_t acks, maps, losses;
     uint64_t steps[9][9]; /* from state to state, see model_step_names */
     bool verbose;
+    bool moved;        /* by people: then it is not for the controller to say what is balanced */
     char failure[256]; /* the first; "" : none */
 };
 extern const char *const model_state_names[9];

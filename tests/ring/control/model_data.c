@@ -72,9 +72,11 @@ void model_install(struct model *m, struct model_node *n, struct ring_map *map) 
             int at = ring_map_node_index(map, l->waited[i]);
             int k = at < 0 ? -1 : ring_shard_replica(shard, at);
             bool waits = k >= 0 && shard->replicas[k].state != REPLICA_LOG &&
+                         shard->replicas[k].copy == l->waited_copy[i] &&
                          !(shard->replicas[k].state == REPLICA_FULL && shard->replicas[k].in_sync);
             if (waits) continue;
-            l->waited[i--] = l->waited[--l->waited_count];
+            l->waited[i] = l->waited[--l->waited_count];
+            l->waited_copy[i--] = l->waited_copy[l->waited_count];
         }
     }
 }
@@ -116,6 +118,7 @@ static bool promote(struct model *m, struct model_node *p, uint32_t s) {
             for (size_t i = 0; i < ARRAY_LEN(all.w); i++)
                 m->acked[s].w[i] &= all.w[i];
             m->accepting[s] = false;
+            m->lost_epoch[s] = shard->epoch;
             m->losses++;
         }
         int gap = entries_missing(&m->acked[s], &all);
@@ -185,7 +188,7 @@ static void write_step(struct model *m, uint32_t s, struct model_write *w) {
         return;
     }
     const struct ring_shard *shard = &p->map->shards[s];
-    bool all = p->stalled_since_ms == 0;
+    bool all = p->stalled_since_ms == 0 && !p->held[s].damaged;
     for (unsigned i = 0; i < shard->replicas_count; i++) {
         const struct ring_replica *r = &shard->replicas[i];
         if (r->node == ring_map_primary(p->map, s)) continue;
@@ -193,7 +196,7 @@ static void write_step(struct model *m, uint32_t s, struct model_write *w) {
         if (!write_reach(m, p, s, w, r)) all = false;
     }
     if (!all || m->now_ms >= p->lease_until_ms) return;
-    entries_add(&m->acked[s], w->entry);
+    if (w->epoch >= m->lost_epoch[s]) entries_add(&m->acked[s], w->entry);
     m->acks++;
     w->entry = -1;
 }
@@ -213,6 +216,7 @@ static void catch_up(struct model *m, struct model_node *p, uint32_t s) {
         if (n == NULL || !follows || n->stalled_since_ms != 0 || n->held[s].damaged) continue;
         if (is_waited(l, n->id) || is_diverged(p, n, s) || rng_below(&m->rng, 4) != 0) continue;
         n->held[s].whole = p->held[s].whole;
+        l->waited_copy[l->waited_count] = r->copy;
         l->waited[l->waited_count++] = n->id;
     }
 }
@@ -239,7 +243,7 @@ bool model_data_tick(struct model *m) {
     for (unsigned i = 0; i < m->nodes_count; i++) {
         struct model_node *p = &m->nodes[i];
         for (uint32_t s = 0; s < m->shards && p->up && p->map != NULL; s++) {
-            if (self_replica(p, s) == NULL || !is_primary(p, s)) continue;
+            if (self_replica(p, s) == NULL || !is_primary(p, s) || p->held[s].damaged) continue;
             if (!p->leading[s].open && m->now_ms < p->lease_until_ms &&
                 rng_below(&m->rng, 2) == 0 && !promote(m, p, s))
                 return false;

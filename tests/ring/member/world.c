@@ -348,6 +348,8 @@ void world_stop(struct world *w, unsigned node) {
     seat->stays_down = true;
     core_set_current(seat->rt->control_core);
     member_stop(seat->member, seat_stopped, seat);
+    if (lease_is_held(&seat->lease, seat_now_ns(seat)))
+        world_fail(w, "node %u stops and keeps its lease", node);
     core_set_current(NULL);
     if (!sim_run(w->sim, is_stopped, seat, sim_now_ms(w->sim) + 15000))
         world_fail(w, "node %u does not stop", node);

@@ -54,6 +54,27 @@ static void world_move_all(struct world *w) {
         world_start(w, i);
 }
 
+/* As ring/member/voters.h says, some time after all is calm. */
+static bool voters_are_right(struct world *w) {
+    unsigned nodes = w->newest->nodes_count, want = nodes >= 5 ? 5 : nodes >= 3 ? 3 : 1, have = 0;
+    for (int tries = 0; tries < 20; tries++) {
+        struct admin_call call = {.verb = ADMIN_STATUS};
+        if (!world_run(w, 2000)) return false;
+        if (world_admin(w, (unsigned)rng_below(sim_rng(w->sim), w->seats_count), &call)) {
+            const char *end, *p = buf_cstr(&call.answer);
+            if (p == NULL || (p = strstr(p, "\"voters\":[")) == NULL) abort();
+            end = strchr(p, ']');
+            have = 0;
+            for (p += strlen("\"voters\":["); p < end; p++)
+                have += *p == '"';
+            have /= 2;
+        }
+        buf_fini(&call.answer);
+        if (have == want) return true;
+    }
+    return world_fail(w, "%u nodes and %u voters", nodes, have);
+}
+
 static bool world_live(struct world *w, struct totals *t) {
     struct rng *rng = sim_rng(w->sim);
     if (!world_run(w, FAULTS_MS)) return false;
@@ -71,7 +92,7 @@ static bool world_live(struct world *w, struct totals *t) {
     }
     if (!world_run(w, FAULTS_MS / 2)) return false;
     sim_set_faults(w->sim, false);
-    return world_converge(w, CALM_MS);
+    return world_converge(w, CALM_MS) && voters_are_right(w);
 }
 
 static bool print; /* --verbose */

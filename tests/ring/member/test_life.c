@@ -183,6 +183,28 @@ Test(life, a_drained_node_gives_all_away_and_is_told_to_go) {
     }
 }
 
+Test(life, who_was_removed_while_it_was_down_is_told) {
+    struct world *w = world_of(3, 2);
+    calm(w);
+    cr_assert(world_run(w, 5000));
+    unsigned leader = seat_number(w, world_controller(w)), gone = (leader + 1) % 3;
+    w->seats[gone].stays_down = true;
+    world_kill(w, gone);
+    cr_assert(world_run(w, 4000));
+    struct admin_call call = {.verb = ADMIN_REMOVE, .node = w->seats[gone].id};
+    cr_assert(world_admin(w, leader, &call), "%s", call.err.msg);
+    cr_assert(world_run(w, 3000));
+    cr_assert_eq(w->newest->nodes_count, 2);
+    cr_assert(world_run(w, 5000));
+    cr_assert_eq(voters(w, leader), 1);
+    world_start(w, gone);
+    w->seats[gone].stays_down = true;
+    cr_assert(world_run(w, 3000), "%s", w->failure);
+    cr_assert(w->seats[gone].lost);
+    calm(w);
+    end(w);
+}
+
 static bool others_hold_leases(struct world *w, unsigned but) {
     for (unsigned i = 0; i < w->seats_count; i++) {
         struct seat *s = &w->seats[i];

@@ -150,7 +150,9 @@ static void birth_found(struct member *m) {
 /* Promises that are needed: as many as the operator expects, and never so few that two founders
  * could both have them from the nodes that discovery lists. */
 static size_t birth_need(const struct member *m) {
-    size_t listed = m->birth.targets_count + 1;
+    size_t listed = 1;
+    for (size_t i = 0; i < m->birth.targets_count; i++)
+        listed += m->birth.targets[i].listed;
     return MAX((size_t)m->o.bootstrap_expect, listed / 2 + 1);
 }
 

@@ -95,10 +95,10 @@ struct relay {
     bool sent_back;
 };
 
-/* Somebody's address out of discovery. */
+/* Somebody's address: out of discovery, or of a node that asked us by its own. */
 struct target {
     char addr[RING_ADDR_MAX + 1];
-    bool listed; /* in the newest answer of discovery */
+    bool listed; /* in the newest answer of discovery; else learned */
     bool asking, promising;
     uint64_t asked_at_ms; /* for its promise */
     bool granted;         /* its durable promise is ours */
@@ -258,6 +258,7 @@ void join_on_frame(struct member *m, struct relay *relay);
 
 /* discover.c: the addresses to probe */
 MUST_USE enum status discover_open(struct member *m, struct err *err);
+void discover_learn(struct member *m, const char *addr);          /* of one who asked */
 struct target *discover_find(struct member *m, const char *addr); /* NULL: not any more */
 void discover_step(struct member *m, uint64_t now_ms);
 void discover_fini(struct member *m);

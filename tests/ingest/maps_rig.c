@@ -133,7 +133,24 @@ static void node_take_map(struct rig_node *node, struct ring_map *map) {
         node->core_of[s] = ours ? (uint16_t)(s % RIG_CORES) : 0xffff;
         if (!ours) continue;
         struct store *store = node->cores[node->core_of[s]].store;
-        MUST(store_shard_open(store, s, r->copy, map->shards[s].epoch, NULL) == OK);
+        struct store_shard_options o = {.shard = s,
+                                        .role = r->state == REPLICA_LOG    ? STORE_LOG
+                                                : r->state == REPLICA_INIT ? STORE_INIT
+                                                                           : STORE_FULL,
+                                        .in_sync = true,
+                                        .copy = r->copy,
+                                        .epoch = map->shards[s].epoch};
+        MUST(store_shard_open(store, &o, NULL) == OK);
+    }
+}
+
+static void node_open_epochs(struct rig_node *node) {
+    for (uint32_t s = 0; s < RIG_SHARDS; s++) {
+        uint64_t position;
+        if (node->core_of[s] == 0xffff) continue;
+        struct rig_core *c = &node->cores[node->core_of[s]];
+        core_set_current(c->core);
+        MUST(store_open_epoch(c->store, s, node->map->shards[s].epoch, &position, NULL) == OK);
     }
 }
 
@@ -146,6 +163,7 @@ void rig_install(struct maps_rig *rig, unsigned node) {
         peers_set_map(n->cores[i].peers, rig->map);
         MUST(distributor_set_map(n->cores[i].distributor, rig->map, n->core_of, NULL) == OK);
     }
+    node_open_epochs(n);
     core_set_current(NULL);
 }
 
@@ -242,6 +260,7 @@ void rig_open(struct maps_rig *rig, const struct sim_options *options) {
         MUST(log_open(rt, &lo, rig_recover, NULL, &node->log, &damaged, NULL) == OK);
         for (unsigned k = 0; k < RIG_CORES; k++)
             core_open_distributor(node, &node->cores[k]);
+        node_open_epochs(node);
         core_set_current(NULL);
     }
 }

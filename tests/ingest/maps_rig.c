@@ -343,7 +343,7 @@ struct rig_write *rig_write_new(struct maps_rig *rig, unsigned first, unsigned c
         rows->ids[i] = id_of(rig, first + i);
         rows->shards[i] = series_shard(rows->ids[i], RIG_SHARDS);
         rows->times_ms[i] = time_ms;
-        rows->values[i] = value;
+        rows->values[i] = value + first + i;
     }
     rows->count = count;
     return w;

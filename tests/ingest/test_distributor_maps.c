@@ -41,7 +41,8 @@ static unsigned series_of(uint32_t shard) {
 static bool holds(unsigned node, unsigned series, int64_t time_ms) {
     int64_t got_ms = 0;
     double value = 0;
-    return rig_newest(&rig, node, series, &got_ms, &value) && got_ms == time_ms && value == 1;
+    return rig_newest(&rig, node, series, &got_ms, &value) && got_ms == time_ms &&
+           value == 1 + series;
 }
 
 static void expect_at(unsigned node, uint32_t shard, int64_t time_ms) {
@@ -102,7 +103,7 @@ Test(distributor_maps, a_refused_sample_is_told_although_other_shards_came_later
            rig_shard(&rig, closed) == rig_shard(&rig, bad))
         closed++;
     w->op.rows.times_ms[bad] = now; /* another value at the newest time */
-    w->op.rows.values[bad] = 2;
+    w->op.rows.values[bad] = -1;
     rig.nodes[1].closed[rig_shard(&rig, closed)] = true;
     sim_after(rig.sim, 1000, on_open, &rig.nodes[1]);
     rig_write_start(&rig, w, 0, 1);

@@ -168,6 +168,7 @@ void rig_install(struct maps_rig *rig, unsigned node) {
 }
 
 struct later {
+    struct list_node link; /* of rig->laters, freed with it */
     struct maps_rig *rig;
     unsigned node;
 };
@@ -175,13 +176,13 @@ struct later {
 static void rig_on_install(void *ctx) {
     struct later *l = ctx;
     rig_install(l->rig, l->node);
-    free(l);
 }
 
 void rig_install_after(struct maps_rig *rig, unsigned node, uint64_t ms) {
     struct later *l = malloc(sizeof *l);
     MUST(l != NULL);
-    *l = (struct later){rig, node};
+    *l = (struct later){.rig = rig, .node = node};
+    list_push_back(&rig->laters, &l->link);
     sim_after(rig->sim, ms, rig_on_install, l);
 }
 
@@ -238,6 +239,7 @@ void rig_open(struct maps_rig *rig, const struct sim_options *options) {
     o.nodes_count = RIG_NODES;
     o.cores_per_node = RIG_CORES;
     *rig = (struct maps_rig){.sim = sim_new(&o)};
+    list_init(&rig->laters);
     sim_set_faults(rig->sim, false);
     rig->map = rig_first_map(rig);
     for (unsigned i = 0; i < RIG_NODES; i++) {
@@ -288,6 +290,8 @@ void rig_close(struct maps_rig *rig) {
     }
     ring_map_unref(rig->map);
     sim_free(rig->sim);
+    while (!list_is_empty(&rig->laters))
+        free(container_of(list_pop_front(&rig->laters), struct later, link));
 }
 
 static bool never(void *ctx) {

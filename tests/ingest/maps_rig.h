@@ -35,7 +35,8 @@ struct rig_node {
 };
 struct maps_rig {
     struct sim *sim;
-    struct ring_map *map; /* the newest */
+    struct ring_map *map;    /* the newest */
+    struct list_node laters; /* private */
     struct rig_node nodes[RIG_NODES];
 };
 

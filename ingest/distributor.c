@@ -250,6 +250,15 @@ static void part_failed(struct distributor *d, struct write_part *part) {
     timer_start(&part->retry, RETRY_MIN_MS + random % (RETRY_MAX_MS - RETRY_MIN_MS + 1));
 }
 
+static void part_start_apart(struct distributor *d, struct write_part *part) {
+    struct write_part *apart = part->apart;
+    if (apart == NULL) return;
+    part->apart = NULL;
+    list_push_back(&part->op->parts, &apart->node);
+    part->op->parts_open++;
+    part_start(d, apart);
+}
+
 void part_done(struct write_part *part) {
     struct write_op *op = part->op;
     struct distributor *d = op->d;
@@ -262,6 +271,7 @@ void part_done(struct write_part *part) {
         op->parts_open++;
         part_failed(d, left);
     }
+    part_start_apart(d, part);
     if (part->status != OK) {
         part_failed(d, part);
         return;

@@ -31,7 +31,8 @@ struct write_part {
     struct write_result result; /* first_index counts from first[ITEM_ROWS] */
     uint32_t *unknown;          /* rows of the part whose labels are needed */
     size_t unknown_count;
-    struct write_part *left; /* what could not be done of this part, with status and err */
+    struct write_part *left;  /* what could not be done of this part, with status and err */
+    struct write_part *apart; /* what the store takes in another way: is started again from home */
     /* local */
     struct core *home;
     struct ack_wait own_log;

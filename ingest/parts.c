@@ -23,7 +23,8 @@ void part_free(struct write_part *part) {
     timer_stop(&part->retry);
     list_remove(&part->node);
     list_remove(&part->waiting);
-    part_free(part->left); /* has none itself */
+    part_free(part->left); /* these have none themselves */
+    part_free(part->apart);
     free(part->unknown);
     free(part);
 }

@@ -119,7 +119,80 @@ static bool run(long n, bool new_epoch) {
     return failed > 0;
 }
 
+/* -- a follower: the same, for entries of another node's log */
+
+static struct buf blocks[STORE_SHARDS];
+
+static void on_block(struct store *store, uint64_t position, struct sv entries, void *ctx) {
+    (void)store, (void)position, (void)ctx;
+    while (entries.len > 0) {
+        struct sv from = entries;
+        struct entry e;
+        RIG_CHECK(entry_next(&entries, &e, NULL) == OK, "!");
+        buf_put(&blocks[e.shard], from.ptr, from.len - entries.len);
+    }
+}
+
+static enum status follow_all(uint64_t *position) {
+    enum status status = OK;
+    core_set_current(rig.rt->cores[0]);
+    for (uint32_t s = 0; s < STORE_SHARDS && status == OK; s++) {
+        if (blocks[s].len == 0) continue;
+        struct store_follow f = {.shard = s, .copy = 1, .entries = buf_sv(&blocks[s])};
+        fail_on = fail_in > 0;
+        status = store_follow(rig.stores[0], &f, position, NULL);
+        fail_on = false;
+    }
+    core_set_current(NULL);
+    return status;
+}
+
+static bool run_follow(long n) {
+    uint64_t position = 0;
+    store_rig_init(&rig, 1);
+    store_rig_must_start(&rig, 1);
+    for (size_t s = 0; s < STORE_SERIES; s++)
+        for (unsigned slot = 0; slot < 4; slot++)
+            rig.sent[s][slot] = true;
+    failed = 0;
+    fail_in = n;
+    enum status status = follow_all(&position);
+    fail_in = 0;
+    RIG_CHECK(status == OK || (failed > 0 && status == ERR_NOMEM), "%s", status_name(status));
+    bool any = failed > 0;
+    RIG_CHECK(follow_all(&position) == OK, "sent again");
+    store_rig_verify(&rig, true);
+    while (rig.durable[0] < position)
+        RIG_CHECK(sim_step(rig.sim), "!");
+    store_rig_power_cut(&rig);
+    store_rig_must_start(&rig, 1 + (unsigned)n % STORE_CORES);
+    store_rig_verify(&rig, true);
+    store_rig_fini(&rig);
+    return any;
+}
+
+static void follow_in_turn(void) {
+    struct write_result r;
+    store_rig_init(&rig, 1);
+    store_rig_must_start(&rig, 1);
+    store_set_block_hook(rig.stores[0], on_block, NULL);
+    RIG_CHECK(write_all(0, &r) == OK && write_all(2, &r) == OK, "!");
+    store_rig_fini(&rig);
+    for (int once = 0; once < 2; once++) {
+        long n = 1;
+        fail_once = once != 0;
+        while (run_follow(n))
+            n++;
+        RIG_CHECK(n > 10, "%ld allocations", n);
+        printf("%ld allocations of a follower failed in turn\n", n - 1);
+    }
+    fail_once = false;
+    for (uint32_t s = 0; s < STORE_SHARDS; s++)
+        buf_fini(&blocks[s]);
+}
+
 int main(void) {
+    follow_in_turn();
     for (int new_epoch = 0; new_epoch < 2; new_epoch++) {
         long n = 1;
         while (run(n, new_epoch != 0))

@@ -129,6 +129,8 @@ void drive_on_frame(struct member *m, struct relay *relay) {
 
 static void drive_state_changed(struct member *m) {
     if (m->r.state.map != NULL) install_newer(m, m->r.state.map);
+    if (m->r.state.ha_version == m->r.ha_version) return;
+    m->r.ha_version = m->r.state.ha_version;
     if (m->o.ha_changed != NULL) m->o.ha_changed(m->o.ctx, &m->r.state);
 }
 

@@ -148,7 +148,7 @@ struct member {
         struct raft_store *store; /* the log core's once started */
         struct raft_state loaded; /* of the store, until the first save */
         struct ring_state state;
-        uint64_t applied;
+        uint64_t applied, ha_version;
         bool snapshot_wanted;
         struct timer timer;
     } r;

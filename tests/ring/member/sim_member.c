@@ -75,8 +75,24 @@ static bool voters_are_right(struct world *w) {
     return world_fail(w, "%u nodes and %u voters", nodes, have);
 }
 
+/* Power cuts and partitions while the cluster is born. */
+static bool world_hard_birth(struct world *w) {
+    struct rng *rng = sim_rng(w->sim);
+    for (int i = 0; i < 12; i++) {
+        unsigned a = (unsigned)rng_below(rng, w->seats_count);
+        unsigned b = (unsigned)rng_below(rng, w->seats_count);
+        if (!world_run(w, rng_below(rng, 400))) return false;
+        if (rng_below(rng, 2) == 0 && w->seats[a].rt != NULL)
+            sim_crash(w->sim, a);
+        else if (a != b)
+            sim_partition(w->sim, a, b, rng_below(rng, 2000));
+    }
+    return true;
+}
+
 static bool world_live(struct world *w, struct totals *t) {
     struct rng *rng = sim_rng(w->sim);
+    if (rng_below(rng, 3) == 0 && !world_hard_birth(w)) return false;
     if (!world_run(w, FAULTS_MS)) return false;
     unsigned what = (unsigned)rng_below(rng, 6), node = (unsigned)rng_below(rng, w->seats_count);
     if (what == 0) {

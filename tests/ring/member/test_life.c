@@ -75,6 +75,9 @@ Test(life, a_node_alone_founds_at_once_and_comes_back) {
         cr_assert_eq(memcmp(id, w->seats[0].map->settings.cluster_id, sizeof id), 0);
         cr_assert(world_converge(w, 2000), "%s", w->failure);
     }
+    uint64_t began_ms = sim_now_ms(w->sim);
+    world_stop(w, 0); /* nobody to hand over to */
+    cr_assert_lt(sim_now_ms(w->sim) - began_ms, 200);
     end(w);
 }
 

@@ -302,7 +302,7 @@ static void part_try_again(struct write_part *part) {
     list_remove(&part->waiting);
     timer_stop(&part->retry);
     metric_add(d->resends, 1);
-    if (part->map_version == d->options.map->version)
+    if (part->routing == d->routing)
         part_start(d, part);
     else
         part_reroute(d, part);
@@ -342,8 +342,10 @@ static void each_part(struct distributor *d,
 enum status distributor_set_map(struct distributor *d, struct ring_map *map,
                                 const uint16_t *core_of, struct err *err) {
     assert(core_is_current(d->core));
-    TRY(distributor_route(d, map, core_of, err));
     struct ring_map *old = d->options.map;
+    if (map->version < old->version) return OK;
+    TRY(distributor_route(d, map, core_of, err));
+    d->routing++;
     d->options.map = ring_map_ref(map);
     ring_map_unref(old);
     each_part(d, part_leave_node);

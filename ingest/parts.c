@@ -85,7 +85,7 @@ enum status op_cut(struct distributor *d, struct write_op *op, const size_t *fir
         }
         list_push_back(&parts, &part->node);
         part->dest = dest;
-        part->map_version = d->options.map->version;
+        part->routing = d->routing;
         if (dest >= d->cores_count && dest != DEST_NONE)
             part->to = d->options.map->nodes[dest - d->cores_count].id;
         for (unsigned kind = 0; kind < ITEM_KINDS; kind++) {

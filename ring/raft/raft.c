@@ -232,8 +232,9 @@ void raft_step(struct raft *r, uint64_t now_ms, const struct raft_event *ev, str
     if (r->role == RAFT_DOWN) { /* silent from the moment of the failure: nothing of this step */
         *out = (struct raft_out){.deadline_ms = UINT64_MAX};
         r->msgs_count = r->held_count = 0;
-        r->reads_out_count = 0;
         lead_reads_fail(r);
+        for (size_t i = 0; i < r->reads_out_count; i++) /* their entries are not given out */
+            r->reads_out[i].ok = false;
         raft_refuse(r, ERR_UNAVAILABLE, "consensus is down on this node");
     } else {
         out->deadline_ms = r->role == RAFT_LEADER ? lead_deadline(r) : r->election_deadline_ms;

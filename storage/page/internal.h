@@ -92,6 +92,7 @@ struct page_kernels {
     void (*add_ulps)(double *values, const int64_t *ulps, size_t count);
     /* ints = round(values * power); true when each is less than 2^50 and divides back exactly */
     bool (*to_ints)(const double *values, size_t count, double power, int64_t *ints);
+    void (*fill)(double *out, size_t count, double value);
 };
 const struct page_kernels *kernels_best(void);  /* of this machine */
 const struct page_kernels *kernels_plain(void); /* C for any machine */

@@ -28,20 +28,35 @@ static bool head_read(struct reader *r, size_t count, struct head *h) {
     return !r->failed;
 }
 
-static bool patches_read(struct page_scratch *s, struct reader *r, size_t residuals) {
-    uint64_t count = read_varint(r);
+/* Gap and high of a patch. Nearly all are a byte each. */
+static inline void patch_read(struct reader *r, uint64_t *gap, int64_t *high) {
+    const uint8_t *p = r->cur;
+    if (reader_left(r) >= 2 && ((p[0] | p[1]) & 0x80) == 0) {
+        *gap = p[0];
+        *high = unzigzag(p[1]);
+        r->cur += 2;
+        return;
+    }
+    *gap = read_varint(r);
+    *high = read_zigzag(r);
+}
+
+static bool patches_read(struct page_scratch *s, struct reader *from, size_t residuals) {
+    struct reader r = *from; /* in registers */
+    uint64_t count = read_varint(&r);
     if (count == 0 || count > residuals) return false;
     size_t next = 0;
     for (size_t i = 0; i < count; i++) {
-        uint64_t gap = read_varint(r);
-        int64_t high = read_zigzag(r);
-        if (r->failed || high == 0 || gap >= residuals - next) return false;
+        uint64_t gap;
+        int64_t high;
+        patch_read(&r, &gap, &high);
+        if (r.failed || high == 0 || gap >= residuals - next) return false;
         next += (size_t)gap;
-        s->patch_at[i] = (uint16_t)next;
+        s->patch_at[i] = (uint16_t)next++;
         s->patch_highs[i] = high;
-        next++;
     }
     s->patches_count = (size_t)count;
+    *from = r;
     return true;
 }
 

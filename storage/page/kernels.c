@@ -7,6 +7,7 @@
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
 #if defined(__x86_64__)
+#include <immintrin.h>
 #define KERNELS_FAST 1
 #define FAST __attribute__((target("avx2,bmi,bmi2,lzcnt")))
 #else
@@ -109,17 +110,68 @@ ALWAYS_INLINE bool to_ints_body(const double *values, size_t count, double power
     return bad == 0;
 }
 
+ALWAYS_INLINE void fill_body(double *out, size_t count, double value) {
+    for (size_t i = 0; i < count; i++)
+        out[i] = value;
+}
+
+/* Sums of the first differences from out[from] on, the one before it being `v`. */
+ALWAYS_INLINE void scan_tail(const struct kernel_scan *k, const uint64_t *residuals, size_t from,
+                             size_t count, int64_t *out) {
+    uint64_t v = (uint64_t)out[from - 1];
+    for (size_t i = from; i < count; i++) {
+        v += k->base + residuals[i - 1];
+        out[i] = (int64_t)v;
+    }
+}
+
+static void scan_plain(const struct kernel_scan *k, const uint64_t *residuals, size_t count,
+                       int64_t *out) {
+    if (k->gcd == 1)
+        scan_body(k, residuals, count, out, false);
+    else
+        scan_body(k, residuals, count, out, true);
+}
+
+#if KERNELS_FAST
+/* Running sums of four lanes. */
+FAST static inline __m256i sums_of(__m256i x) {
+    __m256i one = _mm256_blend_epi32(_mm256_permute4x64_epi64(x, 0x90), _mm256_setzero_si256(), 3);
+    x = _mm256_add_epi64(x, one);
+    return _mm256_add_epi64(x, _mm256_permute2x128_si256(x, x, 0x08));
+}
+
+/* Order 1: only one addition of four waits for those before it. */
+FAST static void scan_deltas(const struct kernel_scan *k, const uint64_t *residuals, size_t count,
+                             int64_t *out) {
+    __m256i base = _mm256_set1_epi64x((int64_t)k->base);
+    __m256i carry = _mm256_set1_epi64x((int64_t)k->first);
+    size_t i = 1;
+    out[0] = (int64_t)k->first;
+    for (; i + 4 <= count; i += 4) {
+        __m256i r = _mm256_loadu_si256((const __m256i_u *)(residuals + i - 1));
+        __m256i sums = sums_of(_mm256_add_epi64(r, base));
+        _mm256_storeu_si256((__m256i_u *)(out + i), _mm256_add_epi64(sums, carry));
+        carry = _mm256_add_epi64(carry, _mm256_permute4x64_epi64(sums, 0xff));
+    }
+    scan_tail(k, residuals, i, count, out);
+}
+
+FAST static void scan_avx2(const struct kernel_scan *k, const uint64_t *residuals, size_t count,
+                           int64_t *out) {
+    if (k->order == 1 && k->gcd == 1)
+        scan_deltas(k, residuals, count, out);
+    else if (k->gcd == 1)
+        scan_body(k, residuals, count, out, false);
+    else
+        scan_body(k, residuals, count, out, true);
+}
+#endif
+
 #define KERNELS(name, attribute)                                                                   \
     attribute NO_SLP static void unpack_##name(const uint8_t *packed, unsigned width,              \
                                                size_t count, uint64_t *out) {                      \
         switch (width) { WIDTHS(UNPACK_CASE) }                                                     \
-    }                                                                                              \
-    attribute static void scan_##name(const struct kernel_scan *k, const uint64_t *residuals,      \
-                                      size_t count, int64_t *out) {                                \
-        if (k->gcd == 1)                                                                           \
-            scan_body(k, residuals, count, out, false);                                            \
-        else                                                                                       \
-            scan_body(k, residuals, count, out, true);                                             \
     }                                                                                              \
     attribute static void to_doubles_##name(const int64_t *ints, size_t count, double power,       \
                                             bool is_small, double *out) {                          \
@@ -132,8 +184,12 @@ ALWAYS_INLINE bool to_ints_body(const double *values, size_t count, double power
                                          int64_t *ints) {                                          \
         return to_ints_body(values, count, power, ints);                                           \
     }                                                                                              \
+    attribute static void fill_##name(double *out, size_t count, double value) {                   \
+        fill_body(out, count, value);                                                              \
+    }                                                                                              \
     static const struct page_kernels kernels_##name##_set = {                                      \
-        #name, unpack_##name, scan_##name, to_doubles_##name, add_ulps_##name, to_ints_##name}
+        #name,           unpack_##name,  scan_##name, to_doubles_##name,                           \
+        add_ulps_##name, to_ints_##name, fill_##name}
 
 KERNELS(plain, PLAIN);
 #if KERNELS_FAST

@@ -14,11 +14,6 @@ struct slice { /* which samples are wanted */
     size_t count, from, to;
 };
 
-static void fill(double *out, size_t count, double value) {
-    for (size_t i = 0; i < count; i++)
-        out[i] = value;
-}
-
 static enum status const_int_read(struct reader *r, unsigned argument, double *out) {
     *out = argument < PAGE_INT_LONG ? (double)argument : (double)read_zigzag(r);
     return r->failed ? ERR_CORRUPT : OK;
@@ -75,7 +70,7 @@ static enum status numbers_read(struct page_scratch *s, struct reader *r, const 
         double value;
         TRY(kind == PAGE_CONST ? const_read(r, argument, &value)
                                : const_int_read(r, argument, &value));
-        fill(out, w->to - w->from, value);
+        s->kernels->fill(out, w->to - w->from, value);
     } else if (w->count > PAGE_SAMPLES_MAX) {
         return ERR_CORRUPT;
     } else if (kind == PAGE_DECIMAL) {
@@ -124,7 +119,7 @@ static void runs_spread(const struct page_scratch *s, size_t runs, size_t kept, 
         if (run->raw != NULL)
             memcpy(values + run->start, run->raw, run->len * sizeof *values);
         else
-            fill(values + run->start, run->len, f64_from_bits(run_bits[run->code]));
+            s->kernels->fill(values + run->start, run->len, f64_from_bits(run_bits[run->code]));
         end = run->start;
     }
     assert(kept == end);

@@ -2,8 +2,8 @@
 /* bench/page.c: bytes and time a sample of sealed pages (storage/page), beside those of XOR chunks
  * (storage/chunk.h), over a capture written by bench/data.py.
  *
- *   page CAPTURE [EVERY,ROWS ...]    EVERY 15 of a capture with a row a second: true 15 s spacing;
- *                                    ROWS a page
+ *   page [--passes=N] CAPTURE [EVERY,ROWS ...]    EVERY 15 of a capture with a row a second: true
+ * 15 s spacing; ROWS a page
  *
  * Every EVERY-th row from each of the EVERY first ones is a series of its own; pages are cut from
  * their starts, absent rows (NaN) are left out as the head does. A row is decoded bit for bit, else
@@ -19,7 +19,7 @@
 #include "storage/chunk.h"
 #include "storage/page/page.h"
 
-enum { PASSES = 7 };
+static unsigned passes = 7;
 
 struct capture {
     size_t series, rows;
@@ -159,7 +159,7 @@ static bool xor_read(void *self, const struct piece *p, double *out) {
 
 static double encode_all(const struct codec *c, struct pieces *p, uint8_t *arena) {
     double best = 1e300;
-    for (int pass = 0; pass < PASSES; pass++) {
+    for (unsigned pass = 0; pass < passes; pass++) {
         uint8_t *at = arena;
         double start = now_ns();
         for (size_t i = 0; i < p->count; i++) {
@@ -177,7 +177,7 @@ static double encode_all(const struct codec *c, struct pieces *p, uint8_t *arena
 static double decode_all(const struct codec *c, const struct pieces *p, bool varying_only,
                          double *out) {
     double best = 1e300;
-    for (int pass = 0; pass < PASSES; pass++) {
+    for (unsigned pass = 0; pass < passes; pass++) {
         double start = now_ns();
         for (size_t i = 0; i < p->count; i++) {
             if (varying_only && !p->all[i].varies) continue;
@@ -219,7 +219,12 @@ int main(int argc, char **argv) {
     static struct xor_work work;
     static const char *const usual[] = {"15,80", "5,240", "3,360", "1,120",
                                         "1,240", "1,480", "1,1024"};
-    if (argc < 2) fail("usage: page CAPTURE [EVERY,ROWS ...]");
+    if (argc > 1 && strncmp(argv[1], "--passes=", 9) == 0) {
+        passes = (unsigned)strtoul(argv[1] + 9, NULL, 10);
+        argc--;
+        argv++;
+    }
+    if (argc < 2 || passes < 1) fail("usage: page [--passes=N] CAPTURE [EVERY,ROWS ...]");
     page_scratch_init(&scratch);
     chunk_slab_init(&work.slab);
     const struct codec codecs[] = {

@@ -38,6 +38,7 @@ struct pieces {
     struct piece *all;
     size_t count, samples, varying_samples;
     size_t bytes;
+    double *values; /* of all */
 };
 
 static void fail(const char *what) {
@@ -90,10 +91,10 @@ static void piece_add(struct pieces *p, const double *values, size_t count) {
     if (next->varies) p->varying_samples += count;
 }
 
-/* Series of every EVERY-th row, in pages. The samples live as long as the program. */
+/* Series of every EVERY-th row, in pages. */
 static struct pieces pieces_cut(const struct capture *c, size_t every, size_t page_rows) {
     struct pieces p = {0};
-    double *samples = alloc(c->series * c->rows, sizeof *samples);
+    double *samples = p.values = alloc(c->series * c->rows, sizeof *samples);
     p.all = alloc(c->series * (c->rows / page_rows + every + 1), sizeof *p.all);
     for (size_t series = 0; series < c->series; series++) {
         for (size_t phase = 0; phase < every; phase++) {
@@ -212,6 +213,7 @@ static void run(const struct codec *c, const struct capture *capture, size_t eve
            varying_ns / varying, 100 * varying / n, p.samples, p.count);
     free(arena);
     free(p.all);
+    free(p.values);
 }
 
 int main(int argc, char **argv) {

@@ -23,7 +23,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         capture = Path(folder) / "capture.bin"
         data.prepare(capture, shared)
-        out = subprocess.run([bench, "--passes=1", capture, *BOUNDS], capture_output=True, text=True, check=True).stdout
+        out = subprocess.run([bench, "--passes=1", capture, *BOUNDS], stdout=subprocess.PIPE, text=True, check=True).stdout
     print(out)
     sizes = {}
     for line in out.splitlines():

@@ -50,12 +50,13 @@ enum shape {
     HUGE_INT,
     SIGNS, /* 0, -0, +-1, infinities */
     MOSTLY_SAME,
+    SPIKES_DOWN,
     SHAPES
 };
 static const char *const shape_names[SHAPES] = {
-    "counter",   "counter resets", "gauge",   "pages",       "decimal",  "decimal walk",
-    "ns sums",   "noise",          "float32", "stale runs",  "payloads", "random bits",
-    "subnormal", "huge integers",  "signs",   "mostly same",
+    "counter",   "counter resets", "gauge",   "pages",       "decimal",     "decimal walk",
+    "ns sums",   "noise",          "float32", "stale runs",  "payloads",    "random bits",
+    "subnormal", "huge integers",  "signs",   "mostly same", "spikes down",
 };
 
 struct maker {
@@ -103,6 +104,7 @@ static double maker_next(struct maker *m) {
     case MOSTLY_SAME:
         if (rng_chance(r, 0.03)) m->value = (double)rng_below(r, 10000) / 100;
         return m->value;
+    case SPIKES_DOWN: return (double)rng_below(r, 8) - (rng_chance(r, 0.02) ? 100000 : 0);
     case SHAPES: break;
     }
     return 0;
@@ -169,8 +171,9 @@ Test(page, sizes_follow_what_the_data_is, .init = setup, .fini = teardown) {
         enum shape shape;
         double bits_max; /* of a value, of 480: entropy and 6 %, or two bytes a change or run */
     } rows[] = {
-        {COUNTER, 10.6}, {GAUGE_INT, 11.7}, {GAUGE_PAGES, 8.5}, {DECIMAL_WALK, 6.4},
-        {NS_SUMS, 26.5}, {FLOAT32, 29},     {MOSTLY_SAME, 1.7}, {STALE_RUNS, 2.7},
+        {COUNTER, 10.6},     {GAUGE_INT, 11.7}, {GAUGE_PAGES, 8.5},
+        {DECIMAL_WALK, 6.4}, {NS_SUMS, 26.5},   {FLOAT32, 29},
+        {MOSTLY_SAME, 1.7},  {STALE_RUNS, 2.7}, {SPIKES_DOWN, 4},
     };
     double values[480];
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {

@@ -51,6 +51,10 @@ static const struct golden goldens[] = {
     /* all 0 but one: order 0, width 0, patch 3 high 5: the gcd of one distance is itself, so 5 * 1
      */
     {"patch", 20, 7, {0}, {0, 0, 0, 5}, {2, 0x00, 0x0e, 5, 1, 3, 2}},
+    /* order 2: first 1, difference 2, base 3: 1 3 8 16 27 */
+    {"order 2", 5, 6, {0}, {1, 3, 8, 16, 27}, {2, 0x00, 0x19, 2, 4, 6}},
+    /* below the others: high -1 */
+    {"patch below", 20, 7, {0}, {0, 0, 0, -5}, {2, 0x00, 0x0e, 5, 1, 3, 1}},
     /* one run: gap 1, len 2 of code 0, then the page of 3 ones */
     {"runs",
      5,
@@ -113,8 +117,6 @@ static const struct golden read_only[] = {
      {0xbff0000000000000},
      {0},
      {4, 64, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x0f, 0xc0}},
-    /* order 2: first 1, difference 2, base 3: 1 3 8 16 27 */
-    {"order 2", 5, 6, {0}, {1, 3, 8, 16, 27}, {2, 0x00, 0x19, 2, 4, 6}},
     /* width 1, patch at 2: low bit 1, high 3: 1 + 3 * 2 */
     {"patched bits", 4, 7, {0}, {1, 0, 7, 0}, {2, 0x01, 0x0c, 1, 2, 6, 5}},
     {"raw", 1, 9, {0, 0}, {1.5}, {7 | 1 << 3, 0, 0, 0, 0, 0, 0, 0xf8, 0x3f}},

@@ -115,16 +115,6 @@ ALWAYS_INLINE void fill_body(double *out, size_t count, double value) {
         out[i] = value;
 }
 
-/* Sums of the first differences from out[from] on, the one before it being `v`. */
-ALWAYS_INLINE void scan_tail(const struct kernel_scan *k, const uint64_t *residuals, size_t from,
-                             size_t count, int64_t *out) {
-    uint64_t v = (uint64_t)out[from - 1];
-    for (size_t i = from; i < count; i++) {
-        v += k->base + residuals[i - 1];
-        out[i] = (int64_t)v;
-    }
-}
-
 static void scan_plain(const struct kernel_scan *k, const uint64_t *residuals, size_t count,
                        int64_t *out) {
     if (k->gcd == 1)
@@ -141,30 +131,60 @@ FAST static inline __m256i sums_of(__m256i x) {
     return _mm256_add_epi64(x, _mm256_permute2x128_si256(x, x, 0x08));
 }
 
-/* Order 1: only one addition of four waits for those before it. */
-FAST static void scan_deltas(const struct kernel_scan *k, const uint64_t *residuals, size_t count,
-                             int64_t *out) {
-    __m256i base = _mm256_set1_epi64x((int64_t)k->base);
-    __m256i carry = _mm256_set1_epi64x((int64_t)k->first);
-    size_t i = 1;
-    out[0] = (int64_t)k->first;
+/* Modulo 2^64, of which AVX2 has no instruction. */
+FAST static inline __m256i product_of(__m256i a, __m256i b) {
+    __m256i a_high = _mm256_srli_epi64(a, 32), b_high = _mm256_srli_epi64(b, 32);
+    __m256i cross = _mm256_add_epi64(_mm256_mul_epu32(a_high, b), _mm256_mul_epu32(a, b_high));
+    return _mm256_add_epi64(_mm256_mul_epu32(a, b), _mm256_slli_epi64(cross, 32));
+}
+
+/* Orders 1 and 2: only one addition of four waits for those before it. The first `order` integers
+ * stand in out. */
+ALWAYS_INLINE FAST void scan_lanes(const struct kernel_scan *k, const uint64_t *residuals,
+                                   size_t count, int64_t *out, const unsigned order,
+                                   const bool has_gcd) {
+    uint64_t v = (uint64_t)out[order - 1], delta = k->first_delta;
+    __m256i base = _mm256_set1_epi64x((int64_t)k->base), gcd = _mm256_set1_epi64x((int64_t)k->gcd);
+    __m256i last = _mm256_set1_epi64x((int64_t)v), last_delta = _mm256_set1_epi64x((int64_t)delta);
+    size_t i = order;
     for (; i + 4 <= count; i += 4) {
-        __m256i r = _mm256_loadu_si256((const __m256i_u *)(residuals + i - 1));
-        __m256i sums = sums_of(_mm256_add_epi64(r, base));
-        _mm256_storeu_si256((__m256i_u *)(out + i), _mm256_add_epi64(sums, carry));
-        carry = _mm256_add_epi64(carry, _mm256_permute4x64_epi64(sums, 0xff));
+        __m256i x = _mm256_loadu_si256((const __m256i_u *)(residuals + i - order));
+        if (has_gcd) x = product_of(x, gcd);
+        x = sums_of(_mm256_add_epi64(x, base));
+        if (order == 2) {
+            __m256i deltas = _mm256_add_epi64(x, last_delta);
+            last_delta = _mm256_permute4x64_epi64(deltas, 0xff);
+            x = sums_of(deltas);
+        }
+        _mm256_storeu_si256((__m256i_u *)(out + i), _mm256_add_epi64(x, last));
+        last = _mm256_add_epi64(last, _mm256_permute4x64_epi64(x, 0xff));
     }
-    scan_tail(k, residuals, i, count, out);
+    v = (uint64_t)_mm256_extract_epi64(last, 0);
+    delta = (uint64_t)_mm256_extract_epi64(last_delta, 0);
+    for (; i < count; i++) {
+        uint64_t x = k->base + residuals[i - order] * k->gcd;
+        if (order == 2) x = delta += x;
+        out[i] = (int64_t)(v += x);
+    }
 }
 
 FAST static void scan_avx2(const struct kernel_scan *k, const uint64_t *residuals, size_t count,
                            int64_t *out) {
+    if (k->order == 0 || count < 2) {
+        if (k->gcd == 1)
+            scan_body(k, residuals, count, out, false);
+        else
+            scan_body(k, residuals, count, out, true);
+        return;
+    }
+    out[0] = (int64_t)k->first;
+    out[1] = (int64_t)(k->first + k->first_delta); /* of order 1 it is overwritten */
     if (k->order == 1 && k->gcd == 1)
-        scan_deltas(k, residuals, count, out);
-    else if (k->gcd == 1)
-        scan_body(k, residuals, count, out, false);
+        scan_lanes(k, residuals, count, out, 1, false);
+    else if (k->order == 1)
+        scan_lanes(k, residuals, count, out, 1, true);
     else
-        scan_body(k, residuals, count, out, true);
+        scan_lanes(k, residuals, count, out, 2, true);
 }
 #endif
 

@@ -142,12 +142,14 @@ static void residuals_divide(uint64_t *r, size_t count, struct plan *p) {
 
 /* The width that makes bits and patches smallest, by how many need which; bits in *cost. */
 static unsigned width_choose(const uint32_t *lengths, size_t count, uint64_t *cost) {
-    unsigned best = 64;
-    *cost = UINT64_MAX;
-    for (unsigned w = 0; w <= 64; w++) {
+    unsigned longest = 64;
+    while (longest > 0 && lengths[longest] == 0)
+        longest--;
+    unsigned best = longest;
+    *cost = count * (uint64_t)longest;
+    for (unsigned w = 0; w < longest; w++) {
         uint64_t bits = count * (uint64_t)w;
-        if (bits >= *cost) break;
-        for (unsigned b = w + 1; b <= 64; b++)
+        for (unsigned b = w + 1; b <= longest && bits < *cost; b++)
             bits += 8 * lengths[b] * (uint64_t)(1 + (b - w + 7) / 7);
         if (bits >= *cost) continue;
         *cost = bits;

@@ -24,6 +24,14 @@ enum frame_type {
     FRAME_FRAGMENT = 4, /* query: evaluate on these shards */
     FRAME_SERIES = 5,   /* query: series, label names, label values, metadata */
     FRAME_CANCEL = 6,   /* the request id is no longer waited for */
+    FRAME_APPEND = 7,   /* ring/replica: entries for followers */
+    FRAME_PLACES = 8,   /* ring/replica: what do you hold of these shards? */
+    FRAME_FETCH = 9,    /* ring/replica: entries of these shards from there to there */
+    FRAME_RAFT = 10,    /* ring/raft */
+    FRAME_HEARTBEAT = 11,
+    FRAME_JOIN = 12,    /* ring/member: take me in; or: who are you, do you have a map? */
+    FRAME_PROMISE = 13, /* ring/member: promise of a founding */
+    FRAME_ADMIN = 14,   /* ring/member: verbs for the controller */
     FRAME_TYPE_COUNT
 };
 struct frame {

@@ -68,6 +68,12 @@ int ring_map_node_index(const struct ring_map *map, node_id id) {
     return lo < map->nodes_count && map->nodes[lo].id == id ? (int)lo : -1;
 }
 
+int ring_shard_replica(const struct ring_shard *shard, int node) {
+    for (int i = 0; i < shard->replicas_count; i++)
+        if (shard->replicas[i].node == node) return i;
+    return -1;
+}
+
 static enum status map_check_shard(const struct ring_map *map, uint32_t shard, struct err *err) {
     const struct ring_shard *s = &map->shards[shard];
     if (s->epoch == 0)
@@ -88,7 +94,10 @@ static enum status map_check_shard(const struct ring_map *map, uint32_t shard, s
                                shard, r->node);
     }
     const struct ring_replica *p = &s->replicas[s->primary];
-    if (p->state != REPLICA_FULL || !p->in_sync)
+    bool any_readable = false;
+    for (unsigned i = 0; i < s->replicas_count; i++)
+        any_readable = any_readable || ring_replica_is_readable(&s->replicas[i]);
+    if (!p->in_sync || p->state == REPLICA_LEAVING || (any_readable && p->state != REPLICA_FULL))
         return err_set(err, ERR_CORRUPT, 0,
                        "map: primary of shard %" PRIu32 " is not a full in-sync replica", shard);
     return OK;
@@ -129,6 +138,8 @@ static void map_put_body(const struct ring_map *map, struct buf *out) {
     buf_put_varint(out, map->nodes_count);
     for (uint32_t i = 0; i < map->nodes_count; i++) {
         buf_put_u64(out, map->nodes[i].id);
+        buf_put_varint(out, map->nodes[i].incarnation);
+        buf_put_u8(out, map->nodes[i].flags);
         buf_put_lenstr(out, sv_from(map->nodes[i].addr));
         buf_put_lenstr(out, sv_from(map->nodes[i].zone));
     }
@@ -141,7 +152,7 @@ static void map_put_body(const struct ring_map *map, struct buf *out) {
             const struct ring_replica *r = &shard->replicas[i];
             buf_put_varint(out, r->node);
             buf_put_u8(out, (uint8_t)(r->state | (r->in_sync ? 0x80 : 0)));
-            buf_put_varint(out, r->incarnation);
+            buf_put_varint(out, r->copy);
         }
     }
 }
@@ -172,6 +183,8 @@ static uint32_t read_u32_varint(struct reader *r) {
 static void map_get_members(struct reader *r, struct ring_map *map) {
     for (uint32_t i = 0; i < map->nodes_count && !r->failed; i++) {
         map->nodes[i].id = read_u64(r);
+        map->nodes[i].incarnation = read_u32_varint(r);
+        map->nodes[i].flags = read_u8(r);
         read_text(r, map->nodes[i].addr, sizeof map->nodes[i].addr);
         read_text(r, map->nodes[i].zone, sizeof map->nodes[i].zone);
     }
@@ -189,7 +202,7 @@ static void map_get_members(struct reader *r, struct ring_map *map) {
             uint8_t state = read_u8(r);
             rep->state = state & 0x7f;
             rep->in_sync = state >> 7;
-            rep->incarnation = read_u32_varint(r);
+            rep->copy = read_u32_varint(r);
         }
     }
 }

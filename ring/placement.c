@@ -144,7 +144,7 @@ static int32_t placer_carry_over(const struct placer *p, uint32_t shard) {
     bool can_lead = false;
     for (unsigned i = 0; i < s->replicas_count; i++) {
         struct ring_replica *r = &s->replicas[i];
-        *r = (struct ring_replica){.node = r->node, .state = REPLICA_INIT, .incarnation = 1};
+        *r = (struct ring_replica){.node = r->node, .state = REPLICA_INIT, .copy = 1};
         for (unsigned k = 0; k < old->replicas_count; k++) {
             if (old_member(p, &old->replicas[k]) != r->node) continue;
             uint16_t node = r->node;
@@ -180,10 +180,8 @@ static enum status placer_states(struct placer *p, int32_t *primary, struct err 
             continue;
         }
         for (unsigned k = 0; k < s->replicas_count; k++)
-            s->replicas[k] = (struct ring_replica){.node = s->replicas[k].node,
-                                                   .state = REPLICA_FULL,
-                                                   .in_sync = true,
-                                                   .incarnation = 1};
+            s->replicas[k] = (struct ring_replica){
+                .node = s->replicas[k].node, .state = REPLICA_FULL, .in_sync = true, .copy = 1};
     }
     placer_elect(p, primary);
     for (uint32_t i = 0; i < p->map->settings.shards_count; i++) {

@@ -76,7 +76,7 @@ static enum status node_open_shards(struct node *node, struct err *err) {
         for (unsigned r = 0; r < shard->replicas_count; r++)
             if (shard->replicas[r].node == self)
                 TRY(store_shard_open(node->cores[node->core_of[s]].store, s,
-                                     shard->replicas[r].incarnation, shard->epoch, err));
+                                     shard->replicas[r].copy, shard->epoch, err));
     }
     return OK;
 }

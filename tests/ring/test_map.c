@@ -17,18 +17,18 @@ static const uint8_t golden[] = {
     'C',  'A',  'I',  'R',  'N',  'M',  'A',  'P', /* magic */
     1,    0,    1,    0,                           /* format, oldest reader's */
     1,                                             /* version */
-    0,    1,    2,    3,    4,    5,    6,    7,    8,    9,   10,  11,  12,
-    13,   14,   15,                                 /* cluster id */
+    0,    1,    2,    3,    4,    5,    6,    7,    8,    9, 10, 11,  12,  13,  14,
+    15,                                             /* cluster id */
     5,    'c',  'a',  'i',  'r',  'n',              /* cluster name */
     0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11, /* secret */
     2,    2,    0,    1,                            /* shards, rf, min, level */
     2,                                              /* nodes */
-    5,    0,    0,    0,    0,    0,    0,    0,    3,    'a', ':', '1', 2,
-    'z',  '1',                                                              /* node 5 in zone z1 */
-    9,    0,    0,    0,    0,    0,    0,    0,    3,    'b', ':', '1', 0, /* node 9 */
-    1,    0,    2,    0,    0x81, 1,    1,    0x81, 1,                      /* both full, in sync */
+    5,    0,    0,    0,    0,    0,    0,    0,    3,    0, 3,  'a', ':', '1', 2,
+    'z',  '1', /* node 5 in zone z1 */
+    9,    0,    0,    0,    0,    0,    0,    0,    0,    1, 3,  'b', ':', '1', 0, /* node 9 */
+    1,    0,    2,    0,    0x81, 1,    1,    0x81, 1,       /* both full, in sync */
     0xac, 2,    1,    2,    0,    2,    1,    1,    0x81, 7, /* epoch 300; node 5 fills */
-    0xf7, 0x40, 0xf1, 0xb6, 0x15, 0x66, 0x97, 0x1f,          /* XXH3-64 */
+    0xd9, 0xe6, 0x45, 0xc5, 0xed, 0xf6, 0x92, 0xeb,          /* XXH3-64 */
 };
 
 static struct ring_map *tiny(void) {
@@ -42,19 +42,19 @@ static struct ring_map *tiny(void) {
                                            .format_level = 1};
     for (unsigned i = 0; i < 16; i++)
         map->settings.cluster_id[i] = (uint8_t)i;
-    map->nodes[0] = (struct ring_node){.id = 5, .addr = "a:1", .zone = "z1"};
-    map->nodes[1] = (struct ring_node){.id = 9, .addr = "b:1"};
+    map->nodes[0] = (struct ring_node){.id = 5, .incarnation = 3, .addr = "a:1", .zone = "z1"};
+    map->nodes[1] = (struct ring_node){.id = 9, .flags = RING_NODE_DOWN, .addr = "b:1"};
     map->shards[0] = (struct ring_shard){
         .epoch = 1,
         .replicas_count = 2,
-        .replicas = {{.node = 0, .state = REPLICA_FULL, .in_sync = true, .incarnation = 1},
-                     {.node = 1, .state = REPLICA_FULL, .in_sync = true, .incarnation = 1}}};
+        .replicas = {{.node = 0, .state = REPLICA_FULL, .in_sync = true, .copy = 1},
+                     {.node = 1, .state = REPLICA_FULL, .in_sync = true, .copy = 1}}};
     map->shards[1] = (struct ring_shard){
         .epoch = 300,
         .primary = 1,
         .replicas_count = 2,
-        .replicas = {{.node = 0, .state = REPLICA_INIT, .incarnation = 1},
-                     {.node = 1, .state = REPLICA_FULL, .in_sync = true, .incarnation = 7}}};
+        .replicas = {{.node = 0, .state = REPLICA_INIT, .copy = 1},
+                     {.node = 1, .state = REPLICA_FULL, .in_sync = true, .copy = 7}}};
     return map;
 }
 
@@ -78,7 +78,7 @@ static void expect_same(const struct ring_map *a, const struct ring_map *b) {
         for (unsigned i = 0; i < x->replicas_count; i++) {
             const struct ring_replica *p = &x->replicas[i], *q = &y->replicas[i];
             cr_assert(p->node == q->node && p->state == q->state && p->in_sync == q->in_sync &&
-                      p->incarnation == q->incarnation);
+                      p->copy == q->copy);
         }
     }
 }

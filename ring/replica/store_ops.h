@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* ring/replica/store_ops.h: what replication needs of the storage of a core: positions and opaque
+ * entries. storage/ implements it, node/daemon wires it. All calls on the owning core. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "node/base/buf.h"
+#include "node/base/status.h"
+#include "node/base/sv.h"
+
+/* A place in a shard's log: the entry (epoch, seq); seq 0 is the entry that opens the epoch. */
+struct place {
+    uint32_t epoch;
+    uint64_t seq;
+};
+static inline int place_cmp(struct place a, struct place b) {
+    if (a.epoch != b.epoch) return a.epoch < b.epoch ? -1 : 1;
+    return a.seq < b.seq ? -1 : a.seq > b.seq;
+}
+/* What of a shard's log this node holds: everything from `first` to `end`, under a copy number. */
+struct shard_held {
+    uint32_t copy;
+    bool has_log;  /* else there is nothing */
+    bool is_whole; /* from the shard's very first entry (FULL, INIT), with a head */
+    bool damaged;
+    struct place first, end;
+};
+struct entry_place {
+    uint32_t shard;
+    struct place place;
+    size_t len; /* of the whole entry */
+};
+
+struct store_read_from {
+    uint32_t shard;
+    bool tail;          /* of the log-only run */
+    bool from_start;    /* all that is held; after is unused */
+    struct place after; /* the last one that is not wanted */
+};
+struct store_read {
+    const struct store_read_from *from; /* ascending by shard; the caller's, until done */
+    size_t from_count;
+    size_t piece_bytes_max; /* more only for a single entry */
+    bool (*piece)(struct store_read *job, struct sv entries);
+    void (*done)(struct store_read *job, enum status status, const struct err *err);
+    void *user;
+    void *private_;
+};
+
+struct store_ops {
+    void *ctx;
+    /* tail: of the log-only run that an INIT or LOG replica keeps; else of the replica with a head.
+     * false: nothing is held. */
+    bool (*held)(void *ctx, uint32_t shard, bool tail, struct shard_held *out);
+    /* Where the closed epoch ended, by the epoch table of the whole replica. false: not known. */
+    bool (*epoch_end)(void *ctx, uint32_t shard, uint32_t epoch, uint64_t *out_last_seq);
+    /* The entry at the front of the bytes. */
+    enum status (*entry_next)(struct sv *rest, struct entry_place *out, struct err *err);
+    /* From a primary: entries of one shard, which follow each other and what is held (what was held
+     * before is passed over; ERR_CONFLICT: a gap, nothing of it is done). Rewrites the copy number,
+     * hands them to the node's log, applies them (not for the tail). *out_position: this core's
+     * stream of log appends, durable up to which they are when store tells so; also when all was
+     * passed over. The first entries of a tail may be anywhere. */
+    enum status (*follow)(void *ctx, uint32_t shard, uint32_t copy, bool tail, struct sv entries,
+                          uint64_t *out_position, struct err *err);
+    /* As primary: opens the epoch with an EPOCH entry that names the end before it (nothing is
+     * written when the shard has no log or is in that epoch). */
+    enum status (*open_epoch)(void *ctx, uint32_t shard, uint32_t epoch, uint64_t *out_position,
+                              struct err *err);
+    /* Forgets what is held (both kinds) and begins anew under that copy number. */
+    void (*drop)(void *ctx, uint32_t shard, uint32_t copy);
+    /* The end of this core's stream of log appends, as handed over. */
+    uint64_t (*position)(void *ctx);
+    /* Reads entries back from the node's log, on a worker: for each shard those behind `after` up
+     * to what was durable when it began, in order. piece runs on the core with whole entries (of
+     * several shards) until it returns false, and the next piece is read only when resume is
+     * called; then done. Cancel: piece returns false. */
+    enum status (*read)(void *ctx, struct store_read *job, struct err *err);
+    void (*read_resume)(void *ctx, struct store_read *job);
+};

@@ -35,7 +35,7 @@ struct page_run { /* private */
     const uint8_t *raw;
 };
 
-/* Work space of one encoder or decoder, some 200 KB of which little is touched. */
+/* Work space of one encoder or decoder, some 160 KB of which little is touched. */
 struct page_scratch {
     /* private */
     const struct page_kernels *kernels;

@@ -9,10 +9,11 @@
 
 enum {
     SHORT_EXPONENT = 9,
-    SAMPLES = 8,         /* looked at to choose an exponent */
-    BLOCK = 32,          /* values whose failure is found by one comparison */
-    EXCEPTION_BITS = 72, /* what one value that does not fit costs, about */
+    SAMPLES = 8, /* looked at to choose an exponent */
+    BLOCK = 32,  /* values whose failure is found by one comparison */
 };
+static const double exception_bits = 72; /* what a value that does not fit costs, about */
+static const double digit_bits = 3.3219280948873626;
 
 /* n = value * 10^e when that is exact, as the decoder will see it. */
 static bool decimal_try(double value, unsigned exponent, int64_t *out) {
@@ -55,13 +56,12 @@ static unsigned exponent_for_fails(const struct page_scratch *s, const double *v
         int e = decimal_exponent(values[s->fails[i]], exponent + 1, &n);
         if (e >= 0) at[e] += step;
     }
-    double best = (double)fails * EXCEPTION_BITS;
+    double best = (double)fails * exception_bits;
     unsigned chosen = exponent;
     size_t left = fails;
     for (unsigned e = exponent + 1; e <= PAGE_EXPONENT_MAX; e++) {
         left -= MIN(left, at[e]);
-        double bits =
-            (double)left * EXCEPTION_BITS + (double)count * (e - exponent) * 3.3219280948873626;
+        double bits = (double)left * exception_bits + (double)count * (e - exponent) * digit_bits;
         if (at[e] == 0 || bits >= best) continue;
         best = bits;
         chosen = e;

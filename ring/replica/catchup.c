@@ -61,7 +61,9 @@ void member_place(struct replicas *r, uint32_t shard, struct member *m) {
         return;
     }
     m->has_log = held->has_log;
-    m->begins = m->tail && !held->has_log;
+    /* A tail begins behind what is settled, which is retained from there on. A process that was
+     * started anew does not know how far its predecessor's followers were: then it gets all. */
+    m->begins = m->tail && !held->has_log && place_cmp(s->settled, s->released) >= 0;
     m->acked = m->sent = held->has_log ? held->end : (struct place){0};
     if (m->begins) m->acked = m->sent = s->settled; /* what is not settled is retained */
     bool reaches = m->has_log || m->begins ? place_cmp(m->acked, s->released) >= 0
@@ -304,7 +306,6 @@ void catchup_start(struct far *far) {
         for (unsigned k = 0; k < s->members_count; k++) {
             struct member *m = &s->members[k];
             if (m->far != index || m->state != MEMBER_BEHIND || m->diverged || m->reading) continue;
-            if (m->tail && !m->has_log) continue;
             m->reading = true;
             s->pins++;
             job->members[job->count] =

@@ -384,3 +384,32 @@ void replicas_counts(const struct replicas *r, struct replica_counts *out) {
             out->filling += !s->members[k].waited;
     }
 }
+
+/* One line for a person: a shard as this core sees it. */
+void replicas_describe(const struct replicas *r, uint32_t shard, struct buf *out) {
+    static const char *const roles[] = {"none", "follower", "promoting", "open"};
+    const struct shard *s = &r->shards[shard];
+    buf_printf(out,
+               "%s%s%s epoch %u copy %u end %u/%" PRIu64 " own %u/%" PRIu64 " settled %u/%" PRIu64
+               " released %u/%" PRIu64 "%s%s%s pins %u",
+               roles[s->role], s->own_tail ? " tail" : "", s->complete ? " complete" : "", s->epoch,
+               s->copy, s->end.epoch, s->end.seq, s->own.epoch, s->own.seq, s->settled.epoch,
+               s->settled.seq, s->released.epoch, s->released.seq, s->opening ? " opening" : "",
+               s->fetching ? " fetching" : "", s->incomplete ? " incomplete" : "", s->pins);
+    for (unsigned i = 0; i < s->members_count; i++) {
+        static const char *const states[] = {"unknown", "behind", "live"};
+        const struct member *m = &s->members[i];
+        const struct far *far = r->fars[m->far];
+        buf_printf(out,
+                   "; %04x%s copy %u %s%s%s%s%s%s%s%s%s acked %u/%" PRIu64 " sent %u/%" PRIu64
+                   " far: frames %u%s%s%s dirty %zu",
+                   (unsigned)(far->id & 0xffff), m->tail ? " tail" : "", m->copy, states[m->state],
+                   m->in_sync ? " in-sync" : "", m->waited ? " waited" : "",
+                   m->reported ? " reported" : "", m->diverged ? " diverged" : "",
+                   m->answered ? " answered" : "", m->dirty ? " dirty" : "",
+                   m->reading ? " reading" : "", m->has_log ? " has-log" : "", m->acked.epoch,
+                   m->acked.seq, m->sent.epoch, m->sent.seq, far->frames_count,
+                   far->asking ? " asking" : "", far->broken ? " broken" : "",
+                   far->job != NULL ? " job" : "", far->dirty_count);
+    }
+}

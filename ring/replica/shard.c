@@ -75,8 +75,13 @@ enum status shard_set_members(struct replicas *r, uint32_t shard) {
         if (old == NULL || old->copy != next[i].copy) continue;
         members[i] = *old;
         members[i].in_sync = next[i].in_sync;
-        /* irrevocable: what was told to have caught up is waited for until the map decides */
-        members[i].waited = next[i].in_sync || old->reported;
+        members[i].waited = next[i].in_sync || old->waited;
+        /* taken out, or taken in: what it was waited for before says nothing any more */
+        if (old->in_sync != next[i].in_sync) members[i].reported = false;
+        if (old->in_sync && !next[i].in_sync) {
+            members[i].waited = false;
+            member_lost(r, shard, &members[i]);
+        }
     }
     shard_free_members(r, shard);
     s->members = members;
@@ -100,6 +105,7 @@ void member_lost(struct replicas *r, uint32_t shard, struct member *m) {
     m->told_open = false;
     m->sent = m->acked;
     m->dirty = false;
+    if (!m->in_sync && !m->reported) m->waited = false; /* the controller has not been told */
     (void)r, (void)shard;
 }
 

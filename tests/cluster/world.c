@@ -256,6 +256,7 @@ bool world_run(struct world *w, const struct world_options *options) {
     sim_run(w->sim, has_failed, w, options->duration_ms);
     if (w->failure[0] == '\0') world_close(w);
     bool ok = w->failure[0] == '\0';
+    if (!ok && options->verbose) world_describe(w);
     world_free(w);
     return ok;
 }

@@ -163,3 +163,34 @@ void world_compare_replicas(struct world *w) {
         }
     }
 }
+
+void world_describe(struct world *w) {
+    static const char *const states[] = {"?", "full", "init", "log", "leaving"};
+    if (w->map == NULL) return;
+    for (uint32_t s = 0; s < w->map->settings.shards_count; s++) {
+        const struct ring_shard *shard = &w->map->shards[s];
+        fprintf(stderr, "shard %" PRIu32 " epoch %" PRIu32 " primary %u:", s, shard->epoch,
+                shard->primary);
+        for (unsigned i = 0; i < shard->replicas_count; i++) {
+            const struct ring_replica *r = &shard->replicas[i];
+            fprintf(stderr, " %04x=%s%s copy %" PRIu32 " since %" PRIu64 " until %" PRIu64,
+                    (unsigned)(w->map->nodes[r->node].id & 0xffff), states[r->state],
+                    r->in_sync ? "+" : "-", r->copy, r->since, r->until);
+        }
+        fprintf(stderr, "\n");
+        for (unsigned n = 0; n < w->nodes_count; n++)
+            for (unsigned c = 0; w->nodes[n] != NULL && c < w->options.cores; c++) {
+                struct replicas *r = node_replicas(w->nodes[n], c);
+                struct replica_counts counts;
+                struct buf b = {0};
+                if (r == NULL) continue;
+                replicas_counts(r, &counts);
+                replicas_describe(r, s, &b);
+                if (b.len > 4 && memcmp(b.ptr, "none", 4) != 0)
+                    fprintf(stderr, "    n%u %04x core %u map %" PRIu64 ": %.*s\n", n,
+                            (unsigned)(node_self(w->nodes[n]) & 0xffff), c,
+                            node_map(w->nodes[n])->version, (int)b.len, b.ptr);
+                buf_fini(&b);
+            }
+    }
+}

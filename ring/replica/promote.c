@@ -109,6 +109,7 @@ static const struct shard_held *member_held(const struct member *m) {
  * whatever ended the epochs before it. */
 static bool held_follows(const struct shard_held *held, struct place end) {
     if (held->is_whole || place_is_zero(held->first)) return true;
+    if (place_is_zero(end)) return held->first.seq <= 1;
     return place_cmp(held->first, place_next(end)) <= 0 ||
            (held->first.epoch > end.epoch && held->first.seq <= 1);
 }
@@ -123,8 +124,7 @@ static const struct member *longest_of(const struct shard *s, struct place *out_
         if (!m->answered || !m->in_sync || !held->has_log || held->damaged) continue;
         if (place_cmp(held->end, *out_longest) > 0) *out_longest = held->end;
         if (place_cmp(held->end, s->end) <= 0) continue;
-        if (!place_is_zero(s->end) && !held_follows(held, s->end)) continue;
-        if (place_is_zero(s->end) && m->tail && !s->own_tail) continue;
+        if (!held_follows(held, s->end)) continue;
         if (best == NULL || place_cmp(held->end, member_held(best)->end) > 0) best = m;
     }
     return best;

@@ -137,8 +137,6 @@ static void promote_became_open(struct replicas *r, uint32_t shard) {
     s->told_open = s->epoch;
     for (unsigned i = 0; i < s->members_count; i++)
         member_dirty(r, shard, &s->members[i]);
-    for (unsigned i = 0; i < s->members_count; i++)
-        far_flush(r->fars[s->members[i].far]);
     replicas_want_report(r);
     replicas_changed(r);
     shard_settle(r, shard);

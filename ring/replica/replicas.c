@@ -28,7 +28,10 @@ void replicas_soon(struct replicas *r) {
 }
 
 static void replicas_on_soon(struct timer *t) {
-    waits_end_ready(container_of(t, struct replicas, soon));
+    struct replicas *r = container_of(t, struct replicas, soon);
+    for (size_t i = 0; i < r->fars_count; i++)
+        far_flush(r->fars[i]);
+    waits_end_ready(r);
 }
 
 void replicas_want_report(struct replicas *r) {

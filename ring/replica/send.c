@@ -96,6 +96,7 @@ void member_dirty(struct replicas *r, uint32_t shard, struct member *m) {
     }
     m->dirty = true;
     far->dirty[far->dirty_count++] = shard;
+    replicas_soon(r); /* unless somebody flushes before */
 }
 
 void far_broke(struct far *far) {

@@ -122,6 +122,7 @@ static const struct member *longest_of(const struct shard *s, struct place *out_
         const struct member *m = &s->members[i];
         const struct shard_held *held = member_held(m);
         if (!m->answered || !m->in_sync || !held->has_log || held->damaged) continue;
+        if (s->own_tail && !m->tail) continue;
         if (place_cmp(held->end, *out_longest) > 0) *out_longest = held->end;
         if (place_cmp(held->end, s->end) <= 0) continue;
         if (!held_follows(held, s->end)) continue;

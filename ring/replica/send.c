@@ -12,6 +12,7 @@ static void far_on_retry(struct timer *t) {
     struct far *far = container_of(t, struct far, retry);
     far->broken = false;
     far_ask(far);
+    catchup_start(far);
     far_flush(far);
 }
 

@@ -68,6 +68,8 @@ static struct node_options node_flags(struct world *w, unsigned i) {
 
 void world_start_node(struct world *w, unsigned i) {
     if (i >= w->nodes_count) w->nodes_count = i + 1;
+    if (w->options.shard_told > 0)
+        fprintf(stderr, "%" PRIu64 " ms node %u starts\n", sim_now_ms(w->sim), i);
     struct runtime *rt = sim_start(w->sim, i);
     struct node_options o = node_flags(w, i);
     if (i >= w->options.nodes || w->wiped[i]) o.bootstrap_expect = 0;
@@ -118,6 +120,8 @@ void world_forget_node(struct world *w, unsigned node) {
 
 static void on_crashed(void *ctx, unsigned node) {
     struct world *w = ctx;
+    if (w->options.shard_told > 0)
+        fprintf(stderr, "%" PRIu64 " ms node %u crashed\n", sim_now_ms(w->sim), node);
     world_forget_node(w, node);
     struct rng *rng = sim_rng(w->sim);
     world_plan_restart(w, node, 5 + rng_below(rng, rng_chance(rng, 0.2) ? 20000 : 3000));

@@ -89,6 +89,7 @@ void store_set_block_hook(struct store *store,
 bool store_held(const struct store *store, uint32_t shard, bool tail, struct shard_held *out);
 bool store_epoch_end(const struct store *store, uint32_t shard, uint32_t epoch,
                      uint64_t *out_last_seq);
+uint64_t store_history(const struct store *store, uint32_t shard, uint32_t epoch);
 struct store_follow {
     uint32_t shard, copy;
     bool tail;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "node/base/hash.h"
 #include "storage/store_internal.h"
 
 enum { MARKS_MAX = 64, EPOCHS_MAX = 256 };
@@ -141,6 +142,17 @@ bool store_epoch_end(const struct store *store, uint32_t shard, uint32_t epoch,
     return false;
 }
 
+uint64_t store_history(const struct store *store, uint32_t shard, uint32_t epoch) {
+    if (!store_has_shard(store, shard)) return 0;
+    const struct store_shard *st = &store->shards[shard];
+    uint64_t hash = 0;
+    for (uint32_t i = 0; i < st->epochs_count && st->epochs[i].epoch < epoch; i++) {
+        uint64_t end[2] = {st->epochs[i].epoch, st->epochs[i].last_seq};
+        hash = hash64(end, sizeof end, hash);
+    }
+    return hash;
+}
+
 /* -- tails */
 
 struct store_tail *tail_make(struct store *store, struct store_shard *st) {
@@ -202,5 +214,6 @@ bool store_held(const struct store *store, uint32_t shard, bool tail, struct sha
                                .damaged = held->damaged,
                                .first = held->first,
                                .end = held->end};
+    if (!tail && held->has_log) out->history = store_history(store, shard, held->end.epoch);
     return held->has_log || held->damaged;
 }

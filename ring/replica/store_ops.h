@@ -26,6 +26,10 @@ struct shard_held {
     bool is_whole; /* from the shard's very first entry (FULL, INIT), with a head */
     bool damaged;
     struct place first, end;
+    /* Of a whole replica: a hash of where each closed epoch ended. Two logs that end in one epoch
+     * are of one history only if these are equal; else one has entries that were never
+     * acknowledged. */
+    uint64_t history;
 };
 struct entry_place {
     uint32_t shard;
@@ -56,6 +60,8 @@ struct store_ops {
     bool (*held)(void *ctx, uint32_t shard, bool tail, struct shard_held *out);
     /* Where the closed epoch ended, by the epoch table of the whole replica. false: not known. */
     bool (*epoch_end)(void *ctx, uint32_t shard, uint32_t epoch, uint64_t *out_last_seq);
+    /* What `history` of a whole replica is whose log ends in that epoch and is like ours. */
+    uint64_t (*history)(void *ctx, uint32_t shard, uint32_t epoch);
     /* The entry at the front of the bytes. */
     enum status (*entry_next)(struct sv *rest, struct entry_place *out, struct err *err);
     /* From a primary: entries of one shard, which follow each other and what is held (what was held

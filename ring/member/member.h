@@ -67,6 +67,8 @@ struct core_report {
 void member_report(struct member *m, struct core_report *report);
 void member_set_draining(struct member *m, bool on); /* told in heartbeats */
 bool member_is_controller(const struct member *m);
+/* After lost(): the cluster has let this node go, as a drain does. Else something is wrong. */
+bool member_was_removed(const struct member *m);
 node_id member_leader(const struct member *m); /* 0: not known */
 /* The newest committed map this node knows, installed or not; borrowed, may be NULL. */
 struct ring_map *member_map(const struct member *m);

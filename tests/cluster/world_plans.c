@@ -68,7 +68,7 @@ static void drain_look(void *ctx) {
     if (w->draining == 0 || w->failure[0] != '\0' || w->quiet) return;
     unsigned node = w->draining - 1;
     if (w->nodes[node] != NULL && world_node_serves(w, node)) drain_ask(w, node);
-    bool gone = w->nodes[node] != NULL && node_is_lost(w->nodes[node], NULL);
+    bool gone = w->nodes[node] != NULL && node_was_removed(w->nodes[node]);
     if (gone) {
         w->plans[PLAN_DRAIN]++;
         plan_tell(w, PLAN_DRAIN, node);

@@ -282,6 +282,10 @@ bool node_is_lost(const struct node *node, struct err *out) {
     return true;
 }
 
+bool node_was_removed(const struct node *node) {
+    return node_is_lost(node, NULL) && member_was_removed(node->member);
+}
+
 bool node_is_ready(const struct node *node, const char **out_why) {
     const char *why = NULL;
     uint64_t now_ns = core_mono_ns(node->rt->control_core);

@@ -67,6 +67,8 @@ const struct lease *node_lease(const struct node *node);
 struct member *node_member(struct node *node);
 /* Set once this node must not serve any more (removed, fenced by a newer process of its seat). */
 bool node_is_lost(const struct node *node, struct err *out);
+/* It is lost because the cluster let it go (drained): nothing is wrong. */
+bool node_was_removed(const struct node *node);
 
 /* In the simulator, or on the core itself. NULL while the node is not open. */
 struct ring_map *node_map(struct node *node);

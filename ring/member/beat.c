@@ -185,7 +185,7 @@ static void beat_lost(struct member *m, const struct heartbeat_reply *r) {
     /* A leader that knows less than we do is none any more; its word does not count. */
     if (m->map.newest == NULL || r->map_version < m->map.newest->version) return;
     err_set(&err, ERR_CONFLICT, 0, "this node was removed from the cluster");
-    member_lose(m, &err);
+    member_removed(m, &err);
 }
 
 static void beat_on_reply(struct member *m, node_id from, const struct heartbeat_reply *r) {

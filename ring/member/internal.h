@@ -134,7 +134,7 @@ struct member {
     struct member_options o; /* texts are copies */
     enum member_phase phase;
     struct peers *peers;
-    bool started, stopping, stopped_told, lost, dirty, settling;
+    bool started, stopping, stopped_told, lost, removed, dirty, settling;
     bool leaving; /* stopping, or about to: no lease any more */
     struct timer stop_timer;
     void (*stopped)(void *ctx);
@@ -216,6 +216,8 @@ void member_job_post_to(struct job *job, struct core *to);
 void member_job_free(struct job *job); /* one that was not posted */
 void member_call(struct member *m, const struct call_options *options, struct buf *payload);
 void member_lose(struct member *m, const struct err *why); /* lost(), once */
+void member_removed(struct member *m,
+                    const struct err *why); /* the same, as the cluster wants it */
 /* What follows from what has happened, until nothing does. Each entry point ends with it. */
 void member_settle(struct member *m);
 void member_path(const struct member *m, const char *name, char out[600]);

@@ -28,7 +28,10 @@ void replicas_soon(struct replicas *r) {
 }
 
 static void replicas_on_soon(struct timer *t) {
-    waits_end_ready(container_of(t, struct replicas, soon));
+    struct replicas *r = container_of(t, struct replicas, soon);
+    for (size_t i = 0; i < r->fars_count; i++)
+        far_flush(r->fars[i]);
+    waits_end_ready(r);
 }
 
 void replicas_want_report(struct replicas *r) {
@@ -181,12 +184,12 @@ static void shard_begin(struct replicas *r, uint32_t shard, bool own_tail, uint3
     struct shard_held held = {0};
     shard_release_all(r, shard);
     r->o.store->held(r->o.store->ctx, shard, own_tail, &held);
+    if (s->role == ROLE_NONE || s->copy != copy) s->told_open = 0;
     s->own_tail = own_tail;
     s->copy = copy;
     s->end = s->own = s->released = held.has_log ? held.end : (struct place){0};
     s->settled = (struct place){0};
     s->complete = false;
-    s->told_open = 0;
     if (s->role == ROLE_NONE) s->role = ROLE_FOLLOWER;
 }
 
@@ -293,6 +296,7 @@ void replicas_install(struct replicas *r, struct ring_map *map, const uint16_t *
     for (size_t i = 0; i < r->fars_count; i++) {
         if (r->fars[i]->users == 0) continue;
         far_ask(r->fars[i]);
+        catchup_start(r->fars[i]);
         far_flush(r->fars[i]);
     }
     replicas_changed(r);

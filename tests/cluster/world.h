@@ -59,6 +59,7 @@ struct world_options {
     unsigned cores;
     uint64_t duration_ms; /* of virtual time with faults */
     bool faults, plans, verbose;
+    uint32_t shard_told; /* + 1: each map's view of it, on stderr */
 };
 
 /* Troubles by plan, each by chance once or more per run. */

@@ -200,6 +200,7 @@ static void admin_on_call(struct core *here, struct msg *msg) {
     assert(here == m->core);
     call->answer = (struct buf){0};
     node_id leader = drive_leader(m);
+    if (leader == 0) leader = m->beat.hint; /* who answers heartbeats, to a node new to Raft */
     if (m->leaving || m->lost || !m->started) {
         admin_fail(call, NULL, ERR_UNAVAILABLE, "this node is stopping");
     } else if (m->lead.controller != NULL) {

@@ -235,7 +235,7 @@ def metric(node, name, labels=""):
 
 def promises(folder):
     """What the cluster promises, as metrics: three nodes, two copies, then without one of them."""
-    nodes = start_all(cluster(folder / "promises", 3, "--ring.shards=60", replication_factor=2))
+    nodes = wait_voters(start_all(cluster(folder / "promises", 3, "--ring.shards=60", replication_factor=2)))
 
     def total(living, name, labels=""):
         return sum(metric(n, name, labels) for n in living)

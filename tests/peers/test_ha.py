@@ -55,7 +55,7 @@ def check_sent(sender, node, code):
 
 
 def test(folder):
-    nodes = start_all(cluster(folder, 3, "--ingest.ha-dedup", replication_factor=2))
+    nodes = wait_voters(start_all(cluster(folder, 3, "--ingest.ha-dedup", replication_factor=2)))
     a, b = Sender("eu", "a", 1.0), Sender("eu", "b", 2.0)
     other = Sender("us", "b", 3.0)
     send_until(a, nodes[0], 204)  # the first one is elected

@@ -66,7 +66,7 @@ def check_partial(living, down, at, missing):
 
 
 def test(folder):
-    nodes = start_all(cluster(folder, 3))
+    nodes = wait_voters(start_all(cluster(folder, 3)))
     t0 = int(time.time() * 1000) - 60_000
     want = {}  # (series, time) -> value that was acknowledged
 

@@ -250,6 +250,15 @@ static void part_failed(struct distributor *d, struct write_part *part) {
     timer_start(&part->retry, RETRY_MIN_MS + random % (RETRY_MAX_MS - RETRY_MIN_MS + 1));
 }
 
+static void part_start_apart(struct distributor *d, struct write_part *part) {
+    struct write_part *apart = part->apart;
+    if (apart == NULL) return;
+    part->apart = NULL;
+    list_push_back(&part->op->parts, &apart->node);
+    part->op->parts_open++;
+    part_start(d, apart);
+}
+
 void part_done(struct write_part *part) {
     struct write_op *op = part->op;
     struct distributor *d = op->d;
@@ -262,6 +271,7 @@ void part_done(struct write_part *part) {
         op->parts_open++;
         part_failed(d, left);
     }
+    part_start_apart(d, part);
     if (part->status != OK) {
         part_failed(d, part);
         return;
@@ -292,7 +302,7 @@ static void part_try_again(struct write_part *part) {
     list_remove(&part->waiting);
     timer_stop(&part->retry);
     metric_add(d->resends, 1);
-    if (part->map_version == d->options.map->version)
+    if (part->routing == d->routing)
         part_start(d, part);
     else
         part_reroute(d, part);
@@ -332,8 +342,10 @@ static void each_part(struct distributor *d,
 enum status distributor_set_map(struct distributor *d, struct ring_map *map,
                                 const uint16_t *core_of, struct err *err) {
     assert(core_is_current(d->core));
-    TRY(distributor_route(d, map, core_of, err));
     struct ring_map *old = d->options.map;
+    if (map->version < old->version) return OK;
+    TRY(distributor_route(d, map, core_of, err));
+    d->routing++;
     d->options.map = ring_map_ref(map);
     ring_map_unref(old);
     each_part(d, part_leave_node);

@@ -59,7 +59,8 @@ MUST_USE enum status distributor_new(struct core *core, const struct distributor
 void distributor_free(
     struct distributor *d); /* memory only; no op under way, or the simulated node crashed */
 
-/* A newer map (a reference is taken), with the local core of each shard (read during the call).
+/* A newer map (a reference is taken), or the same with other cores, with the local core of each
+ * shard (read during the call; 0xffff: damaged here). An older one is passed over.
  * ERR_NOMEM: the old one stays in force; its time is over, so that writes come back with 503. */
 MUST_USE enum status distributor_set_map(struct distributor *d, struct ring_map *map,
                                          const uint16_t *core_of, struct err *err);

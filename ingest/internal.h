@@ -22,7 +22,7 @@ struct write_part {
     struct list_node node; /* of op->parts */
     enum part_state state;
     uint16_t dest;
-    uint64_t map_version; /* that it was routed by */
+    uint64_t routing; /* d->routing when it was cut */
     /* stretches of op->sorted, each ascending by shard; not all are empty */
     size_t first[ITEM_KINDS], count[ITEM_KINDS];
     /* outcome */
@@ -31,7 +31,8 @@ struct write_part {
     struct write_result result; /* first_index counts from first[ITEM_ROWS] */
     uint32_t *unknown;          /* rows of the part whose labels are needed */
     size_t unknown_count;
-    struct write_part *left; /* what could not be done of this part, with status and err */
+    struct write_part *left;  /* what could not be done of this part, with status and err */
+    struct write_part *apart; /* what the store takes in another way: is started again from home */
     /* local */
     struct core *home;
     struct ack_wait own_log;
@@ -58,6 +59,7 @@ struct distributor {
     uint32_t *counts;     /* scratch of sorts, by key */
     struct list_node ops, waiting;
     struct list_node served; /* of struct peer_write */
+    uint64_t routing;        /* counts the maps, and the cores of its shards, that were set */
     uint64_t bytes_in_flight;
     bool stopping;
     struct metric *samples[VERDICT_COUNT], *resends, *unavailable;

@@ -128,19 +128,60 @@ static int64_t cluster_ms(const struct distributor *d) {
     return d->options.lease == NULL ? wall_ms : lease_cluster_ms(d->options.lease, wall_ms);
 }
 
-/* false: part->status says why, or labels are needed, or nothing of it may be written. */
-static bool part_write(struct distributor *d, struct write_part *part, uint32_t *shards,
-                       size_t *count) {
+/* Without a living copy with a head (the map's primary is LOG, or INIT) a shard's writes are
+ * offered: logged, and judged by who applies them later. */
+static bool shard_is_offered(const struct distributor *d, uint32_t shard) {
+    const struct ring_shard *s = &d->options.map->shards[shard];
+    return s->replicas[s->primary].state == REPLICA_LOG ||
+           s->replicas[s->primary].state == REPLICA_INIT;
+}
+
+typedef enum status (*store_fn)(struct store *store, const struct write_columns *columns,
+                                int64_t cluster_now_ms, struct arena *scratch,
+                                struct write_result *out, uint32_t **out_unknown,
+                                size_t *out_unknown_count, struct err *err);
+
+/* false: part->status says why, or labels are needed. */
+static bool part_store(struct distributor *d, struct write_part *part, store_fn store) {
     uint32_t *unknown = NULL;
     size_t unknown_count = 0;
-    part->status = part_check(d, part, shards, count);
-    if (part->status != OK || *count == 0) return false;
     struct write_columns columns = part_columns(part);
-    part->status = store_write(d->options.store, &columns, cluster_ms(d), &d->scratch,
-                               &part->result, &unknown, &unknown_count, &part->err);
+    part->status = store(d->options.store, &columns, cluster_ms(d), &d->scratch, &part->result,
+                         &unknown, &unknown_count, &part->err);
     if (part->status != ERR_UNAVAILABLE || unknown_count == 0) return part->status == OK;
     part_keep_unknown(part, unknown, unknown_count);
     return false;
+}
+
+/* The shards that are to be offered, beside others that are not, make a part of their own, which
+ * runs next. */
+static enum status part_set_offers_apart(struct distributor *d, struct write_part *part,
+                                         uint32_t *shards, size_t *count, bool *out_offered) {
+    size_t kept = 0, offers = 0;
+    for (size_t i = 0; i < *count; i++)
+        offers += shard_is_offered(d, shards[i]);
+    *out_offered = offers == *count;
+    if (offers == 0 || offers == *count) return OK;
+    for (size_t i = 0; i < *count; i++) {
+        if (shard_is_offered(d, shards[i]))
+            d->marks[shards[i]] = 1;
+        else
+            shards[kept++] = shards[i];
+    }
+    *count = kept;
+    if (part_split(d, part, &part->apart) == OK) return OK;
+    return err_set(&part->err, ERR_NOMEM, 0, "out of memory");
+}
+
+/* false: part->status says why, or labels are needed, or nothing of it may be written. */
+static bool part_write(struct distributor *d, struct write_part *part, uint32_t *shards,
+                       size_t *count) {
+    bool offered = false;
+    part->status = part_check(d, part, shards, count);
+    if (part->status != OK || *count == 0) return false;
+    part->status = part_set_offers_apart(d, part, shards, count, &offered);
+    if (part->status != OK) return false;
+    return part_store(d, part, offered ? store_offer : store_write);
 }
 
 static void part_run(struct core *here, struct msg *m) {

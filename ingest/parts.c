@@ -23,7 +23,8 @@ void part_free(struct write_part *part) {
     timer_stop(&part->retry);
     list_remove(&part->node);
     list_remove(&part->waiting);
-    part_free(part->left); /* has none itself */
+    part_free(part->left); /* these have none themselves */
+    part_free(part->apart);
     free(part->unknown);
     free(part);
 }
@@ -84,7 +85,7 @@ enum status op_cut(struct distributor *d, struct write_op *op, const size_t *fir
         }
         list_push_back(&parts, &part->node);
         part->dest = dest;
-        part->map_version = d->options.map->version;
+        part->routing = d->routing;
         if (dest >= d->cores_count && dest != DEST_NONE)
             part->to = d->options.map->nodes[dest - d->cores_count].id;
         for (unsigned kind = 0; kind < ITEM_KINDS; kind++) {

@@ -234,7 +234,7 @@ enum status part_split(struct distributor *d, struct write_part *part,
     marked->home = part->home;
     marked->dest = part->dest;
     marked->to = part->to;
-    marked->map_version = part->map_version;
+    marked->routing = part->routing;
     for (unsigned kind = 0; kind < ITEM_KINDS; kind++) {
         size_t first = part->first[kind], end = first + part->count[kind], at = first;
         while (at < end && d->marks[item_shard(part->op, (enum item_kind)kind, at)] == 0)

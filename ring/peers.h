@@ -72,6 +72,8 @@ struct peer_call_options {
  * without a known address with ERR_UNAVAILABLE. */
 struct peer_call *peers_call(struct peers *peers, const struct peer_call_options *options,
                              struct buf *payload);
+/* Of a call that failed: the other node has seen a later process with our id. */
+bool peers_is_fenced(enum status status, const struct err *err);
 void peer_call_cancel(struct peer_call *call); /* reply will not be called; the peer is told */
 
 /* Requests from others. The handler answers now or later on this core, with peer_reply any number

@@ -111,6 +111,12 @@ static enum status hello_check_cluster(const struct peers *peers, const struct f
     return OK;
 }
 
+static const char fenced_text[] = "is fenced";
+
+bool peers_is_fenced(enum status status, const struct err *err) {
+    return status == ERR_CONFLICT && strstr(err->msg, fenced_text) != NULL;
+}
+
 static enum status peers_check_fence(const struct peers *peers, node_id id, uint32_t incarnation,
                                      struct err *err) {
     const struct peer *known = peer_get(peers, id);
@@ -120,9 +126,9 @@ static enum status peers_check_fence(const struct peers *peers, node_id id, uint
                                     : 0;
     if (incarnation >= newest) return OK;
     return err_set(err, ERR_CONFLICT, 0,
-                   "node %016" PRIx64 " is fenced: process %" PRIu32 " of it, a later one (%" PRIu32
+                   "node %016" PRIx64 " %s: process %" PRIu32 " of it, a later one (%" PRIu32
                    ") has been seen",
-                   id, incarnation, newest);
+                   id, fenced_text, incarnation, newest);
 }
 
 enum status peers_check_hello(const struct peers *peers, const struct frame *f, struct hello *out,

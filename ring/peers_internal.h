@@ -18,6 +18,8 @@ enum {
 /* Of one connection, under way at once: far above what a node asks, so that only a broken one meets
  * it. */
 enum { INBOUND_REQUESTS_MAX = 16384 };
+/* Accepted by one core at once: a node dials once from each of its cores; and some that knock. */
+enum { INBOUNDS_MAX = 16 * RING_NODES_MAX };
 /* Nodes known at once: members and some that knock. */
 enum { PEERS_KNOWN_MAX = 4 * RING_NODES_MAX };
 
@@ -117,6 +119,7 @@ struct peers {
     uint32_t known_count, known_cap;
     struct list_node probes;
     struct list_node inbounds;
+    uint32_t inbounds_count;
     struct peer_call **slots; /* by low 32 bits of a call's id */
     uint32_t *free_slots;
     uint32_t slots_count, free_count, generation;

@@ -24,6 +24,7 @@ static void served_gone(struct served *s) {
 static void inbound_free(struct inbound *in) {
     timer_stop(&in->deadline);
     if (in->peer != NULL) in->peer->inbounds--;
+    in->peers->inbounds_count--;
     list_remove(&in->node);
     while (!list_is_empty(&in->requests))
         served_gone(container_of(in->requests.next, struct served, node));
@@ -201,9 +202,10 @@ void inbound_accept(struct core *core, struct conn *conn, void *ctx) {
     list_init(&in->requests);
     list_push_back(&p->inbounds, &in->node);
     p->conns_open++;
+    p->inbounds_count++;
     timer_init(&in->deadline, core, inbound_on_deadline);
     conn_set_events(conn, &inbound_events, in);
-    if (p->stopping)
+    if (p->stopping || p->inbounds_count > INBOUNDS_MAX)
         conn_close(conn);
     else
         timer_start(&in->deadline, LINK_HELLO_TIMEOUT_MS);

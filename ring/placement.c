@@ -170,13 +170,19 @@ static int32_t placer_carry_over(const struct placer *p, uint32_t shard) {
         can_lead |= r->state == REPLICA_FULL && r->in_sync;
     }
     bool stays = old_primary != MEMBER_NONE && placer_has(s, (uint32_t)old_primary);
+    unsigned serving = old->primary;
+    for (unsigned k = 0; !can_lead && old_primary == MEMBER_NONE && k < old->replicas_count; k++) {
+        if (!ring_replica_is_readable(&old->replicas[k])) continue;
+        old_primary = old_member(p, &old->replicas[k]);
+        serving = k;
+    }
     bool serves_on = !stays && !can_lead && old_primary != MEMBER_NONE;
     for (unsigned k = 0; k < old->replicas_count && s->replicas_count < RING_REPLICAS_MAX; k++) {
         struct ring_replica r = old->replicas[k];
         r.node = old_member(p, &r);
         if (r.node == MEMBER_NONE || placer_has(s, r.node)) continue; /* the node itself is gone */
         if (!r.in_sync || r.state == REPLICA_LOG) continue;           /* nobody waits for it */
-        if (!serves_on || k != old->primary) {
+        if (!serves_on || k != serving) {
             r.state = REPLICA_LEAVING;
             r.until = p->map->version;
         }

@@ -62,6 +62,11 @@ static enum status follow_check(const struct store_follow *f, const struct held_
         bool gap = status == ERR_CORRUPT;
         if (gap && err != NULL) err->code = ERR_CONFLICT;
         if (status != OK) return gap ? ERR_CONFLICT : status;
+        if (old && *out_count > 0)
+            return err_set(err, ERR_CONFLICT, 0,
+                           "store: shard %" PRIu32 ": epoch %" PRIu32 " seq %" PRIu64
+                           " comes behind a later entry",
+                           e.shard, e.epoch, e.seq);
         if (old) continue;
         if ((*out_count)++ == 0) *rest = from;
         at.has_log = true;

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "node/base/log.h"
 #include "node/daemon/node_internal.h"
@@ -178,19 +179,22 @@ enum status node_data_open(struct node *node, const struct node_view *view, stru
 
 void node_data_free(struct node *node) {
     struct core *current = core_current();
-    for (unsigned i = 0; i < node->rt->cores_count; i++) {
-        core_set_current(node->rt->cores[i]); /* all before any store: they read each other's */
+    unsigned cores = node->rt->cores_count;
+    for (unsigned i = 0; i < cores; i++) { /* all before any store: they read each other's */
+        core_set_current(node->rt->cores[i]);
         gather_free(node->cores[i].gather);
     }
-    for (unsigned i = 0; i < node->rt->cores_count; i++) {
+    for (unsigned i = 0; i < cores; i++) { /* before the writes that wait for them */
+        core_set_current(node->rt->cores[i]);
+        replicas_free(node->cores[i].replicas);
+    }
+    for (unsigned i = 0; i < cores; i++) {
         struct node_core *nc = &node->cores[i];
         core_set_current(node->rt->cores[i]);
         distributor_free(nc->distributor);
-        replicas_free(nc->replicas);
         peers_free(nc->peers);
         store_free(nc->store);
-        for (unsigned k = 0; k < ARRAY_LEN(nc->core->locals); k++)
-            nc->core->locals[k] = NULL;
+        memset(node->rt->cores[i]->locals, 0, sizeof node->rt->cores[i]->locals);
     }
     core_set_current(current);
     log_free(node->log);

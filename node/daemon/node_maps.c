@@ -100,9 +100,9 @@ void node_core_install(struct node_core *nc, const struct node_view *view) {
     core->locals[CORE_QUERY] = nc->gather;
     nc->in = view;
     struct err err;
-    peers_set_map(nc->peers, view->map);
     if (node_open_shards(nc, view, &err) != OK) /* out of memory: not served, so not silently */
         log_error("a shard was not opened", "err", err.msg);
+    peers_set_map(nc->peers, view->map); /* before replication calls by it */
     replicas_install(nc->replicas, view->map, view->core_of);
     if (distributor_set_map(nc->distributor, view->map, view->core_of, &err) != OK)
         log_error("writes go by the map before", "err", err.msg);
@@ -133,7 +133,6 @@ static void core_on_install(struct core *here, struct msg *m) {
 }
 
 static void node_install_next(struct node *node) {
-    peers_set_map(node->control_peers, node->next->map);
     node->installs_open = node->rt->cores_count;
     for (unsigned i = 0; i < node->rt->cores_count; i++) {
         node->cores[i].install.run = core_on_install;

@@ -10,26 +10,32 @@
  *     LEADER_GRACE_MS of becoming leader. A node whose log failed or whose progress (unsynced,
  *     mailbox, an append unanswered at its primaries) is MEMBER_BEHIND_MS old is taken out like a
  *     dead one, unless a third of the living nodes are slow at once.
- *   2 A heartbeat with a newer incarnation: the map notes it; its primaries go to another readable
- *     replica, or open anew in a new epoch; its in-sync replicas stay in sync only as far as the
- * new epoch's promotion compares their ends: so a restarted member is taken out of the in-sync set
- *     where another readable member lives, and comes back by CAUGHT_UP. An older incarnation is
- *     FENCED.
+ *   2 A heartbeat with a newer incarnation: the map notes it, and before it has, and the node has
+ *     installed that, there is no lease for it. While another readable member serves on, it leaves
+ *     the in-sync set (as 3) and comes back by CAUGHT_UP; otherwise, as when a whole cluster comes
+ *     back, it stays and the shard opens in a new epoch, which compares all ends, once all in-sync
+ *     members are back or dead. An older incarnation is FENCED.
  *   3 Taking out: in the same map change in_sync goes off, a live node without a replica of the
  *     shard comes in as LOG, in sync (where there is one; replicas that are INIT or FULL and not in
  *     sync on live nodes do not count), and a primary that goes is replaced by a readable replica
  *     with the next epoch (the fewest primaries first).
  *   4 No readable replica left: RF live nodes hold the shard as LOG, in sync, one of them primary,
- *     in a new epoch. The first FULL copy to return is made in sync and primary in a new epoch;
- *     REPORT_INCOMPLETE of it undoes that (next epoch, LOG primary again) until another returns.
- *   5 CAUGHT_UP of the map's epoch: the replica becomes FULL and in sync; LOG replicas beyond RF
- * go. DIVERGED, DAMAGED: INIT with copy + 1, out of the in-sync set (as 3). 6 After
- * replace_after_ms a dead node's replica goes and its LOG substitute becomes INIT, in sync (copy +
- * 1). 7 Moves: towards placement_make over the members that are neither dead nor draining, at most
- *     moves_max shards at once, none while a shard is under-replicated: INIT at the new place; when
- *     it is FULL and in sync the old one becomes LEAVING, in sync; the primary moves to a readable
- *     replica (new epoch); LEAVING goes when its node has installed a map that says LEAVING, or is
- *     dead. The same for a drain; a drained node without replicas leaves the map.
+ *     in a new epoch. The first FULL copy to return that with the living LOG replicas has every
+ *     acknowledged entry (cover.c) is made in sync and primary in a new epoch, and these are waited
+ *     for; it keeps its `until` until it is open. REPORT_INCOMPLETE of it undoes that (next epoch,
+ *     LOG primary again) until somebody else is alive. Where no node can take a LOG replica the
+ *     shard stays as it is.
+ *   5 CAUGHT_UP of the map's epoch: the replica becomes FULL and in sync, LOG ones beyond RF go.
+ *     If its node is dead instead, INIT goes, FULL gets a new epoch. DIVERGED, DAMAGED: INIT with a
+ *     higher copy, out of the in-sync set; one that is readable is LEAVING first (rule 8), the last
+ *     copy there is keeps its copy number. Who says DAMAGED of itself serves it no more.
+ *   6 After replace_after_ms a dead node's LOG substitute becomes INIT, in sync (copy + 1); the
+ *     dead one's replica, which may be the last hope, goes when RF copies are complete.
+ *   7 Moves: towards placement_plan over the members that are neither long dead nor draining, at
+ *     most moves_max shards at once, none while a shard is under-replicated: INIT at the new place;
+ *     when it is FULL and in sync the old one becomes LEAVING, in sync; the primary moves to a
+ *     readable replica (new epoch); LEAVING goes when its node has installed a map that says
+ *     LEAVING, or is dead. The same for a drain; a drained node without replicas leaves the map.
  *   8 A readable replica leaves the in-sync set only when its node has installed a map that says so
  *     (LEAVING), or MEMBER_TIMEOUT_MS after its last answered heartbeat.
  *   9 Joins, restarts with another address or zone, and format levels become map changes.
@@ -48,8 +54,9 @@ struct controller;
 MUST_USE enum status controller_new(const struct controller_options *options, struct ring_map *map,
                                     uint64_t now_ms, struct controller **out, struct err *err);
 void controller_free(struct controller *c);
-/* The answer is OK, UNKNOWN or FENCED; the caller adds what Raft knows (leader, quorum). It counts
- * as answered (rule 1) only if the caller says so by answered = true. */
+/* The answer is OK, NO_QUORUM (no lease for this node just now), UNKNOWN or FENCED; the caller adds
+ * what Raft knows (leader, quorum). It counts as answered (rule 1) only if the caller says so by
+ * answered = true. */
 void controller_heartbeat(struct controller *c, uint64_t now_ms, const struct heartbeat *h,
                           bool answered, struct heartbeat_reply *out);
 /* The next map to propose, or NULL: nothing to do, or one is under way. The caller commits it

@@ -89,7 +89,7 @@ struct decision {
     unsigned factor;
     int primary;    /* node; -1: none yet */
     bool new_epoch; /* also when the primary stays */
-    bool deferred;  /* leave it as it is for now */
+    bool deferred;  /* it stays as it is in this map */
 };
 
 /* nodes.c */

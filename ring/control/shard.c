@@ -312,6 +312,9 @@ static bool lead_log(struct decision *d) {
     bool stays = now != NULL && now->in_sync && now->state != REPLICA_FULL &&
                  now->state != REPLICA_LEAVING && !node_of(d, now)->slow;
     if (!stays) d->primary = best->node;
+#ifdef PLANT_PROMOTE_LOG
+    if (!stays) best->state = REPLICA_FULL;
+#endif
     return true;
 }
 
@@ -394,7 +397,10 @@ static void prune(struct decision *d) {
     bool whole = open && shard_readable(d) >= d->factor;
     for (unsigned i = 0; shard_readable(d) > 0 && i < d->shard->replicas_count; i++) {
         struct ring_replica *r = &d->shard->replicas[i];
-        if (r->state != REPLICA_LEAVING || node_of(d, r)->map_version < r->until) continue;
+        if (r->state != REPLICA_LEAVING) continue;
+#ifndef PLANT_DROP_LEAVING_EARLY
+        if (node_of(d, r)->map_version < r->until) continue;
+#endif
         if (r->since != 0) continue;
         if (node_of(d, r)->restarted) continue;
         shard_remove(d, r);

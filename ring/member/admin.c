@@ -60,10 +60,11 @@ static void admin_wait(struct member *m, struct admin_call *call, struct relay *
         admin_fail(call, relay, ERR_NOMEM, "out of memory");
         return;
     }
-    *w = (struct admin_wait){.call = call, .relay = relay, .stage = ADMIN_NEW};
+    *w = (struct admin_wait){
+        .call = call, .relay = relay, .stage = ADMIN_NEW, .since_ms = member_now_ms(m)};
     call->status = OK;
     list_push_back(&m->lead.waits, &w->link);
-    m->dirty = true;
+    m->dirty = m->lead.news = true;
 }
 
 /* -- HA pairs: reference/cluster.md section 5; time is the controller's */
@@ -131,14 +132,14 @@ void admin_applied(struct member *m, const struct raft_entry *entry) {
 
 /* -- wishes */
 
-void admin_stepped(struct member *m, bool proposed) {
+void admin_stepped(struct member *m, bool proposed, uint64_t now_ms) {
     LIST_FOREACH_SAFE(n, &m->lead.waits) {
         struct admin_wait *w = container_of(n, struct admin_wait, link);
         if (w->call->verb == ADMIN_HA || w->stage != ADMIN_NEW) continue;
         if (proposed)
             w->stage = ADMIN_ASKED;
-        else
-            wait_end(w); /* the map says so already */
+        else if (now_ms - w->since_ms >= ADMIN_SETTLE_MS) /* a step may be a pause */
+            wait_end(w);
     }
 }
 

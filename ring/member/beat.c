@@ -213,7 +213,11 @@ static void beat_on_reply(struct member *m, node_id from, const struct heartbeat
 
 static void beat_done(struct member *m, struct call *call, enum status status,
                       const struct err *err) {
-    (void)err;
+    if (status != OK && peers_is_fenced(status, err)) {
+        struct heartbeat_reply fenced = {.answer = HEARTBEAT_FENCED};
+        beat_lost(m, &fenced);
+        return;
+    }
     struct heartbeat_reply reply;
     if (status == OK && heartbeat_reply_get(buf_sv(&call->reply), &reply, NULL) == OK &&
         reply.sequence == call->number) {
@@ -234,15 +238,14 @@ static void beat_answer(struct member *m, const struct heartbeat *h, struct hear
                                     .map_version =
                                         m->r.state.map == NULL ? 0 : m->r.state.map->version};
     if (m->lead.controller != NULL && drive_leads(m)) {
-        bool fresh = raft_quorum_age_ms(m->r.raft, now_ms) <= QUORUM_AGE_MAX_MS && !m->leaving &&
-                     !leader_takes_out(m, h->id);
+        bool fresh = raft_quorum_age_ms(m->r.raft, now_ms) <= QUORUM_AGE_MAX_MS && !m->leaving;
         uint64_t version = out->map_version;
         leader_saw(m, h->id, now_ms);
         controller_heartbeat(m->lead.controller, now_ms, h, fresh, out);
         if (!fresh && out->answer == HEARTBEAT_OK) out->answer = HEARTBEAT_NO_QUORUM;
         out->leader = m->o.self;
         out->map_version = version;
-        m->dirty = true;
+        m->dirty = m->lead.news = true;
     }
     out->sequence = h->sequence;
     out->wall_ms = core_wall_ms(m->core);

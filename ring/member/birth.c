@@ -129,7 +129,7 @@ static void birth_found(struct member *m) {
         bool twice = false;
         for (size_t k = 0; k < count; k++)
             twice = twice || members[k].id == t->last.id;
-        if (!t->granted || twice) continue;
+        if (!t->listed || !t->granted || twice) continue;
         members[count++] = (struct placement_member){
             .id = t->last.id, .addr = sv_from(t->last.addr), .zone = sv_from(t->last.zone)};
     }
@@ -148,9 +148,12 @@ static void birth_found(struct member *m) {
 }
 
 /* Promises that are needed: as many as the operator expects, and never so few that two founders
- * could both have them from the nodes that discovery lists. */
+ * could both have them from the nodes that discovery lists. (Lists that differ by one node are safe
+ * too: majorities of k and of k + 1 nodes share one.) */
 static size_t birth_need(const struct member *m) {
-    size_t listed = m->birth.targets_count + 1;
+    size_t listed = 1;
+    for (size_t i = 0; i < m->birth.targets_count; i++)
+        listed += m->birth.targets[i].listed;
     return MAX((size_t)m->o.bootstrap_expect, listed / 2 + 1);
 }
 
@@ -178,6 +181,7 @@ static void birth_unborn(struct member *m, uint64_t now_ms) {
     bool lowest = true;
     for (size_t i = 0; i < m->birth.targets_count; i++) {
         struct target *t = &m->birth.targets[i];
+        if (!t->listed) continue; /* the majority is one of discovery's list */
         granted += t->granted;
         if (t->heard_ms == 0 || now_ms - t->heard_ms > PROBE_FRESH_MS) continue;
         if (t->last.phase != MEMBER_UNBORN && t->last.phase != MEMBER_FOUNDING) continue;

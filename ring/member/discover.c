@@ -15,7 +15,7 @@ struct target *discover_find(struct member *m, const char *addr) {
     return NULL;
 }
 
-static bool discover_add(struct member *m, struct sv addr) {
+static bool discover_add(struct member *m, struct sv addr, bool listed) {
     if (addr.len > RING_ADDR_MAX) return true;
     char text[RING_ADDR_MAX + 1];
     snprintf(text, sizeof text, "%.*s", SV_ARG(addr));
@@ -31,16 +31,24 @@ static bool discover_add(struct member *m, struct sv addr) {
         *t = (struct target){0};
         snprintf(t->addr, sizeof t->addr, "%s", text);
     }
-    t->listed = true;
+    t->listed = t->listed || listed;
     return true;
 }
 
 enum status discover_open(struct member *m, struct err *err) {
     const struct discovery *d = m->o.discovery;
     for (size_t i = 0; d != NULL && d->kind == DISCOVERY_STATIC && i < d->addrs_count; i++)
-        if (!discover_add(m, d->addrs[i]))
+        if (!discover_add(m, d->addrs[i], true))
             return err_set(err, ERR_NOMEM, 0, "member: out of memory");
     return OK;
+}
+
+/* Discovery may not tell everybody of everybody: lists differ while an operator changes them. Who
+ * asks us can be asked. Only until there is a map, which then says who is there. */
+void discover_learn(struct member *m, const char *addr) {
+    if (addr[0] == '\0' || m->map.newest != NULL || m->birth.targets_count >= RING_NODES_MAX)
+        return;
+    status_ignore(discover_add(m, sv_from(addr), false) ? OK : ERR_NOMEM);
 }
 
 /* An address that is not listed any more is forgotten; calls under way look theirs up again. */
@@ -71,7 +79,7 @@ static void discover_on_resolved(struct core *here, struct resolve *r) {
         if (a->any.sa_family != AF_INET) continue; /* dns+a: A records */
         if (inet_ntop(AF_INET, &a->v4.sin_addr, ip, sizeof ip) == NULL) continue;
         snprintf(addr, sizeof addr, "%s:%u", ip, (unsigned)r->port);
-        if (!discover_add(m, sv_from(addr))) break;
+        if (!discover_add(m, sv_from(addr), true)) break;
     }
     discover_sweep(m);
     resolve_free(r);

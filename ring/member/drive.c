@@ -7,7 +7,9 @@
 #include "node/base/log.h"
 #include "ring/member/internal.h"
 
-enum { DRIVE_PATH_BYTES = 600 };
+/* Whoever led before answers heartbeats for QUORUM_AGE_MAX_MS after its last round, so nobody may
+ * lead earlier (Raft's lease). The wider the range the fewer split votes, the longer a failover. */
+enum { DRIVE_PATH_BYTES = 600, ELECTION_MAX_MS = 1500 };
 
 static void drive_on_timer(struct timer *t) {
     struct member *m = container_of(t, struct member, r.timer);
@@ -25,7 +27,9 @@ enum status drive_open(struct member *m, struct err *err) {
 
 enum status drive_start(struct member *m, const struct raft_state *state, struct err *err) {
     assert(m->r.raft == NULL);
-    struct raft_config config = {.self = m->o.self};
+    struct raft_config config = {.self = m->o.self,
+                                 .election_min_ms = QUORUM_AGE_MAX_MS,
+                                 .election_max_ms = ELECTION_MAX_MS};
     m->rt->ops->random(m->rt, &config.seed, sizeof config.seed);
     TRY(raft_new(&config, state, member_now_ms(m), &m->r.raft, err));
     struct raft_event event = {.type = RAFT_EV_TICK};
@@ -125,6 +129,8 @@ void drive_on_frame(struct member *m, struct relay *relay) {
 
 static void drive_state_changed(struct member *m) {
     if (m->r.state.map != NULL) install_newer(m, m->r.state.map);
+    if (m->r.state.ha_version == m->r.ha_version) return;
+    m->r.ha_version = m->r.state.ha_version;
     if (m->o.ha_changed != NULL) m->o.ha_changed(m->o.ctx, &m->r.state);
 }
 

@@ -23,6 +23,8 @@ enum {
     ADDRESSES_SAVE_MS = 2000,
     BEATS_KEPT = 64,
     ADMIN_CALL_MS = 10000,
+    ADMIN_SETTLE_MS =
+        200, /* a wish after which nothing was proposed for so long is there already */
     HA_CLUSTERS_MAX = 1000,
     HA_UPDATE_MS = 15000, /* reference/cluster.md section 5 */
     HA_FAILOVER_MS = 30000
@@ -93,10 +95,10 @@ struct relay {
     bool sent_back;
 };
 
-/* Somebody's address out of discovery. */
+/* Somebody's address: out of discovery, or of a node that asked us by its own. */
 struct target {
     char addr[RING_ADDR_MAX + 1];
-    bool listed; /* in the newest answer of discovery */
+    bool listed; /* in the newest answer of discovery; else learned */
     bool asking, promising;
     uint64_t asked_at_ms; /* for its promise */
     bool granted;         /* its durable promise is ours */
@@ -122,6 +124,7 @@ struct admin_wait { /* a verb that is answered when the map has it, or an electi
     struct admin_call *call;
     struct relay *relay; /* one of them */
     enum admin_stage stage;
+    uint64_t since_ms;
     uint64_t term, index; /* HA: of its proposal, until that is applied; 0: none */
 };
 
@@ -145,7 +148,7 @@ struct member {
         struct raft_store *store; /* the log core's once started */
         struct raft_state loaded; /* of the store, until the first save */
         struct ring_state state;
-        uint64_t applied;
+        uint64_t applied, ha_version;
         bool snapshot_wanted;
         struct timer timer;
     } r;
@@ -184,6 +187,7 @@ struct member {
         struct controller *controller; /* while it leads and its no-op is applied */
         uint64_t no_op_term;           /* the newest term of its own whose no-op is applied */
         uint64_t term, since_ms;       /* of the controller */
+        bool news;                     /* the controller has heard something since its last step */
         struct ring_map *next;         /* proposed, on its way */
         uint64_t proposed_term, proposed_index;
         struct seen *seen;
@@ -254,6 +258,7 @@ void join_on_frame(struct member *m, struct relay *relay);
 
 /* discover.c: the addresses to probe */
 MUST_USE enum status discover_open(struct member *m, struct err *err);
+void discover_learn(struct member *m, const char *addr);          /* of one who asked */
 struct target *discover_find(struct member *m, const char *addr); /* NULL: not any more */
 void discover_step(struct member *m, uint64_t now_ms);
 void discover_fini(struct member *m);
@@ -263,7 +268,6 @@ void leader_open(struct member *m);
 void leader_step(struct member *m);
 void leader_applied(struct member *m, const struct raft_entry *entry, bool changed);
 void leader_fini(struct member *m);
-bool leader_takes_out(const struct member *m, node_id id);
 void leader_saw(struct member *m, node_id id, uint64_t now_ms);
 MUST_USE enum status leader_propose(struct member *m, struct buf *command, uint64_t *out_term,
                                     uint64_t *out_index);
@@ -281,8 +285,9 @@ void address_fini(struct member *m);
 void admin_on_frame(struct member *m, struct relay *relay);
 void admin_step(struct member *m);
 void admin_applied(struct member *m, const struct raft_entry *entry);
-void admin_stepped(struct member *m, bool proposed); /* the controller has heard all wishes */
-void admin_committed(struct member *m, bool ours);   /* or what was proposed came to nothing */
+/* The controller has heard all wishes, and proposes something or nothing. */
+void admin_stepped(struct member *m, bool proposed, uint64_t now_ms);
+void admin_committed(struct member *m, bool ours); /* or what was proposed came to nothing */
 void admin_fail_all(struct member *m, const char *why);
 void admin_forget(struct member *m); /* the callers are dead */
 void status_put(struct member *m, struct buf *out);

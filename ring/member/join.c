@@ -139,6 +139,7 @@ void join_on_frame(struct member *m, struct relay *relay) {
         return;
     }
     address_learn(m, ask.id, ask.incarnation, ask.addr);
+    discover_learn(m, ask.addr);
     const struct ring_map *map = m->r.state.map; /* committed */
     if (ask.verb == JOIN_PROBE) {
         join_tell(m, relay, JOIN_TOLD, NULL);
@@ -161,7 +162,7 @@ void join_on_frame(struct member *m, struct relay *relay) {
             relay_fail(relay, status, err.msg);
             return;
         }
-        m->dirty = true;
+        m->dirty = m->lead.news = true;
     }
     join_tell(m, relay, JOIN_LATER, NULL);
 }

@@ -54,6 +54,7 @@ static void leader_begin(struct member *m, uint64_t term, uint64_t now_ms) {
     }
     m->lead.term = term;
     m->lead.since_ms = now_ms;
+    m->lead.news = true;
     m->lead.voters_at_ms = now_ms;
     log_infof("this node is the controller", "term", "%llu", (unsigned long long)term);
     beat_now(m);
@@ -162,13 +163,15 @@ enum status leader_propose(struct member *m, struct buf *command, uint64_t *out_
 
 static void maps_propose(struct member *m, uint64_t now_ms) {
     if (m->lead.next != NULL) return;
+    if (!m->lead.news && now_ms < controller_next_ms(m->lead.controller)) return;
     struct ring_map *next = NULL;
     struct err err;
+    m->lead.news = false;
     if (controller_step(m->lead.controller, now_ms, &next, &err) != OK) {
         log_error("the controller cannot decide", "err", err.msg);
         return;
     }
-    admin_stepped(m, next != NULL);
+    admin_stepped(m, next != NULL, now_ms);
     if (next == NULL) return;
     struct buf command = {0};
     command_map_put(m->r.state.map, next, &command);
@@ -178,22 +181,7 @@ static void maps_propose(struct member *m, uint64_t now_ms) {
     }
     ring_map_unref(next);
     controller_dropped(m->lead.controller);
-}
-
-/* A map is on its way that does not wait for the node any more: from its proposal on (it may be
- * committed any moment) the node must not be given a lease under the map before. */
-bool leader_takes_out(const struct member *m, node_id id) {
-    const struct ring_map *map = m->r.state.map, *next = m->lead.next;
-    int here = next == NULL ? -1 : ring_map_node_index(map, id);
-    if (here < 0) return false;
-    int there = ring_map_node_index(next, id);
-    for (uint32_t s = 0; s < map->settings.shards_count; s++) {
-        int r = ring_shard_replica(&map->shards[s], here);
-        if (r < 0 || !ring_replica_is_readable(&map->shards[s].replicas[r])) continue;
-        int q = there < 0 ? -1 : ring_shard_replica(&next->shards[s], there);
-        if (q < 0 || !next->shards[s].replicas[q].in_sync) return true;
-    }
-    return false;
+    admin_committed(m, false);
 }
 
 void leader_applied(struct member *m, const struct raft_entry *entry, bool changed) {
@@ -204,6 +192,7 @@ void leader_applied(struct member *m, const struct raft_entry *entry, bool chang
     admin_applied(m, entry);
     if (m->lead.next == NULL || entry->index != m->lead.proposed_index) return;
     next_drop(m);
+    m->lead.news = true;
     bool ours = entry->term == m->lead.proposed_term && changed;
     if (ours)
         controller_committed(m->lead.controller, m->r.state.map, member_now_ms(m));

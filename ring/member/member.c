@@ -328,7 +328,9 @@ void member_stop(struct member *m, void (*stopped)(void *ctx), void *ctx) {
     timer_start(&m->stop_timer, 0);
     if (!drive_leads(m) || m->lost) return;
     struct raft_event event = {.type = RAFT_EV_TRANSFER};
-    drive_step(m, &event, NULL);
+    struct raft_reply reply;
+    drive_step(m, &event, &reply);
+    if (reply.status != OK) m->stop_deadline_ms = 0; /* nobody to hand over to */
 }
 
 static void text_free(const char *text) { /* of options_copy */

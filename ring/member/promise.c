@@ -133,6 +133,8 @@ void promise_step(struct member *m, uint64_t now_ms) {
     }
     for (size_t i = 0; i < m->birth.targets_count; i++) {
         struct target *t = &m->birth.targets[i];
+        /* Also who is not listed, whose promise does not count: it may be a candidate that has
+         * to yield. */
         if (t->granted || t->promising || t->heard_ms == 0 || t->last.phase != MEMBER_UNBORN ||
             now_ms - t->heard_ms > PROBE_FRESH_MS)
             continue;

@@ -41,8 +41,8 @@ static void request(struct raft *r, enum raft_msg_type type) {
                              .to = r->peers[i].id,
                              .term = r->term + (type == RAFT_MSG_PREVOTE),
                              .transfer = type == RAFT_MSG_VOTE && r->transfer_campaign,
-                             .index = log_last(r),
-                             .index_term = log_term(r, log_last(r))};
+                             .index = rlog_last(r),
+                             .index_term = rlog_term(r, rlog_last(r))};
         raft_hold(r, &m);
     }
 }
@@ -97,7 +97,7 @@ static bool leader_is_near(const struct raft *r) {
 }
 
 static bool is_up_to_date(const struct raft *r, const struct raft_msg *m) {
-    uint64_t last = log_last(r), term = log_term(r, last);
+    uint64_t last = rlog_last(r), term = rlog_term(r, last);
     return m->index_term != term ? m->index_term > term : m->index >= last;
 }
 

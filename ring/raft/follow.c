@@ -40,8 +40,8 @@ static bool accept_leader(struct raft *r, const struct raft_msg *m) {
 
 /* The largest place up to `index` where this log may agree with one that has `term` at index. */
 static uint64_t agree_hint(const struct raft *r, uint64_t index, uint64_t term) {
-    index = MIN(index, log_last(r));
-    while (index > r->base_index && log_term(r, index) > term)
+    index = MIN(index, rlog_last(r));
+    while (index > r->base_index && rlog_term(r, index) > term)
         index--;
     return index;
 }
@@ -52,13 +52,13 @@ static bool take_entries(struct raft *r, const struct raft_msg *m) {
     for (uint32_t i = 0; i < m->entries_count; i++) {
         const struct raft_entry *e = &m->entries[i];
         if (e->index <= r->base_index) continue;
-        if (e->index <= log_last(r)) {
-            if (log_term(r, e->index) == e->term) continue;
+        if (e->index <= rlog_last(r)) {
+            if (rlog_term(r, e->index) == e->term) continue;
             if (e->index <= r->commit) return false;
             if (e->index <= r->members_index) members = true;
-            log_truncate(r, e->index);
+            rlog_truncate(r, e->index);
         }
-        if (!log_append(r, e)) return true;
+        if (!rlog_append(r, e)) return true;
         if (e->type == RAFT_ENTRY_CONF) members = true;
     }
     if (members) members_refresh(r);
@@ -68,7 +68,7 @@ static bool take_entries(struct raft *r, const struct raft_msg *m) {
 static void commit_to(struct raft *r, uint64_t index) {
     uint64_t old = r->commit;
     if (index <= old) return;
-    assert(index <= log_last(r));
+    assert(index <= rlog_last(r));
     r->commit = index;
     members_on_commit(r, old);
 }
@@ -79,13 +79,13 @@ void follow_on_append(struct raft *r, const struct raft_msg *m) {
         reply(r, m, true, r->commit, 0);
         return;
     }
-    if (m->index > log_last(r) || log_term(r, m->index) != m->index_term) {
+    if (m->index > rlog_last(r) || rlog_term(r, m->index) != m->index_term) {
         if (m->index <= r->commit) {
             r->ignored++;
             return;
         }
         uint64_t hint = agree_hint(r, m->index, m->index_term);
-        reply(r, m, false, hint, log_term(r, hint));
+        reply(r, m, false, hint, rlog_term(r, hint));
         return;
     }
     if (!take_entries(r, m)) {
@@ -106,13 +106,13 @@ void follow_on_snapshot(struct raft *r, const struct raft_msg *m) {
         reply(r, m, true, r->commit, 0);
         return;
     }
-    if (s->index <= log_last(r) && log_term(r, s->index) == s->term) {
+    if (s->index <= rlog_last(r) && rlog_term(r, s->index) == s->term) {
         commit_to(r, s->index);
         reply(r, m, true, s->index, 0);
         return;
     }
     if (!snapshot_set(r, s)) return;
-    log_reset(r, s->index, s->term);
+    rlog_reset(r, s->index, s->term);
     r->snapshot_dirty = true;
     r->restore_due = true;
     r->applied_bytes = 0;

@@ -130,20 +130,20 @@ void raft_refuse(struct raft *r, enum status status, const char *reason);
 bool raft_msg_is_sound(const struct raft_msg *m); /* msg.c */
 
 /* log.c */
-static inline uint64_t log_last(const struct raft *r) {
+static inline uint64_t rlog_last(const struct raft *r) {
     return r->base_index + r->items_count;
 }
-static inline const struct raft_entry *log_at(const struct raft *r, uint64_t index) {
+static inline const struct raft_entry *rlog_at(const struct raft *r, uint64_t index) {
     return &r->items[index - r->base_index - 1];
 }
-uint64_t log_term(const struct raft *r, uint64_t index);     /* base_index <= index <= last */
-bool log_append(struct raft *r, const struct raft_entry *e); /* copies the bytes */
-void log_truncate(struct raft *r, uint64_t from);
-void log_compact(struct raft *r, uint64_t to); /* entries up to `to` leave the memory */
-void log_reset(struct raft *r, uint64_t base_index, uint64_t base_term);
+uint64_t rlog_term(const struct raft *r, uint64_t index);     /* base_index <= index <= last */
+bool rlog_append(struct raft *r, const struct raft_entry *e); /* copies the bytes */
+void rlog_truncate(struct raft *r, uint64_t from);
+void rlog_compact(struct raft *r, uint64_t to); /* entries up to `to` leave the memory */
+void rlog_reset(struct raft *r, uint64_t base_index, uint64_t base_term);
 /* Bytes of the newest configuration at or before index, in the log or else the snapshot's. */
-MUST_USE enum status log_members_at(const struct raft *r, uint64_t index, struct raft_members *out,
-                                    uint64_t *out_index);
+MUST_USE enum status rlog_members_at(const struct raft *r, uint64_t index, struct raft_members *out,
+                                     uint64_t *out_index);
 bool snapshot_set(struct raft *r, const struct raft_snapshot *s); /* copies */
 
 /* members.c */

@@ -16,17 +16,17 @@ void lead_begin(struct raft *r) {
     r->transfer_campaign = false;
     for (uint32_t i = 0; i < r->peers_count; i++) {
         struct peer *p = &r->peers[i];
-        *p = (struct peer){.id = p->id, .voter = p->voter, .next = log_last(r) + 1};
+        *p = (struct peer){.id = p->id, .voter = p->voter, .next = rlog_last(r) + 1};
     }
     r->round++;
     r->broadcast_due = true;
-    r->term_start = log_last(r) + 1;
+    r->term_start = rlog_last(r) + 1;
 #ifdef PLANT_RAFT_NO_NOOP
     r->term_start = 0;
     return;
 #endif
     struct raft_entry noop = {.term = r->term, .index = r->term_start, .type = RAFT_ENTRY_NOOP};
-    (void)log_append(r, &noop);
+    (void)rlog_append(r, &noop);
 }
 
 /* The largest value that a quorum of voters reaches; `own` is this node's. */
@@ -75,7 +75,7 @@ void lead_commit(struct raft *r) {
     uint64_t index = quorum_value(r, peer_match, r->durable);
     if (index <= r->commit) return;
 #ifndef PLANT_RAFT_COUNT_OLDER_TERM
-    if (log_term(r, index) != r->term) return;
+    if (rlog_term(r, index) != r->term) return;
 #endif
     uint64_t old = r->commit;
     r->commit = index;
@@ -126,11 +126,11 @@ static void inflight_pop(struct peer *p) {
 static void on_refused(struct raft *r, struct peer *p, const struct raft_msg *m) {
     p->probing = false;
     if (p->state == PEER_SNAPSHOT) return; /* its heartbeats are refused until it is installed */
-    uint64_t i = MIN(m->index, log_last(r));
-    while (i > r->base_index && i > p->match && log_term(r, i) > m->index_term)
+    uint64_t i = MIN(m->index, rlog_last(r));
+    while (i > r->base_index && i > p->match && rlog_term(r, i) > m->index_term)
         i--;
     /* not even the oldest place in memory agrees: the next is before it, which takes a snapshot */
-    if (i == r->base_index && i > p->match && log_term(r, i) > m->index_term) i--;
+    if (i == r->base_index && i > p->match && rlog_term(r, i) > m->index_term) i--;
     p->next = MAX(i, p->match) + 1;
     p->state = PEER_PROBE;
     p->inflight_count = 0;
@@ -158,7 +158,7 @@ void lead_on_reply(struct raft *r, const struct raft_msg *m) {
     }
     if (r->role != RAFT_LEADER || m->term < r->term) return;
     if (m->round == 0) return; /* answers a message of an older term, maybe of this very node */
-    if ((m->granted && m->index > log_last(r)) || m->round > r->round || m->sent_ms > r->now_ms) {
+    if ((m->granted && m->index > rlog_last(r)) || m->round > r->round || m->sent_ms > r->now_ms) {
         r->ignored++;
         return;
     }
@@ -177,13 +177,13 @@ void lead_propose(struct raft *r, enum raft_entry_type type, struct sv bytes) {
         raft_refuse(r, ERR_LIMIT, "the entry is too large");
     } else if (r->transfer_to != 0) {
         raft_refuse(r, ERR_UNAVAILABLE, "leadership is being handed over");
-    } else if (log_last(r) - r->commit >= RAFT_PENDING_MAX ||
+    } else if (rlog_last(r) - r->commit >= RAFT_PENDING_MAX ||
                r->log_bytes + bytes.len > RAFT_LOG_BYTES_MAX) {
         raft_refuse(r, ERR_UNAVAILABLE, "too many entries are not committed yet");
     } else {
         struct raft_entry e = {
-            .term = r->term, .index = log_last(r) + 1, .type = type, .bytes = bytes};
-        if (!log_append(r, &e)) return;
+            .term = r->term, .index = rlog_last(r) + 1, .type = type, .bytes = bytes};
+        if (!rlog_append(r, &e)) return;
         r->reply = (struct raft_reply){
             .status = OK, .term = e.term, .index = e.index, .leader = r->config.self};
     }

@@ -51,8 +51,8 @@ static void state_take(struct raft *r, const struct raft_state *s) {
     r->commit = s->snapshot.index; /* the commit index is not on disk: a leader has to tell it */
     r->restore_due = s->snapshot.index > 0;
     for (size_t i = 0; i < s->entries_count; i++)
-        if (!log_append(r, &s->entries[i])) return;
-    r->durable = r->handed = log_last(r);
+        if (!rlog_append(r, &s->entries[i])) return;
+    r->durable = r->handed = rlog_last(r);
     members_refresh(r);
 }
 
@@ -118,7 +118,7 @@ struct raft_info raft_info(const struct raft *r) {
                               .applied = r->applied,
                               .durable = r->durable,
                               .first = r->base_index + 1,
-                              .last = log_last(r),
+                              .last = rlog_last(r),
                               .snapshot_index = r->snapshot.index,
                               .members_index = r->members_index,
                               .members = &r->members,
@@ -128,7 +128,7 @@ struct raft_info raft_info(const struct raft *r) {
 }
 
 const struct raft_entry *raft_entry_at(const struct raft *r, uint64_t index) {
-    return index > r->base_index && index <= log_last(r) ? log_at(r, index) : NULL;
+    return index > r->base_index && index <= rlog_last(r) ? rlog_at(r, index) : NULL;
 }
 
 bool raft_peer(const struct raft *r, uint64_t id, uint64_t *out_match, uint64_t *out_answered_ms) {

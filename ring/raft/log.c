@@ -5,13 +5,13 @@
 
 #include "ring/raft/internal.h"
 
-uint64_t log_term(const struct raft *r, uint64_t index) {
-    assert(index >= r->base_index && index <= log_last(r));
-    return index == r->base_index ? r->base_term : log_at(r, index)->term;
+uint64_t rlog_term(const struct raft *r, uint64_t index) {
+    assert(index >= r->base_index && index <= rlog_last(r));
+    return index == r->base_index ? r->base_term : rlog_at(r, index)->term;
 }
 
-bool log_append(struct raft *r, const struct raft_entry *e) {
-    assert(e->index == log_last(r) + 1 && e->term >= log_term(r, log_last(r)));
+bool rlog_append(struct raft *r, const struct raft_entry *e) {
+    assert(e->index == rlog_last(r) + 1 && e->term >= rlog_term(r, rlog_last(r)));
     if (!raft_grow(r, &r->items, &r->items_cap, r->items_count, sizeof *r->items)) return false;
     char *bytes = NULL;
     if (e->bytes.len > 0) {
@@ -28,7 +28,7 @@ bool log_append(struct raft *r, const struct raft_entry *e) {
     return true;
 }
 
-static void log_free_items(struct raft *r, size_t first, size_t count) {
+static void rlog_free_items(struct raft *r, size_t first, size_t count) {
     for (size_t i = first; i < first + count; i++) {
         r->log_bytes -= r->items[i].bytes.len;
         union {
@@ -39,10 +39,10 @@ static void log_free_items(struct raft *r, size_t first, size_t count) {
     }
 }
 
-void log_truncate(struct raft *r, uint64_t from) {
-    assert(from > r->commit && from > r->base_index && from <= log_last(r));
+void rlog_truncate(struct raft *r, uint64_t from) {
+    assert(from > r->commit && from > r->base_index && from <= rlog_last(r));
     size_t keep = (size_t)(from - r->base_index - 1);
-    log_free_items(r, keep, r->items_count - keep);
+    rlog_free_items(r, keep, r->items_count - keep);
     r->items_count = keep;
     if (from <= r->handed) {
         r->truncate_from = r->truncate_from == 0 ? from : MIN(r->truncate_from, from);
@@ -53,20 +53,20 @@ void log_truncate(struct raft *r, uint64_t from) {
         r->tokens[i].last = MIN(r->tokens[i].last, from - 1);
 }
 
-void log_compact(struct raft *r, uint64_t to) {
+void rlog_compact(struct raft *r, uint64_t to) {
     if (to <= r->base_index) return;
     assert(to <= r->applied && to <= r->snapshot.index);
-    uint64_t term = log_term(r, to);
+    uint64_t term = rlog_term(r, to);
     size_t count = (size_t)(to - r->base_index);
-    log_free_items(r, 0, count);
+    rlog_free_items(r, 0, count);
     memmove(r->items, r->items + count, (r->items_count - count) * sizeof *r->items);
     r->items_count -= count;
     r->base_index = to;
     r->base_term = term;
 }
 
-void log_reset(struct raft *r, uint64_t base_index, uint64_t base_term) {
-    log_free_items(r, 0, r->items_count);
+void rlog_reset(struct raft *r, uint64_t base_index, uint64_t base_term) {
+    rlog_free_items(r, 0, r->items_count);
     r->items_count = 0;
     r->base_index = base_index;
     r->base_term = base_term;
@@ -77,11 +77,11 @@ void log_reset(struct raft *r, uint64_t base_index, uint64_t base_term) {
         r->tokens[i].last = 0;
 }
 
-enum status log_members_at(const struct raft *r, uint64_t index, struct raft_members *out,
-                           uint64_t *out_index) {
-    assert(index >= r->snapshot.index && index <= log_last(r));
+enum status rlog_members_at(const struct raft *r, uint64_t index, struct raft_members *out,
+                            uint64_t *out_index) {
+    assert(index >= r->snapshot.index && index <= rlog_last(r));
     for (uint64_t i = index; i > r->snapshot.index; i--) {
-        const struct raft_entry *e = log_at(r, i);
+        const struct raft_entry *e = rlog_at(r, i);
         if (e->type != RAFT_ENTRY_CONF) continue;
         *out_index = i;
         return raft_members_get(e->bytes, out, NULL);

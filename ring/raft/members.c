@@ -30,7 +30,7 @@ static void prior_refresh(struct raft *r) {
     uint64_t at = 0;
     r->prior_member = r->prior_voter = false;
     if (r->members_index <= r->commit) return;
-    if (log_members_at(r, r->members_index - 1, &before, &at) != OK) {
+    if (rlog_members_at(r, r->members_index - 1, &before, &at) != OK) {
         raft_fail(r, ERR_NOMEM);
         return;
     }
@@ -43,7 +43,7 @@ static void prior_refresh(struct raft *r) {
 void members_refresh(struct raft *r) {
     struct raft_members members = {0};
     uint64_t index = 0;
-    if (log_members_at(r, log_last(r), &members, &index) != OK) {
+    if (rlog_members_at(r, rlog_last(r), &members, &index) != OK) {
         raft_fail(r, ERR_NOMEM);
         return;
     }
@@ -63,7 +63,7 @@ void members_refresh(struct raft *r) {
             continue;
         }
         const struct peer *old = peer_find(r, m->id);
-        peers[count] = old != NULL ? *old : (struct peer){.id = m->id, .next = log_last(r) + 1};
+        peers[count] = old != NULL ? *old : (struct peer){.id = m->id, .next = rlog_last(r) + 1};
         peers[count++].voter = m->voter;
     }
     free(r->peers);
@@ -81,14 +81,14 @@ void members_tell_removed(struct raft *r, uint64_t id) {
     struct raft_members members = {0};
     uint64_t index = 0;
     if (r->commit == 0) return;
-    if (log_members_at(r, r->commit, &members, &index) != OK) {
+    if (rlog_members_at(r, r->commit, &members, &index) != OK) {
         raft_fail(r, ERR_NOMEM);
         return;
     }
     if (members.count > 0 && raft_members_find(&members, id) == NULL) {
         struct raft_msg *m = raft_send(r, RAFT_MSG_REMOVED, id);
         if (m != NULL) m->index = r->commit;
-        if (m != NULL) m->index_term = log_term(r, r->commit);
+        if (m != NULL) m->index_term = rlog_term(r, r->commit);
     }
     raft_members_fini(&members);
 }
@@ -99,7 +99,7 @@ void members_tell_removed(struct raft *r, uint64_t id) {
 void members_on_removed(struct raft *r, const struct raft_msg *m) {
     if (!r->self_member && !r->prior_member) return;
     if (r->role == RAFT_LEADER) return;
-    if (m->index < r->members_index && m->index_term <= log_term(r, r->members_index)) return;
+    if (m->index < r->members_index && m->index_term <= rlog_term(r, r->members_index)) return;
     elect_follow(r, r->term, 0);
     r->removed = true;
 }
@@ -119,8 +119,8 @@ static void lead_end(struct raft *r) {
 static void on_conf_committed(struct raft *r, uint64_t index) {
     struct raft_members before = {0}, after = {0};
     uint64_t at = 0;
-    if (log_members_at(r, index - 1, &before, &at) != OK ||
-        log_members_at(r, index, &after, &at) != OK) {
+    if (rlog_members_at(r, index - 1, &before, &at) != OK ||
+        rlog_members_at(r, index, &after, &at) != OK) {
         raft_fail(r, ERR_NOMEM);
     } else {
         for (uint32_t i = 0; i < before.count && r->role != RAFT_DOWN; i++) {
@@ -138,7 +138,7 @@ static void on_conf_committed(struct raft *r, uint64_t index) {
 
 void members_on_commit(struct raft *r, uint64_t old_commit) {
     for (uint64_t i = MAX(old_commit, r->snapshot.index) + 1; i <= r->commit; i++) {
-        if (log_at(r, i)->type == RAFT_ENTRY_CONF) on_conf_committed(r, i);
+        if (rlog_at(r, i)->type == RAFT_ENTRY_CONF) on_conf_committed(r, i);
         if (r->role == RAFT_DOWN) return;
     }
     if (r->members_index > r->commit) return;
@@ -151,7 +151,7 @@ static const char *change_refusal(struct raft *r, enum raft_change change, uint6
     *status = ERR_UNAVAILABLE;
     if (r->role != RAFT_LEADER) return "this node does not lead";
     if (r->transfer_to != 0) return "leadership is being handed over";
-    if (log_term(r, MAX(r->commit, r->base_index)) != r->term)
+    if (rlog_term(r, MAX(r->commit, r->base_index)) != r->term)
         return "nothing is committed in this term yet";
     if (r->members_index > r->commit) return "another change is not committed yet";
     const struct raft_member *m = raft_members_find(&r->members, id);
@@ -168,7 +168,7 @@ static const char *change_refusal(struct raft *r, enum raft_change change, uint6
         *status = ERR_LIMIT;
         if (voters >= RAFT_VOTERS_MAX) return "too many voters";
         *status = ERR_UNAVAILABLE;
-        if (p == NULL || p->match + RAFT_PROMOTE_LAG_MAX < log_last(r) ||
+        if (p == NULL || p->match + RAFT_PROMOTE_LAG_MAX < rlog_last(r) ||
             p->match < r->snapshot.index || p->answered_ms + r->config.election_min_ms < r->now_ms)
             return "the learner is too far behind";
         return NULL;

@@ -122,10 +122,10 @@ static void on_snapshot_made(struct raft *r, uint64_t index, struct sv bytes) {
         raft_refuse(r, ERR_CONFLICT, "not a snapshot of what was applied since the last one");
         return;
     }
-    struct raft_snapshot s = {.index = index, .term = log_term(r, index), .bytes = bytes};
+    struct raft_snapshot s = {.index = index, .term = rlog_term(r, index), .bytes = bytes};
     uint64_t at = 0;
     /* the members of that place, not those in force now: they may not be committed */
-    if (log_members_at(r, index, &s.members, &at) != OK) {
+    if (rlog_members_at(r, index, &s.members, &at) != OK) {
         raft_fail(r, ERR_NOMEM);
         return;
     }
@@ -134,8 +134,8 @@ static void on_snapshot_made(struct raft *r, uint64_t index, struct sv bytes) {
         r->members_index = MAX(r->members_index, index);
         r->applied_bytes = 0;
         for (uint64_t i = index + 1; i <= r->applied; i++)
-            r->applied_bytes += log_at(r, i)->bytes.len;
-        if (index > r->config.trailing_entries) log_compact(r, index - r->config.trailing_entries);
+            r->applied_bytes += rlog_at(r, i)->bytes.len;
+        if (index > r->config.trailing_entries) rlog_compact(r, index - r->config.trailing_entries);
     }
     raft_members_fini(&s.members);
 }
@@ -163,7 +163,7 @@ static void on_time(struct raft *r) {
 
 /* Everything not yet handed out for saving, as one batch with a token. */
 static void flush_batch(struct raft *r, struct raft_out *out) {
-    uint64_t last = log_last(r);
+    uint64_t last = rlog_last(r);
     if (!r->hard_dirty && !r->snapshot_dirty && r->truncate_from == 0 && r->handed == last) return;
     if (!raft_grow(r, &r->tokens, &r->tokens_cap, r->tokens_count, sizeof *r->tokens)) return;
     uint64_t after = r->snapshot_dirty ? r->snapshot.index : r->handed;
@@ -173,7 +173,7 @@ static void flush_batch(struct raft *r, struct raft_out *out) {
                                    .vote = r->vote,
                                    .snapshot = r->snapshot_dirty ? &r->snapshot : NULL,
                                    .truncate_from = r->snapshot_dirty ? 0 : r->truncate_from,
-                                   .entries = last > after ? log_at(r, after + 1) : NULL,
+                                   .entries = last > after ? rlog_at(r, after + 1) : NULL,
                                    .entries_count = (size_t)(last - after)};
 #ifdef PLANT_RAFT_FORGET_VOTE
     r->batch.vote = 0;
@@ -195,7 +195,7 @@ static void flush_applied(struct raft *r, struct raft_out *out) {
         out->restore = &r->snapshot;
     }
     if (upto > r->applied) {
-        out->applied = log_at(r, r->applied + 1);
+        out->applied = rlog_at(r, r->applied + 1);
         out->applied_count = (size_t)(upto - r->applied);
         for (size_t i = 0; i < out->applied_count; i++)
             r->applied_bytes += out->applied[i].bytes.len;
@@ -232,8 +232,9 @@ void raft_step(struct raft *r, uint64_t now_ms, const struct raft_event *ev, str
     if (r->role == RAFT_DOWN) { /* silent from the moment of the failure: nothing of this step */
         *out = (struct raft_out){.deadline_ms = UINT64_MAX};
         r->msgs_count = r->held_count = 0;
-        r->reads_out_count = 0;
         lead_reads_fail(r);
+        for (size_t i = 0; i < r->reads_out_count; i++) /* their entries are not given out */
+            r->reads_out[i].ok = false;
         raft_refuse(r, ERR_UNAVAILABLE, "consensus is down on this node");
     } else {
         out->deadline_ms = r->role == RAFT_LEADER ? lead_deadline(r) : r->election_deadline_ms;

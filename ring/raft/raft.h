@@ -20,7 +20,8 @@
  *
  * Role
  *   FOLLOWER -> PRE_CANDIDATE   nothing heard of a leader for an election timeout; voters only
- *   PRE_CANDIDATE -> CANDIDATE  a quorum would vote; or FOLLOWER by TIMEOUT_NOW at once
+ *   PRE_CANDIDATE -> CANDIDATE  a quorum would vote
+ *   FOLLOWER -> CANDIDATE       the leader said TIMEOUT_NOW, or a sole voter, which asks nobody
  *   CANDIDATE -> LEADER         a quorum voted, its own durable vote included
  *   PRE_CANDIDATE, CANDIDATE -> PRE_CANDIDATE  election timeout again
  *   PRE_CANDIDATE, CANDIDATE, LEADER -> FOLLOWER  a newer term, another leader of this term, a

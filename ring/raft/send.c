@@ -8,7 +8,7 @@ static struct raft_msg *append_new(struct raft *r, struct peer *p, uint64_t prev
     struct raft_msg *m = raft_send(r, RAFT_MSG_APPEND, p->id);
     if (m == NULL) return NULL;
     m->index = prev;
-    m->index_term = log_term(r, prev);
+    m->index_term = rlog_term(r, prev);
     m->commit = r->commit;
     m->round = r->round;
     m->sent_ms = r->now_ms;
@@ -30,10 +30,10 @@ static void send_snapshot(struct raft *r, struct peer *p) {
 
 /* How many entries from p->next on make one message. */
 static uint32_t entries_that_fit(const struct raft *r, const struct peer *p) {
-    uint64_t bytes = 0, last = log_last(r);
+    uint64_t bytes = 0, last = rlog_last(r);
     uint32_t count = 0;
     while (p->next + count <= last && count < RAFT_ENTRIES_PER_MSG_MAX) {
-        bytes += log_at(r, p->next + count)->bytes.len + 32;
+        bytes += rlog_at(r, p->next + count)->bytes.len + 32;
         if (count > 0 && bytes > r->config.msg_bytes_max) break;
         count++;
     }
@@ -48,7 +48,7 @@ static void send_append(struct raft *r, struct peer *p) {
     if (p->state == PEER_REPLICATE && p->inflight_count == RAFT_INFLIGHT_MAX) count = 0;
     if (p->state == PEER_PROBE) p->probing = true;
     if (count == 0) return;
-    m->entries = log_at(r, p->next);
+    m->entries = rlog_at(r, p->next);
     m->entries_count = count;
     if (p->state != PEER_REPLICATE) return;
     p->next += count;
@@ -62,7 +62,7 @@ static void send_to(struct raft *r, struct peer *p) {
         if (due && r->now_ms - p->snapshot_sent_ms >= resend_ms)
             send_snapshot(r, p);
         else if (due)
-            (void)append_new(r, p, log_last(r)); /* a heartbeat; it is refused, which answers it */
+            (void)append_new(r, p, rlog_last(r)); /* a heartbeat; it is refused, which answers it */
         return;
     }
     if (p->next <= r->base_index) {
@@ -74,7 +74,7 @@ static void send_to(struct raft *r, struct peer *p) {
         return;
     }
     bool sent = false;
-    while (r->role == RAFT_LEADER && p->next <= log_last(r) &&
+    while (r->role == RAFT_LEADER && p->next <= rlog_last(r) &&
            p->inflight_count < RAFT_INFLIGHT_MAX) {
         send_append(r, p);
         sent = true;
@@ -88,7 +88,7 @@ void send_appends(struct raft *r) {
         send_to(r, &r->peers[i]);
     r->broadcast_due = false;
     struct peer *p = r->transfer_to == 0 ? NULL : peer_find(r, r->transfer_to);
-    if (p != NULL && !r->transfer_sent && p->match == log_last(r) && r->role == RAFT_LEADER &&
+    if (p != NULL && !r->transfer_sent && p->match == rlog_last(r) && r->role == RAFT_LEADER &&
         raft_send(r, RAFT_MSG_TIMEOUT_NOW, p->id) != NULL)
         r->transfer_sent = true;
 }

@@ -107,9 +107,9 @@ static enum status snapshot_write(struct raft_store *s, const struct raft_snapsh
 }
 
 /* A new log that holds just these entries takes the place of the old one. */
-static enum status log_rewrite(struct raft_store *s, uint64_t index, uint64_t term,
-                               const struct raft_entry *entries, size_t entries_count,
-                               struct err *err) {
+static enum status rlog_rewrite(struct raft_store *s, uint64_t index, uint64_t term,
+                                const struct raft_entry *entries, size_t entries_count,
+                                struct err *err) {
     struct buf *b = &s->scratch;
     buf_clear(b);
     store_log_head_put(index, term, b);
@@ -124,8 +124,8 @@ static enum status log_rewrite(struct raft_store *s, uint64_t index, uint64_t te
     return OK;
 }
 
-static enum status log_append_frame(struct raft_store *s, const struct raft_batch *batch,
-                                    struct err *err) {
+static enum status rlog_append_frame(struct raft_store *s, const struct raft_batch *batch,
+                                     struct err *err) {
     struct buf *b = &s->scratch;
     buf_clear(b);
     store_frame_put(s->next_frame, batch->truncate_from, batch->entries, batch->entries_count, b);
@@ -141,11 +141,11 @@ static enum status save(struct raft_store *s, const struct raft_batch *batch, st
     if (batch->hard_changed) TRY(meta_write(s, batch->term, batch->vote, err));
     if (batch->snapshot != NULL) {
         TRY(snapshot_write(s, batch->snapshot, err));
-        return log_rewrite(s, batch->snapshot->index, batch->snapshot->term, batch->entries,
-                           batch->entries_count, err);
+        return rlog_rewrite(s, batch->snapshot->index, batch->snapshot->term, batch->entries,
+                            batch->entries_count, err);
     }
     if (batch->truncate_from == 0 && batch->entries_count == 0) return OK;
-    return log_append_frame(s, batch, err);
+    return rlog_append_frame(s, batch, err);
 }
 
 /* What open read is of no use once something is saved. */
@@ -189,8 +189,8 @@ static enum status store_read(struct raft_store *s, struct err *err) {
         return err_set(err, ERR_CORRUPT, 0, "%s: offset 0: the file is missing", s->log_path);
     if (torn > 0)
         log_warnf("the end of the consensus log is torn and left out", "file", "%s", s->log_path);
-    return log_rewrite(s, st->snapshot.index, st->snapshot.term, st->entries, st->entries_count,
-                       err);
+    return rlog_rewrite(s, st->snapshot.index, st->snapshot.term, st->entries, st->entries_count,
+                        err);
 }
 
 static char *path_join(const char *dir, const char *name) {

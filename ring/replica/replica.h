@@ -42,6 +42,7 @@
 
 struct replica_options {
     node_id self;
+    uint32_t incarnation; /* of this process: it opens shards only by maps that know it */
     const struct store_ops *store;
     struct peers *peers; /* of this core; NULL: alone */
     const struct lease *lease;
@@ -85,13 +86,15 @@ bool replicas_may_read(const struct replicas *r, uint32_t shard, uint32_t epoch)
  * as of now. When the sets change meanwhile the wait is made anew with the new ones; when a shard
  * is no longer this core's to write in the same epoch, or the lease is not held at the end, it ends
  * with ERR_UNAVAILABLE. done never runs inside the call. shards: ascending, unique; copied. */
+struct shard_wait;
 struct replica_wait {
     /* private */
     struct list_node node;
-    struct ack_wait ack;
-    uint32_t *shards, *epochs;
-    size_t count;
+    struct shard_wait *items;
+    size_t count, open;
     struct replicas *replicas;
+    enum status failed;
+    struct err err;
     void (*done)(struct replica_wait *wait, enum status status, const struct err *err);
 };
 void replicas_wait(struct replicas *r, struct replica_wait *wait, const uint32_t *shards,

@@ -20,12 +20,6 @@ static bool all_serve(const struct world *w) {
     return true;
 }
 
-static unsigned serving(const struct world *w) {
-    unsigned n = 0;
-    for (unsigned i = 0; i < w->nodes_count; i++)
-        n += world_node_serves(w, i);
-    return n;
-}
 
 /* -- more nodes */
 

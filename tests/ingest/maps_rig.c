@@ -133,13 +133,24 @@ static void node_take_map(struct rig_node *node, struct ring_map *map) {
         node->core_of[s] = ours ? (uint16_t)(s % RIG_CORES) : 0xffff;
         if (!ours) continue;
         struct store *store = node->cores[node->core_of[s]].store;
-        uint32_t epoch = map->shards[s].epoch;
+        struct store_shard_options o = {.shard = s,
+                                        .role = r->state == REPLICA_LOG    ? STORE_LOG
+                                                : r->state == REPLICA_INIT ? STORE_INIT
+                                                                           : STORE_FULL,
+                                        .in_sync = true,
+                                        .copy = r->copy,
+                                        .epoch = map->shards[s].epoch};
+        MUST(store_shard_open(store, &o, NULL) == OK);
+    }
+}
+
+static void node_open_epochs(struct rig_node *node) {
+    for (uint32_t s = 0; s < RIG_SHARDS; s++) {
         uint64_t position;
-        MUST(store_shard_open(store,
-                              &(struct store_shard_options){
-                                  .shard = s, .role = STORE_FULL, .copy = r->copy, .epoch = epoch},
-                              NULL) == OK);
-        MUST(store_open_epoch(store, s, epoch, &position, NULL) == OK);
+        if (node->core_of[s] == 0xffff) continue;
+        struct rig_core *c = &node->cores[node->core_of[s]];
+        core_set_current(c->core);
+        MUST(store_open_epoch(c->store, s, node->map->shards[s].epoch, &position, NULL) == OK);
     }
 }
 
@@ -152,10 +163,12 @@ void rig_install(struct maps_rig *rig, unsigned node) {
         peers_set_map(n->cores[i].peers, rig->map);
         MUST(distributor_set_map(n->cores[i].distributor, rig->map, n->core_of, NULL) == OK);
     }
+    node_open_epochs(n);
     core_set_current(NULL);
 }
 
 struct later {
+    struct list_node link; /* of rig->laters, freed with it */
     struct maps_rig *rig;
     unsigned node;
 };
@@ -163,13 +176,13 @@ struct later {
 static void rig_on_install(void *ctx) {
     struct later *l = ctx;
     rig_install(l->rig, l->node);
-    free(l);
 }
 
 void rig_install_after(struct maps_rig *rig, unsigned node, uint64_t ms) {
     struct later *l = malloc(sizeof *l);
     MUST(l != NULL);
-    *l = (struct later){rig, node};
+    *l = (struct later){.rig = rig, .node = node};
+    list_push_back(&rig->laters, &l->link);
     sim_after(rig->sim, ms, rig_on_install, l);
 }
 
@@ -226,6 +239,7 @@ void rig_open(struct maps_rig *rig, const struct sim_options *options) {
     o.nodes_count = RIG_NODES;
     o.cores_per_node = RIG_CORES;
     *rig = (struct maps_rig){.sim = sim_new(&o)};
+    list_init(&rig->laters);
     sim_set_faults(rig->sim, false);
     rig->map = rig_first_map(rig);
     for (unsigned i = 0; i < RIG_NODES; i++) {
@@ -248,6 +262,7 @@ void rig_open(struct maps_rig *rig, const struct sim_options *options) {
         MUST(log_open(rt, &lo, rig_recover, NULL, &node->log, &damaged, NULL) == OK);
         for (unsigned k = 0; k < RIG_CORES; k++)
             core_open_distributor(node, &node->cores[k]);
+        node_open_epochs(node);
         core_set_current(NULL);
     }
 }
@@ -275,6 +290,8 @@ void rig_close(struct maps_rig *rig) {
     }
     ring_map_unref(rig->map);
     sim_free(rig->sim);
+    while (!list_is_empty(&rig->laters))
+        free(container_of(list_pop_front(&rig->laters), struct later, link));
 }
 
 static bool never(void *ctx) {
@@ -330,7 +347,7 @@ struct rig_write *rig_write_new(struct maps_rig *rig, unsigned first, unsigned c
         rows->ids[i] = id_of(rig, first + i);
         rows->shards[i] = series_shard(rows->ids[i], RIG_SHARDS);
         rows->times_ms[i] = time_ms;
-        rows->values[i] = value;
+        rows->values[i] = value + first + i;
     }
     rows->count = count;
     return w;

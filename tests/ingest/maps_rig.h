@@ -35,7 +35,8 @@ struct rig_node {
 };
 struct maps_rig {
     struct sim *sim;
-    struct ring_map *map; /* the newest */
+    struct ring_map *map;    /* the newest */
+    struct list_node laters; /* private */
     struct rig_node nodes[RIG_NODES];
 };
 
@@ -55,7 +56,7 @@ void rig_install(struct maps_rig *rig, unsigned node);
 void rig_install_after(struct maps_rig *rig, unsigned node, uint64_t ms);
 void rig_run(struct maps_rig *rig, uint64_t ms);
 
-/* A write of series name{i="<n>"}, n below count. */
+/* A write of series name{i="<n>"}, n from first on; each has value + n. */
 struct rig_write {
     struct write_op op;
     struct sim *sim;

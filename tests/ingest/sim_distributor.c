@@ -126,7 +126,7 @@ int main(int argc, char **argv) {
         printf("  %s %" PRIu64 "\n", sim_fault_names[f], sums.faults[f]);
     fflush(stdout);
     MUST(sums.acknowledged > seeds * WRITES / 4);
-    MUST(seeds < 20 ||
+    MUST(seeds < 100 ||
          (sums.faults[SIM_CRASH] > 0 && sums.faults[SIM_FRAME_LOST] > 0 && sums.refused > 0));
     return 0;
 }

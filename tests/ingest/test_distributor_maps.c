@@ -41,7 +41,8 @@ static unsigned series_of(uint32_t shard) {
 static bool holds(unsigned node, unsigned series, int64_t time_ms) {
     int64_t got_ms = 0;
     double value = 0;
-    return rig_newest(&rig, node, series, &got_ms, &value) && got_ms == time_ms && value == 1;
+    return rig_newest(&rig, node, series, &got_ms, &value) && got_ms == time_ms &&
+           value == 1 + series;
 }
 
 static void expect_at(unsigned node, uint32_t shard, int64_t time_ms) {
@@ -102,7 +103,7 @@ Test(distributor_maps, a_refused_sample_is_told_although_other_shards_came_later
            rig_shard(&rig, closed) == rig_shard(&rig, bad))
         closed++;
     w->op.rows.times_ms[bad] = now; /* another value at the newest time */
-    w->op.rows.values[bad] = 2;
+    w->op.rows.values[bad] = -1;
     rig.nodes[1].closed[rig_shard(&rig, closed)] = true;
     sim_after(rig.sim, 1000, on_open, &rig.nodes[1]);
     rig_write_start(&rig, w, 0, 1);
@@ -227,6 +228,39 @@ Test(distributor_maps, exemplars_and_metadata_go_with_their_shards) {
         found += metadata_has_name(store_metadata(store), sv_from(names[i]));
     }
     cr_assert_eq(found, 40);
+    rig_write_free(w);
+    rig_close(&rig);
+}
+
+/* Node 1 was the last with the history of its shards: nodes 0 and 2 take their writes as LOG,
+ * beside shards of which they have heads. */
+Test(distributor_maps, shards_without_a_head_anywhere_are_logged) {
+    open_rig();
+    int64_t now = rig_now_ms(&rig);
+    rig_kill(&rig, 1);
+    struct ring_map *map = rig_map_next(&rig);
+    unsigned logged = 0;
+    for (uint32_t s = 1; s < RIG_SHARDS; s += RIG_NODES) {
+        rig_move(map, s, s % 2 == 0 ? 0 : 2);
+        map->shards[s].replicas[0].state = REPLICA_LOG;
+        logged += series_of(s);
+    }
+    map->nodes[1].flags = RING_NODE_DOWN;
+    cr_assert_eq(ring_map_check(map, NULL), OK);
+    rig_publish(&rig, map);
+    rig_install(&rig, 0);
+    rig_install(&rig, 2);
+    expect_once(start_all(0, now), 0, 100);
+    for (unsigned i = 0; i < SERIES; i++) {
+        uint32_t shard = rig_shard(&rig, i);
+        unsigned node = rig.map->shards[shard].replicas[0].node;
+        cr_assert_eq(holds(node, i, now), shard % RIG_NODES != 1, "series %u", i);
+    }
+    struct rig_write *w = start_all(2, now); /* what has no head cannot know that it is held */
+    rig_write_wait(&rig, w);
+    cr_assert_eq(w->op.outcome, WRITE_OK, "%s", w->op.text);
+    cr_assert(logged > 0 && w->op.counts[VERDICT_ACCEPT] == logged &&
+              w->op.counts[VERDICT_NOOP] == SERIES - logged);
     rig_write_free(w);
     rig_close(&rig);
 }

@@ -348,5 +348,9 @@ Test(ha, the_replica_label_is_taken_out_of_every_series) {
         cr_assert(series_id_eq(rows[0].ids[i], rows[1].ids[i]) &&
                   sv_eq(rows[0].labels[i], rows[1].labels[i]) &&
                   rows[0].shards[i] == rows[1].shards[i]);
+    write_rows_fini(&rows[0]);
+    write_rows_fini(&rows[1]);
+    buf_fini(&a);
+    buf_fini(&b);
     arena_fini(&arena);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Requests and replies in parts among three nodes while frames are lost, late and overtaken,
- * connections are cut, nodes cannot reach each other, lose power and come back. Every call ends
+ * connections are cut, nodes cannot reach each other, lose power and come back, maps come that lack
+ * one of them, and address tables say the wrong things. Every call ends
  * exactly once and in time, an OK reply is whole and right, no request outlives its asker. */
 #include <criterion/criterion.h>
 #include <inttypes.h>
@@ -47,9 +48,10 @@ struct served {
 static struct rig rig;
 static struct call *all_calls;
 static uint64_t next_number, seed_now;
-static bool stalls;
+static bool stalls, shakes;
+static uint64_t map_version;
 static struct {
-    uint64_t ok, failed, timeouts, unavailable, canceled, died, gone, executed;
+    uint64_t ok, failed, timeouts, unavailable, canceled, died, gone, executed, strangers, shaken;
 } totals;
 
 static struct rng *rng(void) {
@@ -115,7 +117,7 @@ static void app_on_request(struct peer_request *req, struct sv payload, void *ct
     struct reader r = reader_init(payload.ptr, payload.len);
     struct served *s = calloc(1, sizeof *s);
     cr_assert(s != NULL && req->from >= rig_id(0) && req->from < rig_id(RIG_NODES) &&
-              req->map_version == 1);
+              req->map_version >= 1);
     cr_assert(req->core == app->seat->core && req->peers == app->seat->peers);
     *s = (struct served){.app = app, .req = req, .number = read_u64(&r)};
     s->mode = read_u8(&r);
@@ -175,6 +177,11 @@ static void call_check_end(struct call *c, enum status status, const struct err 
         totals.executed++;
         return;
     }
+    if (shakes && status == ERR_CONFLICT) { /* by a map that does not have the asker */
+        cr_assert(strstr(err->msg, "is no member of map version") != NULL, "%s", err->msg);
+        totals.strangers++;
+        return;
+    }
     cr_assert(status == ERR_UNAVAILABLE || status == ERR_TIMEOUT, "%s", err->msg);
     totals.timeouts += status == ERR_TIMEOUT;
     totals.unavailable += status == ERR_UNAVAILABLE;
@@ -228,8 +235,40 @@ static void app_call(struct app *app, enum mode mode, uint64_t timeout_ms) {
     cr_assert(payload.len == 0 && c->handle != NULL && !c->over);
 }
 
+/* ---- maps and addresses that change ---- */
+
+/* Without one of the nodes, or (none: RIG_NODES) all of them. */
+static void app_set_map(struct app *app, unsigned without) {
+    struct ring_map *all = rig_map(&rig, "one", ++map_version), *map;
+    cr_assert_eq(ring_map_new(RIG_NODES - (without < RIG_NODES), 8, &map, NULL), OK);
+    map->version = all->version;
+    map->settings = all->settings;
+    for (uint32_t i = 0, to = 0; i < all->nodes_count; i++)
+        if (all->nodes[i].id != rig_id(without)) map->nodes[to++] = all->nodes[i];
+    ring_map_unref(all);
+    peers_set_map(app->seat->peers, map);
+    ring_map_unref(map);
+}
+
+static void app_shake(struct app *app) {
+    static const char *const addrs[] = {"n0:1", "n1:1", "n2:1", "n9:1", NULL};
+    totals.shaken++;
+    if (rng_below(rng(), 3) == 0)
+        app_set_map(app, (unsigned)rng_below(rng(), RIG_NODES + 3));
+    else
+        peers_set_addr(app->seat->peers, rig_id((unsigned)rng_below(rng(), RIG_NODES)),
+                       addrs[rng_below(rng(), ARRAY_LEN(addrs))]);
+}
+
+static void app_settle(struct app *app) {
+    app_set_map(app, RIG_NODES);
+    for (unsigned i = 0; i < RIG_NODES; i++)
+        peers_set_addr(app->seat->peers, rig_id(i), NULL);
+}
+
 static void app_on_beat(struct timer *t) {
     struct app *app = container_of(t, struct app, beat);
+    if (shakes && !app->quiet && rng_below(rng(), 10) == 0) app_shake(app);
     app_call(app, (enum mode)rng_below(rng(), MODE_COUNT), 1 + rng_below(rng(), TIMEOUT_MS_MAX));
     if (rng_below(rng(), 20) == 0) app_cancel_any(app);
     if (!app->quiet) timer_start(t, 1 + rng_below(rng(), 40));
@@ -310,7 +349,11 @@ static void chaos(uint64_t seed) {
     };
     seed_now = seed;
     stalls = seed % 4 == 0;
+    shakes = seed % 2 == 1;
+    map_version = 1;
     rig = (struct rig){.restart_ms_max = 800, .up = app_up, .down = app_down};
+    for (unsigned i = 0; i < RIG_NODES && seed % 3 == 0; i++)
+        rig.secrets[i] = "known to all of them";
     rig_open(&rig, &o);
     for (unsigned i = 0; i < RIG_NODES; i++)
         rig_start(&rig, i);
@@ -318,6 +361,7 @@ static void chaos(uint64_t seed) {
     sim_set_faults(rig.sim, false);
     rig_run(&rig, 2000); /* all are up again */
     each_app(app_quiet);
+    each_app(app_settle);
     rig_run(&rig, HOLD_MS + 20000); /* a partition holds frames back for long */
     each_app(app_expect_idle);
     uint64_t ok = totals.ok, canceled = totals.canceled;
@@ -346,10 +390,11 @@ Test(peers_chaos, every_call_ends_once_and_an_answer_is_whole, .timeout = 280) {
     fprintf(stderr,
             "%d seeds: %" PRIu64 " ok, %" PRIu64 " errors of the handler, %" PRIu64
             " timeouts, %" PRIu64 " unavailable, %" PRIu64 " cancelled, %" PRIu64
-            " died with their node; %" PRIu64 " requests gone\n",
+            " died with their node; %" PRIu64 " requests gone; %" PRIu64 " changes, %" PRIu64
+            " refused as strangers\n",
             SEEDS, totals.ok, totals.executed, totals.timeouts, totals.unavailable, totals.canceled,
-            totals.died, totals.gone);
+            totals.died, totals.gone, totals.shaken, totals.strangers);
     cr_assert(totals.ok > 10000 && totals.executed > 1000 && totals.timeouts > 1000);
     cr_assert(totals.unavailable > 1000 && totals.canceled > 1000 && totals.died > 100);
-    cr_assert(totals.gone > 1000);
+    cr_assert(totals.gone > 1000 && totals.shaken > 1000 && totals.strangers > 1000);
 }

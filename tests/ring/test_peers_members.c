@@ -5,8 +5,10 @@
 #include <criterion/criterion.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <openssl/hmac.h>
 #include <stdlib.h>
 
+#include "node/base/bytes.h"
 #include "node/base/log.h"
 #include "tests/ring/peers_rig.h"
 
@@ -391,4 +393,161 @@ Test(peers_members, who_does_not_know_the_secret_is_refused) {
         expect(0, probe, cases[i].text == NULL ? OK : ERR_UNAVAILABLE, cases[i].text);
         rig_close(&rig);
     }
+}
+
+/* ---- hellos by hand ---- */
+
+static struct {
+    struct conn *conn;
+    bool closed;
+    unsigned frames;
+    struct buf got;
+} raw;
+
+static void raw_on_opened(struct conn *c, void *ctx) {
+    (void)c;
+    (void)ctx;
+}
+static void raw_on_frame(struct conn *c, void *ctx, struct sv frame) {
+    (void)c;
+    (void)ctx;
+    raw.frames++;
+    buf_clear(&raw.got);
+    buf_put_sv(&raw.got, frame);
+}
+static void raw_on_closed(struct conn *c, void *ctx, const char *why) {
+    (void)c;
+    (void)ctx;
+    (void)why;
+    raw.closed = true;
+}
+
+static void raw_dial(void) {
+    static const struct conn_events events = {raw_on_opened, raw_on_frame, raw_on_closed};
+    buf_fini(&raw.got);
+    memset(&raw, 0, sizeof raw);
+    core_set_current(rig.seats[0][0].core);
+    raw.conn = net_dial(rig.seats[0][0].core, SV("n1:1"), &events, NULL);
+    core_set_current(NULL);
+    rig_run(&rig, 50);
+}
+
+static void raw_send(enum frame_type type, struct sv payload) {
+    struct frame f = {.type = (uint8_t)type,
+                      .request_id = type == FRAME_HELLO ? 0 : 9,
+                      .map_version = 1,
+                      .sender = rig_id(0),
+                      .incarnation = 5,
+                      .payload = payload};
+    struct buf b = {0};
+    memcpy(f.cluster_id, rig.maps[1]->settings.cluster_id, sizeof f.cluster_id);
+    frame_put(&f, &b);
+    core_set_current(rig.seats[0][0].core);
+    conn_send(raw.conn, &b);
+    core_set_current(NULL);
+    rig_run(&rig, 50);
+}
+
+static void raw_send_hello(const struct hello *h) {
+    struct buf payload = {0};
+    hello_put(h, &payload);
+    raw_send(FRAME_HELLO, buf_sv(&payload));
+    buf_fini(&payload);
+}
+
+/* The last frame: a hello, its content in *out; or an error, which is told. */
+static enum status raw_hello(struct hello *out, struct err *err) {
+    struct frame f;
+    cr_assert_eq(frame_get(buf_sv(&raw.got), &f, NULL), OK);
+    cr_assert_eq(f.type, FRAME_HELLO);
+    if (f.flags & FRAME_ERROR) return frame_error_get(f.payload, err);
+    return hello_get(f.payload, out, err);
+}
+
+/* After ring/peers_hello.c, word for word. */
+static void prove(const char *secret, char role, const uint8_t *nonce_d, const uint8_t *nonce_l,
+                  const char *addr, uint8_t *out) {
+    struct buf b = {0};
+    unsigned len = 0;
+    buf_put(&b, "cairn hello 1", 14); /* with its NUL */
+    buf_put_char(&b, role);
+    buf_put(&b, nonce_d, 32);
+    buf_put(&b, nonce_l, 32);
+    buf_put(&b, "\x64\0\0\0\0\0\0\0\5\0\0\0", 12); /* node 100, process 5 dials */
+    buf_put(&b, "\x65\0\0\0\0\0\0\0\1\0\0\0", 12); /* node 101, process 1 */
+    buf_put(&b, "\3\0\0\0one\4\0\0\0", 11);
+    buf_put_sv(&b, sv_from(addr));
+    cr_assert_not_null(
+        HMAC(EVP_sha256(), secret, (int)strlen(secret), (const uint8_t *)b.ptr, b.len, out, &len));
+    cr_assert_eq(len, 32);
+    buf_fini(&b);
+}
+
+static const char *const secret = "0123456789abcdef";
+
+/* Two hellos; the nonce of the other side goes to *out. */
+static struct hello raw_challenge(struct hello *out) {
+    struct hello h = {.cluster_name = "one", .format_level = 1, .addr = "n0:1", .has_nonce = true};
+    memset(h.nonce, 'd', sizeof h.nonce);
+    raw_dial();
+    raw_send_hello(&h);
+    cr_assert_eq(raw_hello(out, NULL), OK);
+    cr_assert(out->has_nonce && !out->has_proof, "who does not know the secret is proved nothing");
+    h.has_proof = true;
+    return h;
+}
+
+Test(peers_members, both_sides_prove_the_secret) {
+    open_all();
+    rig.secrets[1] = secret;
+    rig_start(&rig, 1);
+    rig_start(&rig, 0); /* its core dials by hand */
+    struct hello theirs, proved, h = raw_challenge(&theirs);
+    struct err err;
+    prove(secret, 'D', h.nonce, theirs.nonce, "n0:1", h.proof);
+    raw_send_hello(&h);
+    cr_assert_eq(raw_hello(&proved, &err), OK, "%s", err.msg);
+    uint8_t want[32];
+    prove(secret, 'L', h.nonce, theirs.nonce, "n1:1", want);
+    cr_assert(proved.has_proof && memcmp(proved.proof, want, 32) == 0);
+    raw_send(FRAME_WRITE, SV("x"));
+    cr_assert(served_count == 1 && !raw.closed);
+    buf_fini(&raw.got);
+    rig_close(&rig);
+}
+
+Test(peers_members, what_proves_nothing_is_refused) {
+    open_all();
+    rig.secrets[1] = secret;
+    rig_start(&rig, 1);
+    rig_start(&rig, 0);
+    struct hello first, theirs, unused, h = raw_challenge(&first);
+    struct err err;
+    prove(secret, 'D', h.nonce, first.nonce, "n0:1", h.proof); /* heard, and used again later */
+    for (int kind = 0; kind < 7; kind++) {
+        struct hello mine = raw_challenge(&theirs);
+        cr_assert(memcmp(theirs.nonce, first.nonce, 32) != 0);
+        prove(kind == 1 ? "another secret, 16" : secret, kind == 2 ? 'L' : 'D', mine.nonce,
+              theirs.nonce, kind == 3 ? "n2:1" : "n0:1", mine.proof);
+        if (kind == 0) memcpy(mine.proof, h.proof, 32); /* of another challenge */
+        if (kind == 4) mine.has_proof = false;
+        if (kind == 5) mine.nonce[0] = 'x'; /* another one than it began with */
+        if (kind == 6) {                    /* a request instead of a proof */
+            raw_send(FRAME_WRITE, SV("x"));
+            cr_assert(raw_hello(&unused, &err) == ERR_CONFLICT &&
+                      strstr(err.msg, "not a hello") != NULL);
+        } else {
+            raw_send_hello(&mine);
+            cr_assert_eq(raw_hello(&unused, &err), ERR_CONFLICT, "kind %d", kind);
+            cr_assert(strstr(err.msg, "does not know the cluster's secret") != NULL, "%s", err.msg);
+        }
+        cr_assert(raw.closed && served_count == 0, "kind %d", kind);
+    }
+    raw_dial(); /* silence after the challenge */
+    h.has_proof = false;
+    raw_send_hello(&h);
+    rig_run(&rig, 2000);
+    cr_assert(raw.closed);
+    buf_fini(&raw.got);
+    rig_close(&rig);
 }

@@ -369,6 +369,68 @@ Test(placement, bad_members_are_refused) {
     cr_assert_null(map);
 }
 
+/* The plan that a controller works towards, over histories of joins and losses up to 200 nodes,
+ * with zones and without: zones first, nobody over the average by more than one shard (without
+ * zones, or as many members in each), few moves. Prints the worst it saw. */
+Test(placement, plans_of_long_histories, .timeout = 100) {
+    static struct cluster c;
+    double worst_join = 0, worst_leave = 0;
+    unsigned steps = 0, most_nodes = 0;
+    uint32_t worst_over = 0;
+    for (uint64_t seed = 1; seed <= 24; seed++) {
+        struct rng rng;
+        rng_init(&rng, seed);
+        unsigned zones = seed % 2 == 0 ? 3 : 0;
+        uint32_t factor = 2 + (uint32_t)rng_below(&rng, 2), shards = 256;
+        cluster_init(&c, &rng, 4 + rng_below(&rng, seed % 4 == 0 ? 190 : 40), zones);
+        struct ring_map *map = make(&c, shards, factor, NULL), *next;
+        for (int step = 0; step < 8; step++) {
+            bool joins = c.count <= 4 || (c.count < 200 && rng_below(&rng, 2) == 0);
+            if (joins)
+                cluster_add(&c, rng_u64(&rng) | 1, zones == 0 ? "" : zone_names[step % 3]);
+            else
+                c.members[rng_below(&rng, c.count)] = c.members[c.count - 1];
+            if (!joins) c.count--;
+            struct ring_settings set = settings_of(shards, factor);
+            cr_assert_eq(placement_plan(&set, c.members, c.count, map, &next, NULL), OK);
+            uint32_t moves = 0;
+            for (uint32_t s = 0; s < shards; s++) {
+                cr_assert_eq(next->shards[s].replicas_count, factor);
+                for (unsigned i = 0; i < factor; i++) {
+                    node_id id = next->nodes[next->shards[s].replicas[i].node].id;
+                    int at = ring_map_node_index(map, id);
+                    moves += at < 0 || ring_shard_replica(&map->shards[s], at) < 0;
+                }
+            }
+            expect_zones(next, &c);
+            struct loads l;
+            loads_of(next, &l);
+            for (size_t i = 0; i < c.count && zones == 0; i++)
+                worst_over =
+                    MAX(worst_over,
+                        (uint32_t)MAX(0, (int)l.replicas[i] - (int)(shards * factor / c.count)));
+            size_t n = joins ? c.count : c.count + 1;
+            double share = (double)moves / ((double)shards * factor / (double)n);
+            if (joins)
+                worst_join = MAX(worst_join, share);
+            else if (zones == 0)
+                worst_leave = MAX(worst_leave, share);
+            if (joins) cr_assert_leq(share, 1.1 + (double)n / (shards * factor), "%g", share);
+            steps++;
+            most_nodes = MAX(most_nodes, (unsigned)c.count);
+            ring_map_unref(map);
+            map = next;
+        }
+        ring_map_unref(map);
+    }
+    cr_assert_leq(worst_over, 1);
+    fprintf(
+        stderr,
+        "%u steps, up to %u nodes: over the average by %u; moved by a join %.2f, by a loss %.2f "
+        "(of S*RF/N)\n",
+        steps, most_nodes, worst_over, worst_join, worst_leave);
+}
+
 /* Processor time, so that a loaded machine does not matter. 1024 shards on 60 nodes is the common
  * large cluster; the largest map that is possible must still come before anyone gives up. */
 Test(placement, time_is_bounded, .timeout = 100) {

@@ -63,6 +63,9 @@ Test(entry, golden_epoch_and_cut) {
     cr_assert(epoch == 3 && seq == 1000);
     cr_assert(entry_epoch_get(SV("\x03"), &epoch, &seq, NULL) == ERR_CORRUPT);
     cr_assert(entry_epoch_get(SV("\x03\x01\x01"), &epoch, &seq, NULL) == ERR_CORRUPT);
+    buf_clear(&out);
+    entry_put(&(struct entry){ENTRY_OFFER, 7, 2, 4, 1, SV("ab")}, &out);
+    expect_bytes(&out, "06 07 02 04 01 02 6162");
     buf_clear(&body);
     entry_cut_put(-1, 7200000, &body);
     expect_bytes(&body, "01 80f4ee06");

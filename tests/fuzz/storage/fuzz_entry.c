@@ -51,6 +51,9 @@ static void try_body(struct sv body) {
     enum status status = entry_write_decode(body, &scratch, &v, &err);
     assert(status != ERR_NOMEM);
     if (status == OK) {
+        uint32_t series_count;
+        assert(entry_write_series_count(body, &series_count, &err) == OK);
+        assert(series_count == v.series_count);
         struct entry_write w = {0};
         struct buf out = {0};
         for (size_t i = 0; i < v.series_count; i++)

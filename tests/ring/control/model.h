@@ -57,7 +57,8 @@ struct model {
     struct model_write writes[MODEL_SHARDS][MODEL_WRITES];
     node_id primaries[MODEL_SHARDS][4096]; /* by epoch */
     unsigned damages[MODEL_SHARDS];
-    bool accepting[MODEL_SHARDS]; /* people have given up on what is lost */
+    bool accepting[MODEL_SHARDS];      /* people have given up on what is lost */
+    uint32_t lost_epoch[MODEL_SHARDS]; /* and on what epochs before still acknowledge */
     uint64_t acks, maps, losses;
     uint64_t steps[9][9]; /* from state to state, see model_step_names */
     bool verbose;

@@ -118,6 +118,7 @@ static bool promote(struct model *m, struct model_node *p, uint32_t s) {
             for (size_t i = 0; i < ARRAY_LEN(all.w); i++)
                 m->acked[s].w[i] &= all.w[i];
             m->accepting[s] = false;
+            m->lost_epoch[s] = shard->epoch;
             m->losses++;
         }
         int gap = entries_missing(&m->acked[s], &all);
@@ -195,7 +196,7 @@ static void write_step(struct model *m, uint32_t s, struct model_write *w) {
         if (!write_reach(m, p, s, w, r)) all = false;
     }
     if (!all || m->now_ms >= p->lease_until_ms) return;
-    entries_add(&m->acked[s], w->entry);
+    if (w->epoch >= m->lost_epoch[s]) entries_add(&m->acked[s], w->entry);
     m->acks++;
     w->entry = -1;
 }

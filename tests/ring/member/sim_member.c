@@ -54,8 +54,45 @@ static void world_move_all(struct world *w) {
         world_start(w, i);
 }
 
+/* As ring/member/voters.h says, some time after all is calm. */
+static bool voters_are_right(struct world *w) {
+    unsigned nodes = w->newest->nodes_count, want = nodes >= 5 ? 5 : nodes >= 3 ? 3 : 1, have = 0;
+    for (int tries = 0; tries < 20; tries++) {
+        struct admin_call call = {.verb = ADMIN_STATUS};
+        if (!world_run(w, 2000)) return false;
+        if (world_admin(w, (unsigned)rng_below(sim_rng(w->sim), w->seats_count), &call)) {
+            const char *end, *p = buf_cstr(&call.answer);
+            if (p == NULL || (p = strstr(p, "\"voters\":[")) == NULL) abort();
+            end = strchr(p, ']');
+            have = 0;
+            for (p += strlen("\"voters\":["); p < end; p++)
+                have += *p == '"';
+            have /= 2;
+        }
+        buf_fini(&call.answer);
+        if (have == want) return true;
+    }
+    return world_fail(w, "%u nodes and %u voters", nodes, have);
+}
+
+/* Power cuts and partitions while the cluster is born. */
+static bool world_hard_birth(struct world *w) {
+    struct rng *rng = sim_rng(w->sim);
+    for (int i = 0; i < 12; i++) {
+        unsigned a = (unsigned)rng_below(rng, w->seats_count);
+        unsigned b = (unsigned)rng_below(rng, w->seats_count);
+        if (!world_run(w, rng_below(rng, 400))) return false;
+        if (rng_below(rng, 2) == 0 && w->seats[a].rt != NULL)
+            sim_crash(w->sim, a);
+        else if (a != b)
+            sim_partition(w->sim, a, b, rng_below(rng, 2000));
+    }
+    return true;
+}
+
 static bool world_live(struct world *w, struct totals *t) {
     struct rng *rng = sim_rng(w->sim);
+    if (rng_below(rng, 3) == 0 && !world_hard_birth(w)) return false;
     if (!world_run(w, FAULTS_MS)) return false;
     unsigned what = (unsigned)rng_below(rng, 6), node = (unsigned)rng_below(rng, w->seats_count);
     if (what == 0) {
@@ -71,7 +108,7 @@ static bool world_live(struct world *w, struct totals *t) {
     }
     if (!world_run(w, FAULTS_MS / 2)) return false;
     sim_set_faults(w->sim, false);
-    return world_converge(w, CALM_MS);
+    return world_converge(w, CALM_MS) && voters_are_right(w);
 }
 
 static bool print; /* --verbose */

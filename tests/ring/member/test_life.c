@@ -9,11 +9,15 @@
 
 #include "tests/ring/member/world.h"
 
-static struct world *world_of(unsigned nodes, unsigned rf) {
+static struct world *world_seeded(unsigned nodes, unsigned rf, uint64_t seed) {
     struct world *w = calloc(1, sizeof *w);
     cr_assert_not_null(w);
-    world_open(w, &(struct world_options){.nodes = nodes, .rf = rf, .sim.seed = 7});
+    world_open(w, &(struct world_options){.nodes = nodes, .rf = rf, .sim.seed = seed});
     return w;
+}
+
+static struct world *world_of(unsigned nodes, unsigned rf) {
+    return world_seeded(nodes, rf, 7);
 }
 
 static void end(struct world *w) {
@@ -71,6 +75,9 @@ Test(life, a_node_alone_founds_at_once_and_comes_back) {
         cr_assert_eq(memcmp(id, w->seats[0].map->settings.cluster_id, sizeof id), 0);
         cr_assert(world_converge(w, 2000), "%s", w->failure);
     }
+    uint64_t began_ms = sim_now_ms(w->sim);
+    world_stop(w, 0); /* nobody to hand over to */
+    cr_assert_lt(sim_now_ms(w->sim) - began_ms, 200);
     end(w);
 }
 
@@ -183,6 +190,28 @@ Test(life, a_drained_node_gives_all_away_and_is_told_to_go) {
     }
 }
 
+Test(life, who_was_removed_while_it_was_down_is_told) {
+    struct world *w = world_of(3, 2);
+    calm(w);
+    cr_assert(world_run(w, 5000));
+    unsigned leader = seat_number(w, world_controller(w)), gone = (leader + 1) % 3;
+    w->seats[gone].stays_down = true;
+    world_kill(w, gone);
+    cr_assert(world_run(w, 4000));
+    struct admin_call call = {.verb = ADMIN_REMOVE, .node = w->seats[gone].id};
+    cr_assert(world_admin(w, leader, &call), "%s", call.err.msg);
+    cr_assert(world_run(w, 3000));
+    cr_assert_eq(w->newest->nodes_count, 2);
+    cr_assert(world_run(w, 5000));
+    cr_assert_eq(voters(w, leader), 1);
+    world_start(w, gone);
+    w->seats[gone].stays_down = true;
+    cr_assert(world_run(w, 3000), "%s", w->failure);
+    cr_assert(w->seats[gone].lost);
+    calm(w);
+    end(w);
+}
+
 static bool others_hold_leases(struct world *w, unsigned but) {
     for (unsigned i = 0; i < w->seats_count; i++) {
         struct seat *s = &w->seats[i];
@@ -210,6 +239,41 @@ Test(life, a_leader_that_stops_hands_over_and_nobody_loses_its_lease) {
         cr_assert(world_run(w, 3000));
     }
     end(w);
+}
+
+static bool leads_a_shard(const struct ring_map *map, node_id id) {
+    for (uint32_t s = 0; s < map->settings.shards_count; s++)
+        if (map->nodes[ring_map_primary(map, s)].id == id) return true;
+    return false;
+}
+
+/* DESIGN 10: 5 s from the kill to the next acknowledgement, of which this is the part without
+ * data: until all others have installed a map in which nobody waits for the dead node. */
+Test(life, failover_after_a_kill) {
+    uint64_t worst_ms[2] = {0};
+    for (uint64_t seed = 1; seed <= 40; seed++) {
+        struct world *w = world_seeded(3, 2, seed);
+        calm(w);
+        cr_assert(world_run(w, 5000 + 37 * seed));
+        bool leader = seed % 2 == 0;
+        unsigned dead = (seat_number(w, world_controller(w)) + !leader) % 3;
+        uint64_t began_ms = sim_now_ms(w->sim);
+        w->seats[dead].stays_down = true;
+        world_kill(w, dead);
+        for (bool over = false; !over;) {
+            cr_assert(world_run(w, 10), "%s", w->failure);
+            over = true;
+            for (unsigned i = 0; i < 3; i++)
+                over = over && (i == dead || !leads_a_shard(w->seats[i].map, w->seats[dead].id));
+            cr_assert_lt(sim_now_ms(w->sim) - began_ms, 6000);
+        }
+        worst_ms[leader] = MAX(worst_ms[leader], sim_now_ms(w->sim) - began_ms);
+        end(w);
+    }
+    printf("slowest of 20: a follower's %" PRIu64 " ms, the leader's %" PRIu64 " ms\n", worst_ms[0],
+           worst_ms[1]);
+    cr_expect_lt(worst_ms[0], 2800);
+    cr_expect_lt(worst_ms[1], 5000);
 }
 
 static void elect(struct world *w, unsigned node, const char *replica, const char *expected) {

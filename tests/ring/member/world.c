@@ -22,9 +22,14 @@ bool world_fail(struct world *w, const char *fmt, ...) {
 }
 
 static struct seat *world_seat_of(struct world *w, node_id id) {
-    for (unsigned i = 0; i < w->seats_count; i++)
-        if (w->seats[i].id == id && w->seats[i].member != NULL) return &w->seats[i];
-    return NULL;
+    struct seat *newest = NULL; /* of two processes with one id */
+    for (unsigned i = 0; i < w->seats_count; i++) {
+        struct seat *s = &w->seats[i];
+        if (s->id == id && s->member != NULL &&
+            (newest == NULL || s->incarnation > newest->incarnation))
+            newest = s;
+    }
+    return newest;
 }
 
 /* -- the data plane: perfect, and knows everything */
@@ -139,6 +144,9 @@ static void check_lease(struct world *w, const struct seat *seat) {
     if (!lease_is_held(&seat->lease, seat_now_ns(seat))) return;
     int here = ring_map_node_index(own, seat->id), there = ring_map_node_index(newest, seat->id);
     if (own->nodes[here].incarnation != seat->incarnation) return;
+    /* A later process of its id is only started when this one cannot be alive (locks of the data
+     * directory or seat): the controller does not wait for its lease to end. */
+    if (there >= 0 && newest->nodes[there].incarnation > seat->incarnation) return;
     for (uint32_t s = 0; s < own->settings.shards_count; s++) {
         int r = ring_shard_replica(&own->shards[s], here);
         if (r < 0 || !ring_replica_is_readable(&own->shards[s].replicas[r])) continue;
@@ -340,6 +348,8 @@ void world_stop(struct world *w, unsigned node) {
     seat->stays_down = true;
     core_set_current(seat->rt->control_core);
     member_stop(seat->member, seat_stopped, seat);
+    if (lease_is_held(&seat->lease, seat_now_ns(seat)))
+        world_fail(w, "node %u stops and keeps its lease", node);
     core_set_current(NULL);
     if (!sim_run(w->sim, is_stopped, seat, sim_now_ms(w->sim) + 15000))
         world_fail(w, "node %u does not stop", node);

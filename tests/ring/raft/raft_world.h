@@ -16,8 +16,8 @@
  *   lease                 while a leader's quorum age is below election_min_ms nobody leads a newer
  *                         term and nothing of a newer term is committed
  *   reads                 a confirmed read's index is not below any commit known when it was asked
- *   members               one change of voters at a time between configurations that follow each
- * other
+ *   roles                 only the transitions of raft.h (sim_raft.c)
+ * and in the end that all members have the leader's log and a removed node knows it.
  */
 #pragma once
 

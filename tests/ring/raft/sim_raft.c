@@ -56,7 +56,13 @@ static bool is_known(enum raft_role from, enum raft_role to) {
     return false;
 }
 
-static int report(const struct totals *t, bool all) {
+/* A save fails seldom just then. */
+static bool is_rare(enum raft_role from, enum raft_role to) {
+    return to == RAFT_DOWN && (from == RAFT_PRE_CANDIDATE || from == RAFT_CANDIDATE);
+}
+
+static int report(const struct totals *t, uint64_t seeds) {
+    bool all = seeds >= 1000;
     int bad = 0;
     for (unsigned i = 0; i < FAULT_COUNT; i++) {
         printf("  fault %-12s %" PRIu64 "\n", fault_names[i], t->faults[i]);
@@ -73,7 +79,8 @@ static int report(const struct totals *t, bool all) {
             if (!known && t->roles[a][b] == 0) continue;
             printf("  %-13s -> %-13s %" PRIu64 "%s\n", raft_role_name(a), raft_role_name(b),
                    t->roles[a][b], known ? "" : "  not in the diagram");
-            bad += !known || (all && t->roles[a][b] == 0);
+            bool expected = all && (seeds >= 50000 || !is_rare(a, b));
+            bad += !known || (expected && t->roles[a][b] == 0);
         }
     if (bad > 0) printf("FAILED: %d of these never came, or must not\n", bad);
     return bad > 0;
@@ -103,5 +110,5 @@ int main(int argc, char **argv) {
         printf("FAILED: the planted bug was not found\n");
         return 1;
     }
-    return report(&totals, seeds >= 1000);
+    return report(&totals, seeds);
 }

@@ -339,6 +339,60 @@ Test(raft, a_leader_without_a_quorum_steps_down_and_a_node_with_a_leader_ignores
     rig_fini(&g);
 }
 
+Test(raft, a_start_counts_as_hearing_a_leader) {
+    rig_init(&g, 3, 3, 0);
+    cr_assert(rig_elect(&g, 1, 0xe));
+    rig_settle(&g); /* node 2 answered just now, so node 1 relies on it for a second */
+    rig_restart(&g, 2);
+    struct raft_msg vote = {
+        .type = RAFT_MSG_VOTE, .from = 3, .to = 2, .term = 9, .index = 99, .index_term = 8};
+    struct raft_event ev = {.type = RAFT_EV_MSG, .msg = &vote};
+    g.now_ms += 999;
+    rig_step(&g, 2, &ev);
+    cr_assert(rig_info(&g, 2).term < 9 && rig_waiting(&g, RAFT_MSG_VOTE_REPLY, 2, 3) == 0);
+    g.now_ms += 1;
+    rig_step(&g, 2, &ev);
+    cr_assert(rig_info(&g, 2).vote == 3 && rig_waiting(&g, RAFT_MSG_VOTE_REPLY, 2, 3) == 1);
+    rig_fini(&g);
+}
+
+Test(raft, only_what_a_message_compared_is_committed_by_it) {
+    rig_init(&g, 3, 3, 0);
+    cr_assert(rig_elect(&g, 1, 0xe));
+    rig_settle(&g);
+    g.cut[1][3] = g.cut[2][1] = true;
+    uint64_t agreed = rig_info(&g, 2).last;
+    rig_propose(&g, 1, "a");
+    rig_propose(&g, 1, "b");
+    rig_flow(&g, 0, 0);
+    cr_assert(rig_info(&g, 2).last == agreed + 2 && rig_info(&g, 2).commit == agreed);
+    /* a later leader has other entries there, committed, and tells of them before it sends them */
+    struct raft_msg append = {.type = RAFT_MSG_APPEND,
+                              .from = 3,
+                              .to = 2,
+                              .term = 9,
+                              .index = agreed,
+                              .index_term = raft_entry_at(g.nodes[2].raft, agreed)->term,
+                              .commit = agreed + 2,
+                              .round = 1,
+                              .sent_ms = 1};
+    struct raft_event ev = {.type = RAFT_EV_MSG, .msg = &append};
+    rig_step(&g, 2, &ev);
+    cr_assert(rig_info(&g, 2).leader == 3 && rig_info(&g, 2).commit == agreed);
+    cr_assert_str_eq(rig_last(&g, 2), "");
+    struct raft_entry other = {
+        .term = 8, .index = agreed + 1, .type = RAFT_ENTRY_DATA, .bytes = SV("other")};
+    append.entries = &other;
+    append.entries_count = 1;
+    rig_step(&g, 2, &ev);
+    cr_assert(rig_info(&g, 2).commit == agreed + 1 && rig_info(&g, 2).last == agreed + 1);
+    cr_assert_str_eq(rig_last(&g, 2), "other");
+    other.term = 9; /* and one that contradicts what is committed is no correct leader's */
+    rig_step(&g, 2, &ev);
+    cr_assert(rig_info(&g, 2).ignored == 1 && rig_info(&g, 2).last == agreed + 1);
+    rig_fini(&g);
+}
+
 Test(raft, a_read_is_confirmed_by_a_round_that_began_after_it) {
     rig_init(&g, 3, 3, 0);
     cr_assert(rig_elect(&g, 1, 0xe));

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* ring/replica/serve.h: a request of another node, of which every core does the part for its
+ * shards: listening core -> cores -> listening core, which answers when all have. Only follow.c and
+ * answer.c include it. */
+#pragma once
+
+#include "ring/replica/internal.h"
+
+struct served;
+struct served_part {
+    struct msg msg;
+    struct served *served;
+    struct core *core;
+    struct position_wait wait;
+    bool waiting;
+    struct buf answer; /* items of the reply */
+    /* FETCH */
+    struct store_read read;
+    struct store_read_from *from;
+    size_t from_count;
+    uint32_t epoch;
+    bool failed, is_piece;
+    enum status status;
+};
+struct served {
+    struct list_node node;
+    struct replicas *replicas; /* of the listening core */
+    struct peer_request *req;  /* NULL: the asker is gone */
+    node_id from;
+    struct buf payload;
+    void (*run)(struct core *here, struct msg *m); /* of a part on its core */
+    struct served_part *parts;
+    size_t parts_count, parts_open;
+    struct buf answer;
+};
+static inline struct replicas *replicas_of(struct core *core) {
+    return core->locals[CORE_REPLICA];
+}
+/* On the part's core; its answer is complete. */
+void served_part_done(struct served_part *part);
+bool served_begin(struct replicas *r, struct peer_request *req, struct sv payload,
+                  void (*run)(struct core *here, struct msg *m));

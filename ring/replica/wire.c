@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ring/replica/wire.h"
+
+#include "node/base/bytes.h"
+#include "ring/map.h"
+
+void wire_begin(struct buf *out) {
+    buf_put_u8(out, WIRE_VERSION);
+}
+
+enum status wire_open(struct sv *payload, struct err *err) {
+    if (payload->len == 0) return err_set(err, ERR_CORRUPT, 0, "replica: an empty payload");
+    if ((uint8_t)payload->ptr[0] != WIRE_VERSION)
+        return err_set(err, ERR_UNSUPPORTED, 0, "replica: payload version %u, this node has %d",
+                       (unsigned)(uint8_t)payload->ptr[0], WIRE_VERSION);
+    *payload = sv_skip(*payload, 1);
+    return OK;
+}
+
+static void place_put(struct place p, struct buf *out) {
+    buf_put_varint(out, p.epoch);
+    buf_put_varint(out, p.seq);
+}
+
+static void held_put(const struct shard_held *h, struct buf *out) {
+    buf_put_u8(out, (uint8_t)(h->has_log | h->is_whole << 1 | h->damaged << 2));
+    buf_put_varint(out, h->copy);
+    if (!h->has_log) return;
+    place_put(h->first, out);
+    place_put(h->end, out);
+}
+
+void append_item_put(const struct append_item *item, struct buf *out) {
+    buf_put_varint(out, item->shard);
+    buf_put_varint(out, item->epoch);
+    buf_put_u8(out, item->flags);
+    place_put(item->settled, out);
+    buf_put_lenstr(out, item->entries);
+}
+
+void append_answer_put(const struct append_answer *a, struct buf *out) {
+    buf_put_varint(out, a->shard);
+    buf_put_u8(out, a->targets);
+    buf_put_u8(out, a->result);
+}
+
+void places_item_put(const struct places_item *item, struct buf *out) {
+    buf_put_varint(out, item->shard);
+    buf_put_varint(out, item->epoch);
+}
+
+void places_answer_put(const struct places_answer *a, struct buf *out) {
+    buf_put_varint(out, a->shard);
+    buf_put_u8(out, a->result);
+    held_put(&a->whole, out);
+    held_put(&a->tail, out);
+}
+
+void fetch_item_put(const struct fetch_item *item, struct buf *out) {
+    buf_put_varint(out, item->shard);
+    buf_put_varint(out, item->epoch);
+    buf_put_u8(out, (uint8_t)(item->tail | item->from_start << 1));
+    place_put(item->after, out);
+}
+
+void fetch_answer_put(const struct fetch_answer *a, struct buf *out) {
+    buf_put_varint(out, a->shard);
+    buf_put_u8(out, a->result);
+    buf_put_lenstr(out, a->entries);
+}
+
+/* -- reading */
+
+static uint32_t read_u32_max(struct reader *r, uint32_t max) {
+    uint64_t v = read_varint(r);
+    if (v > max) r->failed = true;
+    return r->failed ? 0 : (uint32_t)v;
+}
+static uint32_t read_shard(struct reader *r) {
+    return read_u32_max(r, RING_SHARDS_MAX - 1);
+}
+static uint8_t read_bits(struct reader *r, uint8_t max) {
+    uint8_t v = read_u8(r);
+    if (v > max) r->failed = true;
+    return v;
+}
+static struct place read_place(struct reader *r) {
+    struct place p = {.epoch = read_u32_max(r, UINT32_MAX)};
+    p.seq = read_varint(r);
+    return p;
+}
+static struct shard_held read_held(struct reader *r) {
+    uint8_t bits = read_bits(r, 7);
+    struct shard_held h = {
+        .has_log = bits & 1, .is_whole = (bits & 2) != 0, .damaged = (bits & 4) != 0};
+    h.copy = read_u32_max(r, UINT32_MAX);
+    if (!h.has_log) return h;
+    h.first = read_place(r);
+    h.end = read_place(r);
+    if (place_cmp(h.end, h.first) < 0) r->failed = true;
+    return h;
+}
+
+static enum status item_end(struct sv *rest, const struct reader *r, const char *what,
+                            struct err *err) {
+    if (r->failed)
+        return err_set(err, ERR_CORRUPT, 0, "replica: malformed %s, %zu bytes from its end", what,
+                       rest->len);
+    *rest = (struct sv){(const char *)r->cur, reader_left(r)};
+    return OK;
+}
+
+enum status append_item_get(struct sv *rest, struct append_item *out, struct err *err) {
+    struct reader r = reader_init(rest->ptr, rest->len);
+    out->shard = read_shard(&r);
+    out->epoch = read_u32_max(&r, UINT32_MAX);
+    out->flags = read_bits(&r, APPEND_WHOLE | APPEND_TAIL | APPEND_OPEN);
+    if ((out->flags & (APPEND_WHOLE | APPEND_TAIL)) == 0) r.failed = true;
+    out->settled = read_place(&r);
+    out->entries = read_lenstr(&r);
+    return item_end(rest, &r, "append", err);
+}
+
+enum status append_answer_get(struct sv *rest, struct append_answer *out, struct err *err) {
+    struct reader r = reader_init(rest->ptr, rest->len);
+    out->shard = read_shard(&r);
+    out->targets = read_bits(&r, APPEND_WHOLE | APPEND_TAIL);
+    out->result = read_bits(&r, RESULT_COUNT - 1);
+    return item_end(rest, &r, "answer to an append", err);
+}
+
+enum status places_item_get(struct sv *rest, struct places_item *out, struct err *err) {
+    struct reader r = reader_init(rest->ptr, rest->len);
+    out->shard = read_shard(&r);
+    out->epoch = read_u32_max(&r, UINT32_MAX);
+    return item_end(rest, &r, "question for places", err);
+}
+
+enum status places_answer_get(struct sv *rest, struct places_answer *out, struct err *err) {
+    struct reader r = reader_init(rest->ptr, rest->len);
+    out->shard = read_shard(&r);
+    out->result = read_bits(&r, RESULT_COUNT - 1);
+    out->whole = read_held(&r);
+    out->tail = read_held(&r);
+    return item_end(rest, &r, "places", err);
+}
+
+enum status fetch_item_get(struct sv *rest, struct fetch_item *out, struct err *err) {
+    struct reader r = reader_init(rest->ptr, rest->len);
+    out->shard = read_shard(&r);
+    out->epoch = read_u32_max(&r, UINT32_MAX);
+    uint8_t bits = read_bits(&r, 3);
+    out->tail = bits & 1;
+    out->from_start = (bits & 2) != 0;
+    out->after = read_place(&r);
+    return item_end(rest, &r, "fetch", err);
+}
+
+enum status fetch_answer_get(struct sv *rest, struct fetch_answer *out, struct err *err) {
+    struct reader r = reader_init(rest->ptr, rest->len);
+    out->shard = read_shard(&r);
+    out->result = read_bits(&r, RESULT_COUNT - 1);
+    out->entries = read_lenstr(&r);
+    return item_end(rest, &r, "fetched entries", err);
+}

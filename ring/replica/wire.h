@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* ring/replica/wire.h: payloads of FRAME_APPEND, FRAME_PLACES, FRAME_FETCH and of their replies.
+ * Each is a version byte (1) and items up to the end; v is a varint.
+ *   APPEND  ask     { v shard, v epoch, u8 flags, v settled epoch, v settled seq, v length, bytes }
+ *           answer  { v shard, u8 targets, u8 result }           what is not named was taken
+ *   PLACES  ask     { v shard, v epoch }
+ *           answer  { v shard, u8 result, held (whole), held (tail) }
+ *           held := u8 bits (1 has_log, 2 is_whole, 4 damaged), v copy, and with has_log:
+ *                   v first epoch, v first seq, v end epoch, v end seq
+ *   FETCH   ask     { v shard, v epoch, u8 bits (1 tail, 2 from start), v after epoch, v after seq
+ * } answer  { v shard, u8 result, v length, bytes } */
+#pragma once
+
+#include "ring/replica/store_ops.h"
+
+enum { WIRE_VERSION = 1 };
+/* Of an append: for which of the receiver's runs it is; OPEN: the shard is open in this epoch. */
+enum append_flag { APPEND_WHOLE = 1, APPEND_TAIL = 2, APPEND_OPEN = 4 };
+enum wire_result {
+    RESULT_OK = 0,
+    RESULT_STALE,   /* the receiver's map has a newer epoch of the shard */
+    RESULT_LATER,   /* it has an older one: ask again */
+    RESULT_FOREIGN, /* not from the epoch's primary, or not a replica of the receiver */
+    RESULT_GAP,     /* does not follow what is held */
+    RESULT_FAILED,  /* the log or memory failed */
+    RESULT_COUNT
+};
+struct append_item {
+    uint32_t shard, epoch;
+    uint8_t flags;
+    struct place settled; /* up to there every in-sync member has the shard's log; epoch 0: none */
+    struct sv entries;
+};
+struct append_answer {
+    uint32_t shard;
+    uint8_t targets, result;
+};
+struct places_item {
+    uint32_t shard, epoch;
+};
+struct places_answer {
+    uint32_t shard;
+    uint8_t result;
+    struct shard_held whole, tail;
+};
+struct fetch_item {
+    uint32_t shard, epoch;
+    bool tail, from_start;
+    struct place after;
+};
+struct fetch_answer {
+    uint32_t shard;
+    uint8_t result;
+    struct sv entries;
+};
+
+void wire_begin(struct buf *out);
+/* Checks the version and moves behind it. */
+MUST_USE enum status wire_open(struct sv *payload, struct err *err);
+void append_item_put(const struct append_item *item, struct buf *out);
+void append_answer_put(const struct append_answer *a, struct buf *out);
+void places_item_put(const struct places_item *item, struct buf *out);
+void places_answer_put(const struct places_answer *a, struct buf *out);
+void fetch_item_put(const struct fetch_item *item, struct buf *out);
+void fetch_answer_put(const struct fetch_answer *a, struct buf *out);
+/* One item from the front of *rest, which moves behind it; bytes are borrowed. ERR_CORRUPT. */
+MUST_USE enum status append_item_get(struct sv *rest, struct append_item *out, struct err *err);
+MUST_USE enum status append_answer_get(struct sv *rest, struct append_answer *out, struct err *err);
+MUST_USE enum status places_item_get(struct sv *rest, struct places_item *out, struct err *err);
+MUST_USE enum status places_answer_get(struct sv *rest, struct places_answer *out, struct err *err);
+MUST_USE enum status fetch_item_get(struct sv *rest, struct fetch_item *out, struct err *err);
+MUST_USE enum status fetch_answer_get(struct sv *rest, struct fetch_answer *out, struct err *err);

@@ -60,7 +60,11 @@ enum status held_check(const struct held_log *held, bool anywhere, const struct 
     *out_old = place_cmp(at, held->end) <= 0;
     if (*out_old) return OK;
     if (e->type == ENTRY_EPOCH) {
-        if (previous_epoch == held->end.epoch && last_seq == held->end.seq) return OK;
+        /* Entries beyond the end that it names were never acknowledged: a LOG replica led on from
+         * there while no copy with a head lived, and the copy that follows it keeps what it has.
+         * That a follower has more than its primary closed is found by comparing places. */
+        struct place previous = {previous_epoch, last_seq};
+        if (place_cmp(previous, held->end) <= 0) return OK;
         return err_set(err, ERR_CORRUPT, 0,
                        "store: shard %" PRIu32 ": epoch %" PRIu32 " opens after epoch %" PRIu32
                        " seq %" PRIu64 ", and the log here ends at epoch %" PRIu32 " seq %" PRIu64,

@@ -54,6 +54,11 @@ static void member_live(struct replicas *r, uint32_t shard, struct member *m) {
 void member_place(struct replicas *r, uint32_t shard, struct member *m) {
     struct shard *s = shard_at(r, shard);
     const struct shard_held *held = m->tail ? &m->tail_held : &m->whole_held;
+    if (s->own_tail && !m->tail) {
+        m->state = MEMBER_BEHIND; /* for good */
+        m->diverged = true;
+        return;
+    }
     m->diverged = held->damaged || (held->has_log && !is_on_our_log(r, shard, s, held->end));
     if (m->diverged && !s->own_tail) {
         m->state = MEMBER_BEHIND;
@@ -61,7 +66,9 @@ void member_place(struct replicas *r, uint32_t shard, struct member *m) {
         return;
     }
     m->has_log = held->has_log;
-    m->begins = m->tail && !held->has_log;
+    /* A tail begins behind what is settled, which is retained from there on. A process that was
+     * started anew does not know how far its predecessor's followers were: then it gets all. */
+    m->begins = m->tail && !held->has_log && place_cmp(s->settled, s->released) >= 0;
     m->acked = m->sent = held->has_log ? held->end : (struct place){0};
     if (m->begins) m->acked = m->sent = s->settled; /* what is not settled is retained */
     bool reaches = m->has_log || m->begins ? place_cmp(m->acked, s->released) >= 0
@@ -110,6 +117,16 @@ static void far_again(struct far *far) {
     timer_start(&far->retry, RETRY_MS);
 }
 
+static bool far_wants(const struct replicas *r, uint16_t index, uint32_t shard) {
+    const struct shard *s = &r->shards[shard];
+    if (s->role != ROLE_PROMOTING && s->role != ROLE_OPEN) return false;
+    for (unsigned k = 0; k < s->members_count; k++)
+        if (s->members[k].far == index && s->members[k].state == MEMBER_UNKNOWN &&
+            !s->members[k].answered)
+            return true;
+    return false;
+}
+
 static void places_on_reply(void *ctx, enum status status, struct sv part, bool last,
                             const struct err *err) {
     (void)err;
@@ -130,21 +147,10 @@ static void places_on_reply(void *ctx, enum status status, struct sv part, bool 
             again = true;
     }
     if (ok) places_place(r, index);
-    if (again)
-        far_again(far);
-    else
-        far_ask(far);
+    for (uint32_t i = 0; i < r->shards_count && !again; i++)
+        again = far_wants(r, index, i);
+    if (again) far_again(far);
     far_flush(far);
-}
-
-static bool far_wants(const struct replicas *r, uint16_t index, uint32_t shard) {
-    const struct shard *s = &r->shards[shard];
-    if (s->role != ROLE_PROMOTING && s->role != ROLE_OPEN) return false;
-    for (unsigned k = 0; k < s->members_count; k++)
-        if (s->members[k].far == index && s->members[k].state == MEMBER_UNKNOWN &&
-            !s->members[k].answered)
-            return true;
-    return false;
 }
 
 void far_ask(struct far *far) {
@@ -304,7 +310,6 @@ void catchup_start(struct far *far) {
         for (unsigned k = 0; k < s->members_count; k++) {
             struct member *m = &s->members[k];
             if (m->far != index || m->state != MEMBER_BEHIND || m->diverged || m->reading) continue;
-            if (m->tail && !m->has_log) continue;
             m->reading = true;
             s->pins++;
             job->members[job->count] =

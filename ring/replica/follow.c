@@ -35,8 +35,11 @@ static void part_at_home(struct core *here, struct msg *m) {
     struct served *s = part->served;
     buf_put_sv(&s->answer, buf_sv(&part->answer));
     if (part->answer.failed) s->answer.failed = true;
+    s->handled += part->handled;
     assert(s->parts_open > 0);
     if (--s->parts_open > 0) return;
+    /* while a map is being installed, a shard may be of no core: what nobody took is not taken */
+    if (s->handled != part->items) s->answer.failed = true;
     if (s->req != NULL) peer_reply(s->req, &s->answer, true);
     served_free(s);
 }

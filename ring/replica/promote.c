@@ -105,29 +105,35 @@ static const struct shard_held *member_held(const struct member *m) {
     return m->tail ? &m->tail_held : &m->whole_held;
 }
 
-/* From the first entry behind `end` on, as far as places tell: an epoch's first entry follows
- * whatever ended the epochs before it. */
-static bool held_follows(const struct shard_held *held, struct place end) {
-    if (held->is_whole || place_is_zero(held->first)) return true;
-    return place_cmp(held->first, place_next(end)) <= 0 ||
-           (held->first.epoch > end.epoch && held->first.seq <= 1);
-}
-
-/* The member with the longest log that leads on from ours; *out_longest: of all. */
-static const struct member *longest_of(const struct shard *s, struct place *out_longest) {
+/* Whose entries come next behind ours. A run that began later may not be taken before one that began
+ * earlier: its first entry may follow anything (an offer of a primary that held nothing), and what
+ * lies between would be lost. *out_longest: the end of all. */
+static const struct member *next_of(const struct shard *s, struct place *out_longest) {
     const struct member *best = NULL;
+    struct place best_from = {0};
     *out_longest = s->end;
     for (unsigned i = 0; i < s->members_count; i++) {
         const struct member *m = &s->members[i];
         const struct shard_held *held = member_held(m);
         if (!m->answered || !m->in_sync || !held->has_log || held->damaged) continue;
+        if (s->own_tail && !m->tail) continue;
         if (place_cmp(held->end, *out_longest) > 0) *out_longest = held->end;
         if (place_cmp(held->end, s->end) <= 0) continue;
-        if (!place_is_zero(s->end) && !held_follows(held, s->end)) continue;
-        if (place_is_zero(s->end) && m->tail && !s->own_tail) continue;
-        if (best == NULL || place_cmp(held->end, member_held(best)->end) > 0) best = m;
+        struct place from = place_cmp(held->first, s->end) > 0 ? held->first : s->end;
+        int order = best == NULL ? -1 : place_cmp(from, best_from);
+        if (order > 0 || (order == 0 && place_cmp(held->end, member_held(best)->end) <= 0))
+            continue;
+        best = m;
+        best_from = from;
     }
     return best;
+}
+
+static bool is_gap(const struct shard *s, const struct member *m) {
+    const struct shard_held *held = member_held(m);
+    if (held->is_whole || place_cmp(held->first, s->end) <= 0) return false;
+    if (held->first.epoch == s->end.epoch) return held->first.seq > s->end.seq + 1;
+    return held->first.seq > 1;
 }
 
 static void promote_became_open(struct replicas *r, uint32_t shard) {
@@ -137,8 +143,6 @@ static void promote_became_open(struct replicas *r, uint32_t shard) {
     s->told_open = s->epoch;
     for (unsigned i = 0; i < s->members_count; i++)
         member_dirty(r, shard, &s->members[i]);
-    for (unsigned i = 0; i < s->members_count; i++)
-        far_flush(r->fars[s->members[i].far]);
     replicas_want_report(r);
     replicas_changed(r);
     shard_settle(r, shard);
@@ -165,11 +169,12 @@ void promote_step(struct replicas *r, uint32_t shard) {
     }
     if (s->retry_ns > core_mono_ns(r->core)) return;
     struct place longest;
-    const struct member *from = longest_of(s, &longest);
+    const struct member *from = next_of(s, &longest);
+    if (from != NULL && is_gap(s, from)) from = NULL;
 #ifdef PLANT_PROMOTE_LAGGING
     longest = s->end;
 #endif
-    if (place_cmp(longest, s->end) <= 0) {
+    if (from == NULL && place_cmp(longest, s->end) <= 0) {
         promote_open(r, shard);
     } else if (from != NULL) {
         promote_fetch(r, shard, from);

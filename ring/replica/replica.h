@@ -111,6 +111,8 @@ struct replica_counts {
     uint64_t retained_bytes;
 };
 void replicas_counts(const struct replicas *r, struct replica_counts *out);
+/* One line for a person: a shard as this core sees it. */
+void replicas_describe(const struct replicas *r, uint32_t shard, struct buf *out);
 /* Metrics: cairn_replica_appends_total{result}, cairn_replica_append_bytes_total,
  * cairn_replica_lag_seconds{node}, cairn_replica_promotions_total, cairn_replica_fills_total,
  * cairn_replica_retained_bytes, cairn_replica_shards{state}. */

@@ -28,7 +28,10 @@ void replicas_soon(struct replicas *r) {
 }
 
 static void replicas_on_soon(struct timer *t) {
-    waits_end_ready(container_of(t, struct replicas, soon));
+    struct replicas *r = container_of(t, struct replicas, soon);
+    for (size_t i = 0; i < r->fars_count; i++)
+        far_flush(r->fars[i]);
+    waits_end_ready(r);
 }
 
 void replicas_want_report(struct replicas *r) {
@@ -181,12 +184,12 @@ static void shard_begin(struct replicas *r, uint32_t shard, bool own_tail, uint3
     struct shard_held held = {0};
     shard_release_all(r, shard);
     r->o.store->held(r->o.store->ctx, shard, own_tail, &held);
+    if (s->role == ROLE_NONE || s->copy != copy) s->told_open = 0;
     s->own_tail = own_tail;
     s->copy = copy;
     s->end = s->own = s->released = held.has_log ? held.end : (struct place){0};
     s->settled = (struct place){0};
     s->complete = false;
-    s->told_open = 0;
     if (s->role == ROLE_NONE) s->role = ROLE_FOLLOWER;
 }
 
@@ -293,6 +296,7 @@ void replicas_install(struct replicas *r, struct ring_map *map, const uint16_t *
     for (size_t i = 0; i < r->fars_count; i++) {
         if (r->fars[i]->users == 0) continue;
         far_ask(r->fars[i]);
+        catchup_start(r->fars[i]);
         far_flush(r->fars[i]);
     }
     replicas_changed(r);
@@ -382,5 +386,34 @@ void replicas_counts(const struct replicas *r, struct replica_counts *out) {
         out->readable += s->complete;
         for (unsigned k = 0; k < s->members_count; k++)
             out->filling += !s->members[k].waited;
+    }
+}
+
+/* One line for a person: a shard as this core sees it. */
+void replicas_describe(const struct replicas *r, uint32_t shard, struct buf *out) {
+    static const char *const roles[] = {"none", "follower", "promoting", "open"};
+    const struct shard *s = &r->shards[shard];
+    buf_printf(out,
+               "%s%s%s epoch %u copy %u end %u/%" PRIu64 " own %u/%" PRIu64 " settled %u/%" PRIu64
+               " released %u/%" PRIu64 "%s%s%s pins %u",
+               roles[s->role], s->own_tail ? " tail" : "", s->complete ? " complete" : "", s->epoch,
+               s->copy, s->end.epoch, s->end.seq, s->own.epoch, s->own.seq, s->settled.epoch,
+               s->settled.seq, s->released.epoch, s->released.seq, s->opening ? " opening" : "",
+               s->fetching ? " fetching" : "", s->incomplete ? " incomplete" : "", s->pins);
+    for (unsigned i = 0; i < s->members_count; i++) {
+        static const char *const states[] = {"unknown", "behind", "live"};
+        const struct member *m = &s->members[i];
+        const struct far *far = r->fars[m->far];
+        buf_printf(out,
+                   "; %04x%s copy %u %s%s%s%s%s%s%s%s%s acked %u/%" PRIu64 " sent %u/%" PRIu64
+                   " far: frames %u%s%s%s dirty %zu",
+                   (unsigned)(far->id & 0xffff), m->tail ? " tail" : "", m->copy, states[m->state],
+                   m->in_sync ? " in-sync" : "", m->waited ? " waited" : "",
+                   m->reported ? " reported" : "", m->diverged ? " diverged" : "",
+                   m->answered ? " answered" : "", m->dirty ? " dirty" : "",
+                   m->reading ? " reading" : "", m->has_log ? " has-log" : "", m->acked.epoch,
+                   m->acked.seq, m->sent.epoch, m->sent.seq, far->frames_count,
+                   far->asking ? " asking" : "", far->broken ? " broken" : "",
+                   far->job != NULL ? " job" : "", far->dirty_count);
     }
 }

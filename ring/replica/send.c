@@ -12,6 +12,7 @@ static void far_on_retry(struct timer *t) {
     struct far *far = container_of(t, struct far, retry);
     far->broken = false;
     far_ask(far);
+    catchup_start(far);
     far_flush(far);
 }
 
@@ -96,6 +97,7 @@ void member_dirty(struct replicas *r, uint32_t shard, struct member *m) {
     }
     m->dirty = true;
     far->dirty[far->dirty_count++] = shard;
+    replicas_soon(r); /* unless somebody flushes before */
 }
 
 void far_broke(struct far *far) {

@@ -13,7 +13,8 @@ struct served_part {
     struct core *core;
     struct position_wait wait;
     bool waiting;
-    struct buf answer; /* items of the reply */
+    struct buf answer;       /* items of the reply */
+    uint32_t items, handled; /* APPEND: of the request; of them by this core */
     /* FETCH */
     struct store_read read;
     struct store_read_from *from;
@@ -31,6 +32,7 @@ struct served {
     void (*run)(struct core *here, struct msg *m); /* of a part on its core */
     struct served_part *parts;
     size_t parts_count, parts_open;
+    uint32_t handled;
     struct buf answer;
 };
 static inline struct replicas *replicas_of(struct core *core) {

@@ -29,17 +29,24 @@ static enum status members_add(struct replicas *r, struct member *to, unsigned *
     return OK;
 }
 
+/* A log-only primary leads other runs of its kind. What FULL copies lack of its past it cannot
+ * tell, so they get nothing from it: the first to return leads and fills the others. One that is
+ * LEAVING may still be read until it has heard so: it is waited for, in vain, until the map lets it
+ * go. */
 static enum status members_of_map(struct replicas *r, uint32_t shard, struct member *to,
                                   unsigned *count) {
     const struct ring_shard *sh = &r->map->shards[shard];
+    bool tails_only = shard_at(r, shard)->own_tail;
     *count = 0;
     for (unsigned i = 0; i < sh->replicas_count; i++) {
         const struct ring_replica *m = &sh->replicas[i];
         if (m->node == r->self) continue;
         switch ((enum replica_state)m->state) {
-        case REPLICA_FULL: TRY(members_add(r, to, count, m, false, m->in_sync)); break;
+        case REPLICA_FULL:
+            if (!tails_only || m->in_sync) TRY(members_add(r, to, count, m, false, m->in_sync));
+            break;
         case REPLICA_INIT:
-            TRY(members_add(r, to, count, m, false, false));
+            if (!tails_only) TRY(members_add(r, to, count, m, false, false));
             if (m->in_sync) TRY(members_add(r, to, count, m, true, true));
             break;
         case REPLICA_LOG:
@@ -75,8 +82,13 @@ enum status shard_set_members(struct replicas *r, uint32_t shard) {
         if (old == NULL || old->copy != next[i].copy) continue;
         members[i] = *old;
         members[i].in_sync = next[i].in_sync;
-        /* irrevocable: what was told to have caught up is waited for until the map decides */
-        members[i].waited = next[i].in_sync || old->reported;
+        members[i].waited = next[i].in_sync || old->waited;
+        /* taken out, or taken in: what it was waited for before says nothing any more */
+        if (old->in_sync != next[i].in_sync) members[i].reported = false;
+        if (old->in_sync && !next[i].in_sync) {
+            members[i].waited = false;
+            member_lost(r, shard, &members[i]);
+        }
     }
     shard_free_members(r, shard);
     s->members = members;
@@ -100,6 +112,7 @@ void member_lost(struct replicas *r, uint32_t shard, struct member *m) {
     m->told_open = false;
     m->sent = m->acked;
     m->dirty = false;
+    if (!m->in_sync && !m->reported) m->waited = false; /* the controller has not been told */
     (void)r, (void)shard;
 }
 

@@ -113,7 +113,9 @@ int main(int argc, char **argv) {
     struct world_options base = {.nodes = (unsigned)option(argc, argv, "--nodes", 0),
                                  .cores = (unsigned)option(argc, argv, "--cores", 2),
                                  .duration_ms = option(argc, argv, "--duration-ms", 25000),
-                                 .replication_factor = (unsigned)option(argc, argv, "--rf", 0)};
+                                 .replication_factor = (unsigned)option(argc, argv, "--rf", 0),
+                                 .shard_told = (uint32_t)option(argc, argv, "--shard", 0),
+                                 .verbose = option(argc, argv, "--verbose", 0) != 0};
     log_setup(option(argc, argv, "--verbose", 0) ? LOG_DEBUG : LOG_ERROR + 1, LOG_LOGFMT, 2);
     struct totals t = {0};
     double began = now_seconds();

@@ -146,8 +146,18 @@ static bool all_up(struct world *w) {
     bool up = true;
     for (unsigned i = 0; i < w->nodes_count; i++) {
         if (w->retired[i]) continue;
+        if (w->draining == i + 1 && w->nodes[i] != NULL && node_is_lost(w->nodes[i], NULL)) {
+            w->retired[i] = true; /* the drain ended after the faults */
+            sim_kill(w->sim, i);
+            world_forget_node(w, i);
+            continue;
+        }
         if (!world_node_serves(w, i)) {
-            snprintf(w->waiting_for, sizeof w->waiting_for, "node %u does not serve", i);
+            struct node *n = w->nodes[i];
+            const char *why = "it is not there";
+            if (n != NULL) node_is_ready(n, &why);
+            snprintf(w->waiting_for, sizeof w->waiting_for, "node %u does not serve: %s%s", i, why,
+                     w->restart_planned[i] ? ", planned" : "");
             up = false;
         }
         if (w->nodes[i] == NULL && !sim_is_up(w->sim, i)) world_plan_restart(w, i, 1);
@@ -256,6 +266,7 @@ bool world_run(struct world *w, const struct world_options *options) {
     sim_run(w->sim, has_failed, w, options->duration_ms);
     if (w->failure[0] == '\0') world_close(w);
     bool ok = w->failure[0] == '\0';
+    if (!ok && options->verbose) world_describe(w);
     world_free(w);
     return ok;
 }

@@ -58,7 +58,8 @@ struct world_options {
     unsigned replication_factor; /* 0: 1 to 3 by seed */
     unsigned cores;
     uint64_t duration_ms; /* of virtual time with faults */
-    bool faults, plans;
+    bool faults, plans, verbose;
+    uint32_t shard_told; /* + 1: each map's view of it, on stderr */
 };
 
 /* Troubles by plan, each by chance once or more per run. */
@@ -129,6 +130,9 @@ void world_look_at_maps(struct world *w);
 bool world_is_whole(struct world *w);
 /* All readable replicas of each shard hold the same. */
 void world_compare_replicas(struct world *w);
+
+/* Every shard as the map and the nodes see it, on stderr. */
+void world_describe(struct world *w);
 
 /* -- world_plans.c */
 void world_plan_troubles(struct world *w);

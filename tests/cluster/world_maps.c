@@ -61,6 +61,20 @@ static void count_transitions(struct world *w, const struct ring_map *map) {
     }
 }
 
+static void describe_shard(const struct world *w, uint32_t s) {
+    static const char *const states[] = {"?", "full", "init", "log", "leaving"};
+    const struct ring_shard *shard = &w->map->shards[s];
+    fprintf(stderr, "shard %" PRIu32 " epoch %" PRIu32 " primary %u:", s, shard->epoch,
+            shard->primary);
+    for (unsigned i = 0; i < shard->replicas_count; i++) {
+        const struct ring_replica *r = &shard->replicas[i];
+        fprintf(stderr, " %04x=%s%s copy %" PRIu32 " since %" PRIu64 " until %" PRIu64,
+                (unsigned)(w->map->nodes[r->node].id & 0xffff), states[r->state],
+                r->in_sync ? "+" : "-", r->copy, r->since, r->until);
+    }
+    fprintf(stderr, "\n");
+}
+
 void world_look_at_maps(struct world *w) {
     for (unsigned n = 0; n < w->nodes_count; n++) {
         if (w->nodes[n] == NULL || !sim_is_up(w->sim, n)) continue;
@@ -72,6 +86,10 @@ void world_look_at_maps(struct world *w) {
         ring_map_unref(w->map);
         w->map = ring_map_ref(map);
         w->maps_seen++;
+        if (w->options.shard_told > 0) {
+            fprintf(stderr, "%" PRIu64 " ms map %" PRIu64 " ", sim_now_ms(w->sim), map->version);
+            describe_shard(w, w->options.shard_told - 1);
+        }
     }
 }
 
@@ -161,5 +179,26 @@ void world_compare_replicas(struct world *w) {
             first_series = series;
             have = true;
         }
+    }
+}
+
+void world_describe(struct world *w) {
+    if (w->map == NULL) return;
+    for (uint32_t s = 0; s < w->map->settings.shards_count; s++) {
+        describe_shard(w, s);
+        for (unsigned n = 0; n < w->nodes_count; n++)
+            for (unsigned c = 0; w->nodes[n] != NULL && c < w->options.cores; c++) {
+                struct replicas *r = node_replicas(w->nodes[n], c);
+                struct replica_counts counts;
+                struct buf b = {0};
+                if (r == NULL) continue;
+                replicas_counts(r, &counts);
+                replicas_describe(r, s, &b);
+                if (b.len > 4 && memcmp(b.ptr, "none", 4) != 0)
+                    fprintf(stderr, "    n%u %04x core %u map %" PRIu64 ": %.*s\n", n,
+                            (unsigned)(node_self(w->nodes[n]) & 0xffff), c,
+                            node_map(w->nodes[n])->version, (int)b.len, b.ptr);
+                buf_fini(&b);
+            }
     }
 }

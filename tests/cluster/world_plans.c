@@ -20,7 +20,6 @@ static bool all_serve(const struct world *w) {
     return true;
 }
 
-
 /* -- more nodes */
 
 static void plan_join(struct world *w) {

@@ -242,6 +242,7 @@ class Loads:
         """All that was acknowledged is there, and nothing that was not sent, each once. whole_series=False: series may be missing, but
         not a part of one. Returns how many series there are."""
         found = {}
+        acked = {(t.index, s): dict(a) for t in self.threads for s, a in t.acked.items()}  # before it is asked: the load may go on
         width = int(time.time() - STARTED_WALL) + 120
         for r in node.query(f"load_total[{width}s]", time.time() + 60)["result"]:
             m = r["metric"]
@@ -254,7 +255,7 @@ class Loads:
                 have = found.get((t.index, s), {})
                 if not have and not whole_series:
                     continue
-                for ms, v in t.acked[s].items():
+                for ms, v in acked[t.index, s].items():
                     if have.get(ms) != v:
                         lost += 1
                 for ms, v in have.items():

@@ -50,7 +50,7 @@ enum status held_check(const struct held_log *held, bool anywhere, const struct 
     *out_old = false;
     if (e->type == ENTRY_EPOCH) TRY(entry_epoch_get(e->body, &previous_epoch, &last_seq, err));
     if (!held->has_log) {
-        bool is_first = e->type == ENTRY_EPOCH ? last_seq == 0 : e->seq == 1;
+        bool is_first = e->type == ENTRY_EPOCH && previous_epoch == 0 && last_seq == 0;
         if (anywhere || is_first) return OK;
         if (e->type != ENTRY_EPOCH) return held_conflict(held, e, err);
         return err_set(err, ERR_CORRUPT, 0,
@@ -73,7 +73,6 @@ enum status held_check(const struct held_log *held, bool anywhere, const struct 
                        held->end.seq);
     }
     if (at.epoch == held->end.epoch && at.seq == held->end.seq + 1) return OK;
-    if (e->type == ENTRY_OFFER && at.seq == 1 && at.epoch > held->end.epoch) return OK;
     return held_conflict(held, e, err);
 }
 

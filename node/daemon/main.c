@@ -41,6 +41,7 @@ struct daemon {
     struct active_file active;
     struct query_log *query_log;
     struct buf secret;
+    struct ha_options ha;
     bool has_peers; /* --ring.discovery is set */
     char instance[300];
 };
@@ -85,7 +86,14 @@ static enum status open_node(struct daemon *d, struct err *err) {
     TRY(read_secret(d, err));
     uint64_t memory =
         o->memory_limit.bytes > 0 ? o->memory_limit.bytes : limits_memory_bytes() / 100 * 85;
+    d->ha = (struct ha_options){.cluster_label = o->ha_cluster_label.string,
+                                .replica_label = o->ha_replica_label.string,
+                                .update_timeout_ms = MEMBER_HA_UPDATE_MS,
+                                .update_jitter_max_ms = MEMBER_HA_UPDATE_MS / 3,
+                                .failover_timeout_ms = MEMBER_HA_FAILOVER_MS,
+                                .clusters_max = MEMBER_HA_CLUSTERS_MAX};
     struct node_options no = {
+        .ha = o->ha_dedup.boolean ? &d->ha : NULL,
         .data_dir = o->tsdb_path.string,
         .cluster_name = o->ring_cluster_name.string,
         .discovery = o->ring_discovery.string,

@@ -14,6 +14,7 @@
 #pragma once
 
 #include "ingest/distributor.h"
+#include "ingest/ha.h"
 #include "node/runtime/core.h"
 #include "query/gather/gather.h"
 #include "ring/map.h"
@@ -41,7 +42,8 @@ struct node_options { /* strings live as long as the node */
     bool wal_sync_always;
     uint64_t query_timeout_ms;
     unsigned query_concurrency;
-    struct active *active; /* of running queries; NULL: not kept */
+    struct active *active;       /* of running queries; NULL: not kept */
+    const struct ha_options *ha; /* pairs of senders are told apart; NULL: they are not */
 };
 
 struct node;

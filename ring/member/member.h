@@ -94,6 +94,9 @@ enum admin_verb {
     ADMIN_REMOVE,
     ADMIN_HA
 };
+/* Elections of HA pairs, by the controller's clock. An election younger than two thirds of the
+ * update time is not renewed: trackers ask from there on (the update time minus its jitter). */
+enum { MEMBER_HA_CLUSTERS_MAX = 1000, MEMBER_HA_UPDATE_MS = 15000, MEMBER_HA_FAILOVER_MS = 30000 };
 struct admin_call {
     struct msg msg; /* private */
     enum admin_verb verb;

@@ -292,8 +292,8 @@ void replicas_install(struct replicas *r, struct ring_map *map, const uint16_t *
         shard_install(r, i);
     fars_install(r);
     for (uint32_t i = 0; i < r->shards_count; i++) {
-        if (r->shards[i].role == ROLE_PROMOTING) promote_step(r, i);
-        if (r->shards[i].role == ROLE_OPEN) shard_settle(r, i);
+        if (r->shards[i].role == ROLE_PROMOTING || r->shards[i].role == ROLE_OPEN)
+            shard_settle(r, i);
     }
     for (size_t i = 0; i < r->fars_count; i++) {
         if (r->fars[i]->users == 0) continue;

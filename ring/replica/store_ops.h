@@ -71,8 +71,8 @@ struct store_ops {
      * passed over. The first entries of a tail may be anywhere. */
     enum status (*follow)(void *ctx, uint32_t shard, uint32_t copy, bool tail, struct sv entries,
                           uint64_t *out_position, struct err *err);
-    /* As primary: opens the epoch with an EPOCH entry that names the end before it (nothing is
-     * written when the shard has no log or is in that epoch). */
+    /* As primary: opens the epoch with an EPOCH entry that names the end before it, 0/0 where there
+     * is no log (nothing is written when the shard is in that epoch). */
     enum status (*open_epoch)(void *ctx, uint32_t shard, uint32_t epoch, uint64_t *out_position,
                               struct err *err);
     /* Forgets what is held (both kinds) and begins anew under that copy number. */

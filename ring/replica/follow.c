@@ -86,7 +86,7 @@ enum wire_result shard_check_asker(struct replicas *r, uint32_t shard, uint32_t 
                                    node_id from) {
     const struct ring_shard *sh = &r->map->shards[shard];
 #ifdef PLANT_ACCEPT_STALE_EPOCH
-    return RESULT_OK;
+    if (epoch < sh->epoch && r->self >= 0 && ring_shard_replica(sh, r->self) >= 0) return RESULT_OK;
 #endif
     if (epoch < sh->epoch) return RESULT_STALE;
     if (epoch > sh->epoch) return RESULT_LATER;

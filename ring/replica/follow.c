@@ -102,6 +102,12 @@ static uint32_t own_copy(const struct replicas *r, uint32_t shard, bool tail) {
     return tail && mine->state == REPLICA_INIT ? mine->copy - 1 : mine->copy;
 }
 
+static enum wire_result check_copy(const struct replicas *r, const struct append_item *item) {
+    uint32_t own = own_copy(r, item->shard, (item->flags & APPEND_TAIL) != 0);
+    if (item->copy == own) return RESULT_OK;
+    return item->copy > own ? RESULT_LATER : RESULT_STALE;
+}
+
 static enum wire_result follow_target(struct replicas *r, const struct append_item *item, bool tail,
                                       uint64_t *position) {
     struct shard *s = shard_at(r, item->shard);
@@ -124,6 +130,8 @@ static void follow_item(struct replicas *r, struct served_part *part,
     struct shard *s = shard_at(r, item->shard);
     enum wire_result result = shard_check_asker(r, item->shard, item->epoch, part->served->from);
     if (result == RESULT_OK && s->role != ROLE_FOLLOWER) result = RESULT_FOREIGN;
+    /* What is taken under another copy number than the primary means is void with the next map. */
+    if (result == RESULT_OK) result = check_copy(r, item);
     if (result == RESULT_OK && (item->flags & APPEND_WHOLE))
         result = follow_target(r, item, false, position);
     if (result == RESULT_OK && (item->flags & APPEND_TAIL))

@@ -29,22 +29,24 @@ static const struct golden goldens[] = {
      APPEND_ASK,
      {.append = {.shard = 300,
                  .epoch = 7,
+                 .copy = 200,
                  .flags = APPEND_WHOLE | APPEND_OPEN,
                  .settled = {6, 1000},
                  .entries = {"abc", 3}}},
-     BYTES("\xac\x02\x07\x05\x06\xe8\x07\x03"
+     BYTES("\xac\x02\x07\xc8\x01\x05\x06\xe8\x07\x03"
            "abc")},
     {"an append of nothing to a tail",
      APPEND_ASK,
-     {.append = {.shard = 0, .epoch = 1, .flags = APPEND_TAIL}},
-     BYTES("\x00\x01\x02\x00\x00\x00")},
+     {.append = {.shard = 0, .epoch = 1, .copy = 1, .flags = APPEND_TAIL}},
+     BYTES("\x00\x01\x01\x02\x00\x00\x00")},
     {"an append to the last shard in the last epoch",
      APPEND_ASK,
      {.append = {.shard = 65535,
                  .epoch = UINT32_MAX,
-                 .flags = APPEND_WHOLE | APPEND_TAIL,
+                 .copy = UINT32_MAX,
+                 .flags = APPEND_TAIL | APPEND_OPEN,
                  .settled = {UINT32_MAX, UINT64_MAX}}},
-     BYTES("\xff\xff\x03\xff\xff\xff\xff\x0f\x03\xff\xff\xff\xff\x0f"
+     BYTES("\xff\xff\x03\xff\xff\xff\xff\x0f\xff\xff\xff\xff\x0f\x06\xff\xff\xff\xff\x0f"
            "\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x00")},
     {"an answer to an append",
      APPEND_REPLY,
@@ -215,10 +217,11 @@ struct bad {
     size_t len;
 };
 static const struct bad bads[] = {
-    {"a shard beyond the last", APPEND_ASK, BYTES("\x80\x80\x04\x01\x01\x00\x00\x00")},
+    {"a shard beyond the last", APPEND_ASK, BYTES("\x80\x80\x04\x01\x01\x01\x00\x00\x00")},
     {"an epoch beyond 32 bits", PLACES_ASK, BYTES("\x01\x80\x80\x80\x80\x10")},
-    {"an append for no run", APPEND_ASK, BYTES("\x01\x01\x04\x00\x00\x00")},
-    {"an unknown flag", APPEND_ASK, BYTES("\x01\x01\x09\x00\x00\x00")},
+    {"an append for no run", APPEND_ASK, BYTES("\x01\x01\x01\x04\x00\x00\x00")},
+    {"an append for two runs", APPEND_ASK, BYTES("\x01\x01\x01\x03\x00\x00\x00")},
+    {"an unknown flag", APPEND_ASK, BYTES("\x01\x01\x01\x09\x00\x00\x00")},
     {"more entries than there are bytes", FETCH_REPLY, BYTES("\x02\x00\x03xy")},
     {"a length beyond memory", FETCH_REPLY,
      BYTES("\x02\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01xy")},

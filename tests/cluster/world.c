@@ -271,6 +271,8 @@ bool world_run(struct world *w, const struct world_options *options) {
                              .crashed = on_crashed,
                              .ctx = w};
     if (options->faults) world_set_faults(&so, &rng);
+    for (unsigned f = 0; f < SIM_FAULT_COUNT; f++)
+        if (options->faults_off >> f & 1) so.fault_rate[f] = 0;
     w->sim = sim_new(&so);
     world_name_nodes(w);
     for (unsigned s = 0; s < WORLD_SERIES; s++) {

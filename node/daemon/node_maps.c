@@ -182,7 +182,6 @@ static void *copy_of(const void *p, size_t bytes) {
 void node_on_report(void *ctx, const struct shard_report *reports, size_t reports_count,
                     const struct append_lag *lags, size_t lags_count, uint32_t unsynced_age_ms) {
     struct node_core *nc = ctx;
-    if (nc->in != NULL) core_count_unready(nc); /* the lease, which it also needs, tells nobody */
     struct report_msg *r = calloc(1, sizeof *r);
     if (r == NULL) return; /* level-triggered: it is said again */
     *r =

@@ -190,7 +190,8 @@ void node_on_report(void *ctx, const struct shard_report *reports, size_t report
                             .report = {.core = nc->core->index,
                                        .reports = copy_of(reports, reports_count * sizeof *reports),
                                        .lags = copy_of(lags, lags_count * sizeof *lags),
-                                       .unsynced_age_ms = unsynced_age_ms}};
+                                       .unsynced_age_ms = unsynced_age_ms,
+                                       .log_failed = log_is_failed(nc->node->log)}};
     r->report.reports_count = r->report.reports == NULL ? 0 : reports_count;
     r->report.lags_count = r->report.lags == NULL ? 0 : lags_count;
     core_post(nc->core->rt->control_core, &r->msg);

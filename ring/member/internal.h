@@ -24,7 +24,8 @@ enum {
     BEATS_KEPT = 64,
     ADMIN_CALL_MS = 10000,
     /* a wish after which nothing was proposed for so long is there already */
-    ADMIN_SETTLE_MS = 200
+    ADMIN_SETTLE_MS = 200,
+    FULL_RETRY_MS = 500 /* saving again on a disk without room */
 };
 
 enum member_phase {
@@ -39,12 +40,14 @@ enum member_phase {
 struct job {
     struct msg msg;
     struct list_node link; /* of member->jobs */
+    struct list_node save; /* of member->r.saves */
     struct member *m;
     void (*work)(struct job *job);
     void (*done)(struct member *m, struct job *job);
     enum status status;
     struct err err;
     struct raft_batch *batch; /* owned */
+    bool full;                /* there was no room for it */
     struct ring_map *map;     /* a reference */
     struct buf bytes;
     node_id id;
@@ -150,11 +153,15 @@ struct member {
         uint64_t applied, ha_version;
         bool snapshot_wanted;
         struct timer timer;
+        struct list_node saves; /* jobs, in order; the first is under way or waits for room */
+        struct timer retry;
+        bool full;
     } r;
     struct {                     /* install.c */
         struct ring_map *newest; /* known to be committed; NULL: none */
         struct ring_map *under_way;
         bool saving;
+        uint64_t full_ms;          /* no room: not again before; 0: there is */
         uint64_t saved, installed; /* versions */
     } map;
     struct { /* beat.c */
@@ -228,7 +235,9 @@ void member_path(const struct member *m, const char *name, char out[600]);
 /* drive.c: Raft. */
 MUST_USE enum status drive_open(struct member *m, struct err *err); /* blocks */
 MUST_USE enum status drive_start(struct member *m, const struct raft_state *state, struct err *err);
+void drive_stop(struct member *m); /* saves that wait for room are given up */
 void drive_fini(struct member *m);
+bool drive_no_room(const struct err *err);
 void drive_step(struct member *m, const struct raft_event *event, struct raft_reply *out_reply);
 void drive_on_frame(struct member *m, struct relay *relay);
 node_id drive_leader(const struct member *m); /* 0: not known */

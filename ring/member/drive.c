@@ -9,8 +9,9 @@
 #include "ring/member/internal.h"
 
 /* Whoever led before answers heartbeats for QUORUM_AGE_MAX_MS after its last round, so nobody may
- * lead earlier (Raft's lease). The wider the range the fewer split votes, the longer a failover. */
-enum { DRIVE_PATH_BYTES = 600, ELECTION_MAX_MS = 1500 };
+ * lead earlier (Raft's lease). The wider the range the fewer split votes, the longer a failover: at
+ * most 5 s with LEADER_GRACE_MS and the promotion behind it; a split vote is soon tried again. */
+enum { DRIVE_PATH_BYTES = 600, ELECTION_MAX_MS = 1300 };
 
 static void drive_on_timer(struct timer *t) {
     struct member *m = container_of(t, struct member, r.timer);

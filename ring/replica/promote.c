@@ -105,9 +105,9 @@ static const struct shard_held *member_held(const struct member *m) {
     return m->tail ? &m->tail_held : &m->whole_held;
 }
 
-/* Whose entries come next behind ours. A run that began later may not be taken before one that began
- * earlier: its first entry may follow anything (an offer of a primary that held nothing), and what
- * lies between would be lost. *out_longest: the end of all. */
+/* Whose entries come next behind ours. A run that began later may not be taken before one that
+ * began earlier: its first entry may follow anything (an offer of a primary that held nothing), and
+ * what lies between would be lost. *out_longest: the end of all. */
 static const struct member *next_of(const struct shard *s, struct place *out_longest) {
     const struct member *best = NULL;
     struct place best_from = {0};

@@ -59,7 +59,7 @@ bool store_has_shard(const struct store *store, uint32_t shard);
 
 /* One entry of the recovered log. Entries of a shard under one copy number must follow each other:
  * seq by seq within an epoch, and from epoch to epoch by an EPOCH entry that names the end of the
- * one before (an OFFER that is first in its epoch needs none: its writer did not know the end).
+ * one before, the very first 0/0.
  * Entries of shards that are not open, of a void copy number, and those applied before are passed
  * over; a copy number above the map's begins the replica anew. The first gap (or entry that
  * contradicts the shard's) makes the shard damaged: that one and its later entries are not applied,
@@ -89,6 +89,7 @@ void store_set_block_hook(struct store *store,
 bool store_held(const struct store *store, uint32_t shard, bool tail, struct shard_held *out);
 bool store_epoch_end(const struct store *store, uint32_t shard, uint32_t epoch,
                      uint64_t *out_last_seq);
+uint64_t store_history(const struct store *store, uint32_t shard, uint32_t epoch);
 struct store_follow {
     uint32_t shard, copy;
     bool tail;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "node/base/hash.h"
 #include "storage/store_internal.h"
 
 enum { MARKS_MAX = 64, EPOCHS_MAX = 256 };
@@ -49,7 +50,7 @@ enum status held_check(const struct held_log *held, bool anywhere, const struct 
     *out_old = false;
     if (e->type == ENTRY_EPOCH) TRY(entry_epoch_get(e->body, &previous_epoch, &last_seq, err));
     if (!held->has_log) {
-        bool is_first = e->type == ENTRY_EPOCH ? last_seq == 0 : e->seq == 1;
+        bool is_first = e->type == ENTRY_EPOCH && previous_epoch == 0 && last_seq == 0;
         if (anywhere || is_first) return OK;
         if (e->type != ENTRY_EPOCH) return held_conflict(held, e, err);
         return err_set(err, ERR_CORRUPT, 0,
@@ -72,7 +73,6 @@ enum status held_check(const struct held_log *held, bool anywhere, const struct 
                        held->end.seq);
     }
     if (at.epoch == held->end.epoch && at.seq == held->end.seq + 1) return OK;
-    if (e->type == ENTRY_OFFER && at.seq == 1 && at.epoch > held->end.epoch) return OK;
     return held_conflict(held, e, err);
 }
 
@@ -141,6 +141,17 @@ bool store_epoch_end(const struct store *store, uint32_t shard, uint32_t epoch,
     return false;
 }
 
+uint64_t store_history(const struct store *store, uint32_t shard, uint32_t epoch) {
+    if (!store_has_shard(store, shard)) return 0;
+    const struct store_shard *st = &store->shards[shard];
+    uint64_t hash = 0;
+    for (uint32_t i = 0; i < st->epochs_count && st->epochs[i].epoch < epoch; i++) {
+        uint64_t end[2] = {st->epochs[i].epoch, st->epochs[i].last_seq};
+        hash = hash64(end, sizeof end, hash);
+    }
+    return hash;
+}
+
 /* -- tails */
 
 struct store_tail *tail_make(struct store *store, struct store_shard *st) {
@@ -202,5 +213,6 @@ bool store_held(const struct store *store, uint32_t shard, bool tail, struct sha
                                .damaged = held->damaged,
                                .first = held->first,
                                .end = held->end};
+    if (!tail && held->has_log) out->history = store_history(store, shard, held->end.epoch);
     return held->has_log || held->damaged;
 }

@@ -11,6 +11,10 @@ static bool ops_epoch_end(void *ctx, uint32_t shard, uint32_t epoch, uint64_t *o
     return store_epoch_end(ctx, shard, epoch, out_last_seq);
 }
 
+static uint64_t ops_history(void *ctx, uint32_t shard, uint32_t epoch) {
+    return store_history(ctx, shard, epoch);
+}
+
 static enum status ops_entry_next(struct sv *rest, struct entry_place *out, struct err *err) {
     struct entry e;
     size_t before = rest->len;
@@ -53,6 +57,7 @@ void store_ops_init(struct store_ops *out, struct store *store) {
         .ctx = store,
         .held = ops_held,
         .epoch_end = ops_epoch_end,
+        .history = ops_history,
         .entry_next = ops_entry_next,
         .follow = ops_follow,
         .open_epoch = ops_open_epoch,

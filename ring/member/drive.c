@@ -233,6 +233,15 @@ void drive_snapshot(struct member *m) {
     buf_fini(&bytes);
 }
 
+/* A Raft that is DOWN is silent for good, and so would this node be. */
+static void drive_check(struct member *m) {
+    struct raft_info info = raft_info(m->r.raft);
+    if (info.role != RAFT_DOWN || info.down == ERR_IO) return; /* what was not saved tells itself */
+    struct err err;
+    err_set(&err, info.down, 0, "the cluster's log has stopped: out of memory");
+    member_lose(m, &err);
+}
+
 void drive_step(struct member *m, const struct raft_event *event, struct raft_reply *out_reply) {
     if (m->r.raft == NULL || m->lost) {
         if (out_reply != NULL)
@@ -250,6 +259,7 @@ void drive_step(struct member *m, const struct raft_event *event, struct raft_re
     for (size_t i = 0; i < out.applied_count && !m->lost; i++)
         drive_apply(m, &out.applied[i]);
     m->r.snapshot_wanted = out.snapshot_wanted;
+    drive_check(m);
     if (out.leader_changed) beat_leader_changed(m);
     if (out.leader_changed || out.members_changed || out.applied_count > 0) m->dirty = true;
     if (out.deadline_ms == UINT64_MAX || m->stopping)

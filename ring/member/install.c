@@ -55,7 +55,7 @@ void install_step(struct member *m) {
         struct err err;
         err_set(&err, ERR_CONFLICT, 0,
                 "this node was removed from the cluster by map version %" PRIu64, map->version);
-        member_lose(m, &err);
+        member_removed(m, &err);
         return;
     }
     struct job *job = member_job(m, install_save, install_on_saved);

@@ -262,6 +262,15 @@ void member_lose(struct member *m, const struct err *why) {
     m->o.lost(m->o.ctx, why);
 }
 
+void member_removed(struct member *m, const struct err *why) {
+    if (!m->lost) m->removed = true;
+    member_lose(m, why);
+}
+
+bool member_was_removed(const struct member *m) {
+    return m->removed;
+}
+
 /* -- the end */
 
 static void close_work(struct job *job) {

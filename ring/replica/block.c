@@ -88,6 +88,10 @@ static void item_release(struct replicas *r, struct block_item *item) {
 void shard_release(struct replicas *r, uint32_t shard, struct place upto) {
     struct shard *s = shard_at(r, shard);
     if (s->pins > 0) return;
+    for (unsigned i = 0; i < s->members_count; i++) { /* who came in late gets the rest from here */
+        const struct member *m = &s->members[i];
+        if (m->state == MEMBER_LIVE && place_cmp(m->acked, upto) < 0) upto = m->acked;
+    }
     while (!list_is_empty(&s->retained)) {
         struct block_item *item = container_of(s->retained.next, struct block_item, node);
         if (place_cmp(item->place, upto) > 0) return;

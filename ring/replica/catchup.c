@@ -31,8 +31,12 @@ static uint16_t far_index(const struct far *far) {
 /* -- what is held leads to where? */
 
 static bool is_on_our_log(const struct replicas *r, uint32_t shard, const struct shard *s,
-                          struct place end) {
+                          const struct shard_held *held) {
+    struct place end = held->end;
     uint64_t last;
+    if (held->is_whole && !s->own_tail &&
+        held->history != r->o.store->history(r->o.store->ctx, shard, end.epoch))
+        return false;
     if (end.epoch == s->end.epoch) return end.seq <= s->end.seq;
     if (end.epoch > s->end.epoch) return false;
     if (s->own_tail) return true; /* without a table of epochs; a FULL copy will tell */
@@ -59,7 +63,7 @@ void member_place(struct replicas *r, uint32_t shard, struct member *m) {
         m->diverged = true;
         return;
     }
-    m->diverged = held->damaged || (held->has_log && !is_on_our_log(r, shard, s, held->end));
+    m->diverged = held->damaged || (held->has_log && !is_on_our_log(r, shard, s, held));
     if (m->diverged && !s->own_tail) {
         m->state = MEMBER_BEHIND;
         replicas_want_report(r);

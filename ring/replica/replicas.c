@@ -244,7 +244,9 @@ static void shard_install(struct replicas *r, uint32_t shard) {
     if (s->role == ROLE_NONE || own_tail != s->own_tail || m->copy != s->copy)
         shard_begin(r, shard, own_tail, m->copy);
     s->epoch = sh->epoch;
-    if (!ring_replica_is_readable(m)) s->complete = false;
+    /* It may have been out of the in-sync set in maps that never came here: then it has returned.
+     */
+    if (!ring_replica_is_readable(m) || (new_epoch && m->until != 0)) s->complete = false;
     bool leads = sh->primary == mine && r->may_open;
     if (!leads && s->members != NULL) shard_leave_lead(r, shard, "is changing hands");
     if (leads) shard_lead(r, shard, s->role == ROLE_FOLLOWER);
@@ -290,8 +292,8 @@ void replicas_install(struct replicas *r, struct ring_map *map, const uint16_t *
         shard_install(r, i);
     fars_install(r);
     for (uint32_t i = 0; i < r->shards_count; i++) {
-        if (r->shards[i].role == ROLE_PROMOTING) promote_step(r, i);
-        if (r->shards[i].role == ROLE_OPEN) shard_settle(r, i);
+        if (r->shards[i].role == ROLE_PROMOTING || r->shards[i].role == ROLE_OPEN)
+            shard_settle(r, i);
     }
     for (size_t i = 0; i < r->fars_count; i++) {
         if (r->fars[i]->users == 0) continue;

@@ -26,6 +26,10 @@ struct shard_held {
     bool is_whole; /* from the shard's very first entry (FULL, INIT), with a head */
     bool damaged;
     struct place first, end;
+    /* Of a whole replica: a hash of where each closed epoch ended. Two logs that end in one epoch
+     * are of one history only if these are equal; else one has entries that were never
+     * acknowledged. */
+    uint64_t history;
 };
 struct entry_place {
     uint32_t shard;
@@ -56,6 +60,8 @@ struct store_ops {
     bool (*held)(void *ctx, uint32_t shard, bool tail, struct shard_held *out);
     /* Where the closed epoch ended, by the epoch table of the whole replica. false: not known. */
     bool (*epoch_end)(void *ctx, uint32_t shard, uint32_t epoch, uint64_t *out_last_seq);
+    /* What `history` of a whole replica is whose log ends in that epoch and is like ours. */
+    uint64_t (*history)(void *ctx, uint32_t shard, uint32_t epoch);
     /* The entry at the front of the bytes. */
     enum status (*entry_next)(struct sv *rest, struct entry_place *out, struct err *err);
     /* From a primary: entries of one shard, which follow each other and what is held (what was held
@@ -65,8 +71,8 @@ struct store_ops {
      * passed over. The first entries of a tail may be anywhere. */
     enum status (*follow)(void *ctx, uint32_t shard, uint32_t copy, bool tail, struct sv entries,
                           uint64_t *out_position, struct err *err);
-    /* As primary: opens the epoch with an EPOCH entry that names the end before it (nothing is
-     * written when the shard has no log or is in that epoch). */
+    /* As primary: opens the epoch with an EPOCH entry that names the end before it, 0/0 where there
+     * is no log (nothing is written when the shard is in that epoch). */
     enum status (*open_epoch)(void *ctx, uint32_t shard, uint32_t epoch, uint64_t *out_position,
                               struct err *err);
     /* Forgets what is held (both kinds) and begins anew under that copy number. */

@@ -28,6 +28,7 @@ static void held_put(const struct shard_held *h, struct buf *out) {
     if (!h->has_log) return;
     place_put(h->first, out);
     place_put(h->end, out);
+    if (h->is_whole) buf_put_u64(out, h->history);
 }
 
 void append_item_put(const struct append_item *item, struct buf *out) {
@@ -89,6 +90,7 @@ static struct place read_place(struct reader *r) {
     p.seq = read_varint(r);
     return p;
 }
+
 static struct shard_held read_held(struct reader *r) {
     uint8_t bits = read_bits(r, 7);
     struct shard_held h = {
@@ -97,6 +99,7 @@ static struct shard_held read_held(struct reader *r) {
     if (!h.has_log) return h;
     h.first = read_place(r);
     h.end = read_place(r);
+    if (h.is_whole) h.history = read_u64(r);
     if (place_cmp(h.end, h.first) < 0) r->failed = true;
     return h;
 }

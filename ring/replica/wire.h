@@ -6,7 +6,8 @@
  *   PLACES  ask     { v shard, v epoch }
  *           answer  { v shard, u8 result, held (whole), held (tail) }
  *           held := u8 bits (1 has_log, 2 is_whole, 4 damaged), v copy, and with has_log:
- *                   v first epoch, v first seq, v end epoch, v end seq
+ *                   v first epoch, v first seq, v end epoch, v end seq,
+ *                   and of a whole replica its history, u64
  *   FETCH   ask     { v shard, v epoch, u8 bits (1 tail, 2 from start), v after epoch, v after seq
  * } answer  { v shard, u8 result, v length, bytes } */
 #pragma once

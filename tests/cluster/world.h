@@ -36,6 +36,7 @@ struct model_series {
     struct model_sample *samples; /* ascending by time */
     size_t count;
     int64_t next_time_ms;
+    uint32_t shard;
 };
 
 /* A replica as maps show it, for the table of transitions. */

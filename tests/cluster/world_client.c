@@ -113,6 +113,7 @@ static void add_row(struct client *c, unsigned series, size_t sample) {
     assert(st == OK);
     rows->ids[rows->count] = series_id_of(set->secret, 0, canonical);
     rows->shards[rows->count] = series_shard(rows->ids[rows->count], set->shards_count);
+    w->series[series].shard = rows->shards[rows->count];
     rows->times_ms[rows->count] = w->series[series].samples[sample].time_ms;
     rows->values[rows->count] = w->series[series].samples[sample].value;
     rows->labels[rows->count] = canonical;
@@ -204,8 +205,8 @@ static void check_series(struct client *c, const struct result_series *s, bool *
         if (at == s->points_count || s->points[at].time_ms != m->samples[k].time_ms) {
             world_fail(w,
                        "an answer of node %u that claims to be complete misses sample %zu of "
-                       "series %u at %" PRId64 ", acknowledged before the query",
-                       c->on, k, index, m->samples[k].time_ms);
+                       "series %u (shard %" PRIu32 ") at %" PRId64 ", acknowledged before the query",
+                       c->on, k, index, m->shard, m->samples[k].time_ms);
             return;
         }
     }

@@ -99,7 +99,8 @@ static void save_again(struct member *m, struct job *job) {
         member_lose(m, &job->err);
         return;
     }
-    if (!m->r.full) log_error("the cluster's log cannot be saved for now", "err", job->err.msg);
+    if (!m->r.full)
+        log_error("no room to save the cluster's log, it is tried again", "err", job->err.msg);
     m->r.full = true;
     again->batch = job->batch;
     job->batch = NULL;

@@ -36,7 +36,10 @@ int main(void) {
         sim_new(&(struct sim_options){.seed = 1, .nodes_count = 1, .cores_per_node = 1});
     struct runtime *rt = sim_start(sim, 0);
     struct store_options options = {.head = {.secret = 1}, .shards_count = SHARDS};
-    struct log_options lo = {.dir = "log", .file_bytes_max = 8 << 20, .frame_bytes_max = 16 << 20};
+    struct log_options lo = {.dir = "log",
+                             .file_bytes_max = 8 << 20,
+                             .frame_bytes_max = 16 << 20,
+                             .sync_every_frame = true};
     struct store *store;
     struct log *log;
     struct err err;

@@ -6,8 +6,9 @@
  * load --url=http://127.0.0.1:9090/api/v1/write --capture=FILE --instances=N --rows=R --start-ms=T
  * --step-ms=15000
  *      --connections=C [--batch=2000] [--merge=1] [--rate=samples per second]
- * Instance i replays the rows from its own offset with the labels instance, cluster and region of
- * its own. Each request is of one instance, with --merge=1 of as many as fill the batch. */
+ * --url several times: the connections are spread over them. Instance i replays the rows from its
+ * own offset with the labels instance, cluster and region of its own. Each request is of one
+ * instance, with --merge=1 of as many as fill the batch. */
 #include <errno.h>
 #include <inttypes.h>
 #include <netdb.h>
@@ -35,8 +36,14 @@ struct capture {
     const char *values;
 };
 
-struct plan {
+struct target {
     const char *host, *port, *path;
+};
+enum { TARGETS_MAX = 16 };
+
+struct plan {
+    struct target targets[TARGETS_MAX];
+    uint64_t targets_count;
     struct capture capture;
     uint64_t instances, rows, batch, merge, connections, rate;
     int64_t start_ms, step_ms;
@@ -45,6 +52,7 @@ struct plan {
 struct worker {
     pthread_t thread;
     const struct plan *plan;
+    const struct target *target;
     uint64_t index;
     int fd;
     uint64_t sent, requests, refused, unavailable;
@@ -122,7 +130,7 @@ static void encode_instance(struct worker *w, uint64_t instance) {
 
 static void connect_worker(struct worker *w) {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found;
-    if (getaddrinfo(w->plan->host, w->plan->port, &hints, &found) != 0) die("lookup");
+    if (getaddrinfo(w->target->host, w->target->port, &hints, &found) != 0) die("lookup");
     w->fd = socket(found->ai_family, SOCK_STREAM, 0);
     if (w->fd < 0 || connect(w->fd, found->ai_addr, found->ai_addrlen) != 0) die("connect");
     freeaddrinfo(found);
@@ -168,7 +176,7 @@ static void send_batch(struct worker *w, uint64_t samples) {
                      "POST %s HTTP/1.1\r\nHost: %s:%s\r\nContent-Type: "
                      "application/x-protobuf\r\nContent-Encoding: snappy\r\n"
                      "X-Prometheus-Remote-Write-Version: 0.1.0\r\nContent-Length: %zu\r\n\r\n",
-                     w->plan->path, w->plan->host, w->plan->port, max);
+                     w->target->path, w->target->host, w->target->port, max);
     buf_put(&w->wire, head, (size_t)n);
     buf_put(&w->wire, packed, max);
     free(packed);
@@ -262,13 +270,15 @@ static uint64_t number(const char *text) {
 
 static void parse_url(struct plan *p, char *url) {
     if (strncmp(url, "http://", 7) != 0) die("--url must be http://");
+    if (p->targets_count == TARGETS_MAX) die("too many --url");
+    struct target *t = &p->targets[p->targets_count++];
     char *host = url + 7, *path = strchr(host, '/');
-    p->path = path == NULL ? "/" : strdup(path);
+    t->path = path == NULL ? "/" : strdup(path);
     if (path != NULL) *path = '\0';
     char *colon = strchr(host, ':');
-    p->port = colon == NULL ? "80" : colon + 1;
+    t->port = colon == NULL ? "80" : colon + 1;
     if (colon != NULL) *colon = '\0';
-    p->host = host;
+    t->host = host;
 }
 
 static void parse_args(struct plan *p, int argc, char **argv) {
@@ -302,7 +312,8 @@ static void parse_args(struct plan *p, int argc, char **argv) {
         else
             die(name);
     }
-    if (p->capture.series_count == 0 || p->host == NULL || p->connections == 0 || p->batch == 0)
+    if (p->capture.series_count == 0 || p->targets_count == 0 || p->connections == 0 ||
+        p->batch == 0)
         die("--url, --capture and --connections are needed");
 }
 
@@ -315,6 +326,7 @@ int main(int argc, char **argv) {
     clock_gettime(CLOCK_MONOTONIC, &t0);
     for (uint64_t i = 0; i < plan.connections; i++) {
         workers[i].plan = &plan;
+        workers[i].target = &plan.targets[i % plan.targets_count];
         workers[i].index = i;
         if (pthread_create(&workers[i].thread, NULL, worker_run, &workers[i]) != 0) die("thread");
     }

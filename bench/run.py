@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""./dev bench ingest|memory|query: the same remote writes into Cairn, Prometheus and VictoriaMetrics in one run, side by side.
+"""./dev bench ingest|memory|query|cluster: the same remote writes into Cairn, Prometheus and VictoriaMetrics in one run, side by side.
 
 CPU is the server's until it is idle, not until the last answer; RSS is read --settle seconds after the load; disk is what the data
 directory takes after a clean stop. Machines are noisy: read the ratios."""
@@ -213,7 +213,7 @@ def print_table(results: dict):
 
 def main() -> int:
     p = argparse.ArgumentParser(description=__doc__)
-    p.add_argument("what", choices=["ingest", "memory", "query"])
+    p.add_argument("what", choices=["ingest", "memory", "query", "cluster"])
     p.add_argument("--instances", type=int)
     p.add_argument("--rows", type=int)
     p.add_argument("--step-ms", type=int, default=15000)
@@ -232,11 +232,17 @@ def main() -> int:
     q.add_argument("--match", help="only queries that contain this text")
     q.add_argument("--strict", action="store_true", help="a missed target fails, as a wrong answer does")
     q.add_argument("--hold", action="store_true", help="leave the servers up until stdin ends")
+    c = p.add_argument_group("cluster")
+    c.add_argument("--cores", type=int, default=1, help="of each process")
+    c.add_argument("--processes", type=int, default=5, help="at most")
     a = p.parse_args()
     # ingest: 20 instances of the capture, 22 k series, half an hour; memory: 100 of them, 115 k series
     if a.what == "query":
         a.rows, a.connections = a.rows or 480, 1  # two would drift apart, and the one behind be refused as too old
         return with_folder(a, lambda folder: query.main(folder, a))
+    if a.what == "cluster":
+        a.instances, a.rows = a.instances or 20, a.rows or 200
+        return with_folder(a, lambda folder: cluster.main(folder, a))
     a.instances = a.instances or (20 if a.what == "ingest" else 100)
     a.rows = a.rows or (200 if a.what == "ingest" else 30)  # 50 minutes: within the hour that a sample may be behind
     a.settle = a.settle if a.settle is not None else (5 if a.what == "ingest" else 60)
@@ -272,5 +278,5 @@ def with_folder(a, work) -> int:
 
 if __name__ == "__main__":
     sys.modules["run"] = sys.modules["__main__"]  # bench/query.py shares the servers
-    import query
+    import cluster, query
     sys.exit(main())

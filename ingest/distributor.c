@@ -44,6 +44,7 @@ enum status distributor_new(struct core *core, const struct distributor_options 
     }
     for (unsigned v = 0; v < VERDICT_COUNT; v++)
         d->samples[v] = metric_get(&samples_def, verdict_labels[v]);
+    write_refused_register();
     d->resends = metric_get(&resends_def, NULL);
     d->unavailable = metric_get(&unavailable_def, NULL);
     *out = d;
@@ -86,8 +87,10 @@ void distributor_on_durable(struct store *store, uint64_t position, enum status 
 
 /* -- the end of an op */
 
-static void op_set_unavailable(struct write_op *op, const char *text) {
+static void op_set_unavailable(struct write_op *op, enum write_refused_reason reason,
+                               const char *text) {
     if (op->outcome == WRITE_UNAVAILABLE) return; /* the first reason is told */
+    op->reason = reason;
     op->outcome = WRITE_UNAVAILABLE;
     snprintf(op->text, sizeof op->text, "%s", text);
 }
@@ -99,7 +102,7 @@ static void op_fold_failed(struct write_op *op, const struct write_part *part) {
     uint32_t *all = realloc(op->failed, (op->failed_count + count) * sizeof *all);
     if (all != NULL) op->failed = all;
     if (shards == NULL || all == NULL) {
-        op_set_unavailable(op, "out of memory");
+        op_set_unavailable(op, WRITE_REFUSED_MEMORY, "out of memory");
         return;
     }
     memcpy(all + op->failed_count, shards, count * sizeof *all);
@@ -117,7 +120,7 @@ static void op_fold_part(struct write_op *op, const struct write_part *part) {
         return;
     }
     if (part->status != OK) {
-        op_set_unavailable(op, part->err.msg);
+        op_set_unavailable(op, write_refused_by(part->status), part->err.msg);
         return;
     }
     for (unsigned v = 0; v < VERDICT_COUNT; v++)
@@ -136,7 +139,7 @@ static void op_fold_unknown(struct write_op *op, const struct write_part *part) 
     if (part->unknown_count == 0) return;
     uint32_t *all = realloc(op->unknown, (op->unknown_count + part->unknown_count) * sizeof *all);
     if (all == NULL) {
-        op_set_unavailable(op, "out of memory");
+        op_set_unavailable(op, WRITE_REFUSED_MEMORY, "out of memory");
         return;
     }
     op->unknown = all;
@@ -157,6 +160,8 @@ static void op_end(struct core *here, struct msg *m) {
         for (unsigned v = 0; v < VERDICT_COUNT; v++)
             if (op->counts[v] > 0) metric_add(d->samples[v], op->counts[v]);
         if (op->outcome == WRITE_UNAVAILABLE) metric_add(d->unavailable, 1);
+        if (op->outcome != WRITE_OK)
+            write_count_refused(op->outcome == WRITE_REFUSED ? WRITE_REFUSED_SAMPLE : op->reason);
     }
     op_free_private(op);
     list_remove(&op->node);
@@ -388,14 +393,14 @@ void distributor_write(struct distributor *d, struct write_op *op) {
     enum status st = OK;
     if (d->bytes_in_flight > d->options.bytes_in_flight_max &&
         d->bytes_in_flight > op->charged_bytes) {
-        op_set_unavailable(op, "too many writes are under way");
+        op_set_unavailable(op, WRITE_REFUSED_BUSY, "too many writes are under way");
     } else if (!write_rows_is_empty(&op->rows)) {
         static const size_t first[ITEM_KINDS];
         st = op_sort(d, op);
         size_t count[ITEM_KINDS] = {op->sorted.count, op->sorted.exemplars_count,
                                     op->sorted.metadata_count};
         if (st == OK) st = op_cut(d, op, first, count, &parts);
-        if (st != OK) op_set_unavailable(op, "out of memory");
+        if (st != OK) op_set_unavailable(op, WRITE_REFUSED_MEMORY, "out of memory");
     }
     op_start_parts(d, op, &parts);
 }

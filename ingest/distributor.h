@@ -67,6 +67,22 @@ MUST_USE enum status distributor_set_map(struct distributor *d, struct ring_map 
 /* What waits for a shard tries again now: it may be open. set_map does it, too. */
 void distributor_wake(struct distributor *d);
 
+/* Why a client's write was not taken, or not wholly: cairn_ingest_refused_total{reason}. Registered
+ * by distributor_new. */
+enum write_refused_reason {
+    WRITE_REFUSED_SAMPLE,      /* 400: a sample was refused */
+    WRITE_REFUSED_REQUEST,     /* 400, 413: malformed, or beyond a limit */
+    WRITE_REFUSED_BUSY,        /* the rest is 503: too much is under way */
+    WRITE_REFUSED_MEMORY,      /* out of memory, or at --node.memory-limit */
+    WRITE_REFUSED_MOVED,       /* the primary was not found in time */
+    WRITE_REFUSED_TIMEOUT,     /* a node did not answer in time */
+    WRITE_REFUSED_UNAVAILABLE, /* a shard is not open, has too few in sync, or lost its lease */
+    WRITE_REFUSED_HA,          /* no election of an HA pair */
+    WRITE_REFUSED_NO_CLUSTER,
+    WRITE_REFUSED_REASONS
+};
+void write_count_refused(enum write_refused_reason reason);
+
 enum write_outcome { WRITE_OK, WRITE_REFUSED, WRITE_UNAVAILABLE };
 struct write_op {
     /* given */
@@ -99,7 +115,8 @@ struct write_op {
     size_t parts_open;
     uint64_t began_ns;
     size_t charged_bytes;
-    size_t first_refused; /* row, to tell the first of several parts; REFUSED */
+    enum write_refused_reason reason; /* UNAVAILABLE */
+    size_t first_refused;             /* row, to tell the first of several parts; REFUSED */
 };
 void distributor_write(struct distributor *d, struct write_op *op);
 /* For store_set_log: this node's own log is durable up to position (ctx is the distributor of the

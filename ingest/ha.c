@@ -85,6 +85,10 @@ void ha_free(struct ha *ha) {
     free(ha);
 }
 
+const struct ha_options *ha_options(const struct ha *ha) {
+    return &ha->options;
+}
+
 /* -- metrics */
 
 void ha_count_plain(uint64_t samples) {
@@ -178,4 +182,13 @@ void ha_on_elected(struct ha *ha, struct sv cluster, enum status status, struct 
         check->done(check, verdict, verdict == HA_UNAVAILABLE ? err : NULL);
     }
     election_free(e);
+}
+
+void ha_stop(struct ha *ha) {
+    struct err err;
+    err_set(&err, ERR_UNAVAILABLE, 0, "this node is stopping");
+    while (!list_is_empty(&ha->elections)) {
+        struct election *e = container_of(ha->elections.next, struct election, node);
+        ha_on_elected(ha, sv_from(e->cluster), ERR_UNAVAILABLE, (struct sv){0}, &err);
+    }
 }

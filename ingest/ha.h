@@ -49,7 +49,9 @@ struct ha_wires {
 struct ha;
 MUST_USE enum status ha_new(struct core *core, const struct ha_options *options,
                             const struct ha_wires *wires, struct ha **out, struct err *err);
+void ha_stop(struct ha *ha); /* what waits is over, as if no controller answered */
 void ha_free(struct ha *ha); /* what waits is forgotten */
+const struct ha_options *ha_options(const struct ha *ha);
 
 /* The two labels of the first series of an uncompressed remote write 1.0 request; they point into
  * it. false: one is missing, empty or not UTF-8, or the body is malformed (scanning it tells). */

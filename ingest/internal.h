@@ -65,6 +65,10 @@ struct distributor {
     struct metric *samples[VERDICT_COUNT], *resends, *unavailable;
 };
 
+/* refused.c */
+void write_refused_register(void);
+enum write_refused_reason write_refused_by(enum status status); /* of a part */
+
 /* route.c */
 MUST_USE enum status distributor_route(struct distributor *d, struct ring_map *map,
                                        const uint16_t *core_of, struct err *err);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "ingest/ha.h"
 #include "ingest/internal.h"
 #include "ingest/scan.h"
 
@@ -14,6 +15,7 @@
  *
  *   headers -> declared length -> decode (here, or message to the least busy core and back) ->
  * distributor_write -> answer
+ *   decode: snappy -> is its sender elected (ingest/ha.h; may wait for an election) -> scan
  *
  * The request stays valid until it is answered, also when its client has gone: the write then goes
  * on and the answer is dropped by the server. Owner: the core of the request; while it is decoded
@@ -27,12 +29,16 @@ struct remote_write {
     struct msg msg;
     struct http_request *req;
     struct core *home;
-    size_t decoded_bytes; /* as declared */
-    unsigned decoder;     /* index of its core */
+    size_t decoded_bytes;  /* as declared */
+    unsigned decoder;      /* index of its core */
+    bool charged;          /* its bytes count in that core's queue */
+    struct ha_check check; /* the decoder's, while it waits */
     /* what the decoder says */
     enum status status;
     struct err err;
     uint64_t histograms, invalid_samples;
+    bool dropped;   /* its sender is not the elected one */
+    int limit_code; /* of ERR_LIMIT */
 };
 
 /* Declared bytes that wait for a core's decoder, one cache line a core. Any core reads all of them
@@ -89,8 +95,7 @@ static void remote_write_on_done(struct core *here, struct write_op *op) {
     remote_write_free(w);
 }
 
-static enum status remote_write_decode(struct remote_write *w,
-                                       const struct ring_settings *settings) {
+static enum status remote_write_inflate(struct remote_write *w) {
     struct sv raw = w->req->body;
     size_t len = w->decoded_bytes;
     /* one byte more, so that an empty message has a place as well */
@@ -99,7 +104,12 @@ static enum status remote_write_decode(struct remote_write *w,
         len != w->decoded_bytes)
         return err_set(&w->err, ERR_PARSE, 0, "snappy: corrupt input");
     w->op.body.len = len;
-    if (write_rows_reserve(&w->op.rows, len / SAMPLE_BYTES_GUESS) != OK)
+    return OK;
+}
+
+static enum status remote_write_scan(struct remote_write *w, const struct ring_settings *settings,
+                                     struct sv drop_label) {
+    if (write_rows_reserve(&w->op.rows, w->op.body.len / SAMPLE_BYTES_GUESS) != OK)
         return err_set(&w->err, ERR_NOMEM, 0, "out of memory");
     struct scan_options o = {
         .secret = settings->secret,
@@ -108,6 +118,7 @@ static enum status remote_write_decode(struct remote_write *w,
         .samples_max = REMOTE_WRITE_SAMPLES_MAX,
         .label_bytes_max = REMOTE_WRITE_LABEL_BYTES_MAX,
         .labels_bytes_max = REMOTE_WRITE_LABELS_BYTES_MAX,
+        .drop_label = drop_label,
     };
     struct scan_result result = {.rows = &w->op.rows};
     TRY(scan_write_request(buf_sv(&w->op.body), &o, &w->op.arena, &result, &w->err));
@@ -116,16 +127,26 @@ static enum status remote_write_decode(struct remote_write *w,
     return OK;
 }
 
+static void remote_write_fail(struct remote_write *w) {
+    if (w->status == ERR_NOMEM || w->status == ERR_UNAVAILABLE) {
+        write_count_refused(w->status == ERR_NOMEM ? WRITE_REFUSED_MEMORY : WRITE_REFUSED_HA);
+        answer_busy(w->req, w->err.msg);
+    } else {
+        write_count_refused(WRITE_REFUSED_REQUEST);
+        http_answer_text(w->req, w->status == ERR_LIMIT ? w->limit_code : 400, "%s", w->err.msg);
+    }
+}
+
 static void remote_write_proceed(struct remote_write *w) {
-    if (w->status == OK) {
+    if (w->status == OK && !w->dropped) {
         if (w->invalid_samples > 0) metric_add(invalid_labels_metric, (double)w->invalid_samples);
         distributor_write(w->home->locals[CORE_INGEST], &w->op);
         return;
     }
-    if (w->status == ERR_NOMEM)
-        answer_busy(w->req, w->err.msg);
+    if (w->status == OK) /* another replica of its pair is the elected one: no error */
+        http_answer(w->req, 202, (struct sv){0}, (struct sv){0});
     else
-        http_answer_text(w->req, w->status == ERR_LIMIT ? 413 : 400, "%s", w->err.msg);
+        remote_write_fail(w);
     remote_write_free(w);
 }
 
@@ -135,15 +156,74 @@ static void remote_write_at_home(struct core *here, struct msg *m) {
     remote_write_proceed(w);
 }
 
+/* On the decoder's core, at its end. */
+static void remote_write_go_home(struct core *here, struct remote_write *w) {
+    if (w->charged)
+        atomic_fetch_sub_explicit(&decode_queue[w->decoder].bytes, w->decoded_bytes,
+                                  memory_order_relaxed);
+    if (here == w->home) {
+        remote_write_proceed(w);
+        return;
+    }
+    w->msg.run = remote_write_at_home;
+    core_post(w->home, &w->msg);
+}
+
+static void remote_write_judged(struct core *here, struct remote_write *w, enum ha_verdict verdict,
+                                struct sv drop_label) {
+    const struct distributor *d = here->locals[CORE_INGEST]; /* data cores open together */
+    switch (verdict) {
+    case HA_ACCEPT: w->status = remote_write_scan(w, &d->options.map->settings, drop_label); break;
+    case HA_DROP: w->dropped = true; break;
+    case HA_REFUSE:
+        w->status = ERR_LIMIT;
+        w->limit_code = 400;
+        break;
+    case HA_UNAVAILABLE: w->status = ERR_UNAVAILABLE; break;
+    case HA_WAIT: return; /* remote_write_on_judged */
+    }
+    remote_write_go_home(here, w);
+}
+
+static void remote_write_on_judged(struct ha_check *check, enum ha_verdict verdict,
+                                   const struct err *err) {
+    struct remote_write *w = container_of(check, struct remote_write, check);
+    struct core *here = w->home->rt->cores[w->decoder];
+    assert(core_is_current(here));
+    if (err != NULL) w->err = *err;
+    remote_write_judged(here, w, verdict,
+                        sv_from(ha_options(here->locals[CORE_HA])->replica_label));
+}
+
+/* Inflates, asks whether its sender is the elected one of a pair, scans. */
+static void remote_write_decode(struct core *here, struct remote_write *w) {
+    struct ha *ha = here->locals[CORE_HA];
+    w->decoder = here->index;
+    w->status = remote_write_inflate(w);
+    if (w->status != OK) {
+        remote_write_go_home(here, w);
+        return;
+    }
+    struct sv body = buf_sv(&w->op.body);
+    struct ha_check *check = &w->check;
+    if (ha == NULL || !ha_find_labels(ha_options(ha), body, &check->cluster, &check->replica)) {
+        if (ha != NULL) ha_count_plain(ha_count_samples(body));
+        remote_write_judged(here, w, HA_ACCEPT, (struct sv){0});
+        return;
+    }
+    const struct distributor *d = here->locals[CORE_INGEST];
+    int64_t now_ms = core_wall_ms(here);
+    if (d->options.lease != NULL) now_ms = lease_cluster_ms(d->options.lease, now_ms);
+    check->samples = ha_count_samples(body);
+    check->done = remote_write_on_judged;
+    enum ha_verdict verdict = ha_begin(ha, check, now_ms, &w->err);
+    remote_write_judged(here, w, verdict, sv_from(ha_options(ha)->replica_label));
+}
+
 static void remote_write_at_decoder(struct core *here, struct msg *m) {
     struct remote_write *w = container_of(m, struct remote_write, msg);
     assert(here->index == w->decoder);
-    const struct distributor *d = here->locals[CORE_INGEST]; /* data cores open together */
-    w->status = remote_write_decode(w, &d->options.map->settings);
-    atomic_fetch_sub_explicit(&decode_queue[w->decoder].bytes, w->decoded_bytes,
-                              memory_order_relaxed);
-    w->msg.run = remote_write_at_home;
-    core_post(w->home, &w->msg);
+    remote_write_decode(here, w);
 }
 
 /* Ties go to the core that has the request: decoding there costs no messages. */
@@ -167,6 +247,7 @@ static void remote_write_queue(struct remote_write *w) {
     uint64_t waiting;
     w->decoder = least_busy_core(w->home, &waiting);
     if (waiting > DECODE_QUEUE_BYTES_MAX) {
+        write_count_refused(WRITE_REFUSED_BUSY);
         answer_busy(w->req, "too many writes are under way");
         remote_write_free(w);
         return;
@@ -174,6 +255,7 @@ static void remote_write_queue(struct remote_write *w) {
     metric_add(w->decoder == w->home->index ? decoded_here_metric : decoded_elsewhere_metric, 1);
     atomic_fetch_add_explicit(&decode_queue[w->decoder].bytes, w->decoded_bytes,
                               memory_order_relaxed);
+    w->charged = true;
     w->msg.run = remote_write_at_decoder;
     core_post(w->home->rt->cores[w->decoder], &w->msg);
 }
@@ -186,8 +268,8 @@ void remote_write_handle(struct http_request *req) {
         http_answer_text(req, code, "%s", text);
         return;
     }
-    const struct distributor *d = req->core->locals[CORE_INGEST];
-    if (d == NULL) {
+    if (req->core->locals[CORE_INGEST] == NULL) {
+        write_count_refused(WRITE_REFUSED_NO_CLUSTER);
         answer_busy(req, "this node is of no cluster yet");
         return;
     }
@@ -209,6 +291,7 @@ void remote_write_handle(struct http_request *req) {
     w->op.done = remote_write_on_done;
     w->req = req;
     w->home = req->core;
+    w->limit_code = 413;
     w->decoded_bytes = decoded_bytes;
     arena_init(
         &w->op.arena,
@@ -218,6 +301,5 @@ void remote_write_handle(struct http_request *req) {
         return;
     }
     metric_add(decoded_here_metric, 1);
-    w->status = remote_write_decode(w, &d->options.map->settings);
-    remote_write_proceed(w);
+    remote_write_decode(w->home, w);
 }

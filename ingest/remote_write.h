@@ -5,6 +5,8 @@
  * length is checked before anything is allocated. Bodies over 16 KB are decoded on the least busy
  * core.
  *
+ *   202  the sender is not the elected one of its HA pair (ingest/ha.h, when the core has a tracker
+ *        in locals[CORE_HA]): nothing is kept
  *   204  all samples are durable
  *   400  malformed body, or the text of the first refused sample (what was good is kept)
  *   413  beyond a limit: body, series, samples, label bytes

@@ -31,18 +31,6 @@ MUST_USE enum status placement_plan(const struct ring_settings *settings,
                                     const struct ring_map *previous, struct ring_map **out,
                                     struct err *err);
 
-/* A static cluster without a controller: the members are the addresses of
- * --ring.discovery=static:..., a node's id is the hash of its address, and cluster id and secret
- * are hashes of cluster name, shards and the addresses in sorted order, so that every node makes
- * the same map by itself. */
-MUST_USE enum status placement_static(struct sv cluster_name, uint32_t shards_count,
-                                      uint32_t replication_factor, const struct sv *addrs,
-                                      size_t addrs_count, struct ring_map **out, struct err *err);
-/* One node on its own: random cluster id, secret and node id. */
-MUST_USE enum status placement_single(struct sv cluster_name, uint32_t shards_count,
-                                      const uint8_t random[48], struct sv addr,
-                                      struct ring_map **out, struct err *err);
-
 /* The node's own shards dealt to its cores: core_of[shard] = core index, or 0xffff when the node
  * has no replica. Primaries, the others and all together differ by one at most between cores; a
  * pure function, so a start with another number of cores deals anew. */

@@ -46,6 +46,7 @@ int ring_undrain_main(int argc, char **argv);
 int ring_move_main(int argc, char **argv);
 int ring_accept_loss_main(int argc, char **argv);
 int ring_remove_main(int argc, char **argv);
+int ring_recover_main(int argc, char **argv);
 
 /* The help of a verb, on stdout; returns 0. */
 int ctl_help(const char *verb, const char *arguments, const char *summary,

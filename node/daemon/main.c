@@ -23,7 +23,7 @@
 #include "node/runtime/loop.h"
 #include "query/api/query_log.h"
 
-enum { SINGLE_NODE_GRACE_MS = 1000 };
+enum { SINGLE_NODE_GRACE_MS = 1000, LOST_LOOK_MS = 250 };
 
 /* jemalloc reads it: memory freed by a burst of queries goes back to the system soon, from a thread
  * of its own */
@@ -41,6 +41,7 @@ struct daemon {
     struct active_file active;
     struct query_log *query_log;
     struct buf secret;
+    struct ha_options ha;
     bool has_peers; /* --ring.discovery is set */
     char instance[300];
 };
@@ -85,7 +86,14 @@ static enum status open_node(struct daemon *d, struct err *err) {
     TRY(read_secret(d, err));
     uint64_t memory =
         o->memory_limit.bytes > 0 ? o->memory_limit.bytes : limits_memory_bytes() / 100 * 85;
+    d->ha = (struct ha_options){.cluster_label = o->ha_cluster_label.string,
+                                .replica_label = o->ha_replica_label.string,
+                                .update_timeout_ms = MEMBER_HA_UPDATE_MS,
+                                .update_jitter_max_ms = MEMBER_HA_UPDATE_MS / 3,
+                                .failover_timeout_ms = MEMBER_HA_FAILOVER_MS,
+                                .clusters_max = MEMBER_HA_CLUSTERS_MAX};
     struct node_options no = {
+        .ha = o->ha_dedup.boolean ? &d->ha : NULL,
         .data_dir = o->tsdb_path.string,
         .cluster_name = o->ring_cluster_name.string,
         .discovery = o->ring_discovery.string,
@@ -171,7 +179,8 @@ static void stop_all(struct daemon *d) {
     struct core_stop stop = {.d = d};
     sem_init(&stop.done, 0, 0);
     uint64_t grace = (uint64_t)d->options.drain_timeout.duration_ms;
-    if (!d->has_peers) grace = MIN(grace, (uint64_t)SINGLE_NODE_GRACE_MS);
+    if (!d->has_peers || node_is_lost(d->node, NULL))
+        grace = MIN(grace, (uint64_t)SINGLE_NODE_GRACE_MS);
     serve_stop(d->serve, grace, post_semaphore, &stop.done);
     wait_for(&stop.done);
     for (unsigned i = 0; i < d->rt->cores_count; i++) {
@@ -217,13 +226,39 @@ static void free_all(struct daemon *d) {
     buf_fini(&d->secret);
 }
 
+/* SIGINT, SIGTERM, or 0: this node is lost to its cluster. It must not linger: who restarts tasks
+ * sees only their end, and a fresh process may be what helps. */
+static int wait_for_end(struct daemon *d, const sigset_t *signals) {
+    for (;;) {
+        struct timespec look = {.tv_nsec = LOST_LOOK_MS * 1000000L};
+        int sig = sigtimedwait(signals, NULL, &look);
+        if (node_is_lost(d->node, NULL)) return 0;
+        if (sig == SIGHUP)
+            log_warn("SIGHUP: this version takes a changed configuration only at a start");
+        if (sig != SIGINT && sig != SIGTERM) continue;
+        log_info("Received an OS signal, exiting gracefully...", "signal", strsignal(sig));
+        return sig;
+    }
+}
+
+static int exit_code(struct daemon *d) {
+    struct err why;
+    if (!node_is_lost(d->node, &why)) return 0;
+    if (node_was_removed(d->node)) {
+        log_info("this node has left its cluster and ends", "why", why.msg);
+        return 0;
+    }
+    log_error("this node cannot go on and ends", "err", why.msg);
+    return 1;
+}
+
 static int run(struct daemon *d) {
     sigset_t signals;
     sigemptyset(&signals);
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGHUP);
-    /* before any thread exists, so that all inherit the mask and only sigwait sees them */
+    /* before any thread exists, so that all inherit the mask and only sigtimedwait sees them */
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     struct err err = {0};
     if (start_all(d, &err) != OK) {
@@ -235,20 +270,12 @@ static int run(struct daemon *d) {
     log_info("Server is ready to receive web requests.", "address",
              d->options.listen_address.string, "port", port);
     options_log_later();
-    int last = 0;
-    for (int sig = 0; sig != SIGINT && sig != SIGTERM;) {
-        if (sigwait(&signals, &sig) != 0) continue;
-        last = sig;
-        if (sig == SIGHUP)
-            log_warn("SIGHUP: this version takes a changed configuration only at a start");
-        else
-            log_info("Received an OS signal, exiting gracefully...", "signal", strsignal(sig));
-    }
-    if (last == SIGTERM) drain(d, &signals);
+    if (wait_for_end(d, &signals) == SIGTERM) drain(d, &signals);
+    int code = exit_code(d);
     stop_all(d);
     free_all(d);
     log_info("See you next time!");
-    return 0;
+    return code;
 }
 
 int main(int argc, char **argv) {

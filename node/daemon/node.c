@@ -51,6 +51,7 @@ static enum status node_open_member(struct node *node, struct ring_map **out_map
         .replace_after_ms = o->replace_after_ms == 0 ? REPLACE_AFTER_MS : o->replace_after_ms,
         .lease = &node->lease,
         .install = node_on_map,
+        .ha_changed = node_ha_changed,
         .lost = node_on_lost,
         .ctx = node,
     };
@@ -135,6 +136,7 @@ static enum status node_open_cores(struct node *node, struct ring_map *map, stru
         nc->core = node->rt->cores[i];
         TRY(node_open_peers(node, nc->core, map, true, &nc->peers, err));
         node_handle_frames(node, nc);
+        node_look_open(nc);
     }
     return node_open_peers(node, node->rt->control_core, map, false, &node->control_peers, err);
 }
@@ -164,6 +166,7 @@ static enum status node_open_all(struct node *node, struct err *err) {
     if (node->cores == NULL) return err_set(err, ERR_NOMEM, 0, "node: out of memory");
     struct ring_map *map = NULL;
     core_set_current(node->rt->control_core);
+    TRY(node_ha_open(node, err));
     TRY(node_open_member(node, &map, err));
     enum status st = map == NULL ? OK : node_check_map(node, map, err);
     if (st == OK) st = node_open_cores(node, map, err);
@@ -235,6 +238,8 @@ void node_stop_core(struct node *node, struct core *core, void (*stopped)(void *
     struct node_core *nc = &node->cores[core->index];
     nc->stopped = stopped;
     nc->stopped_ctx = ctx;
+    node_look_stop(nc);
+    node_ha_stop_core(nc);
     if (nc->in != NULL) {
         distributor_stop(nc->distributor);
         gather_stop(nc->gather);
@@ -255,6 +260,7 @@ void node_free(struct node *node) {
     if (node->cores != NULL) node_data_free(node);
     core_set_current(node->rt->control_core);
     member_free(node->member);
+    node_ha_free(node);
     peers_free(node->control_peers);
     memset(node->rt->control_core->locals, 0, sizeof node->rt->control_core->locals);
     core_set_current(current);
@@ -280,6 +286,10 @@ bool node_is_lost(const struct node *node, struct err *out) {
     if (!atomic_load_explicit(&node->lost, memory_order_acquire)) return false;
     if (out != NULL) *out = node->lost_err;
     return true;
+}
+
+bool node_was_removed(const struct node *node) {
+    return node_is_lost(node, NULL) && member_was_removed(node->member);
 }
 
 bool node_is_ready(const struct node *node, const char **out_why) {

@@ -14,6 +14,7 @@
 #pragma once
 
 #include "ingest/distributor.h"
+#include "ingest/ha.h"
 #include "node/runtime/core.h"
 #include "query/gather/gather.h"
 #include "ring/map.h"
@@ -41,7 +42,8 @@ struct node_options { /* strings live as long as the node */
     bool wal_sync_always;
     uint64_t query_timeout_ms;
     unsigned query_concurrency;
-    struct active *active; /* of running queries; NULL: not kept */
+    struct active *active;       /* of running queries; NULL: not kept */
+    const struct ha_options *ha; /* pairs of senders are told apart; NULL: they are not */
 };
 
 struct node;
@@ -67,6 +69,8 @@ const struct lease *node_lease(const struct node *node);
 struct member *node_member(struct node *node);
 /* Set once this node must not serve any more (removed, fenced by a newer process of its seat). */
 bool node_is_lost(const struct node *node, struct err *out);
+/* It is lost because the cluster let it go (drained): nothing is wrong. */
+bool node_was_removed(const struct node *node);
 
 /* In the simulator, or on the core itself. NULL while the node is not open. */
 struct ring_map *node_map(struct node *node);

@@ -186,6 +186,7 @@ void node_data_free(struct node *node) {
     }
     for (unsigned i = 0; i < cores; i++) { /* before the writes that wait for them */
         core_set_current(node->rt->cores[i]);
+        node_look_stop(&node->cores[i]);
         replicas_free(node->cores[i].replicas);
     }
     for (unsigned i = 0; i < cores; i++) {

@@ -5,6 +5,7 @@
 
 #include <stdatomic.h>
 
+#include "ingest/ha.h"
 #include "ingest/replica_gate.h"
 #include "node/base/arena.h"
 #include "node/daemon/node.h"
@@ -16,6 +17,16 @@
 struct node_view {
     struct ring_map *map; /* a reference */
     uint16_t *core_of;    /* by shard: local core, 0xffff: none here */
+};
+
+enum node_count {
+    COUNT_PRIMARIES,
+    COUNT_OPEN,
+    COUNT_PROMOTING,
+    COUNT_FOLLOWING,
+    COUNT_READABLE,
+    COUNT_FILLING,
+    NODE_COUNTS
 };
 
 /* Of one core: its parts, and its side of the installation of a map. */
@@ -31,10 +42,16 @@ struct node_core {
     struct write_gate gate;
     struct msg install;         /* control core -> core -> control core */
     const struct node_view *in; /* in force here */
+    struct timer look;          /* counts what is below anew, soon after a change */
+    bool look_changed, look_stopped;
+    uint64_t counted_ms;
+    struct node_ha_core *ha; /* NULL: without HA pairs */
     /* Replicas that are not what the map wants them to be: FULL and readable, open where primary.
      */
     _Atomic uint32_t unready;
     _Atomic uint32_t undrained; /* shards that only this node can serve, or is primary of */
+    _Atomic uint32_t counts[NODE_COUNTS]; /* of replicas_counts */
+    _Atomic uint64_t retained_bytes;
     void (*stopped)(void *ctx);
     void *stopped_ctx;
 };
@@ -56,6 +73,7 @@ struct node {
     /* the control core's */
     struct node_view *view, *next; /* on all cores; on its way to them */
     unsigned installs_open;
+    struct node_ha *ha;
     struct msg open_msg; /* control core -> log core -> control core: opens the data */
     enum status open_status;
     struct err open_err;
@@ -85,3 +103,15 @@ void node_on_map(void *ctx, struct ring_map *map); /* member's install */
 void node_on_report(void *ctx, const struct shard_report *reports, size_t reports_count,
                     const struct append_lag *lags, size_t lags_count, uint32_t unsynced_age_ms);
 void node_on_changed(void *ctx);
+
+/* node_look.c: what each core counts about its replicas, and its sums as metrics. */
+void node_look_open(struct node_core *nc);
+void node_look(struct node_core *nc);      /* by the map in force on the core */
+void node_look_soon(struct node_core *nc); /* a replica changed */
+void node_look_stop(struct node_core *nc);
+
+/* node_ha.c: HA pairs of senders; nothing without options.ha. */
+MUST_USE enum status node_ha_open(struct node *node, struct err *err);
+void node_ha_stop_core(struct node_core *nc); /* fails what waits for an election */
+void node_ha_free(struct node *node);
+void node_ha_changed(void *ctx, const struct ring_state *state); /* member's ha_changed */

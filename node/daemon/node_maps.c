@@ -65,32 +65,10 @@ void node_view_free(struct node_view *view) {
 
 /* -- on a core */
 
-static void core_count_unready(struct node_core *nc) {
-    const struct ring_map *map = nc->in->map;
-    int self = ring_map_node_index(map, nc->node->seat.id);
-    uint32_t unready = 0, undrained = 0;
-    for (uint32_t s = 0; s < map->settings.shards_count; s++) {
-        if (nc->in->core_of[s] != nc->core->index) continue;
-        const struct ring_shard *shard = &map->shards[s];
-        int mine = ring_shard_replica(shard, self);
-        if (mine < 0) continue;
-        const struct ring_replica *r = &shard->replicas[mine];
-        if (r->state == REPLICA_FULL || r->state == REPLICA_INIT)
-            unready += !replicas_may_read(nc->replicas, s, shard->epoch);
-        bool other = false;
-        for (unsigned i = 0; i < shard->replicas_count; i++)
-            other = other || ((int)i != mine && ring_replica_is_readable(&shard->replicas[i]));
-        undrained += shard->primary == mine || !other;
-    }
-    atomic_store_explicit(&nc->unready, unready, memory_order_relaxed);
-    atomic_store_explicit(&nc->undrained, undrained, memory_order_relaxed);
-}
-
 void node_on_changed(void *ctx) {
     struct node_core *nc = ctx;
     if (nc->in == NULL) return;
-    core_count_unready(nc);
-    distributor_wake(nc->distributor);
+    node_look_soon(nc);
 }
 
 void node_core_install(struct node_core *nc, const struct node_view *view) {
@@ -107,7 +85,8 @@ void node_core_install(struct node_core *nc, const struct node_view *view) {
     if (distributor_set_map(nc->distributor, view->map, view->core_of, &err) != OK)
         log_error("writes go by the map before", "err", err.msg);
     gather_set_map(nc->gather, view->map, view->core_of);
-    core_count_unready(nc);
+    node_look(nc);
+    node_look_soon(nc);
 }
 
 /* -- on the control core */
@@ -211,7 +190,8 @@ void node_on_report(void *ctx, const struct shard_report *reports, size_t report
                             .report = {.core = nc->core->index,
                                        .reports = copy_of(reports, reports_count * sizeof *reports),
                                        .lags = copy_of(lags, lags_count * sizeof *lags),
-                                       .unsynced_age_ms = unsynced_age_ms}};
+                                       .unsynced_age_ms = unsynced_age_ms,
+                                       .log_failed = log_is_failed(nc->node->log)}};
     r->report.reports_count = r->report.reports == NULL ? 0 : reports_count;
     r->report.lags_count = r->report.lags == NULL ? 0 : lags_count;
     core_post(nc->core->rt->control_core, &r->msg);

@@ -51,6 +51,15 @@ const struct flag_def option_defs[] = {
         "promise is given up.",
         wal_sync),
     OPT("storage.tsdb.wal-segment-size", BYTES, "128MB", "Size of a log file.", wal_segment_size),
+    OPT("ingest.ha-dedup", BOOL, NULL,
+        "Of each pair of senders, told apart by two labels of a request's first series, keep the "
+        "samples of one: the elected one, until it is silent for 30s. As Mimir's HA tracker.",
+        ha_dedup),
+    OPT("ingest.ha-cluster-label", STRING, "cluster", "Label that names a pair; it is kept.",
+        ha_cluster_label),
+    OPT("ingest.ha-replica-label", STRING, "__replica__",
+        "Label that tells the senders of a pair apart; it is taken out of every series.",
+        ha_replica_label),
     OPT("query.lookback-delta", DURATION, "5m",
         "The maximum lookback duration for retrieving metrics during expression "
         "evaluations.",

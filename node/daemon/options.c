@@ -37,6 +37,13 @@ static enum status options_check(const struct options *o, struct err *err) {
     TRY(check_range("ring.replication-factor", o->ring_replication_factor.integer, 1, 8, err));
     TRY(check_range("ring.bootstrap-expect", o->ring_bootstrap_expect.integer, 0, 1024, err));
     TRY(check_range("ring.min-insync", o->ring_min_insync.integer, 0, 8, err));
+    if (o->ha_cluster_label.string[0] == '\0' || o->ha_replica_label.string[0] == '\0' ||
+        strcmp(o->ha_cluster_label.string, o->ha_replica_label.string) == 0)
+        return err_set(
+            err, ERR_PARSE, 0,
+            "--ingest.ha-cluster-label and --ingest.ha-replica-label must be two labels, "
+            "got \"%s\" and \"%s\"",
+            o->ha_cluster_label.string, o->ha_replica_label.string);
     enum log_level level;
     if (!log_level_parse(sv_from(o->log_level.string), &level))
         return err_set(err, ERR_PARSE, 0,

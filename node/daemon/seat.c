@@ -13,8 +13,7 @@
 enum { SEAT_BYTES = 32, SEAT_VERSION = 1 };
 static const char seat_magic[8] = {'C', 'A', 'I', 'R', 'N', 'S', 'E', 'A'};
 
-static enum status seat_load(struct disk *disk, const char *path, struct seat *out,
-                             struct err *err) {
+enum status seat_load(struct disk *disk, const char *path, struct seat *out, struct err *err) {
     struct buf b = {0};
     enum status st = disk_read_file(disk, path, 4096, &b, err);
     if (st == OK) {

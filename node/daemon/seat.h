@@ -13,3 +13,6 @@ struct seat {
 };
 MUST_USE enum status seat_open(struct runtime *rt, const char *data_dir, struct seat *out,
                                struct err *err);
+/* Only reads the file <data>/seat. ERR_UNAVAILABLE: it is missing. */
+MUST_USE enum status seat_load(struct disk *disk, const char *path, struct seat *out,
+                               struct err *err);

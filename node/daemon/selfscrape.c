@@ -10,7 +10,7 @@
 #include "node/base/metrics.h"
 #include "ingest/remote_write.h"
 
-enum { SELF_LABELS_MAX = 16, SELF_ARENA_BYTES = 64 << 20 };
+enum { SELF_LABELS_MAX = 16, SELF_ARENA_BYTES = 64 << 20, NO_CLUSTER_MS = 100 };
 
 struct selfscrape {
     struct core *core;
@@ -119,6 +119,10 @@ static void scrape(struct selfscrape *s) {
 static void on_timer(struct timer *t) {
     struct selfscrape *s = container_of(t, struct selfscrape, timer);
     if (s->stopped) return;
+    if (s->core->locals[CORE_INGEST] == NULL) { /* of no cluster yet */
+        timer_start(&s->timer, NO_CLUSTER_MS);
+        return;
+    }
     timer_start(&s->timer, (uint64_t)s->interval_ms);
     if (!s->writing) scrape(s);
 }

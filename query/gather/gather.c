@@ -455,6 +455,19 @@ void gather_set_map(struct gather *g, struct ring_map *map, const uint16_t *core
     LIST_FOREACH_SAFE(n, &g->spreads) spread_on_map(container_of(n, struct spread, node));
 }
 
+/* Who could answer for a shard: its primary, or, while that has no copy but takes the writes of
+ * one that died, who has the copy. */
+static uint16_t shard_answerer(const struct ring_map *map, uint32_t shard) {
+    const struct ring_shard *s = &map->shards[shard];
+    const struct ring_replica *primary = NULL, *full = NULL;
+    for (unsigned i = 0; i < s->replicas_count; i++) {
+        if (s->primary == (int)i) primary = &s->replicas[i];
+        if (full == NULL && s->replicas[i].state == REPLICA_FULL) full = &s->replicas[i];
+    }
+    bool stands_in = primary == NULL || primary->state != REPLICA_FULL;
+    return stands_in && full != NULL ? full->node : ring_map_primary(map, shard);
+}
+
 uint32_t gather_missing(const struct ring_map *map, const uint64_t *claimed, char *text,
                         size_t text_size) {
     uint32_t missing = 0;
@@ -464,7 +477,7 @@ uint32_t gather_missing(const struct ring_map *map, const uint64_t *claimed, cha
     for (uint32_t i = 0; i < map->settings.shards_count; i++) {
         if (bit_get(claimed, i)) continue;
         missing++;
-        uint16_t node = ring_map_primary(map, i);
+        uint16_t node = shard_answerer(map, i);
         if (bit_get(named, node)) continue;
         bit_set(named, node);
         if ((size_t)used < sizeof nodes)

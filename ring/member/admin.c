@@ -85,15 +85,16 @@ static bool ha_decide(struct member *m, struct admin_wait *w) {
     int64_t now_ms = core_wall_ms(m->core);
     bool same = e != NULL && strcmp(e->replica, call->replica) == 0;
     int64_t age_ms = e == NULL ? 0 : now_ms - e->received_ms;
-    bool settled = e != NULL && (same ? age_ms < HA_UPDATE_MS : age_ms < HA_FAILOVER_MS);
-    if (settled && age_ms >= -HA_FAILOVER_MS) { /* a clock that jumped back: elect anew */
+    bool settled =
+        e != NULL && (same ? age_ms < MEMBER_HA_UPDATE_MS / 3 * 2 : age_ms < MEMBER_HA_FAILOVER_MS);
+    if (settled && age_ms >= -MEMBER_HA_FAILOVER_MS) { /* a clock that jumped back: elect anew */
         buf_put_sv(&call->answer, sv_from(e->replica));
         wait_end(w);
         return true;
     }
-    if (e == NULL && m->r.state.ha_count >= HA_CLUSTERS_MAX) {
+    if (e == NULL && m->r.state.ha_count >= MEMBER_HA_CLUSTERS_MAX) {
         call->status =
-            err_set(&call->err, ERR_LIMIT, 0, "HA: more than %d clusters", HA_CLUSTERS_MAX);
+            err_set(&call->err, ERR_LIMIT, 0, "HA: more than %d clusters", MEMBER_HA_CLUSTERS_MAX);
         wait_end(w);
         return true;
     }
@@ -199,6 +200,7 @@ static void admin_on_call(struct core *here, struct msg *msg) {
     assert(here == m->core);
     call->answer = (struct buf){0};
     node_id leader = drive_leader(m);
+    if (leader == 0) leader = m->beat.hint; /* who answers heartbeats, to a node new to Raft */
     if (m->leaving || m->lost || !m->started) {
         admin_fail(call, NULL, ERR_UNAVAILABLE, "this node is stopping");
     } else if (m->lead.controller != NULL) {

@@ -17,10 +17,12 @@ static void beat_on_timer(struct timer *t) {
     timer_start(t, HEARTBEAT_MS);
     if (m->phase == MEMBER_MEMBER && !m->leaving && !m->lost) beat_send(m);
     member_settle(m);
+    metrics_step(m);
 }
 
 enum status beat_open(struct member *m, struct err *err) {
     timer_init(&m->beat.timer, m->core, beat_on_timer);
+    metrics_open(m);
     m->beat.reports = calloc(m->rt->cores_count, sizeof *m->beat.reports);
     m->beat.pings = calloc(m->rt->cores_count, sizeof *m->beat.pings);
     if (m->beat.reports != NULL && m->beat.pings != NULL) return OK;
@@ -185,7 +187,7 @@ static void beat_lost(struct member *m, const struct heartbeat_reply *r) {
     /* A leader that knows less than we do is none any more; its word does not count. */
     if (m->map.newest == NULL || r->map_version < m->map.newest->version) return;
     err_set(&err, ERR_CONFLICT, 0, "this node was removed from the cluster");
-    member_lose(m, &err);
+    member_removed(m, &err);
 }
 
 static void beat_on_reply(struct member *m, node_id from, const struct heartbeat_reply *r) {
@@ -193,6 +195,7 @@ static void beat_on_reply(struct member *m, node_id from, const struct heartbeat
         r->sequence > m->beat.sequence || m->beat.sequence - r->sequence >= BEATS_KEPT)
         return;
     m->beat.bad = 0;
+    metrics_beat(m, r->answer == HEARTBEAT_OK ? METRICS_BEAT_ANSWERED : METRICS_BEAT_REFUSED);
     switch ((enum heartbeat_answer)r->answer) {
     case HEARTBEAT_OK:
         m->beat.answered = r->sequence;
@@ -224,6 +227,7 @@ static void beat_done(struct member *m, struct call *call, enum status status,
         beat_on_reply(m, call->to, &reply);
         return;
     }
+    metrics_beat(m, METRICS_BEAT_LOST);
     if (call->number <= m->beat.answered) return; /* a later one was answered */
     m->beat.bad = call->to;
     if (m->beat.hint == call->to) m->beat.hint = 0;

@@ -2,6 +2,7 @@
 /* Raft on the control core: events in; messages to nodes, batches to the log core, committed
  * commands to the ring state. */
 #include <assert.h>
+#include <errno.h>
 #include <string.h>
 
 #include "node/base/log.h"
@@ -18,10 +19,13 @@ static void drive_on_timer(struct timer *t) {
     member_settle(m);
 }
 
+static void retry_on_timer(struct timer *t);
+
 enum status drive_open(struct member *m, struct err *err) {
     char dir[DRIVE_PATH_BYTES];
     member_path(m, "raft", dir);
     timer_init(&m->r.timer, m->core, drive_on_timer);
+    timer_init(&m->r.retry, m->core, retry_on_timer);
     return raft_store_open(m->rt->disk, dir, &m->r.store, &m->r.loaded, err);
 }
 
@@ -56,11 +60,63 @@ bool drive_leads(const struct member *m) {
 
 /* -- saving */
 
+bool drive_no_room(const struct err *err) {
+    return err->os == ENOSPC || err->os == EDQUOT;
+}
+
 static void save_work(struct job *job) {
     job->status = raft_store_save(job->m->r.store, job->batch, &job->err);
+    job->full = job->status != OK && raft_store_is_full(job->m->r.store, &job->err);
+}
+
+static void save_done(struct member *m, struct job *job);
+
+static struct job *first_save(struct member *m) {
+    if (list_is_empty(&m->r.saves)) return NULL;
+    return container_of(m->r.saves.next, struct job, save);
+}
+
+void drive_stop(struct member *m) {
+    if (m->r.retry.core == NULL || !timer_is_armed(&m->r.retry)) return;
+    timer_stop(&m->r.retry);
+    for (struct job *job; (job = first_save(m)) != NULL;) {
+        list_remove(&job->save);
+        member_job_free(job);
+    }
+}
+
+static void retry_on_timer(struct timer *t) {
+    struct member *m = container_of(t, struct member, r.retry);
+    struct job *job = first_save(m);
+    if (job != NULL) member_job_post(job);
+}
+
+/* Raft goes on without: what is not durable here counts for nothing. */
+static void save_again(struct member *m, struct job *job) {
+    struct job *again = member_job(m, save_work, save_done);
+    if (again == NULL) {
+        member_lose(m, &job->err);
+        return;
+    }
+    if (!m->r.full) log_error("the cluster's log cannot be saved for now", "err", job->err.msg);
+    m->r.full = true;
+    again->batch = job->batch;
+    job->batch = NULL;
+    list_push_front(&m->r.saves, &again->save);
+    timer_start(&m->r.retry, FULL_RETRY_MS);
+    if (m->stopping) drive_stop(m);
 }
 
 static void save_done(struct member *m, struct job *job) {
+    list_remove(&job->save);
+    if (job->full && !m->lost) {
+        save_again(m, job);
+        return;
+    }
+    if (m->r.full && job->status == OK) log_info("the cluster's log is saved again");
+    m->r.full = false;
+    struct job *next = first_save(m);
+    if (next != NULL) member_job_post(next);
     struct raft_event event = {.type =
                                    job->status == OK ? RAFT_EV_PERSISTED : RAFT_EV_PERSIST_FAILED,
                                .token = job->batch->token};
@@ -73,9 +129,12 @@ static void drive_save(struct member *m, const struct raft_batch *batch) {
     struct job *job = member_job(m, save_work, save_done);
     if (job != NULL) job->batch = raft_batch_clone(batch);
     if (job != NULL && job->batch != NULL) {
-        member_job_post(job);
+        bool first = list_is_empty(&m->r.saves);
+        list_push_back(&m->r.saves, &job->save);
+        if (first) member_job_post(job);
         return;
     }
+    if (job != NULL) member_job_free(job);
     struct err err; /* what is not saved must not be answered: this node ends */
     err_set(&err, ERR_NOMEM, 0, "the cluster's log cannot be saved: out of memory");
     member_lose(m, &err);
@@ -173,6 +232,15 @@ void drive_snapshot(struct member *m) {
     buf_fini(&bytes);
 }
 
+/* A Raft that is DOWN is silent for good, and so would this node be. */
+static void drive_check(struct member *m) {
+    struct raft_info info = raft_info(m->r.raft);
+    if (info.role != RAFT_DOWN || info.down == ERR_IO) return; /* what was not saved tells itself */
+    struct err err;
+    err_set(&err, info.down, 0, "the cluster's log has stopped: out of memory");
+    member_lose(m, &err);
+}
+
 void drive_step(struct member *m, const struct raft_event *event, struct raft_reply *out_reply) {
     if (m->r.raft == NULL || m->lost) {
         if (out_reply != NULL)
@@ -190,6 +258,7 @@ void drive_step(struct member *m, const struct raft_event *event, struct raft_re
     for (size_t i = 0; i < out.applied_count && !m->lost; i++)
         drive_apply(m, &out.applied[i]);
     m->r.snapshot_wanted = out.snapshot_wanted;
+    drive_check(m);
     if (out.leader_changed) beat_leader_changed(m);
     if (out.leader_changed || out.members_changed || out.applied_count > 0) m->dirty = true;
     if (out.deadline_ms == UINT64_MAX || m->stopping)

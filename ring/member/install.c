@@ -20,6 +20,13 @@ static void install_save(struct job *job) {
 
 static void install_on_saved(struct member *m, struct job *job) {
     m->map.saving = false;
+    if (job->status != OK && drive_no_room(&job->err)) {
+        if (m->map.full_ms == 0)
+            log_error("the cluster map cannot be saved for now", "err", job->err.msg);
+        m->map.full_ms = member_now_ms(m) + FULL_RETRY_MS;
+        return;
+    }
+    m->map.full_ms = 0;
     if (job->status != OK) {
         err_prefix(&job->err, "the cluster map cannot be saved");
         member_lose(m, &job->err);
@@ -43,12 +50,12 @@ static void install_on_saved(struct member *m, struct job *job) {
 void install_step(struct member *m) {
     struct ring_map *map = m->map.newest;
     if (map == NULL || m->map.saving || m->map.under_way != NULL || m->lost || m->stopping) return;
-    if (map->version <= m->map.installed) return;
+    if (map->version <= m->map.installed || member_now_ms(m) < m->map.full_ms) return;
     if (ring_map_node_index(map, m->o.self) < 0) {
         struct err err;
         err_set(&err, ERR_CONFLICT, 0,
                 "this node was removed from the cluster by map version %" PRIu64, map->version);
-        member_lose(m, &err);
+        member_removed(m, &err);
         return;
     }
     struct job *job = member_job(m, install_save, install_on_saved);

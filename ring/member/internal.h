@@ -23,11 +23,9 @@ enum {
     ADDRESSES_SAVE_MS = 2000,
     BEATS_KEPT = 64,
     ADMIN_CALL_MS = 10000,
-    ADMIN_SETTLE_MS =
-        200, /* a wish after which nothing was proposed for so long is there already */
-    HA_CLUSTERS_MAX = 1000,
-    HA_UPDATE_MS = 15000, /* reference/cluster.md section 5 */
-    HA_FAILOVER_MS = 30000
+    /* a wish after which nothing was proposed for so long is there already */
+    ADMIN_SETTLE_MS = 200,
+    FULL_RETRY_MS = 500 /* saving again on a disk without room */
 };
 
 enum member_phase {
@@ -42,12 +40,14 @@ enum member_phase {
 struct job {
     struct msg msg;
     struct list_node link; /* of member->jobs */
+    struct list_node save; /* of member->r.saves */
     struct member *m;
     void (*work)(struct job *job);
     void (*done)(struct member *m, struct job *job);
     enum status status;
     struct err err;
     struct raft_batch *batch; /* owned */
+    bool full;                /* there was no room for it */
     struct ring_map *map;     /* a reference */
     struct buf bytes;
     node_id id;
@@ -128,13 +128,15 @@ struct admin_wait { /* a verb that is answered when the map has it, or an electi
     uint64_t term, index; /* HA: of its proposal, until that is applied; 0: none */
 };
 
+enum metrics_beat { METRICS_BEAT_ANSWERED, METRICS_BEAT_REFUSED, METRICS_BEAT_LOST, METRICS_BEATS };
+
 struct member {
     struct runtime *rt;
     struct core *core;
     struct member_options o; /* texts are copies */
     enum member_phase phase;
     struct peers *peers;
-    bool started, stopping, stopped_told, lost, dirty, settling;
+    bool started, stopping, stopped_told, lost, removed, dirty, settling;
     bool leaving; /* stopping, or about to: no lease any more */
     struct timer stop_timer;
     void (*stopped)(void *ctx);
@@ -151,11 +153,15 @@ struct member {
         uint64_t applied, ha_version;
         bool snapshot_wanted;
         struct timer timer;
+        struct list_node saves; /* jobs, in order; the first is under way or waits for room */
+        struct timer retry;
+        bool full;
     } r;
     struct {                     /* install.c */
         struct ring_map *newest; /* known to be committed; NULL: none */
         struct ring_map *under_way;
         bool saving;
+        uint64_t full_ms;          /* no room: not again before; 0: there is */
         uint64_t saved, installed; /* versions */
     } map;
     struct { /* beat.c */
@@ -196,6 +202,10 @@ struct member {
         uint64_t voters_at_ms;
         struct list_node waits; /* of struct admin_wait */
     } lead;
+    struct { /* metrics.c */
+        struct metric *beats[METRICS_BEATS];
+        uint64_t at_ms;
+    } metrics;
     struct {                          /* address.c */
         struct member_address *items; /* ascending by id */
         size_t count, cap;
@@ -216,6 +226,8 @@ void member_job_post_to(struct job *job, struct core *to);
 void member_job_free(struct job *job); /* one that was not posted */
 void member_call(struct member *m, const struct call_options *options, struct buf *payload);
 void member_lose(struct member *m, const struct err *why); /* lost(), once */
+void member_removed(struct member *m,
+                    const struct err *why); /* the same, as the cluster wants it */
 /* What follows from what has happened, until nothing does. Each entry point ends with it. */
 void member_settle(struct member *m);
 void member_path(const struct member *m, const char *name, char out[600]);
@@ -223,7 +235,9 @@ void member_path(const struct member *m, const char *name, char out[600]);
 /* drive.c: Raft. */
 MUST_USE enum status drive_open(struct member *m, struct err *err); /* blocks */
 MUST_USE enum status drive_start(struct member *m, const struct raft_state *state, struct err *err);
+void drive_stop(struct member *m); /* saves that wait for room are given up */
 void drive_fini(struct member *m);
+bool drive_no_room(const struct err *err);
 void drive_step(struct member *m, const struct raft_event *event, struct raft_reply *out_reply);
 void drive_on_frame(struct member *m, struct relay *relay);
 node_id drive_leader(const struct member *m); /* 0: not known */
@@ -243,6 +257,11 @@ void beat_now(struct member *m);
 void beat_leader_changed(struct member *m);
 void beat_on_frame(struct member *m, struct relay *relay);
 void beat_fini(struct member *m);
+
+/* metrics.c */
+void metrics_open(struct member *m);
+void metrics_beat(struct member *m, enum metrics_beat what);
+void metrics_step(struct member *m);
 
 /* birth.c: discovery, probes, promises, founding; join.c: joining and the answers to those who do
  */

@@ -131,6 +131,10 @@ static struct voters_step voters_look(const struct member *m, uint64_t now_ms) {
     return step;
 }
 
+bool member_has_settled(const struct member *m) {
+    return m->lead.controller != NULL && voters_look(m, member_now_ms(m)).what == VOTERS_NOTHING;
+}
+
 static void voters_change(struct member *m, uint64_t now_ms) {
     if (now_ms < m->lead.voters_at_ms) return;
     m->lead.voters_at_ms = now_ms + VOTERS_MS;
@@ -189,6 +193,8 @@ void leader_applied(struct member *m, const struct raft_entry *entry, bool chang
     if (entry->type == RAFT_ENTRY_NOOP && info.role == RAFT_LEADER && entry->term == info.term)
         m->lead.no_op_term = entry->term;
     if (m->lead.controller == NULL) return;
+    /* What follows is due at once: while voters are few the loss of one can stop the cluster. */
+    if (entry->type == RAFT_ENTRY_CONF) m->lead.voters_at_ms = 0;
     admin_applied(m, entry);
     if (m->lead.next == NULL || entry->index != m->lead.proposed_index) return;
     next_drop(m);

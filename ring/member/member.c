@@ -67,6 +67,7 @@ struct job *member_job(struct member *m, void (*work)(struct job *job),
     struct job *job = calloc(1, sizeof *job);
     if (job == NULL) return NULL;
     *job = (struct job){.msg.run = job_on_there, .m = m, .work = work, .done = done};
+    list_init(&job->save);
     list_push_back(&m->jobs, &job->link);
     return job;
 }
@@ -199,6 +200,7 @@ enum status member_open(struct runtime *rt, const struct member_options *options
     m->phase = MEMBER_UNBORN;
     list_init(&m->jobs);
     list_init(&m->calls);
+    list_init(&m->r.saves);
     list_init(&m->lead.waits);
     ring_state_init(&m->r.state);
     m->relays = calloc(rt->cores_count, sizeof *m->relays);
@@ -260,6 +262,15 @@ void member_lose(struct member *m, const struct err *why) {
     m->o.lost(m->o.ctx, why);
 }
 
+void member_removed(struct member *m, const struct err *why) {
+    if (!m->lost) m->removed = true;
+    member_lose(m, why);
+}
+
+bool member_was_removed(const struct member *m) {
+    return m->removed;
+}
+
 /* -- the end */
 
 static void close_work(struct job *job) {
@@ -274,7 +285,7 @@ static void close_done(struct member *m, struct job *job) {
 }
 
 static void member_stop_timers(struct member *m) {
-    struct timer *all[] = {&m->r.timer,    &m->beat.timer, &m->birth.timer,
+    struct timer *all[] = {&m->r.timer,    &m->r.retry,    &m->beat.timer, &m->birth.timer,
                            &m->lead.timer, &m->addr.timer, &m->stop_timer};
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         if (all[i]->core != NULL) timer_stop(all[i]);
@@ -293,6 +304,7 @@ static void member_stop_step(struct member *m) {
 
 static void member_stop_now(struct member *m) {
     m->stopping = true;
+    drive_stop(m);
     member_stop_timers(m);
     discover_fini(m);
     leader_fini(m);

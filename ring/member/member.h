@@ -67,9 +67,15 @@ struct core_report {
 void member_report(struct member *m, struct core_report *report);
 void member_set_draining(struct member *m, bool on); /* told in heartbeats */
 bool member_is_controller(const struct member *m);
+/* After lost(): the cluster has let this node go, as a drain does. Else something is wrong. */
+bool member_was_removed(const struct member *m);
 node_id member_leader(const struct member *m); /* 0: not known */
 /* The newest committed map this node knows, installed or not; borrowed, may be NULL. */
 struct ring_map *member_map(const struct member *m);
+/* It leads, and those vote who should: the loss of one node does not stop a cluster of three. */
+bool member_has_settled(const struct member *m);
+/* One line for people: phase, map, and what Raft knows (voters with a *). */
+void member_describe(const struct member *m, struct buf *out);
 
 /* Handlers for peers_handle on any data core: they pass the frame on to the control core and its
  * reply back. FRAME_RAFT, FRAME_HEARTBEAT, FRAME_JOIN, FRAME_PROMISE, FRAME_ADMIN. */
@@ -88,6 +94,9 @@ enum admin_verb {
     ADMIN_REMOVE,
     ADMIN_HA
 };
+/* Elections of HA pairs, by the controller's clock. An election younger than two thirds of the
+ * update time is not renewed: trackers ask from there on (the update time minus its jitter). */
+enum { MEMBER_HA_CLUSTERS_MAX = 1000, MEMBER_HA_UPDATE_MS = 15000, MEMBER_HA_FAILOVER_MS = 30000 };
 struct admin_call {
     struct msg msg; /* private */
     enum admin_verb verb;

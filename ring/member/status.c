@@ -109,3 +109,22 @@ void status_put(struct member *m, struct buf *out) {
     json_object_end(&j);
     json_object_end(&j);
 }
+
+void member_describe(const struct member *m, struct buf *out) {
+    static const char *const phases[] = {"?", "unborn", "founding", "joining", "member", "removed"};
+    const struct ring_map *map = m->map.newest;
+    buf_printf(out, "%s, map %" PRIu64, phases[m->phase], map == NULL ? 0 : map->version);
+    if (m->r.raft == NULL) {
+        buf_printf(out, ", no consensus yet, joins through %s", m->birth.join_addr);
+        return;
+    }
+    struct raft_info info = raft_info(m->r.raft);
+    buf_printf(out,
+               ", %s of term %" PRIu64 ", leader %04x, log %" PRIu64 "..%" PRIu64
+               " committed to %" PRIu64 "%s, members",
+               raft_role_name(info.role), info.term, (unsigned)(info.leader & 0xffff), info.first,
+               info.last, info.commit, info.removed ? ", removed" : "");
+    for (uint32_t i = 0; i < info.members->count; i++)
+        buf_printf(out, " %04x%s", (unsigned)(info.members->items[i].id & 0xffff),
+                   info.members->items[i].voter ? "*" : "");
+}

@@ -2,6 +2,7 @@
 #include "ring/raft/store.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,7 @@ struct raft_store {
     struct buf scratch;
     struct buf meta, snapshot, log_file; /* as read; the state at the start points into them */
     struct raft_state state;
+    bool sync_failed;
     struct err failed; /* code OK: open */
 };
 
@@ -131,7 +133,9 @@ static enum status rlog_append_frame(struct raft_store *s, const struct raft_bat
     store_frame_put(s->next_frame, batch->truncate_from, batch->entries, batch->entries_count, b);
     if (b->failed) return no_memory(err);
     TRY(file_pwrite(s->log, b->ptr, b->len, s->log_bytes, err));
+    s->sync_failed = true; /* pages that a failed sync has dropped are not written by the next */
     TRY(file_sync(s->log, err));
+    s->sync_failed = false;
     s->log_bytes += b->len;
     s->next_frame++;
     return OK;
@@ -156,12 +160,22 @@ static void read_fini(struct raft_store *s) {
     buf_fini(&s->log_file);
 }
 
+bool raft_store_is_full(const struct raft_store *s, const struct err *err) {
+    return s->failed.code == OK && !s->sync_failed && (err->os == ENOSPC || err->os == EDQUOT);
+}
+
 enum status raft_store_save(struct raft_store *s, const struct raft_batch *batch, struct err *err) {
     if (s->failed.code == OK) {
         read_fini(s);
-        if (save(s, batch, &s->failed) == OK) return OK;
-        err_prefix(&s->failed, "raft: saving to %s", s->dir);
-        assert(s->failed.code != OK);
+        struct err why = {0};
+        if (save(s, batch, &why) == OK) return OK;
+        err_prefix(&why, "raft: saving to %s", s->dir);
+        assert(why.code != OK);
+        if (raft_store_is_full(s, &why)) {
+            if (err != NULL) *err = why;
+            return why.code;
+        }
+        s->failed = why;
     }
     if (err != NULL) *err = s->failed;
     return s->failed.code;

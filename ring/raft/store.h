@@ -35,10 +35,13 @@ struct raft_store;
  * ERR_UNSUPPORTED: written by a newer version. */
 MUST_USE enum status raft_store_open(struct disk *disk, const char *dir, struct raft_store **out,
                                      struct raft_state *out_state, struct err *err);
-/* All of the batch is durable when it returns OK. After an error the store is closed for good:
- * every later save gives it again, and what of the batch is on disk is unknown. */
+/* All of the batch is durable when it returns OK. There was no room for it (raft_store_is_full of
+ * the error): the same batch may be saved again, and must be before any other. After another error
+ * the store is closed for good: every later save gives it again, and what of the batch is on disk
+ * is unknown. */
 MUST_USE enum status raft_store_save(struct raft_store *store, const struct raft_batch *batch,
                                      struct err *err);
+bool raft_store_is_full(const struct raft_store *store, const struct err *err);
 uint64_t raft_store_log_bytes(const struct raft_store *store);
 void raft_store_close(struct raft_store *store); /* accepts NULL */
 

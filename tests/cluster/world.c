@@ -68,6 +68,8 @@ static struct node_options node_flags(struct world *w, unsigned i) {
 
 void world_start_node(struct world *w, unsigned i) {
     if (i >= w->nodes_count) w->nodes_count = i + 1;
+    if (w->options.shard_told > 0)
+        fprintf(stderr, "%" PRIu64 " ms node %u starts\n", sim_now_ms(w->sim), i);
     struct runtime *rt = sim_start(w->sim, i);
     struct node_options o = node_flags(w, i);
     if (i >= w->options.nodes || w->wiped[i]) o.bootstrap_expect = 0;
@@ -118,6 +120,8 @@ void world_forget_node(struct world *w, unsigned node) {
 
 static void on_crashed(void *ctx, unsigned node) {
     struct world *w = ctx;
+    if (w->options.shard_told > 0)
+        fprintf(stderr, "%" PRIu64 " ms node %u crashed\n", sim_now_ms(w->sim), node);
     world_forget_node(w, node);
     struct rng *rng = sim_rng(w->sim);
     world_plan_restart(w, node, 5 + rng_below(rng, rng_chance(rng, 0.2) ? 20000 : 3000));
@@ -125,9 +129,21 @@ static void on_crashed(void *ctx, unsigned node) {
 
 /* -- the workload */
 
+/* A node that cannot go on ends, and whoever runs it starts another process. */
+static bool lost_restarts(struct world *w, unsigned i) {
+    struct node *n = w->nodes[i];
+    if (n == NULL || !node_is_lost(n, NULL) || node_was_removed(n)) return false;
+    sim_kill(w->sim, i);
+    world_forget_node(w, i);
+    world_plan_restart(w, i, 1 + rng_below(sim_rng(w->sim), 2000));
+    return true;
+}
+
 static void on_tick(void *ctx) {
     struct world *w = ctx;
     world_look_at_maps(w);
+    for (unsigned i = 0; i < w->nodes_count; i++)
+        lost_restarts(w, i);
     if (w->quiet) return;
     struct rng *rng = sim_rng(w->sim);
     sim_after(w->sim, 1 + rng_below(rng, TICK_MS), on_tick, w);
@@ -146,12 +162,13 @@ static bool all_up(struct world *w) {
     bool up = true;
     for (unsigned i = 0; i < w->nodes_count; i++) {
         if (w->retired[i]) continue;
-        if (w->draining == i + 1 && w->nodes[i] != NULL && node_is_lost(w->nodes[i], NULL)) {
+        if (w->draining == i + 1 && w->nodes[i] != NULL && node_was_removed(w->nodes[i])) {
             w->retired[i] = true; /* the drain ended after the faults */
             sim_kill(w->sim, i);
             world_forget_node(w, i);
             continue;
         }
+        if (lost_restarts(w, i)) up = false;
         if (!world_node_serves(w, i)) {
             struct node *n = w->nodes[i];
             const char *why = "it is not there";

@@ -93,9 +93,19 @@ void world_look_at_maps(struct world *w) {
     }
 }
 
+static bool has_settled(const struct world *w) {
+    for (unsigned n = 0; n < w->nodes_count; n++)
+        if (world_node_serves(w, n) && member_has_settled(node_member(w->nodes[n]))) return true;
+    return false;
+}
+
 bool world_is_whole(struct world *w) {
     const struct ring_map *map = w->map;
     if (map == NULL) return false;
+    if (!has_settled(w)) {
+        snprintf(w->waiting_for, sizeof w->waiting_for, "no controller has the voters it wants");
+        return false;
+    }
     uint32_t up = 0;
     for (uint32_t i = 0; i < map->nodes_count; i++)
         up += (map->nodes[i].flags & (RING_NODE_DOWN | RING_NODE_DRAINING)) == 0;
@@ -183,6 +193,14 @@ void world_compare_replicas(struct world *w) {
 }
 
 void world_describe(struct world *w) {
+    for (unsigned n = 0; n < w->nodes_count; n++) {
+        struct buf b = {0};
+        if (w->nodes[n] == NULL) continue;
+        member_describe(node_member(w->nodes[n]), &b);
+        fprintf(stderr, "n%u %04x %s: %.*s\n", n, (unsigned)(node_self(w->nodes[n]) & 0xffff),
+                sim_addr(w->sim, n), (int)b.len, b.ptr);
+        buf_fini(&b);
+    }
     if (w->map == NULL) return;
     for (uint32_t s = 0; s < w->map->settings.shards_count; s++) {
         describe_shard(w, s);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Troubles by plan: what chance alone would hardly bring about. */
 #include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "tests/cluster/world.h"
@@ -8,6 +10,13 @@
 const char *const world_plan_names[PLAN_COUNT] = {
     "join", "drain", "wipe", "all_down_and_moved", "fulls_down", "rolling_restart"};
 enum { LOOK_MS = 200, CALM_LIMIT_MS = 60000 };
+
+/* For who looks for the cause of a failure, between the maps. */
+static void plan_tell(const struct world *w, enum world_plan plan, unsigned node) {
+    if (w->options.shard_told == 0) return;
+    fprintf(stderr, "%" PRIu64 " ms plan %s, node %u\n", sim_now_ms(w->sim), world_plan_names[plan],
+            node);
+}
 
 static void node_kill(struct world *w, unsigned node) {
     sim_kill(w->sim, node);
@@ -59,9 +68,10 @@ static void drain_look(void *ctx) {
     if (w->draining == 0 || w->failure[0] != '\0' || w->quiet) return;
     unsigned node = w->draining - 1;
     if (w->nodes[node] != NULL && world_node_serves(w, node)) drain_ask(w, node);
-    bool gone = w->nodes[node] != NULL && node_is_lost(w->nodes[node], NULL);
+    bool gone = w->nodes[node] != NULL && node_was_removed(w->nodes[node]);
     if (gone) {
         w->plans[PLAN_DRAIN]++;
+        plan_tell(w, PLAN_DRAIN, node);
         w->retired[node] = true;
         w->draining = 0;
         node_kill(w, node);
@@ -83,17 +93,26 @@ static void plan_drain(struct world *w) {
 
 /* -- a node comes back with an empty disk: no data may be lost when all was whole before */
 
+/* The controller has answered each lately: it is not about to take out another node. */
+static bool all_ready(const struct world *w) {
+    for (unsigned i = 0; i < w->nodes_count; i++)
+        if (!w->retired[i] && (!world_node_serves(w, i) || !node_is_ready(w->nodes[i], NULL)))
+            return false;
+    return true;
+}
+
 static void wipe_look(void *ctx) {
     struct world *w = ctx;
     if (w->failure[0] != '\0' || w->quiet) return;
     world_look_at_maps(w);
-    if (!all_serve(w) || !world_is_whole(w)) {
+    if (!all_ready(w) || !world_is_whole(w)) {
         sim_after(w->sim, LOOK_MS, wipe_look, w);
         return;
     }
     unsigned node = (unsigned)rng_below(sim_rng(w->sim), w->nodes_count);
     if (w->retired[node]) return;
     w->plans[PLAN_WIPE]++;
+    plan_tell(w, PLAN_WIPE, node);
     node_kill(w, node);
     sim_disk_wipe(w->sim, node);
     w->wiped[node] = true;
@@ -110,6 +129,7 @@ static void plan_wipe(struct world *w) {
 
 static void plan_all_down(struct world *w) {
     w->plans[PLAN_ALL_DOWN]++;
+    plan_tell(w, PLAN_ALL_DOWN, w->nodes_count);
     for (unsigned i = 0; i < w->nodes_count; i++) {
         if (!w->retired[i] && sim_is_up(w->sim, i)) sim_crash(w->sim, i);
         if (!w->retired[i]) sim_move(w->sim, i);
@@ -126,8 +146,10 @@ static void plan_fulls_down(struct world *w) {
         if (!ring_replica_is_readable(&shard->replicas[r])) continue;
         for (unsigned i = 0; i < w->nodes_count; i++)
             if (w->nodes[i] != NULL && sim_is_up(w->sim, i) &&
-                node_self(w->nodes[i]) == w->map->nodes[shard->replicas[r].node].id)
+                node_self(w->nodes[i]) == w->map->nodes[shard->replicas[r].node].id) {
+                plan_tell(w, PLAN_FULLS_DOWN, i);
                 sim_crash(w->sim, i);
+            }
     }
 }
 
@@ -142,6 +164,7 @@ static void roll_look(void *ctx) {
     if (!all_serve(w)) return;
     unsigned node = w->rolled++;
     if (w->retired[node]) return;
+    plan_tell(w, PLAN_ROLL, node);
     node_kill(w, node);
     world_plan_restart(w, node, 100 + rng_below(sim_rng(w->sim), 1000));
 }

@@ -46,6 +46,7 @@ void cluster_start(struct cluster *c, unsigned node) {
         .discovery = c->discovery,
         .listen_addr = sim_addr(c->sim, node),
         .advertise_addr = c->nodes_count == 1 ? "" : sim_addr(c->sim, node),
+        .bootstrap_expect = c->nodes_count == 1 ? 0 : c->nodes_count,
         .shards_count = CLUSTER_SHARDS,
         .replication_factor = 1,
         .out_of_order_window_ms = 1800000,
@@ -60,6 +61,25 @@ void cluster_start(struct cluster *c, unsigned node) {
         fprintf(stderr, "node %u: %s\n", node, err.msg);
         n->node = NULL; /* power may be cut while it opens: the next step crashes it */
     }
+}
+
+static bool all_are_ready(void *ctx) {
+    const struct cluster *c = ctx;
+    for (unsigned i = 0; i < c->nodes_count; i++)
+        if (c->nodes[i].node != NULL && !node_is_ready(c->nodes[i].node, NULL)) return false;
+    return true;
+}
+
+static bool never(void *ctx) {
+    (void)ctx;
+    return false;
+}
+
+void cluster_wait(struct cluster *c) {
+    enum { VOTERS_MS = 3000 };
+    MUST(sim_run(c->sim, all_are_ready, c, sim_now_ms(c->sim) + 60000));
+    MUST(!sim_run(c->sim, never, NULL, sim_now_ms(c->sim) + VOTERS_MS));
+    MUST(sim_run(c->sim, all_are_ready, c, sim_now_ms(c->sim) + 60000));
 }
 
 void cluster_kill(struct cluster *c, unsigned node) {

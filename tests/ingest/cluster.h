@@ -25,6 +25,8 @@ struct cluster {
 void cluster_init(struct cluster *c, const struct sim_options *options);
 void cluster_fini(struct cluster *c);
 void cluster_start(struct cluster *c, unsigned node);
+/* Until every node that is up is ready, and the cluster as founded as it gets (who votes). */
+void cluster_wait(struct cluster *c);
 void cluster_kill(struct cluster *c, unsigned node);
 
 /* One write: samples of series name{i="<series>"}. */
@@ -50,7 +52,7 @@ bool client_is_done(void *w);
 /* Starts and waits, up to 60 s of virtual time. */
 void client_write(struct cluster *c, struct client *w, unsigned node, unsigned core);
 
-/* Where the series is: its only place by the map. false: there is none there. */
+/* Where the series is: at its primary. false: there is none there. */
 bool cluster_newest(struct cluster *c, unsigned series, int64_t *out_time_ms, double *out_value);
 unsigned cluster_node_of(struct cluster *c, unsigned series);
 size_t cluster_series_count(struct cluster *c, unsigned node);

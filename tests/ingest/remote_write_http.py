@@ -71,6 +71,17 @@ class Server:
                 break
         check(self.port, "did not start: " + "".join(self.log))
         threading.Thread(target=lambda: self.log.extend(self.process.stderr), daemon=True).start()
+        deadline = time.monotonic() + DEADLINE_S
+        while not self.is_ready():  # it founds a cluster of one first
+            check(time.monotonic() < deadline, "did not become ready: " + "".join(self.log))
+            time.sleep(0.01)
+
+    def is_ready(self):
+        c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE_S)
+        c.request("GET", "/-/ready")
+        code = c.getresponse().status
+        c.close()
+        return code == 200
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)

@@ -92,6 +92,7 @@ static void run(uint64_t seed, struct sums *sums) {
     sim_set_faults(c.sim, false);
     for (unsigned i = 0; i < 3; i++)
         cluster_start(&c, i);
+    cluster_wait(&c);
     sim_set_faults(c.sim, true);
     struct writer wr = {.cluster = &c, .start_ms = cluster_now_ms(&c)};
     sim_after(c.sim, 1, writer_next, &wr);
@@ -100,6 +101,7 @@ static void run(uint64_t seed, struct sums *sums) {
     }
     sim_set_faults(c.sim, false);
     MUST(sim_run(c.sim, all_are_up, &c, sim_now_ms(c.sim) + 60000));
+    cluster_wait(&c);
     sums->acknowledged += verify(&wr);
     for (unsigned k = 0; k < WRITES; k++) {
         if (wr.clients[k] == NULL) continue;

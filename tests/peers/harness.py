@@ -298,6 +298,15 @@ def start_all(processes):
     return processes
 
 
+def wait_voters(nodes, count=3):
+    """Until so many nodes vote: only then the cluster outlives one of them."""
+    def enough():
+        a = nodes[0].get("/api/v1/status/ring")
+        return a.code == 200 and len(a.json()["data"]["voters"]) >= count
+    wait_for(f"{count} voters", enough)
+    return nodes
+
+
 def stop_all(processes):
     """All at once, without draining: nobody would be there to take over."""
     for p in processes:

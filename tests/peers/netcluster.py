@@ -125,9 +125,12 @@ class Net:
         raise Failure(f"nobody knows the ring: {last}")
 
     def wait_whole(self, seconds=60):
+        """Nothing is missing or under way, the voters too: on the way from one to three a quorum is two of two for a moment."""
         def whole():
             r = self.ring()
-            return r if r["shardsUnderReplicated"] == 0 and r["shardsUnreadable"] == 0 and r["shardsMoving"] == 0 else None
+            voters = 1 if len(r["nodes"]) < 3 else 3 if len(r["nodes"]) < 5 else 5
+            whole = r["shardsUnderReplicated"] == 0 and r["shardsUnreadable"] == 0 and r["shardsMoving"] == 0
+            return r if whole and len(r["voters"]) == voters else None
         return wait_for("every shard has all its replicas", whole, seconds, every=0.1)
 
     def controller(self):
@@ -195,10 +198,17 @@ class Load(threading.Thread):
         return worst
 
 
+class Here:
+    """What a load needs of a net, for nodes on this host."""
+
+    def __init__(self, nodes):
+        self.nodes, self.founders = nodes, len(nodes)
+
+
 class Loads:
-    def __init__(self, net, threads=8, series=8):
+    def __init__(self, net, threads=8, series=8, nodes=None, first=0):
         self.net = net
-        self.threads = [Load(net, i, series) for i in range(threads)]
+        self.threads = [Load(net, first + i, series, nodes) for i in range(threads)]
 
     def start(self):
         for t in self.threads:
@@ -211,6 +221,9 @@ class Loads:
         for t in self.threads:
             t.join()
             check(t.refused is None, "a good write was refused:", t.refused)
+
+    def series_acked(self):
+        return sum(len(times) > 0 for t in self.threads for times in t.ack_times.values())
 
     def acked_count(self):
         return sum(len(a) for t in self.threads for a in t.acked.values())
@@ -225,9 +238,11 @@ class Loads:
         wait_for("every series is acknowledged again",
                  lambda: all(times and times[-1] > since for t in self.threads for times in t.ack_times.values()), seconds)
 
-    def verify(self, node):
-        """All that was acknowledged is there, and nothing that was not sent, each once."""
+    def verify(self, node, whole_series=True):
+        """All that was acknowledged is there, and nothing that was not sent, each once. whole_series=False: series may be missing, but
+        not a part of one. Returns how many series there are."""
         found = {}
+        acked = {(t.index, s): dict(a) for t in self.threads for s, a in t.acked.items()}  # before it is asked: the load may go on
         width = int(time.time() - STARTED_WALL) + 120
         for r in node.query(f"load_total[{width}s]", time.time() + 60)["result"]:
             m = r["metric"]
@@ -238,12 +253,77 @@ class Loads:
         for t in self.threads:
             for s in range(t.series):
                 have = found.get((t.index, s), {})
-                for ms, v in t.acked[s].items():
+                if not have and not whole_series:
+                    continue
+                for ms, v in acked[t.index, s].items():
                     if have.get(ms) != v:
                         lost += 1
                 for ms, v in have.items():
                     check(t.sent[s].get(ms) == v, "a sample that nobody sent:", t.index, s, ms, v)
         check_eq(lost, 0, f"acknowledged samples missing at {node.name}")
+        return len(found)
+
+
+class Queries(threading.Thread):
+    """Asks each node in turn for all series and all samples while things happen. A node that says it is ready must answer, and with
+    nothing less than what was acknowledged before it was asked. What is wrong is in `wrong`; connections that a node which ends has
+    closed do not count, an answer that is short or an error does."""
+
+    def __init__(self, loads, nodes=None):
+        super().__init__(daemon=True)
+        self.loads, self.nodes = loads, nodes or loads.net.nodes
+        self.wrong, self.answered, self.slowest = [], 0, 0.0
+        self.stopping = threading.Event()
+
+    def ask(self, node, expr, least):
+        began = time.monotonic()
+        a = node.api("/api/v1/query", timeout=15, query=expr, time=f"{time.time() + 5:.3f}")
+        took = time.monotonic() - began
+        self.slowest = max(self.slowest, took)
+        if a.code != 200:
+            self.wrong.append(f"at {time.monotonic() - STARTED:.1f}s {node.name}: {expr}: {a}")
+            return
+        result = a.json()["data"]["result"]
+        got = int(float(result[0]["value"][1])) if result else 0
+        self.answered += 1
+        if got < least:
+            self.wrong.append(f"at {time.monotonic() - STARTED:.1f}s {node.name}: {expr} is {got}, acknowledged before: {least}")
+
+    def run(self):
+        width = int(time.time() - STARTED_WALL) + 3600
+        while not self.stopping.is_set():
+            for node in self.nodes:
+                try:
+                    if not node.alive() or node.get("/-/ready", timeout=2).code != 200:
+                        continue
+                    self.ask(node, "count(load_total)", self.loads.series_acked())
+                    self.ask(node, f"sum(count_over_time(load_total[{width}s]))", self.loads.acked_count())
+                except (OSError, http.client.HTTPException):
+                    pass
+            self.stopping.wait(0.05)
+
+    def stop(self):
+        self.stopping.set()
+        self.join()
+        check(self.answered > 0, "no query was answered")
+        check(not self.wrong, len(self.wrong), "wrong answers beside", self.answered, "right ones:\n  " + "\n  ".join(self.wrong[:8]))
+        say(f"{self.answered} queries answered meanwhile, all complete, the slowest in {self.slowest:.2f} s")
+
+
+def cairnctl(*args, fails=False, seconds=120):
+    r = subprocess.run([str(Path(Cairn.binary).parent / "cairnctl"), *map(str, args)], capture_output=True, text=True,
+                       timeout=seconds * SLOWER)
+    check((r.returncode != 0) == fails, "cairnctl", *args, "ended with", r.returncode, r.stdout[-500:], r.stderr[-500:])
+    return r.stdout + r.stderr
+
+
+def check_balanced(ring, nodes):
+    """The living nodes have equal shares, within one, of replicas and of primaries."""
+    alive = [n for n in ring["nodes"] if n["state"] == "alive"]
+    check_eq(len(alive), nodes, "nodes alive")
+    for what, share in (("replicas", [n["replicas"]["full"] for n in alive]), ("primaries", [n["primaries"] for n in alive])):
+        check(max(share) - min(share) <= 1, what, "are not balanced:", share)
+    return True
 
 
 STARTED_WALL = time.time()

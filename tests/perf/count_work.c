@@ -176,6 +176,11 @@ static void query_once(const char *text, int64_t start_ms) {
     assert(ok);
 }
 
+static bool is_ready(void *ctx) {
+    (void)ctx;
+    return node_is_ready(node, NULL);
+}
+
 int main(int argc, char **argv) {
     uint64_t count = 0;
     if (argc != 3 || !num_parse_u64(sv_from(argv[2]), &count)) return 2;
@@ -200,6 +205,8 @@ int main(int argc, char **argv) {
         printf("%s\n", err.msg);
         return 1;
     }
+    bool ready = sim_run(sim, is_ready, NULL, sim_now_ms(sim) + 10000);
+    assert(ready);
     int64_t start_ms = rt->ops->wall_ms(rt) - (int64_t)QUERY_SAMPLES * STEP_MS;
     ingest_once(ingest ? SERIES : QUERY_SERIES, start_ms, 0);
     if (ingest) {

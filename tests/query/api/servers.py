@@ -63,6 +63,12 @@ class Server:
         if not self.ready.wait(START_TIMEOUT_S) or self.process.poll() is not None:
             self.stop()
             raise RuntimeError("server did not start: " + " ".join(argv) + "\n" + "".join(self.lines[-20:]))
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while self.request("GET", "/-/ready")[0] != 200:  # it founds a cluster of one first
+            if time.monotonic() > deadline or self.process.poll() is not None:
+                self.stop()
+                raise RuntimeError("server did not become ready: " + "".join(self.lines[-20:]))
+            time.sleep(0.01)
 
     def read_log(self):
         for line in self.process.stderr:

@@ -120,7 +120,7 @@ struct far {
 };
 
 struct frame_part {
-    uint32_t shard, epoch;
+    uint32_t shard, epoch, copy;
     bool tail, open;
     struct place upto;
     bool has_entries;

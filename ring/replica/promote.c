@@ -172,7 +172,7 @@ void promote_step(struct replicas *r, uint32_t shard) {
     const struct member *from = next_of(s, &longest);
     if (from != NULL && is_gap(s, from)) from = NULL;
 #ifdef PLANT_PROMOTE_LAGGING
-    longest = s->end;
+    from = NULL, longest = s->end;
 #endif
     if (from == NULL && place_cmp(longest, s->end) <= 0) {
         promote_open(r, shard);

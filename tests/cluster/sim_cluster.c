@@ -2,7 +2,7 @@
 /* Three nodes in one process on fake clock, network and disk. Prints how often each fault struck,
  * and fails when one never did, when a check of world.h fails, or when the same seed gives another
  * trace. sim_cluster [--seeds=N] [--seed=S] [--random] [--seconds=T] [--nodes=3] [--cores=2]
- * [--expect-bug] */
+ * [--expect-bug] [--faults-off=BITS] */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -115,6 +115,7 @@ int main(int argc, char **argv) {
                                  .duration_ms = option(argc, argv, "--duration-ms", 25000),
                                  .replication_factor = (unsigned)option(argc, argv, "--rf", 0),
                                  .shard_told = (uint32_t)option(argc, argv, "--shard", 0),
+                                 .faults_off = option(argc, argv, "--faults-off", 0),
                                  .verbose = option(argc, argv, "--verbose", 0) != 0};
     log_setup(option(argc, argv, "--verbose", 0) ? LOG_DEBUG : LOG_ERROR + 1, LOG_LOGFMT, 2);
     struct totals t = {0};

@@ -233,12 +233,16 @@ static void part_give_up(struct write_part *part) {
                 map->nodes[node].addr, why.msg);
 }
 
-/* Not where waiting helps nobody: memory, and limits. */
+/* Not where waiting helps nobody: memory, and limits. Without a lease the newest map may never come
+ * here, while the sender knows other nodes. */
 static bool part_may_retry(const struct write_part *part) {
     const struct distributor *d = part->op->d;
-    uint64_t spent_ms = (core_mono_ns(d->core) - part->op->began_ns) / 1000000;
+    uint64_t now_ns = core_mono_ns(d->core), resend_ms = d->options.resend_ms;
+    uint64_t spent_ms = (now_ns - part->op->began_ns) / 1000000;
+    if (d->options.lease != NULL && !lease_is_held(d->options.lease, now_ns))
+        resend_ms = MIN(resend_ms, (uint64_t)NO_LEASE_RESEND_MS);
     return !part->op->local_only && !d->stopping && part->status != ERR_NOMEM &&
-           part->status != ERR_LIMIT && spent_ms + RETRY_MAX_MS < d->options.resend_ms;
+           part->status != ERR_LIMIT && spent_ms + RETRY_MAX_MS < resend_ms;
 }
 
 static void part_failed(struct distributor *d, struct write_part *part) {

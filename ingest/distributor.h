@@ -10,7 +10,8 @@
  *   all parts back -> done
  *
  * What failed for lack of its node, epoch, lease or opening waits 50 to 200 ms, or until the next
- * map, and is then cut anew by the newest map, until resend_ms have passed. Only the shards that
+ * map, and is then cut anew by the newest map, until resend_ms have passed (1 s on a node that has
+ * no lease). Only the shards that
  * failed are sent again. A part under way to a node that a map calls down is sent again at once.
  *
  * Nothing is rolled back. Outcome: any shard without an answer: 503; else a refused sample: 400

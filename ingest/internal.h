@@ -7,7 +7,7 @@
 #include "ingest/write_frame.h"
 #include "node/base/metrics.h"
 
-enum { DEST_NONE = 0xffff, RETRY_MIN_MS = 50, RETRY_MAX_MS = 200 };
+enum { DEST_NONE = 0xffff, RETRY_MIN_MS = 50, RETRY_MAX_MS = 200, NO_LEASE_RESEND_MS = 1000 };
 enum item_kind { ITEM_ROWS, ITEM_EXEMPLARS, ITEM_METADATA, ITEM_KINDS };
 
 /* The items of an op for one destination: a local core (dest < cores) or a node (cores + its index

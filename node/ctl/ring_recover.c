@@ -18,7 +18,7 @@
 
 #include "node/base/hash.h"
 #include "node/ctl/ctl.h"
-#include "node/daemon/seat.h"
+#include "ring/seat.h"
 #include "node/runtime/disk.h"
 #include "ring/control/recover.h"
 #include "ring/control/state.h"

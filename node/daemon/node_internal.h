@@ -9,7 +9,7 @@
 #include "ingest/replica_gate.h"
 #include "node/base/arena.h"
 #include "node/daemon/node.h"
-#include "node/daemon/seat.h"
+#include "ring/seat.h"
 
 /* A map with the cores of this node's shards. Immutable; the one before stays until no core uses
  * it.

@@ -10,8 +10,9 @@
 #include "ring/member/internal.h"
 
 /* Whoever led before answers heartbeats for QUORUM_AGE_MAX_MS after its last round, so nobody may
- * lead earlier (Raft's lease). The wider the range the fewer split votes, the longer a failover. */
-enum { DRIVE_PATH_BYTES = 600, ELECTION_MAX_MS = 1500 };
+ * lead earlier (Raft's lease). The wider the range the fewer split votes, the longer a failover: at
+ * most 5 s with LEADER_GRACE_MS and the promotion behind it; a split vote is soon tried again. */
+enum { DRIVE_PATH_BYTES = 600, ELECTION_MAX_MS = 1300 };
 
 static void drive_on_timer(struct timer *t) {
     struct member *m = container_of(t, struct member, r.timer);
@@ -99,7 +100,8 @@ static void save_again(struct member *m, struct job *job) {
         member_lose(m, &job->err);
         return;
     }
-    if (!m->r.full) log_error("the cluster's log cannot be saved for now", "err", job->err.msg);
+    if (!m->r.full)
+        log_error("no room to save the cluster's log, it is tried again", "err", job->err.msg);
     m->r.full = true;
     again->batch = job->batch;
     job->batch = NULL;

@@ -22,7 +22,7 @@ static void install_on_saved(struct member *m, struct job *job) {
     m->map.saving = false;
     if (job->status != OK && drive_no_room(&job->err)) {
         if (m->map.full_ms == 0)
-            log_error("the cluster map cannot be saved for now", "err", job->err.msg);
+            log_error("no room to save the cluster map, it is tried again", "err", job->err.msg);
         m->map.full_ms = member_now_ms(m) + FULL_RETRY_MS;
         return;
     }

@@ -207,7 +207,8 @@ static void check_series(struct client *c, const struct result_series *s, bool *
         if (at == s->points_count || s->points[at].time_ms != m->samples[k].time_ms) {
             world_fail(w,
                        "an answer of node %u that claims to be complete misses sample %zu of "
-                       "series %u (shard %" PRIu32 ") at %" PRId64 ", acknowledged before the query",
+                       "series %u (shard %" PRIu32 ") at %" PRId64
+                       ", acknowledged before the query",
                        c->on, k, index, m->shard, m->samples[k].time_ms);
             return;
         }

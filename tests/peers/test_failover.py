@@ -62,6 +62,7 @@ class Trouble:
 
 def test(folder):
     factor = sys.argv[2] if len(sys.argv) > 2 else "2"
+    repeat = int(sys.argv[3]) if len(sys.argv) > 3 else 1
     need_namespaces()
     with Net(folder, 3, f"--ring.shards={SHARDS}", f"--ring.replication-factor={factor}", "--ring.replace-after=1h") as net:
         net.nodes[1].small_disk(256)
@@ -70,9 +71,9 @@ def test(folder):
         sender = prometheus(folder, net.nodes[2])
         loads = Loads(net).start()
         t = Trouble(net, loads)
-        for i in range(4):
+        for i in range(2 * repeat):
             t.kill(f"kill -9 of {net.nodes[i % 2].name}", net.nodes[i % 2])
-        for i in range(3):
+        for i in range(1 + repeat if repeat > 1 else 1):
             node = net.controller()
             t.kill(f"kill -9 of the controller, {node.name}", node)
         t.stop_and_continue(net.nodes[0])

@@ -25,6 +25,7 @@ struct script {
     struct raft_snapshot snapshot;
     struct raft_batch batch;
     char bytes[64];
+    unsigned again; /* batches that were saved again */
 };
 
 static void script_init(struct script *s, uint64_t seed) {
@@ -117,6 +118,12 @@ static void run_script(struct disk *disk, struct script *s, struct saved *model,
     for (unsigned i = 0; i < BATCHES && !*out_failed; i++) {
         const struct raft_batch *b = script_next(s);
         *out_failed = raft_store_save(store, b, &err) != OK;
+        if (*out_failed && raft_store_is_full(store, &err)) { /* the disk has room again */
+            cr_assert(err.os == ENOSPC && strstr(err.msg, "raft") != NULL);
+            cr_assert(raft_store_save(store, b, &err) == OK, "%s", err.msg);
+            *out_failed = false;
+            s->again++;
+        }
         if (!*out_failed) saved_apply(model, b, 4);
     }
     if (*out_failed) {
@@ -148,18 +155,20 @@ static void check_after(struct disk *disk, struct saved *model, const struct raf
     raft_store_close(store);
 }
 
-/* at 0: nothing happens. Returns how many calls the disk had. */
-static uint64_t one_call(uint64_t seed, uint64_t at, bool cut) {
+/* at 0: nothing happens; os 0: the power goes. Returns how many calls the disk had. */
+static uint64_t one_call(uint64_t seed, uint64_t at, int os, unsigned *out_again) {
+    bool cut = os == 0;
     struct sim_disk *d = sim_disk_new(seed * 1000003 + at);
     static struct script s;
     struct saved model = {0};
     bool failed;
     script_init(&s, seed);
     if (at > 0 && cut) sim_disk_cut_at(d, at);
-    if (at > 0 && !cut) sim_disk_fail_at(d, at, ENOSPC);
+    if (at > 0 && !cut) sim_disk_fail_at(d, at, os);
     run_script(sim_disk_as_disk(d), &s, &model, &failed);
     cr_assert(at > 0 || (!failed && s.batch.token == BATCHES));
     uint64_t calls = sim_disk_calls(d);
+    *out_again += s.again;
     sim_disk_restart(d);
     for (unsigned again = 0; again < 2; again++) /* the open must not lose anything either */
         check_after(sim_disk_as_disk(d), &model, failed ? &s.batch : NULL, seed, at);
@@ -168,21 +177,30 @@ static uint64_t one_call(uint64_t seed, uint64_t at, bool cut) {
     return calls;
 }
 
-static void every_call(uint64_t seed, bool cut) {
-    uint64_t calls = one_call(seed, 0, cut);
+/* An error of that number at each call; 0: the power goes. Returns how often a batch was saved
+ * again. */
+static unsigned every_call(uint64_t seed, int os) {
+    unsigned again = 0;
+    uint64_t calls = one_call(seed, 0, os, &again);
     cr_assert(calls > 60, "only %" PRIu64 " calls", calls);
     for (uint64_t at = 1; at <= calls; at++)
-        one_call(seed, at, cut);
+        one_call(seed, at, os, &again);
+    return again;
 }
 
 Test(raft_store, what_was_saved_survives_a_power_cut_at_every_call) {
     for (uint64_t seed = 1; seed <= 6; seed++)
-        every_call(seed, true);
+        every_call(seed, 0);
 }
 
 Test(raft_store, an_error_at_any_call_closes_it_and_loses_nothing_acknowledged) {
     for (uint64_t seed = 1; seed <= 4; seed++)
-        every_call(seed, false);
+        cr_assert(every_call(seed, EIO) == 0);
+}
+
+Test(raft_store, a_full_disk_at_any_call_is_waited_for_unless_it_shows_at_a_sync) {
+    for (uint64_t seed = 1; seed <= 4; seed++)
+        cr_assert(every_call(seed, ENOSPC) > 20);
 }
 
 /* A log of three frames of one entry each behind a snapshot of index 4. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "node/daemon/seat.h"
+#include "ring/seat.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* node/daemon/seat.h: the data directory as a node's identity: <data>/seat holds node id and
+/* ring/seat.h: the data directory as a node's identity: <data>/seat holds node id and
  * incarnation. Opening raises the incarnation durably, so that no two processes ever share one. An
  * empty directory is a new node with a random id. */
 #pragma once

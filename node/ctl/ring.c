@@ -153,7 +153,7 @@ static int ring_verb(const char *verb, const char *const *names, const struct fl
 
 static int ring_run(int argc, char **argv, const char *arguments, const char *summary,
                     const char *const *names) {
-    struct flag_list args = {0};
+    static struct flag_list args; /* lives as long as the process, see base/flags.h */
     struct err err = {0};
     if (flags_parse(defs, ARRAY_LEN(defs), argc, argv, &options, &args, &err) != OK)
         return ctl_fail("%s, try --help", err.msg);

@@ -435,7 +435,7 @@ static int recover(struct recovery *r, const struct flag_list *dirs) {
 }
 
 int ring_recover_main(int argc, char **argv) {
-    struct flag_list dirs = {0};
+    static struct flag_list dirs; /* lives as long as the process, see base/flags.h */
     struct err err = {0};
     if (flags_parse(defs, ARRAY_LEN(defs), argc, argv, &options, &dirs, &err) != OK)
         return ctl_fail("%s, try --help", err.msg);

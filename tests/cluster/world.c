@@ -164,6 +164,7 @@ static bool all_up(struct world *w) {
         if (w->retired[i]) continue;
         if (w->draining == i + 1 && w->nodes[i] != NULL && node_was_removed(w->nodes[i])) {
             w->retired[i] = true; /* the drain ended after the faults */
+            w->plans[PLAN_DRAIN]++;
             sim_kill(w->sim, i);
             world_forget_node(w, i);
             continue;

@@ -111,10 +111,13 @@ static enum status hello_check_cluster(const struct peers *peers, const struct f
     return OK;
 }
 
-static const char fenced_text[] = "is fenced";
+static const char fenced_text[] = "is fenced", refused_text[] = "refused by the other node";
 
+/* A call whose connection was refused fails as UNAVAILABLE, whatever the reason. What this node
+ * says of another's process has no "refused by". */
 bool peers_is_fenced(enum status status, const struct err *err) {
-    return status == ERR_CONFLICT && strstr(err->msg, fenced_text) != NULL;
+    return (status == ERR_CONFLICT || status == ERR_UNAVAILABLE) &&
+           strstr(err->msg, refused_text) != NULL && strstr(err->msg, fenced_text) != NULL;
 }
 
 static enum status peers_check_fence(const struct peers *peers, node_id id, uint32_t incarnation,
@@ -137,7 +140,7 @@ enum status peers_check_hello(const struct peers *peers, const struct frame *f, 
         return err_set(err, ERR_CONFLICT, 0, "the first frame is not a hello");
     if (f->flags & FRAME_ERROR) {
         enum status st = frame_error_get(f->payload, err);
-        if (err != NULL) err_prefix(err, "refused by the other node");
+        if (err != NULL) err_prefix(err, "%s", refused_text);
         return st;
     }
     TRY(hello_get(f->payload, out, err));

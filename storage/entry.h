@@ -25,9 +25,11 @@
  *   DELETE := matchers, ranges
  *   FLOOR  := zigzag time
  *   EPOCH  := varint previous epoch, varint its last seq
- *             (opens an epoch: its own seq is 0, the next entry's is 1)
- *   OFFER  := as WRITE, by a primary without a head: not judged. Who applies it judges each float
- *             against the shard's state before the entry, and passes over what is not accepted.
+ *             (opens an epoch: its own seq is 0, the next entry's is 1; every epoch begins with
+ * one, that of a shard without a log names 0/0. Who held more than the end it names keeps that: it
+ * was never acknowledged) OFFER  := as WRITE, by a primary without a head: not judged. Who applies
+ * it judges each float against the shard's state before the entry, and passes over what is not
+ * accepted.
  *
  * Series are numbered from 0 within an epoch, from one CUT to the next. An unknown type or section
  * is ERR_UNSUPPORTED: never guessed. Versioned by the log file's header and the frame protocol. */

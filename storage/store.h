@@ -59,7 +59,8 @@ bool store_has_shard(const struct store *store, uint32_t shard);
 
 /* One entry of the recovered log. Entries of a shard under one copy number must follow each other:
  * seq by seq within an epoch, and from epoch to epoch by an EPOCH entry that names the end of the
- * one before, the very first 0/0.
+ * one before, or an earlier place (what is held behind that was never acknowledged, and stays). The
+ * very first entry is an EPOCH that names 0/0.
  * Entries of shards that are not open, of a void copy number, and those applied before are passed
  * over; a copy number above the map's begins the replica anew. The first gap (or entry that
  * contradicts the shard's) makes the shard damaged: that one and its later entries are not applied,
@@ -89,6 +90,8 @@ void store_set_block_hook(struct store *store,
 bool store_held(const struct store *store, uint32_t shard, bool tail, struct shard_held *out);
 bool store_epoch_end(const struct store *store, uint32_t shard, uint32_t epoch,
                      uint64_t *out_last_seq);
+/* A hash of where each epoch before that one ended here: what shard_held.history is of a log that
+ * ends in it. */
 uint64_t store_history(const struct store *store, uint32_t shard, uint32_t epoch);
 struct store_follow {
     uint32_t shard, copy;
@@ -99,7 +102,8 @@ struct store_follow {
  * entry cannot be read or contradicts the shard; ERR_NOMEM: those before it are done. */
 MUST_USE enum status store_follow(struct store *store, const struct store_follow *f,
                                   uint64_t *out_position, struct err *err);
-/* From here on store_write takes the shard (FULL), or store_offer (INIT, LOG). ERR_CONFLICT: the
+/* From here on store_write takes the shard (FULL), or store_offer (INIT, LOG). An EPOCH entry is
+ * written, unless the log here is in that epoch. ERR_CONFLICT: the
  * log here is in a later epoch. */
 MUST_USE enum status store_open_epoch(struct store *store, uint32_t shard, uint32_t epoch,
                                       uint64_t *out_position, struct err *err);

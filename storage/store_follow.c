@@ -171,8 +171,7 @@ enum status store_open_epoch(struct store *store, uint32_t shard, uint32_t epoch
                        "store: shard %" PRIu32 ": epoch %" PRIu32
                        " is to be opened, and the log here is in epoch %" PRIu32,
                        shard, epoch, held->end.epoch);
-    if (!held->has_log || epoch > held->end.epoch)
-        TRY(epoch_put(store, shard, held, epoch, err));
+    if (!held->has_log || epoch > held->end.epoch) TRY(epoch_put(store, shard, held, epoch, err));
     st->writing = true;
     st->map_epoch = MAX(st->map_epoch, epoch);
     *out_position = store->position;

@@ -123,10 +123,13 @@ enum status epochs_reserve(struct store_shard *st) {
 
 void epochs_close(struct store_shard *st) {
     if (!st->log.has_log) return;
+    uint64_t end[2] = {st->log.end.epoch, st->log.end.seq};
+    uint64_t history = st->epochs_count > 0 ? st->epochs[st->epochs_count - 1].history : 0;
     if (st->epochs_count == EPOCHS_MAX)
         memmove(st->epochs, st->epochs + 1, --st->epochs_count * sizeof *st->epochs);
     assert(st->epochs_count < st->epochs_cap);
-    st->epochs[st->epochs_count++] = (struct epoch_end){st->log.end.epoch, st->log.end.seq};
+    st->epochs[st->epochs_count++] =
+        (struct epoch_end){st->log.end.epoch, st->log.end.seq, hash64(end, sizeof end, history)};
 }
 
 bool store_epoch_end(const struct store *store, uint32_t shard, uint32_t epoch,
@@ -144,12 +147,10 @@ bool store_epoch_end(const struct store *store, uint32_t shard, uint32_t epoch,
 uint64_t store_history(const struct store *store, uint32_t shard, uint32_t epoch) {
     if (!store_has_shard(store, shard)) return 0;
     const struct store_shard *st = &store->shards[shard];
-    uint64_t hash = 0;
-    for (uint32_t i = 0; i < st->epochs_count && st->epochs[i].epoch < epoch; i++) {
-        uint64_t end[2] = {st->epochs[i].epoch, st->epochs[i].last_seq};
-        hash = hash64(end, sizeof end, hash);
-    }
-    return hash;
+    uint32_t i = st->epochs_count;
+    while (i > 0 && st->epochs[i - 1].epoch >= epoch)
+        i--;
+    return i > 0 ? st->epochs[i - 1].history : 0;
 }
 
 /* -- tails */

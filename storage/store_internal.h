@@ -15,7 +15,7 @@ struct held_mark { /* what lies behind `place` lies in this log file or a later 
 };
 struct held_log {
     uint32_t copy;
-    bool has_log; /* first and end are entries; before, end.epoch is the one to begin with */
+    bool has_log; /* first and end are entries; before, they are 0/0 */
     bool damaged;
     struct place first, end;
     uint64_t marked_file; /* of the last mark that was due */
@@ -41,6 +41,7 @@ struct store_tail {
 struct epoch_end {
     uint32_t epoch;
     uint64_t last_seq;
+    uint64_t history; /* hash of this end and of all before it, also of those not kept any more */
 };
 
 struct store_shard {

@@ -19,9 +19,8 @@
     X(memory_limit) X(drain_timeout) X(ring_listen) X(ring_advertise) X(ring_cluster_name) \
     X(ring_discovery) X(ring_bootstrap_expect) X(ring_replication_factor) X(ring_min_insync) \
     X(ring_shards) X(ring_zone) X(ring_seats) X(ring_replace_after) X(ring_secret_file) \
-    X(am_listen_address) X(am_config_file) X(cluster_listen) X(cluster_peer) X(ha_dedup) X(ha_cluster_label) \
-    X(ha_replica_label) X(help) \
-    X(version) X(later)
+    X(am_listen_address) X(am_config_file) X(cluster_listen) X(cluster_peer) X(ha_dedup) \
+    X(ha_cluster_label) X(ha_replica_label) X(help) X(version) X(later)
 /* clang-format on */
 
 struct options {

@@ -74,7 +74,16 @@ struct core {
     struct heap timers;
     void *locals[8]; /* per-core objects of the layers above, by enum core_local */
 };
-enum core_local { CORE_HTTP, CORE_PEERS, CORE_STORE, CORE_INGEST, CORE_QUERY, CORE_NODE, CORE_REPLICA, CORE_HA };
+enum core_local {
+    CORE_HTTP,
+    CORE_PEERS,
+    CORE_STORE,
+    CORE_INGEST,
+    CORE_QUERY,
+    CORE_NODE,
+    CORE_REPLICA,
+    CORE_HA
+};
 
 void core_init(struct core *core, struct runtime *rt, unsigned index);
 void core_fini(struct core *core); /* no timer may be armed */

@@ -6,11 +6,13 @@
 #include <string.h>
 
 #include "node/base/log.h"
+#include "node/base/metrics.h"
 #include "ring/member/internal.h"
 
 /* Whoever led before answers heartbeats for QUORUM_AGE_MAX_MS after its last round, so nobody may
- * lead earlier (Raft's lease). The wider the range the fewer split votes, the longer a failover. */
-enum { DRIVE_PATH_BYTES = 600, ELECTION_MAX_MS = 1500 };
+ * lead earlier (Raft's lease). The wider the range the fewer split votes, the longer a failover: at
+ * most 5 s with LEADER_GRACE_MS and the promotion behind it; a split vote is soon tried again. */
+enum { DRIVE_PATH_BYTES = 600, ELECTION_MAX_MS = 1300 };
 
 static void drive_on_timer(struct timer *t) {
     struct member *m = container_of(t, struct member, r.timer);
@@ -250,7 +252,10 @@ void drive_step(struct member *m, const struct raft_event *event, struct raft_re
     }
     struct raft_out out;
     uint64_t now_ms = member_now_ms(m);
+    enum raft_role before = raft_info(m->r.raft).role;
     raft_step(m->r.raft, now_ms, event, &out);
+    enum raft_role after = raft_info(m->r.raft).role;
+    if (after != before) metric_add(metrics_role(before, after), 1);
     if (out_reply != NULL) *out_reply = out.reply;
     if (out.batch != NULL) drive_save(m, out.batch);
     for (size_t i = 0; i < out.msgs_count; i++)

@@ -262,6 +262,8 @@ void beat_fini(struct member *m);
 void metrics_open(struct member *m);
 void metrics_beat(struct member *m, enum metrics_beat what);
 void metrics_step(struct member *m);
+/* Steps of this process's cores of consensus from one role to another. */
+struct metric *metrics_role(enum raft_role from, enum raft_role to);
 
 /* birth.c: discovery, probes, promises, founding; join.c: joining and the answers to those who do
  */

@@ -119,6 +119,16 @@ static void put_lags(const struct member *m) {
     }
 }
 
+struct metric *metrics_role(enum raft_role from, enum raft_role to) {
+    static const struct metric_def def = {.name = "cairn_ring_raft_roles_total",
+                                          .help = "Changes of this node's role in consensus.",
+                                          .kind = METRIC_COUNTER};
+    char labels[64];
+    snprintf(labels, sizeof labels, "from=\"%s\",to=\"%s\"", raft_role_name(from),
+             raft_role_name(to));
+    return metric_get(&def, labels);
+}
+
 void metrics_step(struct member *m) {
     uint64_t now_ms = member_now_ms(m), now_ns = core_mono_ns(m->core);
     if (m->metrics.at_ms != 0 && now_ms < m->metrics.at_ms + METRICS_MS) return;

@@ -11,6 +11,18 @@ void elect_reset_deadline(struct raft *r) {
         rng_below(&r->rng, MAX(c->election_max_ms - c->election_min_ms, (uint64_t)1));
 }
 
+/* Who has waited for a leader in vain once need not wait as long again at first: others still
+ * refuse while they hear one. Votes that were split, or a question that came just too early, would
+ * else cost a whole timeout more. Later tries have all the time again: the network may be slow. */
+static void elect_retry_deadline(struct raft *r) {
+    enum { QUICK_TRIES = 3 };
+    uint64_t min_ms = r->config.election_min_ms;
+    elect_reset_deadline(r);
+    if (r->tries++ >= QUICK_TRIES) return;
+    r->election_deadline_ms =
+        r->now_ms + min_ms / 4 + rng_below(&r->rng, MAX(min_ms / 2, (uint64_t)1));
+}
+
 void elect_follow(struct raft *r, uint64_t term, uint64_t leader) {
     assert(term >= r->term && r->role != RAFT_DOWN);
     if (term > r->term) {
@@ -22,6 +34,7 @@ void elect_follow(struct raft *r, uint64_t term, uint64_t leader) {
     if (r->role != RAFT_FOLLOWER || leader != 0) elect_reset_deadline(r);
     r->role = RAFT_FOLLOWER;
     r->leader = leader;
+    if (leader != 0) r->tries = 0;
     r->transfer_to = 0;
     r->transfer_sent = false;
     r->transfer_campaign = false;
@@ -56,7 +69,7 @@ void elect_campaign(struct raft *r, bool transfer) {
     r->hard_dirty = true;
     r->transfer_campaign = transfer;
     votes_clear(r);
-    elect_reset_deadline(r);
+    elect_retry_deadline(r);
     request(r, RAFT_MSG_VOTE);
     /* its own vote is a message like the others and counts when it is durable */
     struct raft_msg own = {.type = RAFT_MSG_VOTE_REPLY,
@@ -69,7 +82,7 @@ void elect_campaign(struct raft *r, bool transfer) {
 
 void elect_timeout(struct raft *r) {
     assert(r->role != RAFT_LEADER && r->role != RAFT_DOWN);
-    elect_reset_deadline(r);
+    elect_retry_deadline(r);
     r->leader = 0;
     if (r->removed) return;
     if (!r->self_voter && !r->prior_voter) {

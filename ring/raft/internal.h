@@ -66,6 +66,7 @@ struct raft {
     bool heard;        /* heard_ms is valid */
     uint64_t heard_ms; /* of a leader */
     uint64_t election_deadline_ms;
+    unsigned tries;         /* to be elected, since a leader was heard */
     bool transfer_campaign; /* the election under way was asked for by the leader */
 
     /* the log in memory: items[0] has index base_index + 1 */

@@ -8,6 +8,7 @@
 void lead_begin(struct raft *r) {
     assert(r->role == RAFT_CANDIDATE);
     r->role = RAFT_LEADER;
+    r->tries = 0;
     r->leader = r->config.self;
     r->lead_since_ms = r->now_ms;
     r->heartbeat_due_ms = r->now_ms + r->config.heartbeat_ms;

@@ -130,3 +130,28 @@ void blocks_durable(struct replicas *r, uint64_t position) {
         if (--b->items_held == 0) block_free(r, b);
     }
 }
+
+enum status blocks_begin(struct replicas *r) {
+    struct block *b = calloc(1, sizeof *b);
+    if (b == NULL) return ERR_NOMEM;
+    list_init(&b->node);
+    b->position = r->o.store->position(r->o.store->ctx);
+    b->items = calloc((size_t)r->shards_count + 1, sizeof *b->items);
+    if (b->items == NULL) {
+        free(b);
+        return ERR_NOMEM;
+    }
+    for (uint32_t i = 0; i < r->shards_count; i++) {
+        struct shard *s = shard_at(r, i);
+        struct shard_held held = {0};
+        if (s->role == ROLE_NONE) continue;
+        r->o.store->held(r->o.store->ctx, i, s->own_tail, &held);
+        s->end = s->released = held.has_log ? held.end : (struct place){0};
+        struct block_item *item = &b->items[b->items_count++];
+        *item = (struct block_item){.block = b, .shard = i, .place = s->end};
+        list_init(&item->node);
+    }
+    list_push_back(&r->blocks, &b->node);
+    blocks_durable(r, r->durable);
+    return OK;
+}

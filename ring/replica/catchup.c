@@ -209,12 +209,17 @@ static bool catchup_put(struct catchup *job, uint32_t shard, struct sv entries, 
         if (m == NULL || m->state != MEMBER_BEHIND) continue;
         struct append_item item = {.shard = shard,
                                    .epoch = s->epoch,
+                                   .copy = m->copy,
                                    .flags = m->tail ? APPEND_TAIL : APPEND_WHOLE,
                                    .settled = s->settled,
                                    .entries = entries};
         append_item_put(&item, payload);
-        *out = (struct frame_part){
-            .shard = shard, .epoch = s->epoch, .tail = m->tail, .upto = upto, .has_entries = true};
+        *out = (struct frame_part){.shard = shard,
+                                   .epoch = s->epoch,
+                                   .copy = m->copy,
+                                   .tail = m->tail,
+                                   .upto = upto,
+                                   .has_entries = true};
         return true;
     }
     return false;

@@ -86,7 +86,7 @@ enum wire_result shard_check_asker(struct replicas *r, uint32_t shard, uint32_t 
                                    node_id from) {
     const struct ring_shard *sh = &r->map->shards[shard];
 #ifdef PLANT_ACCEPT_STALE_EPOCH
-    return RESULT_OK;
+    if (epoch < sh->epoch && r->self >= 0 && ring_shard_replica(sh, r->self) >= 0) return RESULT_OK;
 #endif
     if (epoch < sh->epoch) return RESULT_STALE;
     if (epoch > sh->epoch) return RESULT_LATER;
@@ -100,6 +100,12 @@ static uint32_t own_copy(const struct replicas *r, uint32_t shard, bool tail) {
     const struct ring_shard *sh = &r->map->shards[shard];
     const struct ring_replica *mine = &sh->replicas[ring_shard_replica(sh, r->self)];
     return tail && mine->state == REPLICA_INIT ? mine->copy - 1 : mine->copy;
+}
+
+static enum wire_result check_copy(const struct replicas *r, const struct append_item *item) {
+    uint32_t own = own_copy(r, item->shard, (item->flags & APPEND_TAIL) != 0);
+    if (item->copy == own) return RESULT_OK;
+    return item->copy > own ? RESULT_LATER : RESULT_STALE;
 }
 
 static enum wire_result follow_target(struct replicas *r, const struct append_item *item, bool tail,
@@ -124,6 +130,8 @@ static void follow_item(struct replicas *r, struct served_part *part,
     struct shard *s = shard_at(r, item->shard);
     enum wire_result result = shard_check_asker(r, item->shard, item->epoch, part->served->from);
     if (result == RESULT_OK && s->role != ROLE_FOLLOWER) result = RESULT_FOREIGN;
+    /* What is taken under another copy number than the primary means is void with the next map. */
+    if (result == RESULT_OK) result = check_copy(r, item);
     if (result == RESULT_OK && (item->flags & APPEND_WHOLE))
         result = follow_target(r, item, false, position);
     if (result == RESULT_OK && (item->flags & APPEND_TAIL))

@@ -120,7 +120,7 @@ struct far {
 };
 
 struct frame_part {
-    uint32_t shard, epoch;
+    uint32_t shard, epoch, copy;
     bool tail, open;
     struct place upto;
     bool has_entries;
@@ -143,8 +143,13 @@ struct replicas {
     const uint16_t *core_of;
     uint32_t shards_count;
     struct shard *shards;
-    bool may_open;     /* the map knows this process of the node */
-    struct far **fars; /* each on the heap: timers and calls point to them */
+    bool may_open; /* the map knows this process of the node */
+    /* No shard of this core has a member elsewhere: nothing is retained, and what is waited for is
+     * the own log alone. Places (end, own, settled) are not kept then but asked of the store at the
+     * next map. It saves reading every entry twice. */
+    bool alone;
+    uint64_t alone_position; /* of the last block */
+    struct far **fars;       /* each on the heap: timers and calls point to them */
     size_t fars_count;
     struct list_node blocks; /* not durable here */
     uint64_t durable;
@@ -188,11 +193,15 @@ void shard_fail_waits(struct replicas *r, uint32_t shard, const struct err *err)
 struct member *shard_member(struct shard *s, uint16_t far, bool tail);
 void wait_check(struct replicas *r, struct replica_wait *wait);
 void waits_end_ready(struct replicas *r);
+void waits_fail_own(struct replicas *r, const struct err *err); /* those of a node alone */
 void member_lost(struct replicas *r, uint32_t shard, struct member *m);
 MUST_USE enum status shard_set_members(struct replicas *r, uint32_t shard);
 void shard_free_members(struct replicas *r, uint32_t shard);
 
 /* block.c */
+/* Nothing is retained before this; each shard's end counts as durable here when what has been
+ * handed to the log so far is. */
+MUST_USE enum status blocks_begin(struct replicas *r);
 /* The entries of the shard that are not in blocks yet; the others were held before. */
 MUST_USE enum status block_add_new(struct replicas *r, uint32_t shard, uint64_t position,
                                    struct sv entries);
@@ -231,11 +240,6 @@ void served_append(struct replicas *r, struct peer_request *req, struct sv paylo
 void served_places(struct replicas *r, struct peer_request *req, struct sv payload);
 void served_fetch(struct replicas *r, struct peer_request *req, struct sv payload);
 void served_free_all(struct replicas *r);
-struct position_wait {
-    struct list_node node;
-    uint64_t position;
-    void (*done)(struct position_wait *w, enum status status);
-};
 /* done may run inside. */
 void replicas_wait_position(struct replicas *r, struct position_wait *w, uint64_t position,
                             void (*done)(struct position_wait *w, enum status status));

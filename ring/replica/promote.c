@@ -16,6 +16,10 @@ struct fetch {
     bool got;
 };
 
+static void promote_pause(struct replicas *r, struct shard *s) {
+    s->retry_ns = core_mono_ns(r->core) + RETRY_MS * UINT64_C(1000000);
+}
+
 void promote_begin(struct replicas *r, uint32_t shard) {
     struct shard *s = shard_at(r, shard);
     s->role = ROLE_PROMOTING;
@@ -32,7 +36,7 @@ static void promote_open(struct replicas *r, uint32_t shard) {
     if (r->o.store->open_epoch(r->o.store->ctx, shard, s->epoch, &position, &err) != OK) {
         log_warnf("a shard could not be opened", "err", "%s", err.msg);
         s->opening = false;
-        s->retry_ns = core_mono_ns(r->core) + RETRY_MS * UINT64_C(1000000);
+        promote_pause(r, s);
         return;
     }
     s->open_at = s->end;
@@ -54,7 +58,9 @@ static void fetch_follow(struct replicas *r, struct fetch *f, const struct fetch
         log_warnf("a fetched tail does not fit", "err", "%s", err.msg);
         return;
     }
-    if (block_add_new(r, f->shard, position, a->entries) == OK) f->got = true;
+    struct place before = s->end;
+    if (block_add_new(r, f->shard, position, a->entries) == OK && place_cmp(s->end, before) > 0)
+        f->got = true;
 }
 
 static void fetch_on_reply(void *ctx, enum status status, struct sv part, bool last,
@@ -73,7 +79,8 @@ static void fetch_on_reply(void *ctx, enum status status, struct sv part, bool l
     if (status == OK && !last) return;
     if (ours) {
         s->fetching = false;
-        s->retry_ns = f->got ? 0 : core_mono_ns(r->core) + RETRY_MS * UINT64_C(1000000);
+        s->retry_ns = 0;
+        if (!f->got) promote_pause(r, s);
         promote_step(r, f->shard);
     }
     free(f);
@@ -82,7 +89,10 @@ static void fetch_on_reply(void *ctx, enum status status, struct sv part, bool l
 static void promote_fetch(struct replicas *r, uint32_t shard, const struct member *m) {
     struct shard *s = shard_at(r, shard);
     struct fetch *f = calloc(1, sizeof *f);
-    if (f == NULL) return;
+    if (f == NULL) {
+        promote_pause(r, s);
+        return;
+    }
     *f = (struct fetch){.replicas = r, .shard = shard, .epoch = s->epoch};
     struct buf payload = {0};
     wire_begin(&payload);
@@ -172,7 +182,7 @@ void promote_step(struct replicas *r, uint32_t shard) {
     const struct member *from = next_of(s, &longest);
     if (from != NULL && is_gap(s, from)) from = NULL;
 #ifdef PLANT_PROMOTE_LAGGING
-    longest = s->end;
+    from = NULL, longest = s->end;
 #endif
     if (from == NULL && place_cmp(longest, s->end) <= 0) {
         promote_open(r, shard);

@@ -87,12 +87,18 @@ bool replicas_may_read(const struct replicas *r, uint32_t shard, uint32_t epoch)
  * is no longer this core's to write in the same epoch, or the lease is not held at the end, it ends
  * with ERR_UNAVAILABLE. done never runs inside the call. shards: ascending, unique; copied. */
 struct shard_wait;
+struct position_wait { /* private: until the own log is durable up to a position */
+    struct list_node node;
+    uint64_t position;
+    void (*done)(struct position_wait *w, enum status status);
+};
 struct replica_wait {
     /* private */
     struct list_node node;
     struct shard_wait *items;
     size_t count, open;
     struct replicas *replicas;
+    struct position_wait own; /* of a node alone */
     enum status failed;
     struct err err;
     void (*done)(struct replica_wait *wait, enum status status, const struct err *err);

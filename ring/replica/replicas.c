@@ -42,6 +42,28 @@ void replicas_changed(struct replicas *r) {
     if (r->o.changed != NULL) r->o.changed(r->o.ctx);
 }
 
+/* -- a node alone */
+
+/* Until the next map: places are kept again from there on. */
+static void alone_end(struct replicas *r) {
+    struct err err;
+    if (!r->alone) return;
+    r->alone = false;
+    err_set(&err, ERR_UNAVAILABLE, 0, "the map is changing");
+    waits_fail_own(r, &err);
+    if (blocks_begin(r) != OK) abort(); /* a few bytes a shard: nothing could be served either */
+}
+
+static void alone_try(struct replicas *r) {
+    if (r->alone || !list_is_empty(&r->blocks) || r->log_failed != OK) return;
+    for (uint32_t i = 0; i < r->shards_count; i++) {
+        const struct shard *s = &r->shards[i];
+        if (s->role != ROLE_NONE && (s->role != ROLE_OPEN || s->members_count > 0)) return;
+    }
+    r->alone = true;
+    r->alone_position = r->durable;
+}
+
 /* -- reports */
 
 static bool report_put(struct replicas *r, size_t *count, struct shard_report report) {
@@ -105,7 +127,9 @@ static void replicas_on_report(struct timer *t) {
         }
         if (oldest != 0) lags[lags_count++] = (struct append_lag){far->id, age_ms(now_ns, oldest)};
     }
-    uint64_t unsynced = list_is_empty(&r->blocks) ? 0 : r->unsynced_since_ns;
+    bool synced = r->alone ? r->alone_position <= r->durable : list_is_empty(&r->blocks);
+    uint64_t unsynced = synced ? 0 : r->unsynced_since_ns;
+    alone_try(r);
     r->o.report(r->o.ctx, r->reports, count, lags, lags_count, age_ms(now_ns, unsynced));
     free(lags);
     metric_set(r->metrics.retained, (double)r->retained_bytes);
@@ -143,6 +167,7 @@ void replicas_stop(struct replicas *r) {
     r->stopping = true;
     timer_stop(&r->report);
     err_set(&err, ERR_UNAVAILABLE, 0, "this node is stopping");
+    waits_fail_own(r, &err);
     for (uint32_t i = 0; i < r->shards_count; i++)
         shard_fail_waits(r, i, &err);
     timer_stop(&r->soon);
@@ -288,6 +313,10 @@ void replicas_install(struct replicas *r, struct ring_map *map, const uint16_t *
     r->core_of = core_of;
     r->self = ring_map_node_index(map, r->o.self);
     r->may_open = r->self >= 0 && map->nodes[r->self].incarnation == r->o.incarnation;
+#ifdef PLANT_FORGET_EPOCH
+    r->may_open = true;
+#endif
+    alone_end(r);
     for (uint32_t i = 0; i < r->shards_count; i++)
         shard_install(r, i);
     fars_install(r);
@@ -307,6 +336,11 @@ void replicas_install(struct replicas *r, struct ring_map *map, const uint16_t *
 /* -- entries */
 
 void replicas_block(struct replicas *r, uint64_t position, struct sv entries) {
+    if (r->alone) {
+        if (r->alone_position <= r->durable) r->unsynced_since_ns = core_mono_ns(r->core);
+        r->alone_position = position;
+        return;
+    }
     if (list_is_empty(&r->blocks)) r->unsynced_since_ns = core_mono_ns(r->core);
     if (block_add(r, position, entries) != OK) { /* they could not be sent: never acknowledged */
         for (uint32_t i = 0; i < r->shards_count; i++)

@@ -123,7 +123,7 @@ static void part_taken(struct far *far, const struct frame_part *part, uint16_t 
     struct shard *s = shard_at(r, part->shard);
     if (s->epoch != part->epoch || s->role == ROLE_NONE || s->role == ROLE_FOLLOWER) return;
     struct member *m = shard_member(s, index, part->tail);
-    if (m == NULL || m->state == MEMBER_UNKNOWN) return;
+    if (m == NULL || m->state == MEMBER_UNKNOWN || m->copy != part->copy) return;
     m->oldest_sent_ns = 0;
     if (!part->has_entries) return;
     m->has_log = true;
@@ -245,6 +245,7 @@ static bool member_put(struct replicas *r, uint32_t shard, struct member *m, str
     }
     struct append_item item = {.shard = shard,
                                .epoch = s->epoch,
+                               .copy = m->copy,
                                .flags = (uint8_t)((m->tail ? APPEND_TAIL : APPEND_WHOLE) |
                                                   (s->role == ROLE_OPEN ? APPEND_OPEN : 0)),
                                .settled = s->settled,
@@ -252,6 +253,7 @@ static bool member_put(struct replicas *r, uint32_t shard, struct member *m, str
     append_item_put(&item, payload);
     *out = (struct frame_part){.shard = shard,
                                .epoch = s->epoch,
+                               .copy = m->copy,
                                .tail = m->tail,
                                .open = s->role == ROLE_OPEN,
                                .upto = upto,

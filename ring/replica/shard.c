@@ -230,6 +230,25 @@ void shard_fail_waits(struct replicas *r, uint32_t shard, const struct err *err)
     }
 }
 
+static void wait_own_done(struct position_wait *w, enum status status) {
+    struct replica_wait *wait = container_of(w, struct replica_wait, own);
+    if (status != OK && wait->failed == OK)
+        wait->failed = err_set(&wait->err, ERR_UNAVAILABLE, 0, "the log of this node has failed");
+    wait_check(wait->replicas, wait);
+}
+
+void waits_fail_own(struct replicas *r, const struct err *err) {
+    LIST_FOREACH_SAFE(n, &r->position_waits) {
+        struct position_wait *w = container_of(n, struct position_wait, node);
+        if (w->done != wait_own_done) continue;
+        struct replica_wait *wait = container_of(w, struct replica_wait, own);
+        list_remove(&w->node);
+        wait->failed = err->code;
+        wait->err = *err;
+        wait_check(r, wait);
+    }
+}
+
 void replicas_wait(struct replicas *r, struct replica_wait *wait, const uint32_t *shards,
                    size_t count,
                    void (*done)(struct replica_wait *wait, enum status status,
@@ -237,6 +256,10 @@ void replicas_wait(struct replicas *r, struct replica_wait *wait, const uint32_t
     assert(core_is_current(r->core));
     *wait = (struct replica_wait){.replicas = r, .done = done, .open = 1};
     list_push_back(&r->waits, &wait->node);
+    if (r->alone) {
+        replicas_wait_position(r, &wait->own, r->alone_position, wait_own_done);
+        return;
+    }
     wait->items = calloc(count + 1, sizeof *wait->items);
     if (wait->items == NULL) {
         wait->failed = err_set(&wait->err, ERR_NOMEM, 0, "out of memory");

@@ -68,7 +68,9 @@ struct store_ops {
      * before is passed over; ERR_CONFLICT: a gap, nothing of it is done). Rewrites the copy number,
      * hands them to the node's log, applies them (not for the tail). *out_position: this core's
      * stream of log appends, durable up to which they are when store tells so; also when all was
-     * passed over. The first entries of a tail may be anywhere. */
+     * passed over. The first entries of a tail may be anywhere; of the rest the very first is an
+     * EPOCH that names 0/0. An EPOCH may name a place before the end of what is held: that stays,
+     * and `history` tells. */
     enum status (*follow)(void *ctx, uint32_t shard, uint32_t copy, bool tail, struct sv entries,
                           uint64_t *out_position, struct err *err);
     /* As primary: opens the epoch with an EPOCH entry that names the end before it, 0/0 where there

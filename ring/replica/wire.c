@@ -34,6 +34,7 @@ static void held_put(const struct shard_held *h, struct buf *out) {
 void append_item_put(const struct append_item *item, struct buf *out) {
     buf_put_varint(out, item->shard);
     buf_put_varint(out, item->epoch);
+    buf_put_varint(out, item->copy);
     buf_put_u8(out, item->flags);
     place_put(item->settled, out);
     buf_put_lenstr(out, item->entries);
@@ -117,8 +118,9 @@ enum status append_item_get(struct sv *rest, struct append_item *out, struct err
     struct reader r = reader_init(rest->ptr, rest->len);
     out->shard = read_shard(&r);
     out->epoch = read_u32_max(&r, UINT32_MAX);
+    out->copy = read_u32_max(&r, UINT32_MAX);
     out->flags = read_bits(&r, APPEND_WHOLE | APPEND_TAIL | APPEND_OPEN);
-    if ((out->flags & (APPEND_WHOLE | APPEND_TAIL)) == 0) r.failed = true;
+    if (((out->flags & APPEND_WHOLE) != 0) == ((out->flags & APPEND_TAIL) != 0)) r.failed = true;
     out->settled = read_place(&r);
     out->entries = read_lenstr(&r);
     return item_end(rest, &r, "append", err);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* ring/replica/wire.h: payloads of FRAME_APPEND, FRAME_PLACES, FRAME_FETCH and of their replies.
  * Each is a version byte (1) and items up to the end; v is a varint.
- *   APPEND  ask     { v shard, v epoch, u8 flags, v settled epoch, v settled seq, v length, bytes }
+ *   APPEND  ask     { v shard, v epoch, v copy, u8 flags, v settled epoch, v settled seq,
+ *                     v length, bytes }
  *           answer  { v shard, u8 targets, u8 result }           what is not named was taken
  *   PLACES  ask     { v shard, v epoch }
  *           answer  { v shard, u8 result, held (whole), held (tail) }
@@ -15,7 +16,8 @@
 #include "ring/replica/store_ops.h"
 
 enum { WIRE_VERSION = 1 };
-/* Of an append: for which of the receiver's runs it is; OPEN: the shard is open in this epoch. */
+/* Of an append: for which one of the receiver's runs it is; OPEN: the shard is open in this epoch.
+ */
 enum append_flag { APPEND_WHOLE = 1, APPEND_TAIL = 2, APPEND_OPEN = 4 };
 enum wire_result {
     RESULT_OK = 0,
@@ -28,6 +30,7 @@ enum wire_result {
 };
 struct append_item {
     uint32_t shard, epoch;
+    uint32_t copy; /* of the receiver's run: in one epoch it may go and begin anew */
     uint8_t flags;
     struct place settled; /* up to there every in-sync member has the shard's log; epoch 0: none */
     struct sv entries;

@@ -2,7 +2,7 @@
 /* Three nodes in one process on fake clock, network and disk. Prints how often each fault struck,
  * and fails when one never did, when a check of world.h fails, or when the same seed gives another
  * trace. sim_cluster [--seeds=N] [--seed=S] [--random] [--seconds=T] [--nodes=3] [--cores=2]
- * [--expect-bug] */
+ * [--expect-bug] [--faults-off=BITS] */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,7 +10,9 @@
 #include <time.h>
 
 #include "node/base/log.h"
+#include "node/base/metrics.h"
 #include "node/base/num.h"
+#include "ring/member/internal.h"
 #include "tests/cluster/world.h"
 
 struct totals {
@@ -80,6 +82,58 @@ static void put_transitions(const struct totals *t) {
     printf("\n");
 }
 
+/* Those that faults and plans bring about, often enough to miss them in a hundred seeds. */
+static const struct {
+    enum replica_view from, to;
+} expected_views[] = {
+    {VIEW_NONE, VIEW_INIT_OUT},    {VIEW_NONE, VIEW_LOG_IN},      {VIEW_FULL_IN, VIEW_FULL_OUT},
+    {VIEW_FULL_IN, VIEW_LEAVING},  {VIEW_FULL_OUT, VIEW_NONE},    {VIEW_FULL_OUT, VIEW_FULL_IN},
+    {VIEW_INIT_IN, VIEW_FULL_IN},  {VIEW_INIT_OUT, VIEW_FULL_IN}, {VIEW_LOG_IN, VIEW_NONE},
+    {VIEW_LOG_IN, VIEW_INIT_IN},   {VIEW_LOG_IN, VIEW_LOG_OUT},   {VIEW_LOG_OUT, VIEW_NONE},
+    {VIEW_LOG_OUT, VIEW_LOG_IN},   {VIEW_LEAVING, VIEW_NONE},     {VIEW_LEAVING, VIEW_FULL_IN},
+    {VIEW_LEAVING, VIEW_FULL_OUT},
+};
+static const struct {
+    enum raft_role from, to;
+} expected_roles[] = {
+    {RAFT_FOLLOWER, RAFT_PRE_CANDIDATE}, {RAFT_PRE_CANDIDATE, RAFT_CANDIDATE},
+    {RAFT_PRE_CANDIDATE, RAFT_FOLLOWER}, {RAFT_CANDIDATE, RAFT_LEADER},
+    {RAFT_CANDIDATE, RAFT_FOLLOWER},     {RAFT_LEADER, RAFT_FOLLOWER},
+};
+
+static double role_changes(enum raft_role from, enum raft_role to) {
+    return from == to ? 0 : metric_value(metrics_role(from, to));
+}
+
+static void put_roles(void) {
+    printf("roles in consensus from (row) to (column):\n%13s", "");
+    for (int b = 0; b <= RAFT_DOWN; b++)
+        printf(" %13s", raft_role_name((enum raft_role)b));
+    for (int a = 0; a <= RAFT_DOWN; a++) {
+        printf("\n%13s", raft_role_name((enum raft_role)a));
+        for (int b = 0; b <= RAFT_DOWN; b++)
+            printf(" %13.0f", role_changes((enum raft_role)a, (enum raft_role)b));
+    }
+    printf("\n");
+}
+
+static int transitions_missing(const struct totals *t) {
+    int missing = 0;
+    for (size_t i = 0; i < ARRAY_LEN(expected_views); i++) {
+        if (t->transitions[expected_views[i].from][expected_views[i].to] > 0) continue;
+        printf("never: a replica from %s to %s\n", world_view_names[expected_views[i].from],
+               world_view_names[expected_views[i].to]);
+        missing++;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(expected_roles); i++) {
+        if (role_changes(expected_roles[i].from, expected_roles[i].to) > 0) continue;
+        printf("never: a role from %s to %s\n", raft_role_name(expected_roles[i].from),
+               raft_role_name(expected_roles[i].to));
+        missing++;
+    }
+    return missing;
+}
+
 static int report(const struct totals *t, double seconds, bool all_faults) {
     printf("%" PRIu64 " seeds in %.1f s: %" PRIu64 " events, %" PRIu64
            " writes acknowledged (%" PRIu64 " samples), %" PRIu64 " unavailable; %" PRIu64
@@ -88,6 +142,8 @@ static int report(const struct totals *t, double seconds, bool all_faults) {
            t->failed, t->restarts);
     int missing = 0;
     put_transitions(t);
+    put_roles();
+    if (t->seeds >= 100) missing += transitions_missing(t);
     for (unsigned p = 0; p < PLAN_COUNT; p++) {
         printf("  %-18s %" PRIu64 "\n", world_plan_names[p], t->plans[p]);
         if (t->plans[p] == 0) missing++;
@@ -97,7 +153,8 @@ static int report(const struct totals *t, double seconds, bool all_faults) {
         printf("  %-18s %" PRIu64 "\n", sim_fault_names[f], t->faults[f]);
         if (t->faults[f] == 0) missing++;
     }
-    if (missing > 0 && all_faults) printf("FAILED: %d faults or plans never struck\n", missing);
+    if (missing > 0 && all_faults)
+        printf("FAILED: %d faults, plans or transitions never were\n", missing);
     return missing > 0 && all_faults;
 }
 
@@ -115,6 +172,7 @@ int main(int argc, char **argv) {
                                  .duration_ms = option(argc, argv, "--duration-ms", 25000),
                                  .replication_factor = (unsigned)option(argc, argv, "--rf", 0),
                                  .shard_told = (uint32_t)option(argc, argv, "--shard", 0),
+                                 .faults_off = option(argc, argv, "--faults-off", 0),
                                  .verbose = option(argc, argv, "--verbose", 0) != 0};
     log_setup(option(argc, argv, "--verbose", 0) ? LOG_DEBUG : LOG_ERROR + 1, LOG_LOGFMT, 2);
     struct totals t = {0};

@@ -234,10 +234,12 @@ static void world_free(struct world *w) {
 }
 
 const double world_fault_rates[SIM_FAULT_COUNT] = {
-    [SIM_FRAME_LOST] = 0.01, [SIM_FRAME_DELAYED] = 0.02, [SIM_FRAME_REORDERED] = 0.02,
-    [SIM_CONN_CUT] = 0.005,  [SIM_PARTITION] = 0.002,    [SIM_CRASH] = 0.0006,
-    [SIM_WRITE_TORN] = 0.3,  [SIM_WRITE_DROPPED] = 0.3,  [SIM_NAME_DROPPED] = 0.5,
-    [SIM_STALL] = 0.0005,
+    [SIM_FRAME_LOST] = 0.01,   [SIM_FRAME_DELAYED] = 0.02,      [SIM_FRAME_REORDERED] = 0.02,
+    [SIM_CONN_CUT] = 0.005,    [SIM_PARTITION] = 0.002,         [SIM_CRASH] = 0.0006,
+    [SIM_WRITE_TORN] = 0.3,    [SIM_WRITE_DROPPED] = 0.3,       [SIM_NAME_DROPPED] = 0.5,
+    [SIM_STALL] = 0.0005,      [SIM_PARTITION_ONE_WAY] = 0.001, [SIM_FRAME_DUPLICATED] = 0.005,
+    [SIM_DISK_STALL] = 0.0005, [SIM_DISK_FULL] = 0.0003,        [SIM_PAUSE] = 0.0001,
+    [SIM_CLOCK_JUMP] = 0.0001,
 };
 
 static void world_set_faults(struct sim_options *so, struct rng *rng) {
@@ -269,6 +271,8 @@ bool world_run(struct world *w, const struct world_options *options) {
                              .crashed = on_crashed,
                              .ctx = w};
     if (options->faults) world_set_faults(&so, &rng);
+    for (unsigned f = 0; f < SIM_FAULT_COUNT; f++)
+        if (options->faults_off >> f & 1) so.fault_rate[f] = 0;
     w->sim = sim_new(&so);
     world_name_nodes(w);
     for (unsigned s = 0; s < WORLD_SERIES; s++) {

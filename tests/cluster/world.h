@@ -60,6 +60,7 @@ struct world_options {
     unsigned cores;
     uint64_t duration_ms; /* of virtual time with faults */
     bool faults, plans, verbose;
+    uint64_t faults_off; /* a bit for each enum sim_fault, to find what a seed needs */
     uint32_t shard_told; /* + 1: each map's view of it, on stderr */
 };
 

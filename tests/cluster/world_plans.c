@@ -101,6 +101,17 @@ static bool all_ready(const struct world *w) {
     return true;
 }
 
+/* The power goes everywhere, and one disk with it: what was acknowledged is durable elsewhere. */
+static void wipe_cut_others(struct world *w, unsigned wiped) {
+    sim_set_faults(w->sim, true); /* so that unsynced writes may be lost */
+    for (unsigned i = 0; i < w->nodes_count; i++) {
+        if (i == wiped || w->retired[i] || !sim_is_up(w->sim, i)) continue;
+        world_plan_restart(w, i, 1 + rng_below(sim_rng(w->sim), 300));
+        sim_crash(w->sim, i);
+    }
+    sim_set_faults(w->sim, false);
+}
+
 static void wipe_look(void *ctx) {
     struct world *w = ctx;
     if (w->failure[0] != '\0' || w->quiet) return;
@@ -114,6 +125,7 @@ static void wipe_look(void *ctx) {
     w->plans[PLAN_WIPE]++;
     plan_tell(w, PLAN_WIPE, node);
     node_kill(w, node);
+    if (rng_chance(sim_rng(w->sim), 0.5)) wipe_cut_others(w, node);
     sim_disk_wipe(w->sim, node);
     w->wiped[node] = true;
     world_plan_restart(w, node, 1 + rng_below(sim_rng(w->sim), 5000));

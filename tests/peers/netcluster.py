@@ -158,7 +158,8 @@ class Load(threading.Thread):
 
     def send(self, at, series, ms, value):
         node = self.nodes[at]
-        c = http.client.HTTPConnection(node.host, node.port, timeout=2 * SLOWER)
+        # short, so that the gap tells of the cluster and not of a client that waits for a node that is stopped
+        c = http.client.HTTPConnection(node.host, node.port, timeout=1 * SLOWER)
         try:
             c.request("POST", "/api/v1/write", snappy(encode_write([(self.labels(series), [(ms, value)])])), WRITE_HEADERS)
             r = c.getresponse()

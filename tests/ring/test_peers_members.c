@@ -129,6 +129,8 @@ static void ask(struct asked *a, unsigned from, struct peer_call_options o, cons
 }
 
 /* text: of the expected error; NULL: an answer. */
+static struct err expected_err; /* of the last call that failed as expected */
+
 static void expect(unsigned from, struct peer_call_options o, enum status status,
                    const char *text) {
     static struct asked a;
@@ -139,6 +141,7 @@ static void expect(unsigned from, struct peer_call_options o, enum status status
     cr_assert_eq(a.status, status, "%u, type %d: %s", from, o.type, a.err.msg);
     if (text != NULL) cr_assert(strstr(a.err.msg, text) != NULL, "%s", a.err.msg);
     cr_assert_eq(served_count, served + (status == OK));
+    if (status != OK) expected_err = a.err;
 }
 static void expect_to(unsigned from, unsigned to, enum frame_type type, enum status status,
                       const char *text) {
@@ -355,7 +358,9 @@ Test(peers_members, an_older_process_is_fenced) {
     expect_to(0, 1, FRAME_WRITE, ERR_UNAVAILABLE, "replaced by a newer one");
     expect_to(0, 1, FRAME_WRITE, ERR_UNAVAILABLE,
               "node 0000000000000065 is fenced: process 1 of it, a later one (2) has been seen");
+    cr_assert(!peers_is_fenced(ERR_UNAVAILABLE, &expected_err), "it is the other one");
     expect_to(1, 0, FRAME_WRITE, ERR_UNAVAILABLE, "is fenced: process 1");
+    cr_assert(peers_is_fenced(ERR_UNAVAILABLE, &expected_err), "it must learn it");
     rig_kill(&rig, 1);
     rig_start(&rig, 1); /* process 2 */
     rig_run(&rig, 3000);

@@ -5,7 +5,6 @@
 
 #include "tests/sim/internal.h"
 
-
 static void mail_push(struct sim_core *core, struct msg *m) {
     m->next = NULL;
     if (core->mail_first == NULL)

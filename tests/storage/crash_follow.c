@@ -30,14 +30,14 @@ static uint64_t durable;
 
 /* Entries of the shard with a head: 1/0.. 1/6, then epoch 2 with the rest. */
 static struct place whole_place(unsigned i) {
-    return i < 7 ? (struct place){1, i + 1} : (struct place){2, i - 7};
+    return i < 7 ? (struct place){1, i} : (struct place){2, i - 7};
 }
 
 static void put(struct buf *out, uint32_t shard, struct place at, size_t series) {
     struct buf body = {0};
     enum entry_type type = at.seq == 0 ? ENTRY_EPOCH : ENTRY_WRITE;
     if (type == ENTRY_EPOCH) {
-        entry_epoch_put(1, 7, &body);
+        entry_epoch_put(at.epoch - 1, at.epoch == 1 ? 0 : 6, &body);
     } else {
         struct entry_write w = {0};
         if (at.seq == 1)
@@ -162,9 +162,9 @@ static void check_start(const struct place *whole_end, const struct place *tail_
     struct shard_held w = held_of(whole), t = held_of(tailed);
     RIG_CHECK(w.copy == whole_copy, "copy %u", w.copy);
     if (whole_end->epoch != 0)
-        RIG_CHECK(w.has_log && w.first.seq == 1 && place_cmp(w.end, *whole_end) >= 0, "lost");
+        RIG_CHECK(w.has_log && w.first.seq == 0 && place_cmp(w.end, *whole_end) >= 0, "lost");
     bool from_begin = place_cmp(t.first, (struct place){1, TAIL_FIRST}) == 0;
-    if (offering && t.first.epoch > 1) from_begin = t.first.seq == 1; /* nothing else was left */
+    if (offering && t.first.epoch > 1) from_begin = t.first.seq == 0; /* nothing else was left */
     if (tail_end->epoch != 0)
         RIG_CHECK(t.has_log && from_begin && place_cmp(t.end, *tail_end) >= 0, "lost of the tail");
     size_t want = 0;
@@ -182,6 +182,7 @@ static void work(unsigned steps) {
 
 static uint64_t run(uint64_t n, uint64_t seed) {
     store_rig_init(&rig, seed);
+    rig.follows = true;
     rig.log_options.file_bytes_max = 300;
     whole = rig.shards[0];
     for (tailed_series = 1; rig.shards[tailed_series] == whole;)

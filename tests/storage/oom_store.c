@@ -150,6 +150,7 @@ static enum status follow_all(uint64_t *position) {
 static bool run_follow(long n) {
     uint64_t position = 0;
     store_rig_init(&rig, 1);
+    rig.follows = true;
     store_rig_must_start(&rig, 1);
     for (size_t s = 0; s < STORE_SERIES; s++)
         for (unsigned slot = 0; slot < 4; slot++)
@@ -174,8 +175,11 @@ static bool run_follow(long n) {
 static void follow_in_turn(void) {
     struct write_result r;
     store_rig_init(&rig, 1);
+    rig.follows = true;
     store_rig_must_start(&rig, 1);
     store_set_block_hook(rig.stores[0], on_block, NULL);
+    for (uint32_t s = 0; s < STORE_SHARDS; s++)
+        store_rig_open_epoch(&rig, s, 1);
     RIG_CHECK(write_all(0, &r) == OK && write_all(2, &r) == OK, "!");
     store_rig_fini(&rig);
     for (int once = 0; once < 2; once++) {

@@ -259,8 +259,7 @@ static void step_follow(struct mnode *n) {
     size_t has = node_count(n, shard);
     if (h->count == 0 || n->rt == NULL) return;
     struct err err;
-    if (!node_tails(n) && has + 1 < h->count && rng_chance(&rng, 0.1) &&
-        h->places[has + 1].seq > 1) { /* seq 1 of an offer may follow anything */
+    if (!node_tails(n) && has + 1 < h->count && rng_chance(&rng, 0.1)) {
         struct shard_held before = node_held(n, shard), after;
         uint64_t position = n->ops.position(n->ops.ctx);
         enum status status = node_follow(n, shard, history_part(h, has + 1, h->count), &err);

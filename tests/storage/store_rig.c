@@ -95,17 +95,30 @@ static void rig_on_file(void *ctx, uint64_t first_frame) {
         store_recover_file(rig->stores[i], first_frame);
 }
 
+uint64_t store_rig_open_epoch(struct store_rig *rig, uint32_t shard, uint32_t epoch) {
+    struct store *store = rig->stores[shard % rig->cores_count];
+    uint64_t position;
+    core_set_current(store_core(store));
+    enum status status = store_open_epoch(store, shard, epoch, &position, &rig->err);
+    core_set_current(NULL);
+    RIG_CHECK(status == OK, "%s", rig->err.msg);
+    return position;
+}
+
 /* As a primary that was alone all the time does. */
 static void rig_open_epochs(struct store_rig *rig) {
-    for (uint32_t s = 0; s < STORE_SHARDS; s++) {
-        struct store *store = rig->stores[s % rig->cores_count];
-        uint64_t position;
-        if (store_damage(store, s, NULL) || rig->roles[s].copy != 0) continue;
-        core_set_current(store_core(store));
-        enum status status = store_open_epoch(store, s, rig->epoch, &position, &rig->err);
-        core_set_current(NULL);
-        RIG_CHECK(status == OK, "%s", rig->err.msg);
+    for (uint32_t s = 0; s < STORE_SHARDS && !rig->follows; s++) {
+        if (store_damage(rig->stores[s % rig->cores_count], s, NULL) || rig->roles[s].copy != 0)
+            continue;
+        store_rig_open_epoch(rig, s, rig->epoch);
     }
+}
+
+void store_rig_settle(struct store_rig *rig, unsigned core) {
+    struct store_ops ops;
+    store_ops_init(&ops, rig->stores[core]);
+    while (rig->durable[core] < ops.position(ops.ctx))
+        RIG_CHECK(sim_step(rig->sim), "not durable");
 }
 
 enum status store_rig_start(struct store_rig *rig, unsigned cores_count) {
@@ -142,6 +155,8 @@ void store_rig_must_start(struct store_rig *rig, unsigned cores_count) {
     RIG_CHECK(status == OK && !rig->damaged, "%s", rig->err.msg);
     for (uint32_t s = 0; s < STORE_SHARDS; s++)
         RIG_CHECK(!store_damage(rig->stores[s % cores_count], s, &rig->err), "%s", rig->err.msg);
+    for (unsigned core = 0; core < cores_count; core++)
+        store_rig_settle(rig, core);
 }
 
 void store_rig_kill(struct store_rig *rig) {

@@ -28,6 +28,7 @@ struct store_rig {
     struct store *stores[STORE_CORES];
     unsigned cores_count; /* a shard is of core shard % cores_count */
     uint32_t epoch;
+    bool follows;                                   /* a start opens no epochs */
     struct store_shard_options roles[STORE_SHARDS]; /* copy 0: FULL, copy 1, and opened */
     struct err err;
     bool damaged;
@@ -48,7 +49,12 @@ struct store_rig {
 void store_rig_init(struct store_rig *rig, uint64_t seed);
 void store_rig_fini(struct store_rig *rig);
 MUST_USE enum status store_rig_start(struct store_rig *rig, unsigned cores_count);
+/* Until the epochs it opens are durable. */
 void store_rig_must_start(struct store_rig *rig, unsigned cores_count);
+/* In one shard, as replication does; its core's position. */
+uint64_t store_rig_open_epoch(struct store_rig *rig, uint32_t shard, uint32_t epoch);
+/* Until what that core handed to the log is durable. */
+void store_rig_settle(struct store_rig *rig, unsigned core);
 void store_rig_kill(struct store_rig *rig);
 void store_rig_power_cut(struct store_rig *rig);
 /* Batches of new, repeated and late samples from every core until so many were sent and all came

@@ -15,6 +15,7 @@ static uint32_t shard;
 
 static void start(void) {
     store_rig_init(&rig, 1);
+    rig.follows = true;
     store_rig_must_start(&rig, 1);
     store = rig.stores[0];
     store_ops_init(&ops, store);
@@ -54,6 +55,11 @@ static void put_epoch(struct buf *out, uint32_t epoch, struct place before) {
     entry_epoch_put(before.epoch, before.seq, &body);
     entry_put(&(struct entry){ENTRY_EPOCH, shard, 77, epoch, 0, buf_sv(&body)}, out);
     buf_fini(&body);
+}
+
+/* Of the shard's first epoch. */
+static void put_first(struct buf *out) {
+    put_epoch(out, 1, (struct place){0});
 }
 
 static enum status follow(uint32_t copy, bool tail, struct buf *b, uint64_t *position) {
@@ -103,6 +109,7 @@ Test(follow, what_is_held_is_passed_over_and_a_gap_changes_nothing) {
         start();
         struct buf b = {0};
         uint64_t position, before;
+        put_first(&b);
         for (uint64_t seq = 1; seq <= 4; seq++)
             put_one(&b, (struct place){1, seq});
         cr_assert(follow(1, false, &b, &before) == OK && before == 1);
@@ -114,7 +121,7 @@ Test(follow, what_is_held_is_passed_over_and_a_gap_changes_nothing) {
         cr_expect(ops.position(ops.ctx) == before + p->handed, "portion %zu", i);
         struct shard_held held;
         cr_assert(ops.held(ops.ctx, shard, false, &held));
-        cr_expect(held.copy == 1 && held.is_whole && held.first.seq == 1 && held.end.epoch == 1 &&
+        cr_expect(held.copy == 1 && held.is_whole && held.first.seq == 0 && held.end.epoch == 1 &&
                       held.end.seq == p->end,
                   "portion %zu: %" PRIu64, i, held.end.seq);
         cr_expect(samples() == p->end);
@@ -129,15 +136,18 @@ Test(follow, a_later_gap_in_a_portion_changes_nothing_either) {
     start();
     struct buf b = {0};
     uint64_t position;
+    put_first(&b);
     put_one(&b, (struct place){1, 1});
     put_one(&b, (struct place){1, 3});
     cr_assert(follow(1, false, &b, &position) == ERR_CONFLICT);
     struct shard_held held;
     cr_assert(!ops.held(ops.ctx, shard, false, &held) && !held.has_log && held.copy == 1);
     cr_assert(samples() == 0 && ops.position(ops.ctx) == 0);
+    put_first(&b);
     put_one(&b, (struct place){1, 1});
     buf_put_char(&b, 'x');
     cr_assert(follow(1, false, &b, &position) == ERR_UNSUPPORTED && samples() == 0);
+    put_first(&b);
     put_one(&b, (struct place){1, 1});
     b.len--;
     cr_assert(follow(1, false, &b, &position) == ERR_CORRUPT && samples() == 0);
@@ -148,6 +158,7 @@ Test(follow, epochs_are_remembered_and_numbers_begin_again) {
     start();
     struct buf b = {0};
     uint64_t position, last;
+    put_first(&b);
     put_one(&b, (struct place){1, 1});
     put_one(&b, (struct place){1, 2});
     put_epoch(&b, 3, (struct place){1, 2});
@@ -166,7 +177,6 @@ Test(follow, epochs_are_remembered_and_numbers_begin_again) {
         struct shard_place place;
         cr_assert(store_shard_place(store, shard, &place));
         cr_assert(place.epoch == 7 && place.seq == 0 && place.series_count == 0);
-        rig.epoch = 7;
         restart();
     }
     store_rig_fini(&rig);
@@ -176,6 +186,7 @@ Test(follow, who_follows_does_not_write_until_it_opens) {
     start();
     struct buf b = {0};
     uint64_t position;
+    put_first(&b);
     put_one(&b, (struct place){1, 1});
     cr_assert(follow(1, false, &b, &position) == OK);
     int64_t time_ms = STORE_START_MS + 5000;
@@ -203,6 +214,7 @@ Test(follow, offers_are_judged_when_they_are_applied) {
     struct buf b = {0};
     uint64_t position;
     const int64_t min = 60000;
+    put_first(&b);
     put(&b, ENTRY_WRITE, (struct place){1, 1}, true, (int64_t[]){0, 60 * min}, 2);
     put_epoch(&b, 2, (struct place){1, 1});
     /* kept; the same time with another value; late within the window; too late; held; newest: does
@@ -226,7 +238,146 @@ Test(follow, offers_are_judged_when_they_are_applied) {
                           values[i] == want[i].value,
                       "sample %zu: minute %" PRId64 " value %g", i,
                       (times[i] - STORE_START_MS) / min, values[i]);
-        rig.epoch = 2;
+        restart();
+    }
+    store_rig_fini(&rig);
+}
+
+/* -- what an epoch begins with */
+
+/* Epoch 1 with three samples, epoch 2 with one; a primary's frames, of which some got lost. */
+static void put_entry(struct buf *out, unsigned i) {
+    if (i == 0 || i == 4)
+        put_epoch(out, i == 0 ? 1 : 2, i == 0 ? (struct place){0} : (struct place){1, 3});
+    else if (i < 4)
+        put_one(out, (struct place){1, i});
+    else
+        put(out, ENTRY_OFFER, (struct place){2, 1}, true, (int64_t[]){9000}, 1);
+}
+
+Test(follow, a_lost_frame_is_a_gap_wherever_it_was) {
+    for (unsigned has = 0; has < 5; has++) {
+        for (unsigned lost = 1; has + lost < 6; lost++) {
+            start();
+            struct buf b = {0};
+            uint64_t position;
+            struct shard_held held, after;
+            for (unsigned i = 0; i < has; i++)
+                put_entry(&b, i);
+            cr_assert(has == 0 || follow(1, false, &b, &position) == OK);
+            ops.held(ops.ctx, shard, false, &held);
+            for (unsigned i = has + lost; i < 6; i++)
+                put_entry(&b, i);
+            cr_expect(follow(1, false, &b, &position) == ERR_CONFLICT, "%u, %u lost", has, lost);
+            ops.held(ops.ctx, shard, false, &after);
+            cr_expect(held.has_log == after.has_log && place_cmp(held.end, after.end) == 0);
+            for (unsigned i = has; i < 6; i++)
+                put_entry(&b, i);
+            cr_expect(follow(1, false, &b, &position) == OK && samples() == 4, "%u", has);
+            store_rig_fini(&rig);
+        }
+    }
+}
+
+/* Epochs with a number of entries each; the shard's log ends in `last`, whose entries do not
+ * count. */
+static const struct path {
+    struct place ends[3]; /* closed epochs; epoch 0: none */
+    uint32_t last;
+    unsigned like; /* the first of these with that history */
+} paths[] = {
+    {{{1, 2}, {3, 1}}, 7, 0}, {{{1, 2}, {3, 1}}, 7, 0}, {{{1, 3}, {3, 1}}, 7, 2},
+    {{{1, 2}, {4, 1}}, 7, 3}, {{{1, 2}, {3, 2}}, 7, 4}, {{{1, 2}}, 7, 5},
+    {{{3, 1}}, 7, 6},         {{{1, 2}}, 3, 5},         {{{1, 2}, {3, 1}}, 9, 0},
+    {{{0, 0}}, 7, 9},         {{{0, 0}}, 1, 9},         {{{1, 2}, {3, 1}, {7, 0}}, 9, 11},
+};
+
+static void follow_path(const struct path *p) {
+    struct buf b = {0};
+    struct place before = {0};
+    uint64_t position;
+    for (size_t i = 0; i < ARRAY_LEN(p->ends) && p->ends[i].epoch != 0; i++) {
+        put_epoch(&b, p->ends[i].epoch, before);
+        for (uint64_t seq = 1; seq <= p->ends[i].seq; seq++)
+            put_one(&b, (struct place){p->ends[i].epoch, seq});
+        before = p->ends[i];
+    }
+    put_epoch(&b, p->last, before);
+    put_one(&b, (struct place){p->last, 1});
+    cr_assert(follow(1, false, &b, &position) == OK);
+}
+
+Test(follow, histories_are_equal_where_every_epoch_ended_alike) {
+    uint64_t histories[ARRAY_LEN(paths)];
+    for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
+        struct shard_held held;
+        start();
+        follow_path(&paths[i]);
+        cr_assert(ops.held(ops.ctx, shard, false, &held));
+        histories[i] = held.history;
+        for (size_t k = 0; k < i; k++)
+            cr_expect((histories[k] == histories[i]) == (paths[k].like == paths[i].like),
+                      "%zu, %zu", k, i);
+        /* As a primary of that history sees it, in whichever epoch it is. */
+        if (paths[i].like == 0) {
+            cr_expect(ops.history(ops.ctx, shard, 7) == histories[0]);
+            cr_expect(ops.history(ops.ctx, shard, 1) == 0);
+        }
+        if (i == 11) cr_expect(ops.history(ops.ctx, shard, 7) == histories[0]);
+        restart();
+        cr_assert(ops.held(ops.ctx, shard, false, &held) && held.history == histories[i]);
+        store_rig_fini(&rig);
+    }
+}
+
+/* More epochs than ends are kept of: what they were still counts. */
+Test(follow, histories_outlive_the_table_of_epochs) {
+    uint64_t histories[2], early = 0, position;
+    for (uint64_t more = 0; more < 2; more++) {
+        start();
+        struct buf b = {0};
+        put_first(&b);
+        for (uint64_t seq = 1; seq <= 1 + more; seq++)
+            put_one(&b, (struct place){1, seq});
+        put_epoch(&b, 2, (struct place){1, 1 + more});
+        for (uint32_t epoch = 3; epoch <= 400; epoch++) {
+            put_epoch(&b, epoch, (struct place){epoch - 1, 0});
+            if (epoch != 300) continue;
+            cr_assert(follow(1, false, &b, &position) == OK);
+            early = ops.history(ops.ctx, shard, 300);
+        }
+        cr_assert(follow(1, false, &b, &position) == OK);
+        histories[more] = ops.history(ops.ctx, shard, 400);
+        cr_expect(ops.history(ops.ctx, shard, 300) == early);
+        store_rig_fini(&rig);
+    }
+    cr_expect(histories[0] != histories[1]);
+}
+
+/* A log-only primary led on from 1/2 while no copy with a head lived. */
+Test(follow, an_epoch_may_open_before_the_end_of_what_is_held) {
+    struct buf b = {0};
+    uint64_t position, last;
+    struct shard_held held;
+    start();
+    follow_path(&(struct path){{{1, 2}}, 3, 0});
+    uint64_t straight = ops.history(ops.ctx, shard, 3);
+    store_rig_fini(&rig);
+    start();
+    put_first(&b);
+    for (uint64_t seq = 1; seq <= 4; seq++)
+        put_one(&b, (struct place){1, seq});
+    cr_assert(follow(1, false, &b, &position) == OK);
+    put_epoch(&b, 3, (struct place){1, 5});
+    cr_assert(follow(1, false, &b, &position) == ERR_CONFLICT); /* later: entries are missing */
+    put_epoch(&b, 3, (struct place){1, 2});
+    put(&b, ENTRY_OFFER, (struct place){3, 1}, true, (int64_t[]){9000}, 1);
+    cr_assert(follow(1, false, &b, &position) == OK);
+    for (unsigned round = 0; round < 2; round++) {
+        cr_assert(ops.held(ops.ctx, shard, false, &held) && samples() == 5);
+        cr_assert(place_cmp(held.end, (struct place){3, 1}) == 0);
+        cr_assert(ops.epoch_end(ops.ctx, shard, 1, &last) && last == 4); /* here */
+        cr_assert(held.history != straight && held.history == ops.history(ops.ctx, shard, 3));
         restart();
     }
     store_rig_fini(&rig);
@@ -247,9 +398,11 @@ Test(follow, tail_and_whole_are_told_apart_by_copy) {
     put_one(&b, (struct place){1, 8});
     cr_assert(follow(2, true, &b, &position) == ERR_CONFLICT);
     role(STORE_INIT, 3, true);
+    put_first(&b);
     for (uint64_t seq = 1; seq <= 3; seq++)
         put_one(&b, (struct place){1, seq});
     cr_assert(follow(2, false, &b, &position) == ERR_CONFLICT); /* the tail's number */
+    put_first(&b);
     for (uint64_t seq = 1; seq <= 3; seq++)
         put_one(&b, (struct place){1, seq});
     cr_assert(follow(3, false, &b, &position) == OK && samples() == 3);
@@ -259,7 +412,7 @@ Test(follow, tail_and_whole_are_told_apart_by_copy) {
         cr_assert(ops.held(ops.ctx, shard, true, &held) && held.copy == 2);
         cr_assert(held.first.seq == 5 && held.end.seq == 7);
         cr_assert(ops.held(ops.ctx, shard, false, &held) && held.copy == 3 && held.is_whole);
-        cr_assert(held.first.seq == 1 && held.end.seq == 3 && samples() == 3);
+        cr_assert(held.first.seq == 0 && held.end.seq == 3 && samples() == 3);
         rig.roles[shard] = (struct store_shard_options){shard, STORE_INIT, true, 3, 1};
         restart();
     }
@@ -286,15 +439,19 @@ Test(follow, damage_ends_with_a_new_copy) {
     buf_fini(&b);
     struct shard_held held;
     cr_assert(ops.held(ops.ctx, shard, false, &held) && held.damaged);
+    put_first(&b);
     put_one(&b, (struct place){1, 1});
     cr_assert(follow(1, false, &b, &position) == ERR_CORRUPT);
     ops.drop(ops.ctx, shard, 2);
     cr_assert(!ops.held(ops.ctx, shard, false, &held) && !held.damaged && held.copy == 2);
+    put_first(&b);
     put_one(&b, (struct place){1, 1});
     cr_assert(follow(1, false, &b, &position) == ERR_CONFLICT);
+    put_first(&b);
     put_one(&b, (struct place){1, 1});
     cr_assert(follow(2, false, &b, &position) == OK && samples() == 1);
     ops.drop(ops.ctx, shard, 0); /* leaves the node */
+    put_first(&b);
     put_one(&b, (struct place){1, 1});
     cr_assert(follow(2, false, &b, &position) == ERR_CONFLICT && samples() == 0);
     cr_assert(!store_has_shard(store, shard));

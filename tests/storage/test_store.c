@@ -195,11 +195,12 @@ Test(store, foreign_shards_and_false_labels_are_refused_before_anything_is_done)
     c.shards = &beyond;
     cr_assert(store_rig_write(&rig, &c, NOW_MS, &r, &err) == ERR_CONFLICT, "%s", err.msg);
     c.shards = &shard;
+    uint64_t before = rig.durable[0];
     c.labels = &wrong;
     cr_assert(store_rig_write(&rig, &c, NOW_MS, &r, &err) == ERR_CORRUPT, "%s", err.msg);
     c.labels = &labels;
     cr_assert(store_rig_write(&rig, &c, NOW_MS, &r, &err) == OK, "%s", err.msg);
-    cr_assert(r.position == 1);
+    cr_assert(r.position == before + 1);
     store_rig_fini(&rig);
     /* A core that does not hold the shard. */
     store_rig_init(&rig, 1);
@@ -325,10 +326,12 @@ static const struct feed {
     const char *damage; /* the shard is damaged from here on; NULL: not */
     bool fresh;         /* starts afresh before it */
 } feeds[] = {
-    {0, ENTRY_WRITE, 1, 1, 1, 0, 0, 0, NULL, true},
+    {0, ENTRY_EPOCH, 1, 1, 0, 0, 0, 0, NULL, true},
+    {0, ENTRY_WRITE, 1, 1, 1, 0, 0, 0, NULL, false},
     {0, ENTRY_WRITE, 1, 1, 2, 0, 0, 0, NULL, false},
     {0, ENTRY_WRITE, 1, 1, 2, 0, 0, 0, NULL, false}, /* applied before */
     {0, ENTRY_WRITE, 1, 1, 1, 0, 0, 0, NULL, false},
+    {0, ENTRY_EPOCH, 1, 1, 0, 0, 0, 0, NULL, false},
     {0, ENTRY_WRITE, 1, 1, 3, 0, 0, 0, NULL, false},
     {0, ENTRY_EPOCH, 1, 2, 0, 1, 3, 0, NULL, false},
     {0, ENTRY_EPOCH, 1, 2, 0, 1, 3, 0, NULL, false},
@@ -338,36 +341,58 @@ static const struct feed {
     {0, ENTRY_WRITE, 1, 7, 3, 0, 0, 0, "epoch 7 seq 3 does not follow epoch 7 seq 1 (copy 1)",
      false},
     {0, ENTRY_WRITE, 1, 7, 2, 0, 0, 0, "epoch 7 seq 3", false}, /* not applied any more */
+    /* What a log begins with: without the frame that opened the epoch, it is none. */
+    {0, ENTRY_WRITE, 1, 1, 1, 0, 0, 0, "epoch 1 seq 1 (copy 1) is not the shard's first entry",
+     true},
+    {0, ENTRY_OFFER, 1, 1, 1, 0, 0, 0, "epoch 1 seq 1 (copy 1) is not the shard's first entry",
+     true},
     {0, ENTRY_WRITE, 1, 1, 2, 0, 0, 0, "epoch 1 seq 2 (copy 1) is not the shard's first entry",
      true},
-    {0, ENTRY_WRITE, 2, 7, 1, 0, 0, 0, NULL, false}, /* a later copy begins anew, without damage */
+    {0, ENTRY_EPOCH, 2, 7, 0, 0, 0, 0, NULL, false}, /* a later copy begins anew, without damage */
+    {0, ENTRY_WRITE, 2, 7, 1, 0, 0, 0, NULL, false},
     {0, ENTRY_WRITE, 2, 7, 2, 0, 0, 0, NULL, false},
     {0, ENTRY_WRITE, 1, 7, 9, 0, 0, 0, NULL, false}, /* an earlier one is void */
     {0, ENTRY_WRITE, 2, 7, 3, 0, 0, 0, NULL, false},
-    {0, ENTRY_WRITE, 1, 1, 1, 0, 0, 0, NULL, true},
-    {0, ENTRY_WRITE, 2, 1, 2, 0, 0, 0, "epoch 1 seq 2 (copy 2) is not the shard's first entry",
+    {0, ENTRY_EPOCH, 1, 1, 0, 0, 0, 0, NULL, true},
+    {0, ENTRY_WRITE, 2, 1, 1, 0, 0, 0, "epoch 1 seq 1 (copy 2) is not the shard's first entry",
      false},
-    {0, ENTRY_WRITE, 1, 1, 1, 0, 0, 0, NULL, true},
-    {0, ENTRY_OFFER, 1, 3, 1, 0, 0, 0, NULL, false}, /* its writer did not know the end of 1 */
-    {0, ENTRY_OFFER, 1, 3, 2, 0, 0, 0, NULL, false},
-    {0, ENTRY_OFFER, 1, 4, 2, 0, 0, 0, "epoch 4 seq 2 does not follow", false},
-    {0, ENTRY_WRITE, 1, 1, 1, 0, 0, 0, NULL, true},
-    {0, ENTRY_WRITE, 1, 3, 1, 0, 0, 0, "epoch 3 seq 1 does not follow", false},
-    {0, ENTRY_WRITE, 1, 1, 1, 0, 0, 0, NULL, true},
-    {0, ENTRY_WRITE, 1, 2, 1, 0, 0, 0, "epoch 2 seq 1", false}, /* no EPOCH entry */
-    {0, ENTRY_WRITE, 1, 1, 1, 0, 0, 0, NULL, true},
+    {0, ENTRY_EPOCH, 1, 2, 0, 1, 9, 0, "opens after epoch 1 seq 9, and nothing is held", true},
+    {0, ENTRY_EPOCH, 1, 2, 0, 1, 0, 0, "opens after epoch 1 seq 0, and nothing is held", true},
+    {0, ENTRY_EPOCH, 1, 2, 0, 0, 1, 0, "opens after epoch 0 seq 1, and nothing is held", true},
+    {0, ENTRY_EPOCH, 1, 2, 0, 0, 0, 0, NULL, true}, /* map epochs before it had no writer */
+    {0, ENTRY_WRITE, 1, 2, 1, 0, 0, 0, NULL, false},
+    /* From epoch to epoch by an EPOCH entry only, whoever writes. */
+    {0, ENTRY_EPOCH, 1, 1, 0, 0, 0, 0, NULL, true},
+    {0, ENTRY_OFFER, 1, 1, 1, 0, 0, 0, NULL, false},
+    {0, ENTRY_OFFER, 1, 3, 1, 0, 0, 0, "epoch 3 seq 1 does not follow epoch 1 seq 1", false},
+    {0, ENTRY_EPOCH, 1, 1, 0, 0, 0, 0, NULL, true},
+    {0, ENTRY_WRITE, 1, 2, 1, 0, 0, 0, "epoch 2 seq 1 does not follow epoch 1 seq 0", false},
+    {0, ENTRY_EPOCH, 1, 1, 0, 0, 0, 0, NULL, true},
+    {0, ENTRY_WRITE, 1, 1, 1, 0, 0, 0, NULL, false},
     {0, ENTRY_EPOCH, 1, 2, 0, 1, 2, 0,
      "epoch 2 opens after epoch 1 seq 2, and the log here ends at epoch 1 seq 1", false},
-    {0, ENTRY_WRITE, 1, 1, 1, 0, 0, 0, NULL, true},
+    /* Led on from an earlier place: what lies behind that was never acknowledged, and stays. */
+    {0, ENTRY_EPOCH, 1, 1, 0, 0, 0, 0, NULL, true},
+    {0, ENTRY_WRITE, 1, 1, 1, 0, 0, 0, NULL, false},
     {0, ENTRY_WRITE, 1, 1, 2, 0, 0, 0, NULL, false},
-    {0, ENTRY_EPOCH, 1, 2, 0, 1, 1, 0, "epoch 2 opens after epoch 1 seq 1",
-     false}, /* this log is too long */
-    {0, ENTRY_EPOCH, 1, 2, 0, 1, 9, 0, "opens after epoch 1 seq 9", true},
-    {0, ENTRY_EPOCH, 1, 2, 0, 1, 0, 0, NULL, true},
-    {0, ENTRY_WRITE, 1, 2, 1, 0, 0, 0, NULL, false},
-    {0, ENTRY_WRITE, 1, 1, 1, 0, 0, 1, "series number 1, and there are 1", true},
-    {1, ENTRY_WRITE, 1, 1, 1, 0, 0, 0, "series of another shard", true},
+    {0, ENTRY_EPOCH, 1, 3, 0, 1, 1, 0, NULL, false},
+    {0, ENTRY_WRITE, 1, 3, 1, 0, 0, 0, NULL, false},
+    {0, ENTRY_EPOCH, 1, 5, 0, 0, 0, 0, NULL, false},
+    {0, ENTRY_WRITE, 1, 5, 1, 0, 0, 0, NULL, false},
+    {0, ENTRY_WRITE, 1, 3, 2, 0, 0, 0, NULL, false}, /* an older epoch is passed over */
+    {0, ENTRY_WRITE, 1, 5, 3, 0, 0, 0, "epoch 5 seq 3 does not follow epoch 5 seq 1", false},
+    {0, ENTRY_EPOCH, 1, 1, 0, 0, 0, 0, NULL, true},
+    {0, ENTRY_WRITE, 1, 1, 1, 0, 0, 1, "series number 1, and there are 1", false},
+    {1, ENTRY_EPOCH, 1, 1, 0, 0, 0, 0, NULL, true},
+    {1, ENTRY_WRITE, 1, 1, 1, 0, 0, 0, "series of another shard", false},
 };
+
+/* In a process that only recovers. */
+static void start_following(void) {
+    store_rig_init(&rig, 1);
+    rig.follows = true;
+    store_rig_must_start(&rig, 1);
+}
 
 Test(store, entries_must_follow_each_other) {
     uint32_t shards[2] = {0};
@@ -375,7 +400,7 @@ Test(store, entries_must_follow_each_other) {
         const struct feed *f = &feeds[i];
         if (f->fresh) {
             if (i > 0) store_rig_fini(&rig);
-            start(1800000);
+            start_following();
             shards[0] = rig.shards[0];
             shards[1] = (shards[0] + 1) % STORE_SHARDS;
         }
@@ -400,9 +425,9 @@ Test(store, entries_must_follow_each_other) {
 }
 
 Test(store, a_damaged_shard_takes_no_writes_and_others_do) {
-    start(1800000);
+    start_following();
     struct buf body = body_of(0, 0, STORE_START_MS);
-    struct entry e = {ENTRY_WRITE, rig.shards[0], 1, 1, 2, buf_sv(&body)};
+    struct entry e = {ENTRY_WRITE, rig.shards[0], 1, 1, 1, buf_sv(&body)};
     cr_assert(store_recover(rig.stores[0], &e, NULL) == OK);
     size_t other = 1;
     while (rig.shards[other] == rig.shards[0])
@@ -413,6 +438,7 @@ Test(store, a_damaged_shard_takes_no_writes_and_others_do) {
     cr_assert(write_one(&o, &r, &err) == ERR_CORRUPT);
     cr_assert(strstr(err.msg, "is not the shard's first entry") != NULL, "%s", err.msg);
     o.series = other;
+    store_rig_open_epoch(&rig, rig.shards[other], 1);
     cr_assert(write_one(&o, &r, &err) == OK && r.counts[VERDICT_ACCEPT] == 1);
     buf_fini(&body);
     store_rig_fini(&rig);

@@ -23,6 +23,7 @@ static struct store_ops ops;
 static struct store_read job;
 static struct store_read_from from[SHARDS];
 static uint64_t next_seq[SHARDS], durable_seq[SHARDS], wanted_seq[SHARDS];
+static uint64_t opened; /* position: writes lie behind it */
 static unsigned writes, readings, pieces;
 static char labels[2][64];
 static struct sv canonical[2]; /* one series for each shard */
@@ -83,10 +84,10 @@ static void on_done(struct store_read *j, enum status status, const struct err *
 static void read_next(void) {
     for (uint32_t s = 0; s < SHARDS; s++) {
         wanted_seq[s] = durable_seq[s];
-        uint64_t after = readings % 2 == 0 ? 0 : durable_seq[s] / 2;
-        from[s] =
-            (struct store_read_from){.shard = s, .from_start = after == 0, .after = {1, after}};
-        next_seq[s] = after + 1;
+        bool all = readings % 2 == 0;
+        uint64_t after = durable_seq[s] / 2;
+        from[s] = (struct store_read_from){.shard = s, .from_start = all, .after = {1, after}};
+        next_seq[s] = all ? 0 : after + 1;
     }
     job = (struct store_read){.from = from,
                               .from_count = SHARDS,
@@ -101,7 +102,14 @@ static void on_durable(struct store *s, uint64_t position, enum status status,
                        const struct err *err, void *ctx) {
     (void)ctx;
     RIG_CHECK(s == store && status == OK, "%s", err->msg);
-    durable_seq[0] = durable_seq[1] = position;
+    if (position < opened) return;
+    if (position == opened) {
+        write_next();
+        write_next();
+        read_next();
+        return;
+    }
+    durable_seq[0] = durable_seq[1] = position - opened;
     if (writes < WRITES)
         write_next();
     else
@@ -115,12 +123,8 @@ static enum status apply(void *ctx, const struct entry *e, struct err *err) {
 
 static void start(struct core *here, void *ctx) {
     (void)here, (void)ctx;
-    uint64_t position;
     for (uint32_t s = 0; s < SHARDS; s++)
-        RIG_CHECK(store_open_epoch(store, s, 1, &position, NULL) == OK, "!");
-    write_next();
-    write_next();
-    read_next();
+        RIG_CHECK(store_open_epoch(store, s, 1, &opened, NULL) == OK, "!");
 }
 
 static bool remove_name(void *ctx, const char *name) {

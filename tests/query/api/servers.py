@@ -47,7 +47,7 @@ def write_request(series: list) -> bytes:
 
 
 class Server:
-    def __init__(self, argv: list, work: str, find_port, port: int = 0):
+    def __init__(self, argv: list, work: str, find_port, port: int = 0, alone: bool = True):
         self.work, self.port, self.lines = work, port, []
         try:
             self.process = subprocess.Popen([os.path.abspath(argv[0]), *argv[1:]], cwd=work,
@@ -63,6 +63,10 @@ class Server:
         if not self.ready.wait(START_TIMEOUT_S) or self.process.poll() is not None:
             self.stop()
             raise RuntimeError("server did not start: " + " ".join(argv) + "\n" + "".join(self.lines[-20:]))
+        if alone:
+            self.wait_ready()
+
+    def wait_ready(self):
         deadline = time.monotonic() + START_TIMEOUT_S
         while self.request("GET", "/-/ready")[0] != 200:  # it founds a cluster of one first
             if time.monotonic() > deadline or self.process.poll() is not None:

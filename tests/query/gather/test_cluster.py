@@ -52,7 +52,15 @@ def node(program: str, ring_ports: list, i: int) -> Server:
     return Server([program, "--web.listen-address=127.0.0.1:0", "--storage.tsdb.path=data", "--node.cores=2",
                    "--ring.replication-factor=1", f"--ring.listen-address={names[i]}",
                    f"--ring.advertise-address={names[i]}", "--ring.discovery=static:" + ",".join(names),
-                   f"--ring.bootstrap-expect={len(names)}", "--query.timeout=20s"], work, find_port)
+                   f"--ring.bootstrap-expect={len(names)}", "--query.timeout=20s"], work, find_port, alone=False)
+
+
+def until(fn):
+    deadline = time.monotonic() + 20
+    while not fn():
+        if time.monotonic() > deadline:
+            raise RuntimeError("never happened: line %d" % fn.__code__.co_firstlineno)
+        time.sleep(0.05)
 
 
 def main() -> int:
@@ -72,6 +80,9 @@ def main() -> int:
         ring_ports = free_ports(3)
         servers += [node(program, ring_ports, i) for i in range(3)]
         nodes = servers[1:]
+        for n in nodes:
+            n.wait_ready()
+        until(lambda: len(json.loads(nodes[0].get("status/ring")[1])["data"]["voters"]) == 3)
         fill(single, nodes[0])
         held = [json.loads(n.get("status/tsdb")[1])["data"]["headStats"]["numSeries"] for n in nodes]
         check(min(held) > 0 and max(held) < sum(held), "every node holds a part", held)
@@ -102,6 +113,7 @@ def main() -> int:
         nodes[2].process.kill()
         nodes[2].process.wait()
         incomplete = re.compile(r"incomplete: \d+ of 1024 shards unavailable \(node 127\.0\.0\.1:%d\)" % ring_ports[2])
+        until(lambda: incomplete.fullmatch(json.loads(nodes[0].get("labels")[1]).get("error", "")))  # a controller is there again
         for target in ("labels", "series?match[]=up", "label/job/values", instant("sum(up)")):
             status, body = nodes[0].get(target)
             answer = json.loads(body)

@@ -339,6 +339,20 @@ Test(raft, a_leader_without_a_quorum_steps_down_and_a_node_with_a_leader_ignores
     rig_fini(&g);
 }
 
+/* Failover within 5 s: a lost or split vote must not cost another whole election timeout. */
+Test(raft, who_asked_in_vain_for_votes_asks_again_before_another_timeout) {
+    rig_init(&g, 3, 3, 0);
+    cr_assert(rig_elect(&g, 1, 0xe));
+    rig_settle(&g);
+    g.cut[1][2] = g.cut[2][1] = g.cut[1][3] = g.cut[3][1] = true;
+    rig_tick(&g, 2, 2000); /* the longest timeout of the default configuration */
+    cr_assert_gt(rig_waiting(&g, RAFT_MSG_PREVOTE, 2, 3), 0);
+    rig_drop(&g);
+    rig_tick(&g, 2, 999); /* the shortest, nearly */
+    cr_assert_gt(rig_waiting(&g, RAFT_MSG_PREVOTE, 2, 3), 0);
+    rig_fini(&g);
+}
+
 Test(raft, a_start_counts_as_hearing_a_leader) {
     rig_init(&g, 3, 3, 0);
     cr_assert(rig_elect(&g, 1, 0xe));

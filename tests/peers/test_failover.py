@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Nodes that die under load in every way: kill -9, SIGSTOP, a cut link, a full disk, the controller. Each node is a host of its own in
-a network namespace. Every acknowledged sample is there afterwards; the longest time between two acknowledgements for one series is at
+"""Nodes that die under load in every way: kill -9, also ahead of a follower that hears nothing, SIGSTOP, a cut link, a full disk, the
+controller. Each node is a host of its own in a network namespace. Every acknowledged sample is there afterwards; the longest time between two acknowledgements for one series is at
 most five seconds; a stock Prometheus that sends to the cluster only retries. argv[2]: replication factor."""
 from netcluster import *
 
@@ -49,6 +49,20 @@ class Trouble:
     def kill(self, what, node):
         self.measure(what, node.kill, lambda: node.start(), 4)
 
+    def die_ahead(self, node, behind):
+        """A host dies while the other hears nothing: what it has acknowledged alone is lost with it."""
+        def begin():
+            behind.cut()
+            threading.Event().wait(0.4)
+            node.cut()  # or its kernel would go on sending
+            node.kill()
+            behind.heal()
+
+        def end():
+            node.heal()
+            node.start()
+        self.measure(f"death of {node.name} ahead of {behind.name}", begin, end, 4)
+
     def stop_and_continue(self, node):
         self.measure(f"SIGSTOP of {node.name}", lambda: node.proc.send_signal(signal.SIGSTOP),
                      lambda: node.proc.send_signal(signal.SIGCONT), 6)
@@ -76,6 +90,11 @@ def test(folder):
         for i in range(1 + repeat if repeat > 1 else 1):
             node = net.controller()
             t.kill(f"kill -9 of the controller, {node.name}", node)
+        for _ in range(repeat):
+            controller = net.controller()
+            node, behind = (n for n in net.nodes if n is not controller)
+            t.die_ahead(node, behind)
+            t.die_ahead(behind, node)
         t.stop_and_continue(net.nodes[0])
         t.cut(net.nodes[1])
         t.full_disk(net.nodes[1])

@@ -102,6 +102,8 @@ struct world {
     uint64_t plans[PLAN_COUNT]; /* carried out */
     unsigned rolled;
     unsigned draining; /* node + 1 */
+    unsigned wiping;   /* node */
+    bool wipe_cuts;    /* the others lose power with it */
     uint64_t writes_ok, writes_unavailable, queries_ok, queries_failed, queries_partial, restarts,
         samples_acked, maps_seen, primaries_seen;
     char failure[WORLD_FAILURE_MAX]; /* empty: none */

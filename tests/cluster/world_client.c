@@ -24,7 +24,7 @@ struct client {
     unsigned on; /* the node asked */
     struct msg msg;
     unsigned core;
-    bool is_write, closing;
+    bool is_write, closing, counts;
     /* write */
     struct write_op op;
     struct {
@@ -232,12 +232,34 @@ static void check_result(struct client *c) {
             }
 }
 
+/* How many series have samples: each once, also when two nodes answered for its shard. */
+static void check_count(struct client *c) {
+    struct world *w = c->w;
+    unsigned sent = 0, acked = 0;
+    for (unsigned s = 0; s < WORLD_SERIES; s++) {
+        bool any = false;
+        for (size_t k = 0; k < w->series[s].count && !any; k++)
+            any = w->series[s].samples[k].state == SAMPLE_ACKED &&
+                  w->series[s].samples[k].acked_at <= c->acks_before;
+        sent += w->series[s].count > 0;
+        acked += any;
+    }
+    const struct result *r = &c->query.result;
+    double got = r->series_count == 0 ? 0 : r->series[0].points[0].value;
+    if (got > sent) world_fail(w, "%g series are counted, and %u were sent", got, sent);
+    if (got < acked && c->query.warnings_count == 0)
+        world_fail(w, "%g series are counted, and %u were acknowledged", got, acked);
+}
+
 static void query_done(struct core *here, struct gather_query *q) {
     (void)here;
     struct client *c = container_of(q, struct client, query);
     struct world *w = c->w;
     if (q->status == OK) {
-        check_result(c);
+        if (c->counts)
+            check_count(c);
+        else
+            check_result(c);
         if (q->warnings_count > 0)
             w->queries_partial++;
         else
@@ -256,7 +278,8 @@ static void query_run(struct core *here, struct msg *m) {
     struct client *c = container_of(m, struct client, msg);
     struct gather_query *q = &c->query;
     c->acks_before = c->w->acks;
-    snprintf(c->text, sizeof c->text, "m[%ds]", QUERY_RANGE_S);
+    snprintf(c->text, sizeof c->text, c->counts ? "count(count_over_time(m[%ds]))" : "m[%ds]",
+             QUERY_RANGE_S);
     (void)here;
     int64_t at = world_true_ms(c->w) + QUERY_RANGE_S * 500;
     q->text = sv_from(c->text);
@@ -275,6 +298,7 @@ static void query_run(struct core *here, struct msg *m) {
 void client_query_start(struct world *w, unsigned node, bool closing) {
     struct client *c = client_new(w, node);
     c->closing = closing;
+    c->counts = !closing && rng_chance(sim_rng(w->sim), 0.4);
     c->query.partial_response = !closing && rng_chance(sim_rng(w->sim), 0.3);
     c->msg.run = query_run;
     core_post(client_core(c), &c->msg);

@@ -171,10 +171,18 @@ static struct node *find_node(struct world *w, node_id id) {
     return NULL;
 }
 
+static struct shard_held held_of(struct node *node, uint32_t shard) {
+    struct shard_held held = {0};
+    for (unsigned c = 0; !held.has_log && c < store_core(node_store(node, 0))->rt->cores_count; c++)
+        store_held(node_store(node, c), shard, false, &held);
+    return held;
+}
+
 void world_compare_replicas(struct world *w) {
     for (uint32_t s = 0; s < w->map->settings.shards_count; s++) {
         const struct ring_shard *shard = &w->map->shards[s];
         uint64_t first = 0;
+        struct shard_held first_held = {0};
         bool have = false;
         unsigned first_series = 0;
         for (unsigned r = 0; r < shard->replicas_count; r++) {
@@ -185,7 +193,13 @@ void world_compare_replicas(struct world *w) {
             if (have && (hash != first || series != first_series))
                 world_fail(w, "replicas of shard %" PRIu32 " differ: %u and %u series", s,
                            first_series, series);
+            struct shard_held held = held_of(node, s);
+            if (have &&
+                (place_cmp(held.end, first_held.end) != 0 || held.history != first_held.history))
+                world_fail(w, "the logs of shard %" PRIu32 "'s replicas are of different histories",
+                           s);
             first = hash;
+            first_held = held;
             first_series = series;
             have = true;
         }

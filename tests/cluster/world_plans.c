@@ -9,7 +9,7 @@
 
 const char *const world_plan_names[PLAN_COUNT] = {
     "join", "drain", "wipe", "all_down_and_moved", "fulls_down", "rolling_restart"};
-enum { LOOK_MS = 200, CALM_LIMIT_MS = 60000 };
+enum { LOOK_MS = 200, WIPE_STALL_MS = 400, CALM_LIMIT_MS = 60000 };
 
 /* For who looks for the cause of a failure, between the maps. */
 static void plan_tell(const struct world *w, enum world_plan plan, unsigned node) {
@@ -112,6 +112,19 @@ static void wipe_cut_others(struct world *w, unsigned wiped) {
     sim_set_faults(w->sim, false);
 }
 
+static void wipe_strike(void *ctx) {
+    struct world *w = ctx;
+    unsigned node = w->wiping;
+    if (w->failure[0] != '\0' || w->nodes[node] == NULL) return;
+    w->plans[PLAN_WIPE]++;
+    plan_tell(w, PLAN_WIPE, node);
+    node_kill(w, node);
+    if (w->wipe_cuts) wipe_cut_others(w, node);
+    sim_disk_wipe(w->sim, node);
+    w->wiped[node] = true;
+    world_plan_restart(w, node, 1 + rng_below(sim_rng(w->sim), 5000));
+}
+
 static void wipe_look(void *ctx) {
     struct world *w = ctx;
     if (w->failure[0] != '\0' || w->quiet) return;
@@ -120,15 +133,17 @@ static void wipe_look(void *ctx) {
         sim_after(w->sim, LOOK_MS, wipe_look, w);
         return;
     }
-    unsigned node = (unsigned)rng_below(sim_rng(w->sim), w->nodes_count);
-    if (w->retired[node]) return;
-    w->plans[PLAN_WIPE]++;
-    plan_tell(w, PLAN_WIPE, node);
-    node_kill(w, node);
-    if (rng_chance(sim_rng(w->sim), 0.5)) wipe_cut_others(w, node);
-    sim_disk_wipe(w->sim, node);
-    w->wiped[node] = true;
-    world_plan_restart(w, node, 1 + rng_below(sim_rng(w->sim), 5000));
+    w->wiping = (unsigned)rng_below(sim_rng(w->sim), w->nodes_count);
+    if (w->retired[w->wiping]) return;
+    if (!rng_chance(sim_rng(w->sim), 0.5)) {
+        wipe_strike(w);
+        return;
+    }
+    /* First the others' disks hang for a while, so that much is written there and not synced. */
+    for (unsigned i = 0; i < w->nodes_count; i++)
+        if (i != w->wiping && !w->retired[i]) sim_disk_stall(w->sim, i, 2 * WIPE_STALL_MS);
+    w->wipe_cuts = true;
+    sim_after(w->sim, WIPE_STALL_MS, wipe_strike, w);
 }
 
 static void plan_wipe(struct world *w) {

@@ -216,6 +216,7 @@ static void core_open(struct rig_node *node, struct rig_core *c) {
 }
 
 static void core_open_distributor(struct rig_node *node, struct rig_core *c) {
+    atomic_store(&node->lease.until_ns, UINT64_MAX); /* of a controller that always answers */
     struct distributor_options o = {.map = node->map,
                                     .self = rig_id(node->index),
                                     .core_of = node->core_of,

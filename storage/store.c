@@ -228,6 +228,7 @@ struct store_append *store_append_take(struct store *store) {
 }
 
 void store_append_hand(struct store *store, struct store_append *a, enum append_from from) {
+    assert(!store->follows_many); /* positions are promised */
     if (a->req.entries.len == 0) {
         append_put_back(a);
         return;

@@ -102,6 +102,11 @@ struct store_follow {
  * entry cannot be read or contradicts the shard; ERR_NOMEM: those before it are done. */
 MUST_USE enum status store_follow(struct store *store, const struct store_follow *f,
                                   uint64_t *out_position, struct err *err);
+/* What is followed in between (of many shards, within one turn of the core, and nothing else is
+ * written) goes to the log at once: one buffer for a frame, not one for each of its shards.
+ * Positions that store_follow tells are right from _end on. */
+void store_follow_begin(struct store *store);
+void store_follow_end(struct store *store);
 /* From here on store_write takes the shard (FULL), or store_offer (INIT, LOG). An EPOCH entry is
  * written, unless the log here is in that epoch. ERR_CONFLICT: the
  * log here is in a later epoch. */

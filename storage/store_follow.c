@@ -106,18 +106,33 @@ enum status store_follow(struct store *store, const struct store_follow *f, uint
     store->shards[f->shard].writing = false;
     enum status status = OK;
     if (count > 0) {
-        struct store_append *append = store_append_take(store);
+        struct store_append *append = store->followed;
+        if (append == NULL) append = store_append_take(store);
         if (append == NULL) return follow_nomem(f->shard, err);
+        if (store->follows_many) store->followed = append;
         struct buf *entries = &append->req.entries;
         if (buf_reserve(entries, rest.len + count * COPY_BYTES_MORE_MAX + ENTRY_HEADER_BYTES_MAX))
             status = follow_apply(store, f, rest, entries, err);
         else
             status = follow_nomem(f->shard, err);
         entries->failed = false;
-        store_append_hand(store, append, APPEND_FOLLOWED);
+        if (!store->follows_many) store_append_hand(store, append, APPEND_FOLLOWED);
     }
-    *out_position = store->position;
+    *out_position = store->position + (store->followed != NULL);
     return status;
+}
+
+void store_follow_begin(struct store *store) {
+    assert(!store->follows_many && store->followed == NULL);
+    store->follows_many = true;
+}
+
+void store_follow_end(struct store *store) {
+    struct store_append *append = store->followed;
+    assert(store->follows_many);
+    store->follows_many = false;
+    store->followed = NULL;
+    if (append != NULL) store_append_hand(store, append, APPEND_FOLLOWED);
 }
 
 /* -- opening an epoch */

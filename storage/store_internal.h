@@ -82,7 +82,11 @@ struct store {
     void (*block)(struct store *store, uint64_t position, struct sv entries, void *ctx);
     void *block_ctx;
     uint64_t position; /* of the buffer handed last */
-    uint64_t file;     /* of the log: what is handed now goes into this one or a later one */
+    /* Between store_follow_begin and _end: what is followed goes to the log as one buffer, which
+     * will have the next position. NULL: nothing yet. */
+    struct store_append *followed;
+    bool follows_many;
+    uint64_t file; /* of the log: what is handed now goes into this one or a later one */
     struct store_append *free, *all;
     struct store_reading *readings; /* under way */
     uint64_t offered_count;         /* series of all tails' numbers */

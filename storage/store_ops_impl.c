@@ -30,6 +30,14 @@ static enum status ops_follow(void *ctx, uint32_t shard, uint32_t copy, bool tai
     return store_follow(ctx, &f, out_position, err);
 }
 
+static void ops_follow_begin(void *ctx) {
+    store_follow_begin(ctx);
+}
+
+static void ops_follow_end(void *ctx) {
+    store_follow_end(ctx);
+}
+
 static enum status ops_open_epoch(void *ctx, uint32_t shard, uint32_t epoch, uint64_t *out_position,
                                   struct err *err) {
     return store_open_epoch(ctx, shard, epoch, out_position, err);
@@ -60,6 +68,8 @@ void store_ops_init(struct store_ops *out, struct store *store) {
         .history = ops_history,
         .entry_next = ops_entry_next,
         .follow = ops_follow,
+        .follow_begin = ops_follow_begin,
+        .follow_end = ops_follow_end,
         .open_epoch = ops_open_epoch,
         .drop = ops_drop,
         .position = ops_position,

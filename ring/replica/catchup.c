@@ -21,13 +21,6 @@ struct catchup {
     bool failed, waiting; /* for the answer to a frame */
 };
 
-static uint16_t far_index(const struct far *far) {
-    uint16_t i = 0;
-    while (far->replicas->fars[i] != far)
-        i++;
-    return i;
-}
-
 /* -- what is held leads to where? */
 
 static bool is_on_our_log(const struct replicas *r, uint32_t shard, const struct shard *s,

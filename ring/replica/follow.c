@@ -164,6 +164,8 @@ static void append_run(struct core *here, struct msg *m) {
     struct replicas *r = replicas_of(here);
     struct sv rest = buf_sv(&part->served->payload);
     uint64_t position = 0;
+    const struct store_ops *ops = r == NULL ? NULL : r->o.store;
+    if (ops != NULL && ops->follow_begin != NULL) ops->follow_begin(ops->ctx);
     while (rest.len > 0) {
         struct append_item item;
         if (append_item_get(&rest, &item, NULL) != OK) {
@@ -182,6 +184,7 @@ static void append_run(struct core *here, struct msg *m) {
         }
         follow_item(r, part, &item, &position);
     }
+    if (ops != NULL && ops->follow_end != NULL) ops->follow_end(ops->ctx);
 #ifdef PLANT_ACK_BEFORE_APPLY
     served_part_done(part);
     return;

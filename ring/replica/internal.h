@@ -176,6 +176,12 @@ static inline struct place place_next(struct place p) {
 static inline bool place_is_zero(struct place p) {
     return p.epoch == 0;
 }
+static inline uint16_t far_index(const struct far *far) {
+    uint16_t i = 0;
+    while (far->replicas->fars[i] != far)
+        i++;
+    return i;
+}
 static inline struct shard *shard_at(struct replicas *r, uint32_t shard) {
     return &r->shards[shard];
 }

@@ -140,13 +140,6 @@ static void part_refused(struct far *far, const struct append_answer *a, uint16_
         if (s->members[i].far == index) member_lost(r, a->shard, &s->members[i]);
 }
 
-static uint16_t far_index(const struct far *far) {
-    uint16_t i = 0;
-    while (far->replicas->fars[i] != far)
-        i++;
-    return i;
-}
-
 static bool answers_name(struct sv answers, uint32_t shard) {
     struct append_answer a;
     while (answers.len > 0 && append_answer_get(&answers, &a, NULL) == OK)

@@ -73,6 +73,10 @@ struct store_ops {
      * and `history` tells. */
     enum status (*follow)(void *ctx, uint32_t shard, uint32_t copy, bool tail, struct sv entries,
                           uint64_t *out_position, struct err *err);
+    /* Around many calls of follow, within one turn; both may be NULL. They become one append to the
+     * log; the positions told are right from follow_end on. */
+    void (*follow_begin)(void *ctx);
+    void (*follow_end)(void *ctx);
     /* As primary: opens the epoch with an EPOCH entry that names the end before it, 0/0 where there
      * is no log (nothing is written when the shard is in that epoch). */
     enum status (*open_epoch)(void *ctx, uint32_t shard, uint32_t epoch, uint64_t *out_position,

@@ -99,9 +99,24 @@ static bool has_settled(const struct world *w) {
     return false;
 }
 
+static bool is_opening(const struct world *w) {
+    for (unsigned n = 0; n < w->nodes_count; n++)
+        for (unsigned c = 0; w->nodes[n] != NULL && c < w->options.cores; c++) {
+            struct replica_counts counts;
+            if (node_replicas(w->nodes[n], c) == NULL) continue;
+            replicas_counts(node_replicas(w->nodes[n], c), &counts);
+            if (counts.promoting > 0) return true;
+        }
+    return false;
+}
+
 bool world_is_whole(struct world *w) {
     const struct ring_map *map = w->map;
     if (map == NULL) return false;
+    if (is_opening(w)) {
+        snprintf(w->waiting_for, sizeof w->waiting_for, "a shard is being opened");
+        return false;
+    }
     if (!has_settled(w)) {
         snprintf(w->waiting_for, sizeof w->waiting_for, "no controller has the voters it wants");
         return false;

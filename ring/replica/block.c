@@ -155,3 +155,8 @@ enum status blocks_begin(struct replicas *r) {
     blocks_durable(r, r->durable);
     return OK;
 }
+
+void blocks_free_all(struct replicas *r) {
+    while (!list_is_empty(&r->blocks))
+        block_free(r, container_of(r->blocks.next, struct block, node));
+}

@@ -12,6 +12,7 @@ struct catchup_member {
     bool tail;
 };
 struct catchup {
+    struct list_node node; /* of replicas->jobs */
     struct store_read read;
     struct far *far; /* NULL: nobody cares any more */
     struct replicas *replicas;
@@ -178,6 +179,7 @@ void far_ask(struct far *far) {
 /* -- entries from the log */
 
 static void catchup_free(struct catchup *job) {
+    list_remove(&job->node);
     free(job->from);
     free(job->members);
     free(job);
@@ -304,6 +306,7 @@ void catchup_start(struct far *far) {
     struct catchup *job = calloc(1, sizeof *job);
     if (job == NULL) return;
     *job = (struct catchup){.far = far, .replicas = r};
+    list_push_back(&r->jobs, &job->node);
     job->from = calloc(r->shards_count, sizeof *job->from);
     job->members = calloc(r->shards_count, sizeof *job->members);
     for (uint32_t i = 0; i < r->shards_count && job->from != NULL && job->members != NULL; i++) {
@@ -346,4 +349,9 @@ void catchup_stop(struct far *far) {
     job->far = NULL;
     job->failed = true;
     if (job->waiting) catchup_answered(job, false);
+}
+
+void catchup_free_all(struct replicas *r) {
+    while (!list_is_empty(&r->jobs))
+        catchup_free(container_of(r->jobs.next, struct catchup, node));
 }

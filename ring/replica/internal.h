@@ -161,6 +161,8 @@ struct replicas {
     struct list_node ready;     /* those whose done comes from the timer */
     struct list_node served;    /* of struct served */
     struct list_node position_waits;
+    struct list_node fetches,
+        jobs; /* of struct fetch, struct catchup: freed with it after a crash */
     struct timer soon, report;
     bool stopping, report_wanted;
     struct shard_report *reports;
@@ -208,6 +210,7 @@ void shard_free_members(struct replicas *r, uint32_t shard);
 /* Nothing is retained before this; each shard's end counts as durable here when what has been
  * handed to the log so far is. */
 MUST_USE enum status blocks_begin(struct replicas *r);
+void blocks_free_all(struct replicas *r); /* after all shards have released theirs */
 /* The entries of the shard that are not in blocks yet; the others were held before. */
 MUST_USE enum status block_add_new(struct replicas *r, uint32_t shard, uint64_t position,
                                    struct sv entries);
@@ -235,10 +238,12 @@ void member_place(struct replicas *r, uint32_t shard, struct member *m);
 void catchup_start(struct far *far);
 void catchup_answered(struct catchup *job, bool ok);
 void catchup_stop(struct far *far);
+void catchup_free_all(struct replicas *r);
 
 /* promote.c */
 void promote_begin(struct replicas *r, uint32_t shard);
 void promote_step(struct replicas *r, uint32_t shard);
+void promote_free_all(struct replicas *r);
 
 /* follow.c, answer.c: requests of others, of which each core does its part */
 struct served;

@@ -11,6 +11,7 @@
 #include "ring/replica/internal.h"
 
 struct fetch {
+    struct list_node node; /* of replicas->fetches */
     struct replicas *replicas;
     uint32_t shard, epoch;
     bool got;
@@ -83,7 +84,13 @@ static void fetch_on_reply(void *ctx, enum status status, struct sv part, bool l
         if (!f->got) promote_pause(r, s);
         promote_step(r, f->shard);
     }
+    list_remove(&f->node);
     free(f);
+}
+
+void promote_free_all(struct replicas *r) {
+    while (!list_is_empty(&r->fetches))
+        free(container_of(list_pop_front(&r->fetches), struct fetch, node));
 }
 
 static void promote_fetch(struct replicas *r, uint32_t shard, const struct member *m) {
@@ -94,6 +101,7 @@ static void promote_fetch(struct replicas *r, uint32_t shard, const struct membe
         return;
     }
     *f = (struct fetch){.replicas = r, .shard = shard, .epoch = s->epoch};
+    list_push_back(&r->fetches, &f->node);
     struct buf payload = {0};
     wire_begin(&payload);
     fetch_item_put(&(struct fetch_item){.shard = shard,

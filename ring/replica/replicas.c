@@ -149,6 +149,8 @@ enum status replicas_new(struct core *core, const struct replica_options *option
     list_init(&r->waits);
     list_init(&r->served);
     list_init(&r->position_waits);
+    list_init(&r->fetches);
+    list_init(&r->jobs);
     timer_init(&r->soon, core, replicas_on_soon);
     timer_init(&r->report, core, replicas_on_report);
     r->metrics.appends = metric_get(&defs[0], "result=\"ok\"");
@@ -193,7 +195,10 @@ void replicas_free(struct replicas *r) {
         shard_release_all(r, i);
         free(r->shards[i].members);
     }
+    blocks_free_all(r);
     served_free_all(r);
+    promote_free_all(r);
+    catchup_free_all(r);
     free(r->fars);
     free(r->shards);
     free(r->reports);

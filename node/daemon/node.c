@@ -336,23 +336,16 @@ struct replicas *node_replicas(struct node *node, unsigned core) {
 
 /* -- draining */
 
-struct drain_msg {
-    struct msg msg;
-    struct node *node;
-};
-
 static void on_drain(struct core *here, struct msg *m) {
     (void)here;
-    struct drain_msg *d = container_of(m, struct drain_msg, msg);
-    member_set_draining(d->node->member, true);
-    free(d);
+    member_set_draining(container_of(m, struct node, drain_msg)->member, true);
 }
 
 void node_drain(struct node *node) {
-    struct drain_msg *d = calloc(1, sizeof *d);
-    if (d == NULL) return; /* it only ends less gently */
-    *d = (struct drain_msg){.msg = {.run = on_drain}, .node = node};
-    core_post(node->rt->control_core, &d->msg);
+    if (node->drain_asked) return;
+    node->drain_asked = true;
+    node->drain_msg.run = on_drain;
+    core_post(node->rt->control_core, &node->drain_msg);
 }
 
 uint32_t node_undrained(const struct node *node) {

@@ -195,6 +195,8 @@ void node_data_free(struct node *node) {
         distributor_free(nc->distributor);
         peers_free(nc->peers);
         store_free(nc->store);
+        free(nc->report.reports);
+        free(nc->report.lags);
         memset(node->rt->cores[i]->locals, 0, sizeof node->rt->cores[i]->locals);
     }
     core_set_current(current);

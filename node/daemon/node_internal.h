@@ -42,7 +42,10 @@ struct node_core {
     struct write_gate gate;
     struct msg install;         /* control core -> core -> control core */
     const struct node_view *in; /* in force here */
-    struct timer look;          /* counts what is below anew, soon after a change */
+    struct msg report_msg;      /* core -> control core, with report */
+    struct core_report report;
+    atomic_bool reporting; /* report is the control core's */
+    struct timer look;     /* counts what is below anew, soon after a change */
     bool look_changed, look_stopped;
     uint64_t counted_ms;
     struct node_ha_core *ha; /* NULL: without HA pairs */
@@ -78,6 +81,8 @@ struct node {
     enum status open_status;
     struct err open_err;
     bool stopping;
+    struct msg drain_msg; /* who drains -> control core */
+    bool drain_asked;
 
     atomic_bool open, lost, damaged;
     struct err lost_err; /* set once, before lost */

@@ -158,19 +158,14 @@ void node_on_map(void *ctx, struct ring_map *map) {
     core_post(node->rt->log_core, &node->open_msg);
 }
 
-/* -- reports */
-
-struct report_msg {
-    struct msg msg;
-    struct node *node;
-    struct core_report report;
-};
+/* -- reports: one at a time from each core; what is not said now is said again soon */
 
 static void on_report(struct core *here, struct msg *m) {
     (void)here;
-    struct report_msg *r = container_of(m, struct report_msg, msg);
-    member_report(r->node->member, &r->report);
-    free(r);
+    struct node_core *nc = container_of(m, struct node_core, report_msg);
+    member_report(nc->node->member, &nc->report);
+    nc->report = (struct core_report){0};
+    atomic_store_explicit(&nc->reporting, false, memory_order_release);
 }
 
 static void *copy_of(const void *p, size_t bytes) {
@@ -182,17 +177,15 @@ static void *copy_of(const void *p, size_t bytes) {
 void node_on_report(void *ctx, const struct shard_report *reports, size_t reports_count,
                     const struct append_lag *lags, size_t lags_count, uint32_t unsynced_age_ms) {
     struct node_core *nc = ctx;
-    struct report_msg *r = calloc(1, sizeof *r);
-    if (r == NULL) return; /* level-triggered: it is said again */
-    *r =
-        (struct report_msg){.msg = {.run = on_report},
-                            .node = nc->node,
-                            .report = {.core = nc->core->index,
-                                       .reports = copy_of(reports, reports_count * sizeof *reports),
-                                       .lags = copy_of(lags, lags_count * sizeof *lags),
-                                       .unsynced_age_ms = unsynced_age_ms,
-                                       .log_failed = log_is_failed(nc->node->log)}};
-    r->report.reports_count = r->report.reports == NULL ? 0 : reports_count;
-    r->report.lags_count = r->report.lags == NULL ? 0 : lags_count;
-    core_post(nc->core->rt->control_core, &r->msg);
+    if (atomic_load_explicit(&nc->reporting, memory_order_acquire)) return;
+    nc->report = (struct core_report){.core = nc->core->index,
+                                      .reports = copy_of(reports, reports_count * sizeof *reports),
+                                      .lags = copy_of(lags, lags_count * sizeof *lags),
+                                      .unsynced_age_ms = unsynced_age_ms,
+                                      .log_failed = log_is_failed(nc->node->log)};
+    nc->report.reports_count = nc->report.reports == NULL ? 0 : reports_count;
+    nc->report.lags_count = nc->report.lags == NULL ? 0 : lags_count;
+    atomic_store_explicit(&nc->reporting, true, memory_order_relaxed);
+    nc->report_msg.run = on_report;
+    core_post(nc->core->rt->control_core, &nc->report_msg);
 }

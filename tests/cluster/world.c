@@ -116,6 +116,7 @@ void world_forget_node(struct world *w, unsigned node) {
     node_free(w->nodes[node]);
     w->nodes[node] = NULL;
     clients_drop(w, node);
+    world_drain_forget(w, node);
 }
 
 static void on_crashed(void *ctx, unsigned node) {
@@ -224,9 +225,7 @@ static void world_close(struct world *w) {
 static void world_free(struct world *w) {
     for (unsigned i = 0; i < w->nodes_count; i++) {
         sim_kill(w->sim, i);
-        node_free(w->nodes[i]);
-        w->nodes[i] = NULL;
-        clients_drop(w, i);
+        world_forget_node(w, i);
     }
     for (unsigned s = 0; s < WORLD_SERIES; s++)
         free(w->series[s].samples);

@@ -102,8 +102,10 @@ struct world {
     uint64_t plans[PLAN_COUNT]; /* carried out */
     unsigned rolled;
     unsigned draining; /* node + 1 */
-    unsigned wiping;   /* node */
-    bool wipe_cuts;    /* the others lose power with it */
+    struct admin_call drain_call;
+    bool drain_asked; /* drain_call is under way at that node */
+    unsigned wiping;  /* node */
+    bool wipe_cuts;   /* the others lose power with it */
     uint64_t writes_ok, writes_unavailable, queries_ok, queries_failed, queries_partial, restarts,
         samples_acked, maps_seen, primaries_seen;
     char failure[WORLD_FAILURE_MAX]; /* empty: none */
@@ -120,6 +122,7 @@ int64_t world_true_ms(const struct world *w);
 bool world_node_serves(const struct world *w, unsigned node);
 void world_name_nodes(struct world *w);
 void world_forget_node(struct world *w, unsigned node); /* it is dead: frees what there is of it */
+void world_drain_forget(struct world *w, unsigned node);
 void world_start_node(struct world *w, unsigned node);
 void world_plan_restart(struct world *w, unsigned node, uint64_t delay_ms);
 

@@ -39,28 +39,29 @@ static void plan_join(struct world *w) {
 
 /* -- fewer nodes */
 
-struct drain_call {
-    struct admin_call call;
-    struct world *w;
-};
-
 static void drain_asked(struct core *here, struct admin_call *call) {
     (void)here;
-    struct drain_call *d = container_of(call, struct drain_call, call);
+    struct world *w = container_of(call, struct world, drain_call);
     buf_fini(&call->answer);
-    free(d);
+    w->drain_asked = false;
 }
 
 static void drain_ask(struct world *w, unsigned node) {
-    struct drain_call *d = calloc(1, sizeof *d);
-    assert(d != NULL);
-    d->w = w;
-    d->call = (struct admin_call){
+    if (w->drain_asked) return;
+    w->drain_asked = true;
+    w->drain_call = (struct admin_call){
         .verb = ADMIN_DRAIN, .node = node_self(w->nodes[node]), .done = drain_asked};
     struct core *core = store_core(node_store(w->nodes[node], 0));
     core_set_current(core);
-    member_admin(node_member(w->nodes[node]), core, &d->call);
+    member_admin(node_member(w->nodes[node]), core, &w->drain_call);
     core_set_current(NULL);
+}
+
+/* The node that was asked is dead, and the answer with it. */
+void world_drain_forget(struct world *w, unsigned node) {
+    if (w->draining != node + 1 || !w->drain_asked) return;
+    buf_fini(&w->drain_call.answer);
+    w->drain_asked = false;
 }
 
 static void drain_look(void *ctx) {
@@ -73,8 +74,8 @@ static void drain_look(void *ctx) {
         w->plans[PLAN_DRAIN]++;
         plan_tell(w, PLAN_DRAIN, node);
         w->retired[node] = true;
-        w->draining = 0;
         node_kill(w, node);
+        w->draining = 0;
         return;
     }
     sim_after(w->sim, LOOK_MS * 5, drain_look, w);

@@ -42,8 +42,8 @@ struct block_writer_options {
     uint64_t secret;  /* of series ids */
     uint32_t tenant;
     uint32_t shards_count;
-    uint16_t level;          /* 0: from the head, +1 by each merge */
-    uint32_t resolution_ms;  /* 0: raw; else downsampled to that */
+    uint16_t level;                /* 0: from the head, +1 by each merge */
+    uint32_t resolution_ms;        /* 0: raw; else downsampled to that */
     const volatile bool *canceled; /* may be NULL */
 };
 struct block_writer;
@@ -95,8 +95,9 @@ MUST_USE enum status block_verify(struct block *b, const volatile bool *canceled
 
 /* Series that match, of the shards that are asked for, with a page that overlaps (from, to]; the
  * order is that of the file. No matchers: all. The query's memory and series limits hold:
- * ERR_LIMIT. Posting lists are met smallest first; a regular expression is asked of each value of its name once,
- * or not at all where it is a prefix, a list of words or "not empty" (storage/matcher.h). */
+ * ERR_LIMIT. Posting lists are met smallest first; a regular expression is asked of each value of
+ * its name once, or not at all where it is a prefix, a list of words or "not empty"
+ * (storage/matcher.h). */
 struct block_selection;
 MUST_USE enum status block_select(struct block *b, const struct select_query *query,
                                   const volatile bool *canceled, struct block_selection **out,
@@ -108,7 +109,8 @@ struct block_series {
 };
 const struct block_series *block_selection_series(const struct block_selection *s,
                                                   size_t *out_count);
-/* Sorted by name; views live as long as the selection. Returns how many there are (may exceed max). */
+/* Sorted by name; views live as long as the selection. Returns how many there are (may exceed max).
+ */
 size_t block_series_labels(const struct block_selection *s, size_t index, struct label *out,
                            size_t max);
 /* Appends the samples with from < t <= to, ascending. Fast where indexes ascend: neighbours lie

@@ -28,6 +28,13 @@ enum status head_new(const struct head_options *options, struct head **out) {
     chunk_slab_init(&head->blocks);
     head->min_time_ms = INT64_MAX;
     head->max_time_ms = INT64_MIN;
+    head->from_max_ms = INT64_MIN;
+    head->refs_free = HEAD_NONE;
+    head->trim.before = head->trim.sweep = HEAD_NONE;
+    if (options->shards_count > 0 && head_shard_reserve(head, options->shards_count - 1) != OK) {
+        head_free(head);
+        return ERR_NOMEM;
+    }
     *out = head;
     return OK;
 }
@@ -41,7 +48,8 @@ void head_free(struct head *head) {
         if (cold->pairs[0] >= PAIRS_SIZES)
             head_pairs_give(head, (uint32_t *)(uintptr_t)cold->pairs, cold->pairs[0]);
         free(cold->late);
-        for (struct chunk *c = cold->sealed, *older; c != NULL; c = older) {
+        struct chunk *c = cold->sealed, *older;
+        for (uint32_t left = cold->sealed_count; left > 0; left--, c = older) {
             older = c->older;
             free(c);
         }
@@ -51,10 +59,11 @@ void head_free(struct head *head) {
     map_fini(&head->by_id);
     symbols_fini(&head->symbols);
     index_fini(&head->index);
+    orders_fini(&head->orders);
     bump_fini(&head->pair_ids);
     chunk_slab_fini(&head->blocks);
     u32s_fini(&head->scratch_pairs);
-    u32s_fini(&head->shards);
+    free(head->shards);
     free(head);
 }
 
@@ -122,47 +131,51 @@ static enum status series_intern(struct head *head, struct sv canonical, struct 
     return OK;
 }
 
-static enum status series_make(struct head *head, series_id id, uint32_t shard) {
+static enum status series_make(struct head *head, series_id id, uint32_t shard, uint32_t *out_ref) {
     const struct u32s *pairs = &head->scratch_pairs;
-    uint32_t ref = head->series.count;
-    TRY(stable_reserve(&head->series));
-    TRY(stable_reserve(&head->cold));
+    TRY(head_ref_reserve(head));
     TRY(head_shard_reserve(head, shard));
+    TRY(orders_reserve(&head->orders));
     uint32_t *ids = head_pairs_alloc(head, pairs->count - 1);
     if (ids == NULL) return ERR_NOMEM;
+    uint32_t ref = head_ref_peek(head);
     if (map_insert(&head->by_id, id.lo, ref, series_rehash, head) != OK) {
         head_pairs_give(head, ids, pairs->count - 1);
         return ERR_NOMEM;
     }
+    head_ref_take(head);
     memcpy(ids, pairs->at, pairs->count * sizeof *ids);
-    head->series.count++;
-    head->cold.count++;
+    uint32_t order = ids[-1] = orders_put(&head->orders, ref);
     head->live_count++;
     *head_series(head, ref) = (struct series){
         .id = id,
-        .open = {.full = (uint8_t)(SEAL_SAMPLES_MIN + id.lo % SEAL_SAMPLES_SPREAD)},
+        .open = {.full = (uint8_t)(SEAL_SAMPLES_MIN + id.lo % SEAL_SAMPLES_SPREAD),
+                 .owner = HEAD_NONE},
     };
-    *head_cold(head, ref) =
-        (struct series_cold){.pairs = ids, .shard = shard, .next_in_shard = head->shards.at[shard]};
-    head->shards.at[shard] = ref;
-    for (uint32_t i = 1; i < pairs->count; i++)
-        index_put(&head->index, pairs->at[i], ref);
+    *head_cold(head, ref) = (struct series_cold){
+        .pairs = ids, .shard = shard, .next_in_shard = head->shards[shard].first};
+    head->shards[shard].first = ref;
+    head->shards[shard].series_count++;
+    for (uint32_t i = 1; i < pairs->count; i++) {
+        index_put(&head->index, pairs->at[i], order);
+        STABLE_AT(head->symbols.pairs.dir, struct pair, pairs->at[i])->uses++;
+    }
+    *out_ref = ref;
     return OK;
 }
 
 enum status head_series_new(struct head *head, series_id id, uint32_t shard, struct sv canonical,
                             uint32_t *out_ref, struct err *err) {
     assert_slow(head_find(head, id) == HEAD_NONE);
-    uint32_t ref = head->series.count;
     if (head->options.series_max != 0 && head->live_count >= head->options.series_max)
         return err_set(err, ERR_LIMIT, 0, "head: limit of %llu series reached",
                        (unsigned long long)head->options.series_max);
-    if (ref == HEAD_NONE) return err_set(err, ERR_LIMIT, 0, "head: no more series references");
+    if (head->orders.count == ORDERS_NONE)
+        return err_set(err, ERR_LIMIT, 0, "head: no more series can be counted");
     enum status status = series_intern(head, canonical, err);
-    if (status == OK) status = series_make(head, id, shard);
+    if (status == OK) status = series_make(head, id, shard, out_ref);
     if (status == ERR_NOMEM)
         return err_set(err, ERR_NOMEM, 0, "head: out of memory for a new series");
-    if (status == OK) *out_ref = ref;
     return status;
 }
 
@@ -172,6 +185,12 @@ uint32_t head_series_number(const struct head *head, uint32_t ref) {
 
 void head_series_set_number(struct head *head, uint32_t ref, uint32_t number) {
     head_series(head, ref)->open.owner = number;
+    if (number != HEAD_NONE || head->from_max_ms == INT64_MIN) return;
+    head_trim_want(head, head_cold(head, ref)->shard);
+}
+
+bool head_series_is_live(const struct head *head, uint32_t ref) {
+    return ref < head->series.count && head_is_live(head, ref);
 }
 
 uint32_t head_series_shard(const struct head *head, uint32_t ref) {
@@ -189,7 +208,7 @@ void head_series_labels(const struct head *head, uint32_t ref, struct buf *out) 
 bool head_series_newest(const struct head *head, uint32_t ref, int64_t *out_time_ms,
                         double *out_value) {
     const struct chunk_open *open = &head_series(head, ref)->open;
-    if (!open->has_last) return false;
+    if (!open->has_last || head_is_before(head, ref, open->last_ms)) return false;
     *out_time_ms = open->last_ms;
     *out_value = f64_from_bits(open->last_bits);
     return true;
@@ -201,7 +220,8 @@ static int64_t time_before(int64_t newest_ms, int64_t window_ms) {
 }
 
 /* N the shard's newest, W the window, L the series' newest (Prometheus 3.14, tsdb/head_append.go,
- * with the shard's newest time for the head's, so that a verdict is a function of the shard's log):
+ * with the shard's newest time for the head's, so that a verdict is a function of the shard's log;
+ * none before: since the shard's from_ms):
  *
  *   time                          | value           | verdict
  *   ------------------------------+-----------------+----------------------------------------------
@@ -220,7 +240,7 @@ enum verdict head_judge(const struct head *head, uint32_t ref, int64_t time_ms, 
     const struct chunk_open *open = &head_series(head, ref)->open;
     int64_t window_ms = head->options.out_of_order_window_ms;
     int64_t in_order_ms = time_before(shard_newest_ms, MAX(window_ms, IN_ORDER_WINDOW_MS));
-    if (!open->has_last || time_ms > open->last_ms)
+    if (!open->has_last || time_ms > open->last_ms || head_is_before(head, ref, open->last_ms))
         return time_ms >= in_order_ms ? VERDICT_ACCEPT : VERDICT_TOO_OLD;
     uint64_t bits = f64_bits(value), held;
     if (time_ms == open->last_ms) {
@@ -236,32 +256,39 @@ enum verdict head_judge(const struct head *head, uint32_t ref, int64_t time_ms, 
     return time_ms < in_order_ms ? VERDICT_TOO_OLD : VERDICT_OUT_OF_ORDER;
 }
 
-static enum status series_seal(struct head *head, struct series *s, uint32_t ref) {
+enum status head_chunk_seal(struct head *head, const struct chunk_open *open, struct chunk *older,
+                            struct chunk **out) {
     uint8_t bytes[CHUNK_BYTES_MAX];
-    struct chunk_open *open = &s->open;
     size_t len = chunk_encode(open, bytes), size = sizeof(struct chunk) + len;
     struct chunk *c = malloc(size);
     if (c == NULL) return ERR_NOMEM;
-    struct series_cold *cold = head_cold(head, ref);
     struct chunk_snapshot snapshot = chunk_snapshot(open);
     *c = (struct chunk){
-        .older = cold->sealed,
+        .older = older,
         .min_ms = chunk_snapshot_first_ms(&snapshot),
         .max_ms = open->last_ms,
         .count = open->count,
         .len_bytes = (uint16_t)len,
     };
     memcpy(c->bytes, bytes, len);
-    cold->sealed = c;
     head->sealed_bytes += size;
-    if (open->first != NULL) head_retire_blocks(head, open->first, open->tail);
-    chunk_reset(open);
+    *out = c;
+    return OK;
+}
+
+static enum status series_seal(struct head *head, struct series *s, uint32_t ref) {
+    struct series_cold *cold = head_cold(head, ref);
+    TRY(head_chunk_seal(head, &s->open, cold->sealed, &cold->sealed));
+    cold->sealed_count++;
+    if (s->open.first != NULL) head_retire_blocks(head, s->open.first, s->open.tail);
+    chunk_reset(&s->open);
     return OK;
 }
 
 enum status head_append(struct head *head, uint32_t ref, int64_t time_ms, double value) {
     struct series *s = head_series(head, ref);
     uint64_t bits = f64_bits(value);
+    if (head_is_before(head, ref, time_ms)) return OK;
     if (s->open.has_last && time_ms <= s->open.last_ms) {
         uint64_t held;
         if (time_ms == s->open.last_ms || head_holds(head, ref, time_ms, &held)) return OK;
@@ -280,7 +307,7 @@ enum status head_append(struct head *head, uint32_t ref, int64_t time_ms, double
 void head_stats(const struct head *head, struct head_stats *out) {
     *out = (struct head_stats){
         .series = head->live_count,
-        .label_pairs = head->symbols.pairs.count,
+        .label_pairs = symbols_count(&head->symbols),
         .chunks = head->chunks_count,
         .samples_appended = head->samples_appended,
         .memory_bytes = sizeof *head + head->series.memory_bytes + head->cold.memory_bytes +
@@ -288,7 +315,7 @@ void head_stats(const struct head *head, struct head_stats *out) {
                         index_memory_bytes(&head->index) + head->pair_ids.memory_bytes +
                         head->blocks.memory_bytes + u32s_memory_bytes(&head->scratch_pairs) +
                         head->sealed_bytes + head->late_bytes + head->pairs_bytes +
-                        u32s_memory_bytes(&head->shards),
+                        head->orders.memory_bytes + head->shards_count * sizeof *head->shards,
         .min_time_ms = head->min_time_ms,
         .max_time_ms = head->max_time_ms,
     };

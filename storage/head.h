@@ -24,6 +24,7 @@ struct head_options {
     uint32_t tenant;
     int64_t out_of_order_window_ms; /* 30 min; 0: none */
     uint64_t series_max;            /* 0: no limit */
+    uint32_t shards_count;          /* for as many head_shard_set_from needs no memory */
 };
 
 struct head;
@@ -44,7 +45,8 @@ enum verdict {
     VERDICT_COUNT
 };
 
-/* Series. ref is stable for the life of the series. */
+/* Series. ref is stable for the life of the series, and may be another's when it has gone and the
+ * selections of that time are released. */
 uint32_t head_find(const struct head *head, series_id id); /* HEAD_NONE: unknown */
 /* For batches: each asks for the memory of the next step, some 8 samples ahead of it, and waits for
  * none: head_prefetch (table), head_prefetch_series (the line of the series), head_find,
@@ -55,28 +57,55 @@ void head_prefetch_open(const struct head *head, uint32_t ref);
 /* labels: canonical bytes, copied (interned). The id must be unknown. */
 enum status head_series_new(struct head *head, series_id id, uint32_t shard, struct sv canonical,
                             uint32_t *out_ref, struct err *err) MUST_USE;
-/* The number of the series in its shard's log (storage/entry.h); set by the store. */
+/* The number of the series in its shard's log (storage/entry.h), HEAD_NONE at first; set by the
+ * store. A series with a number is not trimmed. */
 uint32_t head_series_number(const struct head *head, uint32_t ref);
 void head_series_set_number(struct head *head, uint32_t ref, uint32_t number);
 uint32_t head_series_shard(const struct head *head, uint32_t ref);
+/* Whether ref is of a series now: who keeps references asks after head_trim. */
+bool head_series_is_live(const struct head *head, uint32_t ref);
 /* Canonical bytes appended to out. */
 void head_series_labels(const struct head *head, uint32_t ref, struct buf *out);
 /* Newest sample: false when there is none. */
 bool head_series_newest(const struct head *head, uint32_t ref, int64_t *out_time_ms,
                         double *out_value);
 
-/* Forgets the shard's series. Live selections keep the views they have; references of the series
- * are not used again. */
+/* Forgets the shard's series and where it begins. Live selections keep the views they have. */
 void head_shard_drop(struct head *head, uint32_t shard);
 
+/* Of the shard nothing before from_ms is answered, judged as held or counted from here on; what is
+ * older is in blocks. At once; never goes back. The memory goes by head_trim. The shard is one of
+ * options.shards_count, or has had a series. Live selections keep what they see. */
+void head_shard_set_from(struct head *head, uint32_t shard, int64_t from_ms);
+int64_t head_shard_from(const struct head *head, uint32_t shard); /* INT64_MIN: all */
+/* Frees chunks and late samples wholly before their shard's from_ms, and series that have nothing
+ * left and no number, in slices until core_mono_ns reaches until_ns (0: to the end). True when done
+ * (what memory was lacking for stays until the next time). Costs nothing while there is nothing to
+ * do. */
+bool head_trim(struct head *head, uint64_t until_ns);
+/* Samples of matching series of that shard with min_ms <= t <= max_ms go, for ever: later appends
+ * of such times are judged as if never seen. Runs to the end. ERR_NOMEM: some series have been
+ * done; the same again does the others. */
+MUST_USE enum status head_delete(struct head *head, uint32_t shard, const struct matcher *matchers,
+                                 size_t count, int64_t min_ms, int64_t max_ms, struct err *err);
+struct head_shard_stats {
+    uint64_t series;                  /* with a sample */
+    uint64_t samples;                 /* held; a chunk that has begun before from_ms counts whole */
+    uint64_t memory_bytes;            /* of these series alone: no index, no labels' text */
+    int64_t min_time_ms, max_time_ms; /* of samples; INT64_MAX, INT64_MIN when there are none */
+};
+/* Walks the shard's series. */
+void head_shard_stats(const struct head *head, uint32_t shard, struct head_shard_stats *out);
+
 /* What would become of the sample; changes nothing. shard_newest_ms: INT64_MIN when the shard has
- * none. In order for the series: accepted from shard_newest - max(window, 1 h) on; late: from
- * shard_newest - window on (Prometheus' head_append). */
+ * none. What is before the shard's from_ms counts as not held; the caller refuses such times. In
+ * order for the series: accepted from shard_newest - max(window, 1 h) on; late: from shard_newest -
+ * window on (Prometheus' head_append). */
 enum verdict head_judge(const struct head *head, uint32_t ref, int64_t time_ms, double value,
                         int64_t shard_newest_ms);
 /* Appends (in order or late) a sample that was judged ACCEPT; in recovery and on followers without
- * judging: a sample that is there already is left alone, so applying is idempotent. ERR_NOMEM only.
- */
+ * judging: a sample that is there already, or is before the shard's from_ms, is left alone, so
+ * applying is idempotent. ERR_NOMEM only. */
 enum status head_append(struct head *head, uint32_t ref, int64_t time_ms, double value) MUST_USE;
 
 /* -- reading */
@@ -97,6 +126,8 @@ struct series_view { /* immutable; valid until its selection is released */
     const uint32_t *pairs; /* count, then pair ids by name */
     const void *sealed;    /* newest sealed chunk, linked to older ones */
     const void *late;      /* samples that came out of order */
+    int64_t after_ms;      /* nothing up to here is seen */
+    uint32_t sealed_count; /* that many are linked */
     uint32_t late_count;
     int32_t open_delta_ms; /* the open chunk, see storage/chunk.h */
     const void *open_first;
@@ -115,9 +146,10 @@ struct select_query {
     uint64_t series_max;            /* beyond: ERR_LIMIT; 0: none */
     uint64_t memory_bytes_max;      /* of the selection; beyond: ERR_LIMIT; 0: none */
 };
-/* Selecting goes in slices: call select_step until it says done; each call works until core_mono_ns
- * reaches until_ns (0: to the end). Series created between slices may be missed or seen. Everything
- * given must live until then. */
+/* Of a few shards without matchers the series come by ref. Selecting goes in slices: call
+ * select_step until it says done; each call works until core_mono_ns reaches until_ns (0: to the
+ * end). Series created between slices may be missed or seen. Everything given must live until then.
+ */
 MUST_USE enum status select_new(struct head *head, const struct select_query *query,
                                 struct selection **out, struct err *err);
 MUST_USE enum status select_step(struct selection *sel, uint64_t until_ns, bool *out_done,
@@ -149,8 +181,8 @@ MUST_USE enum status head_label_values(struct head *head, struct sv name,
                                        struct sv **out, size_t *out_count, struct err *err);
 
 struct head_stats {
-    uint64_t series, label_pairs /* ever seen */, chunks, samples_appended, memory_bytes;
-    int64_t min_time_ms, max_time_ms; /* INT64_MAX, INT64_MIN when empty */
+    uint64_t series, label_pairs, chunks, samples_appended, memory_bytes;
+    int64_t min_time_ms, max_time_ms; /* none is outside; INT64_MAX, INT64_MIN when empty */
 };
 void head_stats(const struct head *head, struct head_stats *out);
 /* For status/tsdb and tests: visits every series; stops when fn returns false. */

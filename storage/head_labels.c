@@ -1,23 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Label names and values. Without matchers a value counts when any of its series does, which the
- * first one mostly decides; with matchers the series that match are walked. */
+ * first one mostly decides; with matchers, or of a few shards, the series that match are walked. */
 #include <stdlib.h>
 
-#include "storage/internal.h"
+#include "storage/select.h"
 
 static bool series_counts(const struct head *head, const struct select_query *query, uint32_t ref) {
-    if (!head_is_live(head, ref)) return false;
-    const struct shard_set *shards = query->shards;
-    uint32_t shard = head_cold(head, ref)->shard;
-    if (shards != NULL && (shard >= shards->shards_count || !shard_set_has(shards, shard)))
-        return false;
+    if (ref == ORDERS_NONE) return false;
+    if (!shard_is_asked(query->shards, head_cold(head, ref)->shard)) return false;
     return head_series_overlaps(head, ref, query->from_ms, query->to_ms);
 }
 
 static bool pair_counts(const struct head *head, const struct select_query *query, uint32_t pair) {
     struct posting_view p = index_get(&head->index, pair);
     for (uint32_t i = 0; i < p.count; i++)
-        if (series_counts(head, query, p.at[i])) return true;
+        if (series_counts(head, query, orders_ref(&head->orders, p.at[i]))) return true;
     return false;
 }
 
@@ -56,12 +53,17 @@ static enum status list_finish(struct sv_list *list, enum status status, struct 
     return OK;
 }
 
+static bool series_are_walked(const struct head *head, const struct select_query *query) {
+    return query->matchers_count > 0 || select_shards_are_few(head, query->shards);
+}
+
 static enum status names_all(const struct head *head, const struct select_query *query,
                              struct sv_list *list) {
     for (uint32_t n = 0; n < head->symbols.names_count; n++) {
         const struct name *name = &head->symbols.names[n];
         for (uint32_t i = 0; i < name->pairs.count; i++) {
-            if (!pair_counts(head, query, name->pairs.at[i])) continue;
+            if (name_is_hole(name->pairs.at[i]) || !pair_counts(head, query, name->pairs.at[i]))
+                continue;
             TRY(list_put(list, name->text));
             break;
         }
@@ -94,15 +96,15 @@ enum status head_label_names(struct head *head, const struct select_query *query
                              struct arena *arena, struct sv **out, size_t *out_count,
                              struct err *err) {
     struct sv_list list = {.arena = arena};
-    enum status status = query->matchers_count == 0 ? names_all(head, query, &list)
-                                                    : names_matched(head, query, &list, err);
+    enum status status = series_are_walked(head, query) ? names_matched(head, query, &list, err)
+                                                        : names_all(head, query, &list);
     return list_finish(&list, status, out, out_count, err);
 }
 
 static enum status values_all(const struct head *head, const struct name *name,
                               const struct select_query *query, struct sv_list *list) {
     for (uint32_t i = 0; i < name->pairs.count; i++)
-        if (pair_counts(head, query, name->pairs.at[i]))
+        if (!name_is_hole(name->pairs.at[i]) && pair_counts(head, query, name->pairs.at[i]))
             TRY(list_put(list,
                          pair_value(symbols_pair(head->symbols.pairs.dir, name->pairs.at[i]))));
     return OK;
@@ -143,9 +145,9 @@ enum status head_label_values(struct head *head, struct sv name, const struct se
     struct sv_list list = {.arena = arena};
     uint32_t id = symbols_find_name(&head->symbols, name);
     enum status status = OK;
-    if (id != MAP_NONE && query->matchers_count == 0)
-        status = values_all(head, &head->symbols.names[id], query, &list);
-    else if (id != MAP_NONE)
+    if (id != MAP_NONE && series_are_walked(head, query))
         status = values_matched(head, id, query, &list, err);
+    else if (id != MAP_NONE)
+        status = values_all(head, &head->symbols.names[id], query, &list);
     return list_finish(&list, status, out, out_count, err);
 }

@@ -37,6 +37,7 @@ static bool rows_hold(const int64_t *times_ms, const double *values, size_t coun
 
 bool head_holds(const struct head *head, uint32_t ref, int64_t time_ms, uint64_t *out_bits) {
     const struct series_cold *cold = head_cold(head, ref);
+    if (time_ms < head_from(head, cold->shard)) return false;
     if (cold->late != NULL) {
         const struct late *late = cold->late;
         uint32_t i = late_seek(late->at, late->count, time_ms);
@@ -54,9 +55,10 @@ bool head_holds(const struct head *head, uint32_t ref, int64_t time_ms, uint64_t
         return rows_hold(times_ms, values, open.count, time_ms, out_bits);
     }
     const struct chunk *c = cold->sealed;
-    while (c != NULL && time_ms < c->min_ms)
+    uint32_t left = cold->sealed_count;
+    for (; left > 0 && time_ms < c->min_ms; left--)
         c = c->older;
-    if (c == NULL || time_ms > c->max_ms) return false;
+    if (left == 0 || time_ms > c->max_ms) return false;
     enum status status =
         chunk_decode(c->bytes, c->len_bytes, c->min_ms, c->count, times_ms, values);
     assert(status == OK);

@@ -6,6 +6,12 @@
 #include "node/base/bytes.h"
 #include "storage/internal.h"
 
+/* Times up to this one are not the shard's any more. */
+static int64_t after_ms(const struct head *head, const struct series_cold *cold) {
+    int64_t from_ms = head_from(head, cold->shard);
+    return from_ms == INT64_MIN ? INT64_MIN : from_ms - 1;
+}
+
 void series_view_take(const struct head *head, uint32_t ref, struct series_view *out) {
     const struct series *s = head_series(head, ref);
     const struct series_cold *cold = head_cold(head, ref);
@@ -17,6 +23,8 @@ void series_view_take(const struct head *head, uint32_t ref, struct series_view 
         .symbols = head->symbols.pairs.dir,
         .pairs = cold->pairs,
         .sealed = cold->sealed,
+        .after_ms = after_ms(head, cold),
+        .sealed_count = cold->sealed_count,
         .late = cold->late,
         .late_count = cold->late == NULL ? 0 : cold->late->count,
         .open_delta_ms = s->open.delta_ms,
@@ -50,12 +58,17 @@ static bool open_overlaps(const struct chunk_snapshot *open, int64_t from_ms, in
 bool head_series_overlaps(const struct head *head, uint32_t ref, int64_t from_ms, int64_t to_ms) {
     const struct chunk_open *open = &head_series(head, ref)->open;
     if (!open->has_last || open->last_ms <= from_ms) return false;
+    const struct series_cold *cold = head_cold(head, ref);
+    if (from_ms < head->from_max_ms) from_ms = MAX(from_ms, after_ms(head, cold));
+    if (open->last_ms <= from_ms || from_ms >= to_ms) return false;
     if (open->last_ms <= to_ms) return true;
     struct chunk_snapshot s = chunk_snapshot(open);
     if (open_overlaps(&s, from_ms, to_ms)) return true;
-    const struct series_cold *cold = head_cold(head, ref);
-    for (const struct chunk *c = cold->sealed; c != NULL && c->max_ms > from_ms; c = c->older)
+    const struct chunk *c = cold->sealed;
+    for (uint32_t left = cold->sealed_count; left > 0 && c->max_ms > from_ms; left--) {
         if (c->min_ms <= to_ms) return true;
+        c = c->older;
+    }
     if (cold->late == NULL || from_ms == INT64_MAX) return false;
     uint32_t i = late_seek(cold->late->at, cold->late->count, from_ms + 1);
     return i < cold->late->count && cold->late->at[i].time_ms <= to_ms;
@@ -97,11 +110,13 @@ static enum status view_decode(const struct series_view *v, int64_t from_ms, int
     bool with_open = open_overlaps(&open, from_ms, to_ms);
     size_t rows = with_open ? open.count : 0;
     const struct chunk *newest = v->sealed, *oldest = NULL;
-    while (newest != NULL && newest->min_ms > to_ms)
+    uint32_t left = v->sealed_count;
+    for (; left > 0 && newest->min_ms > to_ms; left--)
         newest = newest->older;
-    for (const struct chunk *c = newest; c != NULL && c->max_ms > from_ms; c = c->older) {
+    for (const struct chunk *c = newest; left > 0 && c->max_ms > from_ms; left--) {
         rows += c->count;
         oldest = c;
+        c = c->older;
     }
     struct chunk_rows begin = {.count = oldest != NULL ? oldest->count : rows};
     if (begin.count > 0) TRY(rows_decode(oldest, &open, begin.times_ms, begin.values));
@@ -132,11 +147,13 @@ void series_views_touch(const struct series_view *views, size_t count, int64_t f
     const struct chunk_block *open[SERIES_TOUCH_MAX];
     const struct chunk *sealed[SERIES_TOUCH_MAX];
     unsigned links[SERIES_TOUCH_MAX];
+    uint32_t left[SERIES_TOUCH_MAX];
     assert(count <= SERIES_TOUCH_MAX);
     for (size_t i = 0; i < count; i++) {
         open[i] = views[i].open_first;
         links[i] = views[i].open_bits == 0 ? 0 : (views[i].open_bits - 1u) / CHUNK_BLOCK_BITS;
         sealed[i] = views[i].sealed;
+        left[i] = views[i].sealed_count;
         __builtin_prefetch(views[i].pairs);
     }
     for (bool more = true; more;) {
@@ -150,10 +167,11 @@ void series_views_touch(const struct series_view *views, size_t count, int64_t f
                 __builtin_prefetch(open[i]);
                 open[i] = NULL;
             }
-            if (sealed[i] == NULL) continue;
+            if (left[i] == 0) continue;
             for (size_t at = 0; at < sealed[i]->len_bytes; at += 64)
                 __builtin_prefetch(sealed[i]->bytes + at);
-            sealed[i] = sealed[i]->max_ms > from_ms ? sealed[i]->older : NULL;
+            left[i] = sealed[i]->max_ms > MAX(from_ms, views[i].after_ms) ? left[i] - 1 : 0;
+            if (left[i] > 0) sealed[i] = sealed[i]->older;
             more = true;
         }
     }
@@ -182,6 +200,7 @@ static size_t rows_merge_late(struct samples *out, size_t rows, const struct lat
 
 enum status series_view_read(const struct series_view *v, int64_t from_ms, int64_t to_ms,
                              struct samples *out, struct err *err) {
+    from_ms = MAX(from_ms, v->after_ms);
     if (from_ms >= to_ms) return OK;
     size_t rows = 0;
     enum status status = view_decode(v, from_ms, to_ms, out, &rows);
@@ -207,8 +226,8 @@ enum status series_view_newest(const struct series_view *v, int64_t from_ms, int
                                struct samples *out, struct err *err) {
     /* A view has samples, and the last one in order is the newest of all, also when its chunk was
      * sealed. */
-    if (v->open_last_ms <= from_ms || v->open_last_ms > to_ms || out->histograms != NULL ||
-        out->starts_ms != NULL)
+    if (v->open_last_ms <= MAX(from_ms, v->after_ms) || v->open_last_ms > to_ms ||
+        out->histograms != NULL || out->starts_ms != NULL)
         return series_view_read(v, from_ms, to_ms, out, err);
     if (samples_reserve(out, out->count + 1) != OK)
         return err_set(err, ERR_NOMEM, 0, "head: out of memory for the samples of a series");

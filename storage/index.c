@@ -4,7 +4,50 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FEW = 2 };
+enum { FEW = 2, SEGMENTS_MIN = 16 };
+
+void orders_fini(struct orders *o) {
+    for (uint32_t i = 0; i < o->segments_cap; i++)
+        free(o->dir[i]);
+    free(o->dir);
+    *o = (struct orders){0};
+}
+
+enum status orders_reserve(struct orders *o) {
+    uint32_t at = o->count / ORDERS_SEGMENT;
+    if (at == o->segments_cap) {
+        uint32_t cap = at == 0 ? SEGMENTS_MIN : at * 2;
+        struct order_segment **dir = realloc(o->dir, cap * sizeof(*dir));
+        if (dir == NULL) return ERR_NOMEM;
+        memset(dir + at, 0, (cap - at) * sizeof(*dir));
+        o->memory_bytes += (cap - at) * sizeof(*dir);
+        o->dir = dir;
+        o->segments_cap = cap;
+    }
+    if (o->dir[at] != NULL) return OK;
+    o->dir[at] = calloc(1, sizeof *o->dir[at]);
+    if (o->dir[at] == NULL) return ERR_NOMEM;
+    o->memory_bytes += sizeof *o->dir[at];
+    return OK;
+}
+
+uint32_t orders_put(struct orders *o, uint32_t ref) {
+    struct order_segment *s = o->dir[o->count / ORDERS_SEGMENT];
+    s->refs[o->count % ORDERS_SEGMENT] = ref;
+    s->live++;
+    return o->count++;
+}
+
+void orders_remove(struct orders *o, uint32_t order) {
+    uint32_t at = order / ORDERS_SEGMENT;
+    assert(orders_ref(o, order) != ORDERS_NONE);
+    o->dir[at]->refs[order % ORDERS_SEGMENT] = ORDERS_NONE;
+    /* one that still grows stays */
+    if (--o->dir[at]->live > 0 || at == o->count / ORDERS_SEGMENT) return;
+    free(o->dir[at]);
+    o->dir[at] = NULL;
+    o->memory_bytes -= sizeof *o->dir[at];
+}
 
 void index_init(struct index *ix) {
     *ix = (struct index){0};
@@ -45,12 +88,12 @@ enum status index_reserve(struct index *ix, uint32_t pair) {
     return OK;
 }
 
-void index_put(struct index *ix, uint32_t pair, uint32_t ref) {
+void index_put(struct index *ix, uint32_t pair, uint32_t order) {
     struct posting *p = index_at(ix, pair);
     uint32_t *at = p->cap == 0 ? p->few : p->at;
     assert(p->count < (p->cap == 0 ? FEW : p->cap));
-    assert(p->count == 0 || at[p->count - 1] < ref);
-    at[p->count++] = ref;
+    assert(p->count == 0 || at[p->count - 1] < order);
+    at[p->count++] = order;
 }
 
 /* Without memory for a shorter list the long one stays. */
@@ -71,15 +114,15 @@ static void posting_shrink(struct index *ix, struct posting *p) {
     p->cap = cap;
 }
 
-void index_remove(struct index *ix, const uint64_t *bits) {
-    for (uint32_t i = 0; i < ix->postings.count; i++) {
-        struct posting *p = index_at(ix, i);
-        uint32_t *at = p->cap == 0 ? p->few : p->at, kept = 0;
-        for (uint32_t k = 0; k < p->count; k++)
-            if ((bits[at[k] / 64] >> (at[k] % 64) & 1) == 0) at[kept++] = at[k];
-        p->count = kept;
-        posting_shrink(ix, p);
-    }
+uint32_t index_sweep(struct index *ix, uint32_t pair, const struct orders *orders) {
+    if (pair >= ix->postings.count) return 0;
+    struct posting *p = index_at(ix, pair);
+    uint32_t *at = p->cap == 0 ? p->few : p->at, kept = 0;
+    for (uint32_t k = 0; k < p->count; k++)
+        if (orders_ref(orders, at[k]) != ORDERS_NONE) at[kept++] = at[k];
+    p->count = kept;
+    posting_shrink(ix, p);
+    return kept;
 }
 
 struct posting_view index_get(const struct index *ix, uint32_t pair) {
@@ -88,17 +131,17 @@ struct posting_view index_get(const struct index *ix, uint32_t pair) {
     return (struct posting_view){p->cap == 0 ? p->few : p->at, p->count};
 }
 
-uint32_t posting_seek(struct posting_view p, uint32_t from, uint32_t ref) {
+uint32_t posting_seek(struct posting_view p, uint32_t from, uint32_t order) {
     uint32_t low = from, step = 1;
-    if (low >= p.count || p.at[low] >= ref) return low;
-    while (step < p.count - low && p.at[low + step] < ref) {
+    if (low >= p.count || p.at[low] >= order) return low;
+    while (step < p.count - low && p.at[low + step] < order) {
         low += step;
         step *= 2;
     }
     uint32_t high = step < p.count - low ? low + step : p.count;
-    while (high - low > 1) { /* at[low] < ref, and at[high] >= ref or the end */
+    while (high - low > 1) { /* at[low] < order, and at[high] >= order or the end */
         uint32_t middle = low + (high - low) / 2;
-        if (p.at[middle] < ref)
+        if (p.at[middle] < order)
             low = middle;
         else
             high = middle;

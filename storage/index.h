@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* storage/index.h: for every label pair the series that have it, ascending. References are only
- * ever appended, so a position in a list stays what it was while series are added. Thread: the
- * core. */
+/* storage/index.h: for every label pair the series that have it, ascending by their order: series
+ * are counted as they come, for ever, so a position in a list stays what it was while series are
+ * added, and the order of a series that went never comes to mean another. Thread: the core. */
 #pragma once
 
 #include <stdint.h>
 
 #include "storage/symbols.h"
 
-/* Up to two references stand in the list itself: most values of a churning label have one series.
+/* Up to two orders stand in the list itself: most values of a churning label have one series.
  */
 struct posting {
     union {
@@ -19,6 +19,29 @@ struct posting {
 };
 static_assert(sizeof(struct posting) == 16, "part of the memory per series");
 
+/* From the order of a series to its reference. A segment goes with the last of its series. */
+enum { ORDERS_SEGMENT = 255 }; /* 1 KiB with its count */
+struct order_segment {
+    uint32_t live;
+    uint32_t refs[ORDERS_SEGMENT];
+};
+struct orders {
+    struct order_segment **dir; /* NULL: all its series went */
+    uint32_t segments_cap;
+    uint32_t count; /* of all that came */
+    size_t memory_bytes;
+};
+enum { ORDERS_NONE = UINT32_MAX };
+void orders_fini(struct orders *o);
+enum status orders_reserve(struct orders *o) MUST_USE; /* for one more */
+uint32_t orders_put(struct orders *o, uint32_t ref);   /* reserved before; returns its order */
+void orders_remove(struct orders *o, uint32_t order);
+/* ORDERS_NONE: it went. */
+static inline uint32_t orders_ref(const struct orders *o, uint32_t order) {
+    const struct order_segment *s = o->dir[order / ORDERS_SEGMENT];
+    return s == NULL ? ORDERS_NONE : s->refs[order % ORDERS_SEGMENT];
+}
+
 struct index {
     struct stable postings; /* by pair */
     size_t lists_bytes;
@@ -27,13 +50,13 @@ void index_init(struct index *ix);
 void index_fini(struct index *ix);
 size_t index_memory_bytes(const struct index *ix);
 
-/* Room for the pair's list and one more reference in it. */
+/* Room for the pair's list and one more series in it. */
 enum status index_reserve(struct index *ix, uint32_t pair) MUST_USE;
-/* Reserved before; ref above all others of the pair. */
-void index_put(struct index *ix, uint32_t pair, uint32_t ref);
-
-/* Takes out the references whose bit is set; gives back memory of lists that became short. */
-void index_remove(struct index *ix, const uint64_t *bits);
+/* Reserved before; order above all others of the pair. */
+void index_put(struct index *ix, uint32_t pair, uint32_t order);
+/* Takes out the series that went; gives back memory of a list that became short. Returns how many
+ * are left. */
+uint32_t index_sweep(struct index *ix, uint32_t pair, const struct orders *orders);
 
 struct posting_view {
     const uint32_t *at;
@@ -41,6 +64,6 @@ struct posting_view {
 };
 /* Valid until the next index_reserve. */
 struct posting_view index_get(const struct index *ix, uint32_t pair);
-/* The first position from `from` on whose reference is >= ref, or count: doubling steps, then
+/* The first position from `from` on whose order is >= order, or count: doubling steps, then
  * bisection, so that walking two lists together costs the logarithm of their ratio per step. */
-uint32_t posting_seek(struct posting_view p, uint32_t from, uint32_t ref);
+uint32_t posting_seek(struct posting_view p, uint32_t from, uint32_t order);

@@ -2,13 +2,14 @@
 /* storage/internal.h: the inside of the head, for the files of this folder.
  *
  *   series (hot) 64 B --> open chunk: chain of 64-byte blocks
- *   series (cold) 32 B --> pair ids (exact size), sealed chunks newest to oldest, late samples
- *   pair id --> struct pair (symbols), struct posting (index)
+ *   series (cold) 40 B --> order and pair ids (exact size), sealed chunks newest to oldest, late
+ *                          samples
+ *   pair id --> struct pair (symbols), struct posting (index) --> orders --> reference
  *
- * Memory that a reader may hold (blocks of a chunk that was sealed, arrays of late samples that
- * were replaced) goes to the newest live selection when it is let go: only that one and older ones
- * can have seen it. When a selection is released its list moves to the next older one, and is freed
- * when there is none. */
+ * Memory that a reader may hold (blocks of a chunk that was sealed, sealed chunks that were cut
+ * off, arrays of late samples that were replaced) goes to the newest live selection when it is let
+ * go: only that one and older ones can have seen it. When a selection is released its list moves to
+ * the next older one, and is freed when there is none. */
 #pragma once
 
 #include "node/base/map.h"
@@ -23,8 +24,8 @@ struct series { /* all that appending a sample in order touches */
 };
 static_assert(sizeof(struct series) == 64, "one cache line");
 
-struct chunk { /* sealed; immutable */
-    struct chunk *older;
+struct chunk {           /* sealed; immutable */
+    struct chunk *older; /* followed only as far as the count beside the chain says */
     int64_t min_ms, max_ms;
     uint16_t count, len_bytes;
     uint8_t bytes[]; /* encoding first */
@@ -42,22 +43,42 @@ struct late {          /* sorted; at[0..count) of a snapshot never changes */
 };
 
 struct series_cold {
-    const uint32_t *pairs; /* count, then pair ids ordered by name; NULL: dead (head_drop.c) */
+    const uint32_t *pairs; /* count, then pair ids ordered by name; NULL: dead (head_drop.c). The
+                              order of the series is in front of them. */
     struct chunk *sealed;  /* newest */
     struct late *late;
+    uint32_t sealed_count;
     uint32_t shard;
-    uint32_t next_in_shard;
+    uint32_t next_in_shard; /* of a free reference: the next one */
 };
-static_assert(sizeof(struct series) + sizeof(struct series_cold) <= 96, "memory per series");
+static_assert(sizeof(struct series) + sizeof(struct series_cold) <= 104, "memory per series");
 
+static inline uint32_t series_order(const uint32_t *pairs) {
+    return pairs[-1];
+}
+
+/* Sealed chunks that live selections may see. */
+struct retired_chunks {
+    struct retired_chunks *next;
+    uint32_t count;
+    struct chunk *at[29];
+};
 struct retired {
     struct chunk_block *blocks_first, *blocks_last;
     struct late *late_first, *late_last;
+    struct retired_chunks *chunks_first, *chunks_last;
     uint32_t dead_first, dead_last; /* series, HEAD_NONE: none */
 };
 
 enum { PAIRS_SIZES = 64 }; /* up to that many labels arrays of pair ids are used again by size */
 #define SHARD_GIVEN UINT32_MAX
+
+struct head_shard {
+    int64_t from_ms;
+    uint32_t first; /* its newest series, linked to older ones */
+    uint32_t series_count;
+    bool trim_wanted; /* something may be there to be freed */
+};
 
 struct head {
     struct head_options options;
@@ -65,12 +86,22 @@ struct head {
     struct map by_id;
     struct symbols symbols;
     struct index index;
+    struct orders orders;
     struct bump pair_ids;
     uint32_t *pairs_free[PAIRS_SIZES];
     uint64_t pairs_bytes; /* of larger ones */
-    struct u32s shards;   /* by shard: its newest series, linked to older ones */
-    uint32_t live_count;  /* series */
-    uint32_t dead_count;  /* of them in posting lists */
+    struct head_shard *shards;
+    uint32_t shards_count;
+    int64_t from_max_ms; /* no shard's from_ms is later: times from there on need not ask */
+    uint32_t live_count; /* series */
+    uint32_t dead_count; /* of them in posting lists */
+    uint32_t refs_free, free_count; /* references that are given, linked */
+    uint32_t segments_gone;         /* of series and cold: NULL in their directories */
+    struct {                        /* head_trim.c: where it is */
+        uint32_t shard, before; /* the series before the next one; HEAD_NONE: the first is next */
+        uint32_t sweep, dead_count; /* the next pair, HEAD_NONE: not sweeping; dead at the start */
+        bool wanted, in_shard, lacked; /* memory */
+    } trim;
     struct chunk_slab blocks;
     struct u32s scratch_pairs;
     struct selection *newest; /* live selections, linked to older ones */
@@ -95,12 +126,45 @@ static inline bool head_is_live(const struct head *head, uint32_t ref) {
     return head->cold.dir[ref >> STABLE_SHIFT] != NULL && head_cold(head, ref)->pairs != NULL;
 }
 
+/* Of the shard; a shard that the head does not know has all. */
+static inline int64_t head_from(const struct head *head, uint32_t shard) {
+    return shard < head->shards_count ? head->shards[shard].from_ms : INT64_MIN;
+}
+/* Whether a time of that series is before what its shard has. */
+static inline bool head_is_before(const struct head *head, uint32_t ref, int64_t time_ms) {
+    return time_ms < head->from_max_ms && time_ms < head_from(head, head_cold(head, ref)->shard);
+}
+static inline bool shard_is_asked(const struct shard_set *shards, uint32_t shard) {
+    return shards == NULL || (shard < shards->shards_count && shard_set_has(shards, shard));
+}
+
 /* head_drop.c */
 uint32_t *head_pairs_alloc(struct head *head, uint32_t count) MUST_USE;
 void head_pairs_give(struct head *head, uint32_t *pairs, uint32_t count);
+/* A reference for a new series: reserved, then taken, which cannot fail. */
+enum status head_ref_reserve(struct head *head) MUST_USE;
+uint32_t head_ref_peek(const struct head *head);
+void head_ref_take(struct head *head);
 enum status head_shard_reserve(struct head *head, uint32_t shard) MUST_USE;
+struct dead_list {
+    uint32_t first, last;
+};
+/* Live to dead; the caller takes it out of its shard's list. */
+void head_kill(struct head *head, uint32_t ref, struct dead_list *dead);
 void head_give_series(struct head *head, uint32_t first); /* of a list of dead ones */
-void head_sweep_if_many(struct head *head);
+bool head_sweep_is_due(const struct head *head);
+/* Goes on with sweeping, or begins; true when it came to its end. */
+bool head_sweep_step(struct head *head, uint64_t until_ns);
+void head_chunk_free(struct head *head, struct chunk *c);
+
+/* head.c */
+/* The open chunk becomes a sealed one, which is linked to older. */
+enum status head_chunk_seal(struct head *head, const struct chunk_open *open, struct chunk *older,
+                            struct chunk **out) MUST_USE;
+
+/* head_trim.c */
+void head_trim_want(struct head *head, uint32_t shard);
+bool head_slice_is_over(uint64_t until_ns);
 
 /* head_late.c: is there a sample at that time, older than the newest of the series, and with what
  * bits? */
@@ -115,7 +179,9 @@ uint32_t late_seek(const struct late_sample *at, uint32_t count,
 bool head_series_overlaps(const struct head *head, uint32_t ref, int64_t from_ms, int64_t to_ms);
 void series_view_take(const struct head *head, uint32_t ref, struct series_view *out);
 
-/* select.c */
+/* select.c, select_retired.c */
+/* ERR_NOMEM: the chunk was not retired, and must stay where it is. */
+enum status head_retire_chunks(struct head *head, struct chunk *newest, uint32_t count) MUST_USE;
 void head_retire_blocks(struct head *head, struct chunk_block *first, struct chunk_block *last);
 void head_retire_late(struct head *head, struct late *late);
 void head_retire_series(struct head *head, uint32_t dead_first, uint32_t dead_last);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* storage/select.h: one matcher turned into a set of label pairs (select_set.c), for select.c.
+/* storage/select.h: a selection, for the select files, and one matcher turned into a set of label
+ * pairs (select_set.c).
  * A series has at most one pair of a name; so a matcher that does not match "" holds when one of
  * the series' pairs is in its set, and one that does, when none of its pairs is among the values
  * that do not match. */
@@ -43,3 +44,49 @@ enum status select_set_walk(struct select_set *set, struct head *head, uint32_t 
 enum status select_set_make_lazy(struct select_set *set) MUST_USE;
 /* pairs: as in series_cold. */
 bool select_set_has(struct select_set *set, const struct head *head, const uint32_t *pairs);
+
+enum select_state { SELECT_BEGIN, SELECT_SETS, SELECT_MATCH, SELECT_VIEWS, SELECT_DONE };
+/* Where candidates come from: the smallest set's posting lists; the lists of a few shards; all
+ * series. */
+enum select_walk { WALK_PAIRS, WALK_SHARDS, WALK_ALL };
+enum { SELECT_BATCH = 64 };
+
+struct selection {
+    struct head *head;
+    struct selection *older, *newer;
+    struct retired retired;
+    struct select_query query;
+    enum select_state state;
+    size_t matchers_done;
+    struct select_set *sets; /* one a distinct matcher */
+    uint32_t sets_count, sets_done;
+    struct map folded; /* of sets by matcher */
+    uint64_t sets_bytes;
+    bool nothing; /* a set that holds for no series */
+    /* Sets that are made: those of one pair, no pair twice, then those that are asked per series;
+     * what holds for all is in neither part. */
+    struct select_set **checks;
+    uint32_t ones_count, checks_count;
+    struct map ones;           /* by pair */
+    struct select_set *driver; /* the smallest; NULL: none of them has a list */
+    enum select_walk walk;
+    uint32_t driver_list;     /* among the driver's pairs; the shard */
+    uint32_t driver_position; /* in that list; the series of the shard, or of all */
+    uint32_t driver_held;     /* the order at the position, while lists are swept */
+    uint32_t *cursors;        /* per set of one pair, within driver_list */
+    uint32_t orders_end;
+    uint32_t batch[SELECT_BATCH]; /* candidates under way */
+    uint32_t batch_count, batch_at;
+    uint32_t batch_check; /* next of the sets asked per series, for batch[batch_at] */
+    bool batch_last;
+    struct u32s refs;
+    uint32_t refs_done;
+    struct series_view *views;
+    size_t views_count;
+};
+
+/* Whether the query asks for shards that have few series. */
+bool select_shards_are_few(const struct head *head, const struct shard_set *shards);
+/* Up to SELECT_BATCH candidates, orders of a WALK_PAIRS, else references; *out_more is false at the
+ * end. */
+uint32_t select_batch(struct selection *sel, uint32_t *batch, bool *out_more);

@@ -99,15 +99,18 @@ static enum status set_walk_run(struct select_set *set, struct head *head, struc
     uint32_t low = 0, count = NAME_RUN;
     while (count > 0) {
         uint32_t half = count / 2;
-        if (sv_cmp(pair_value(symbols_pair(dir, pairs[low + half])), prefix) < 0) {
+        uint32_t pair = pairs[low + half];
+        if (!name_is_hole(pair) && sv_cmp(pair_value(symbols_pair(dir, pair)), prefix) < 0) {
             low += half + 1;
             count -= half + 1;
         } else {
             count = half;
         }
     }
-    for (; low < NAME_RUN && sv_starts(pair_value(symbols_pair(dir, pairs[low])), prefix); low++)
+    for (; low < NAME_RUN && !name_is_hole(pairs[low]); low++) {
+        if (!sv_starts(pair_value(symbols_pair(dir, pairs[low])), prefix)) break;
         TRY(set_add(set, head, pairs[low]));
+    }
     set->values_done += NAME_RUN;
     return OK;
 }
@@ -134,6 +137,7 @@ enum status select_set_walk(struct select_set *set, struct head *head, uint32_t 
     uint32_t end = set->values_done + MIN(values, set->values_count - set->values_done);
     for (; set->values_done < end; set->values_done++) {
         uint32_t pair = pairs->at[set->values_done];
+        if (name_is_hole(pair)) continue;
         struct sv value = pair_value(symbols_pair(head->symbols.pairs.dir, pair));
         if (matcher_match(set->matcher, value) != empty_matches) TRY(set_add(set, head, pair));
     }

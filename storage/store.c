@@ -50,6 +50,7 @@ enum status store_new(struct core *core, const struct store_options *options, st
      * limit is now. */
     struct head_options head_options = options->head;
     head_options.series_max = 0;
+    head_options.shards_count = count;
     if (store->shards == NULL || head_new(&head_options, &store->head) != OK) {
         store_free(store);
         return err_set(err, ERR_NOMEM, 0, "store: not enough memory");

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "storage/symbols.h"
 
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "node/base/bytes.h"
 #include "node/base/hash.h"
 
+#define NAME_RUN_CHANGED UINT32_MAX /* in place of the first of a sorted run */
 enum { BUMP_SEGMENT_BYTES = 32 << 10, TAG_LABEL = 0x0a, TAG_NAME = 0x0a, TAG_VALUE = 0x12 };
 
 void *bump_alloc(struct bump *b, size_t bytes, size_t align) {
@@ -70,6 +70,14 @@ void stable_free_segment(struct stable *s, uint32_t segment) {
     s->memory_bytes -= s->item_bytes << STABLE_SHIFT;
 }
 
+enum status stable_restore_segment(struct stable *s, uint32_t segment) {
+    assert(s->dir[segment] == NULL);
+    s->dir[segment] = aligned_alloc(64, s->item_bytes << STABLE_SHIFT);
+    if (s->dir[segment] == NULL) return ERR_NOMEM;
+    s->memory_bytes += s->item_bytes << STABLE_SHIFT;
+    return OK;
+}
+
 static enum status stable_grow_dir(struct stable *s) {
     uint32_t cap = s->dir_cap == 0 ? 15 : s->dir_cap * 2 + 1;
     char **base = malloc((cap + 1) * sizeof *base);
@@ -118,9 +126,14 @@ void u32s_fini(struct u32s *a) {
 
 void symbols_init(struct symbols *sy) {
     *sy = (struct symbols){0};
+    sy->pair_free = MAP_NONE;
     stable_init(&sy->pairs, sizeof(struct pair));
     map_init(&sy->pair_map);
     map_init(&sy->name_map);
+}
+
+static struct pair *pair_at(const struct symbols *sy, uint32_t pair) {
+    return STABLE_AT(sy->pairs.dir, struct pair, pair);
 }
 
 void symbols_fini(struct symbols *sy) {
@@ -129,6 +142,8 @@ void symbols_fini(struct symbols *sy) {
         u32s_fini(&sy->names[i].sorted);
     }
     free(sy->names);
+    for (uint32_t i = 0; i < sy->pairs.count; i++)
+        free((char *)(uintptr_t)pair_at(sy, i)->bytes);
     stable_fini(&sy->pairs);
     map_fini(&sy->pair_map);
     map_fini(&sy->name_map);
@@ -139,7 +154,12 @@ void symbols_fini(struct symbols *sy) {
 size_t symbols_memory_bytes(const struct symbols *sy) {
     return sy->pairs.memory_bytes + map_memory_bytes(&sy->pair_map) +
            map_memory_bytes(&sy->name_map) + sy->names_cap * sizeof *sy->names +
-           sy->text.memory_bytes + sy->scratch.cap + sy->values_bytes;
+           sy->text.memory_bytes + sy->scratch.cap + sy->values_bytes + sy->pairs_bytes;
+}
+
+/* As malloc rounds it, with its own word. */
+static size_t pair_text_bytes(size_t len) {
+    return (len + 8 + 15) / 16 * 16;
 }
 
 static size_t varint_bytes(uint64_t v) {
@@ -226,10 +246,42 @@ static enum status name_intern(struct symbols *sy, struct sv text, uint32_t *out
     char *copy = bump_alloc(&sy->text, text.len, 1);
     if (copy == NULL) return ERR_NOMEM;
     if (text.len > 0) memcpy(copy, text.ptr, text.len);
-    sy->names[sy->names_count] = (struct name){.text = {copy, text.len}};
+    sy->names[sy->names_count] = (struct name){.text = {copy, text.len}, .hole = NAME_HOLE_LAST};
     TRY(map_insert(&sy->name_map, hash64(text.ptr, text.len, 0), sy->names_count, name_rehash, sy));
     *out = sy->names_count++;
     return OK;
+}
+
+/* Room for one more value, so that name_put cannot fail. */
+static enum status name_reserve(struct symbols *sy, uint32_t name) {
+    struct u32s *values = &sy->names[name].pairs;
+    size_t before = u32s_memory_bytes(values);
+    if (sy->names[name].hole == NAME_HOLE_LAST) TRY(u32s_reserve(values, 1));
+    sy->values_bytes += u32s_memory_bytes(values) - before;
+    return OK;
+}
+
+/* The run is sorted anew when it is asked for. */
+static void name_run_changed(struct name *n, uint32_t value_index) {
+    uint32_t first = value_index / NAME_RUN * NAME_RUN;
+    if (first < n->sorted.count) n->sorted.at[first] = NAME_RUN_CHANGED;
+}
+
+static uint32_t name_put(struct name *n, uint32_t pair) {
+    uint32_t i = n->hole & ~NAME_HOLE;
+    if (n->hole == NAME_HOLE_LAST)
+        i = n->pairs.count++;
+    else
+        n->hole = n->pairs.at[i];
+    n->pairs.at[i] = pair;
+    name_run_changed(n, i);
+    return i;
+}
+
+static void name_take(struct name *n, uint32_t value_index) {
+    n->pairs.at[value_index] = n->hole;
+    n->hole = value_index | NAME_HOLE;
+    name_run_changed(n, value_index);
 }
 
 enum status symbols_intern(struct symbols *sy, struct sv canonical, const struct label *label,
@@ -239,30 +291,65 @@ enum status symbols_intern(struct symbols *sy, struct sv canonical, const struct
         *out_pair = pair;
         return OK;
     }
-    if (canonical.len > UINT32_MAX || sy->pairs.count == MAP_NONE) return ERR_LIMIT;
+    if (canonical.len > UINT32_MAX || sy->pairs.count == (NAME_HOLE_LAST & ~NAME_HOLE))
+        return ERR_LIMIT;
     TRY(name_intern(sy, label->name, &name));
-    struct u32s *values = &sy->names[name].pairs;
-    size_t before = u32s_memory_bytes(values);
-    TRY(u32s_reserve(values, 1));
-    sy->values_bytes += u32s_memory_bytes(values) - before;
-    TRY(stable_reserve(&sy->pairs));
-    char *copy = bump_alloc(&sy->text, canonical.len, 1);
+    TRY(name_reserve(sy, name));
+    pair = sy->pair_free;
+    if (pair == MAP_NONE) {
+        TRY(stable_reserve(&sy->pairs));
+        pair = sy->pairs.count;
+    }
+    char *copy = malloc(canonical.len);
     if (copy == NULL) return ERR_NOMEM;
     memcpy(copy, canonical.ptr, canonical.len);
-    pair = sy->pairs.count;
-    *STABLE_AT(sy->pairs.dir, struct pair, pair) = (struct pair){
-        copy, (uint32_t)canonical.len, (uint32_t)label->value.len, name, values->count};
-    TRY(map_insert(&sy->pair_map, hash64(canonical.ptr, canonical.len, 0), pair, pair_rehash, sy));
-    values->at[values->count++] = pair;
-    sy->pairs.count++;
+    if (map_insert(&sy->pair_map, hash64(copy, canonical.len, 0), pair, pair_rehash, sy) != OK) {
+        free(copy);
+        return ERR_NOMEM;
+    }
+    struct pair *p = pair_at(sy, pair);
+    if (pair == sy->pair_free) {
+        sy->pair_free = p->value_index;
+        sy->free_count--;
+    } else {
+        sy->pairs.count++;
+    }
+    sy->pairs_bytes += pair_text_bytes(canonical.len);
+    *p = (struct pair){.bytes = copy,
+                       .len_bytes = (uint32_t)canonical.len,
+                       .value_bytes = (uint32_t)label->value.len,
+                       .name = name,
+                       .value_index = name_put(&sy->names[name], pair)};
     *out_pair = pair;
     return OK;
 }
 
+void symbols_free(struct symbols *sy, uint32_t pair) {
+    struct pair *p = pair_at(sy, pair);
+    assert(p->bytes != NULL && p->uses == 0);
+    bool was_there = map_remove(&sy->pair_map, hash64(p->bytes, p->len_bytes, 0), pair);
+    assert(was_there);
+    name_take(&sy->names[p->name], p->value_index);
+    sy->pairs_bytes -= pair_text_bytes(p->len_bytes);
+    free((char *)(uintptr_t)p->bytes);
+    *p = (struct pair){.value_index = sy->pair_free};
+    sy->pair_free = pair;
+    sy->free_count++;
+}
+
 static int value_order(const void *a, const void *b, void *ctx) {
     char *const *dir = ctx;
-    return sv_cmp(pair_value(symbols_pair(dir, *(const uint32_t *)a)),
-                  pair_value(symbols_pair(dir, *(const uint32_t *)b)));
+    uint32_t left = *(const uint32_t *)a, right = *(const uint32_t *)b;
+    if (name_is_hole(left) || name_is_hole(right)) return name_is_hole(left) - name_is_hole(right);
+    return sv_cmp(pair_value(symbols_pair(dir, left)), pair_value(symbols_pair(dir, right)));
+}
+
+static void run_sort(const struct symbols *sy, struct name *n, uint32_t first) {
+    uint32_t *at = n->sorted.at + first;
+    memcpy(at, n->pairs.at + first, NAME_RUN * sizeof *at);
+    for (uint32_t i = 0; i < NAME_RUN; i++)
+        if (name_is_hole(at[i])) at[i] = NAME_HOLE;
+    qsort_r(at, NAME_RUN, sizeof *at, value_order, sy->pairs.dir);
 }
 
 enum status symbols_sorted_run(struct symbols *sy, uint32_t name, uint32_t run,
@@ -273,11 +360,10 @@ enum status symbols_sorted_run(struct symbols *sy, uint32_t name, uint32_t run,
         size_t before = u32s_memory_bytes(&n->sorted);
         TRY(u32s_reserve(&n->sorted, NAME_RUN));
         sy->values_bytes += u32s_memory_bytes(&n->sorted) - before;
-        uint32_t *at = n->sorted.at + n->sorted.count;
-        memcpy(at, n->pairs.at + n->sorted.count, NAME_RUN * sizeof *at);
-        qsort_r(at, NAME_RUN, sizeof *at, value_order, sy->pairs.dir);
+        n->sorted.at[n->sorted.count] = NAME_RUN_CHANGED;
         n->sorted.count += NAME_RUN;
     }
     *out = n->sorted.at + run * NAME_RUN;
+    if (**out == NAME_RUN_CHANGED) run_sort(sy, n, run * NAME_RUN);
     return OK;
 }

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* storage/symbols.h: label pairs interned once per core. A pair is kept as its canonical bytes
  * (storage/labels.h), so that looking one up is one hash and one compare, and writing the labels of
- * a series is a copy. Thread: the core; symbols_pair_* with a directory taken on the core run on
- * any thread: pairs never move or change. */
+ * a series is a copy. A pair that no series uses may be freed (symbols_free); then its number, and
+ * its place among the values of its name, are those of a later pair. Names stay. Thread: the core;
+ * symbols_pair_* with a directory taken on the core run on any thread: pairs that are used never
+ * move or change. */
 #pragma once
 
 #include <assert.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "node/base/buf.h"
@@ -38,6 +41,8 @@ void stable_fini(struct stable *s);
 enum status stable_reserve(struct stable *s) MUST_USE;
 /* Nothing in that segment is used any more; its directory entry is NULL from then on. */
 void stable_free_segment(struct stable *s, uint32_t segment);
+/* Such a segment is there again, with anything in it. */
+enum status stable_restore_segment(struct stable *s, uint32_t segment) MUST_USE;
 #define STABLE_AT(dir, type, index)                                                                \
     ((type *)(void *)(dir)[(index) >> STABLE_SHIFT] + ((index) & (STABLE_ITEMS - 1)))
 
@@ -57,18 +62,28 @@ struct pair {
     const char *bytes; /* canonical bytes of the label */
     uint32_t len_bytes, value_bytes;
     uint32_t name;        /* index into names */
-    uint32_t value_index; /* among the values of the name */
+    uint32_t value_index; /* among the values of the name; of a freed pair: the next freed one */
+    uint32_t uses;        /* series, kept by the head */
 };
-static_assert(sizeof(struct pair) == 24, "part of the memory per series");
+static_assert(sizeof(struct pair) <= 32, "part of the memory per series");
 
 /* Values are sorted within runs of this many, each run when it is first asked for: so no one waits
  * for more than one run to be sorted, and a prefix costs one bisection a run. */
 enum { NAME_RUN = 1024 };
 
+/* Where a name's value was freed stands a hole, linked to the next; a pair's number has not this
+ * bit. */
+#define NAME_HOLE 0x80000000u
+#define NAME_HOLE_LAST UINT32_MAX
+static inline bool name_is_hole(uint32_t pair) {
+    return (pair & NAME_HOLE) != 0;
+}
+
 struct name {
     struct sv text;
-    struct u32s pairs;  /* in the order they came */
-    struct u32s sorted; /* the first runs of pairs, each by value */
+    struct u32s pairs;  /* by value index, with holes */
+    struct u32s sorted; /* the first runs of pairs, each by value, holes last */
+    uint32_t hole;      /* NAME_HOLE_LAST: none */
 };
 
 struct symbols {
@@ -76,9 +91,11 @@ struct symbols {
     struct map pair_map, name_map;
     struct name *names;
     uint32_t names_count, names_cap;
-    struct bump text;
+    uint32_t pair_free, free_count; /* freed pairs */
+    struct bump text;               /* of names */
     struct buf scratch;
     size_t values_bytes; /* of all name.pairs and name.sorted */
+    size_t pairs_bytes;  /* of all pair.bytes */
 };
 
 void symbols_init(struct symbols *sy);
@@ -91,8 +108,13 @@ uint32_t symbols_find(struct symbols *sy, struct sv name, struct sv value);
 uint32_t symbols_find_name(const struct symbols *sy, struct sv name);
 enum status symbols_intern(struct symbols *sy, struct sv canonical, const struct label *label,
                            uint32_t *out_pair) MUST_USE;
+/* A pair that nobody uses or reads. */
+void symbols_free(struct symbols *sy, uint32_t pair);
+static inline uint32_t symbols_count(const struct symbols *sy) { /* of pairs */
+    return sy->pairs.count - sy->free_count;
+}
 
-/* NAME_RUN pairs of a full run, by value. */
+/* NAME_RUN pairs of a full run, by value, then its holes. */
 enum status symbols_sorted_run(struct symbols *sy, uint32_t name, uint32_t run,
                                const uint32_t **out) MUST_USE;
 

@@ -52,7 +52,8 @@ static inline uint32_t util_series(struct head *head, const char *spec) {
 }
 
 static inline struct head *util_head(int64_t window_ms) {
-    struct head_options options = {.secret = UTIL_SECRET, .out_of_order_window_ms = window_ms};
+    struct head_options options = {
+        .secret = UTIL_SECRET, .out_of_order_window_ms = window_ms, .shards_count = UTIL_SHARDS};
     struct head *head = NULL;
     MUST(head_new(&options, &head) == OK);
     return head;

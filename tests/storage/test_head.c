@@ -200,7 +200,8 @@ Test(head, labels_come_back_as_they_went_in) {
     head_series_labels(head, empty, &got);
     cr_expect(got.len == 0 && head_find(head, series_id_of(UTIL_SECRET, 0, SV(""))) == empty);
     head_series_set_number(head, ref, 4711);
-    cr_expect(head_series_number(head, ref) == 4711 && head_series_number(head, empty) == 0);
+    cr_expect(head_series_number(head, ref) == 4711 &&
+              head_series_number(head, empty) == HEAD_NONE);
     series_id id = series_id_of(UTIL_SECRET, 0, buf_sv(&want));
     cr_expect(head_series_shard(head, ref) == series_shard(id, UTIL_SHARDS));
     buf_fini(&want);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The head against a model that keeps plain sorted arrays and asks every series: random appends
- * (next, late, held, too old, applied again), selections that are held while the head goes on,
- * names and values. regexec is the oracle for patterns. --seed=N --steps=N; a failure prints both.
+ * (next, late, held, too old, applied again), shards that begin later, trimming in slices, deletes,
+ * dropped shards, selections that are held while the head goes on, names and values. regexec is the
+ * oracle for patterns. --seed=N --steps=N; a failure prints both.
  */
 #include <regex.h>
 #include <stdarg.h>
@@ -14,8 +15,10 @@ enum { SERIES_MAX = 400, ROWS_MAX = 4000, HELD_MAX = 4, MATCHERS_MAX = 4 };
 
 struct model_series {
     char spec[160];
-    uint32_t ref;
+    series_id id;
+    uint32_t ref; /* HEAD_NONE: the head need not know it */
     uint32_t shard;
+    bool numbered;
     size_t count;
     int64_t times_ms[ROWS_MAX];
     uint64_t bits[ROWS_MAX];
@@ -24,6 +27,7 @@ struct model_series {
 struct held { /* a selection and what it must show, for as long as it lives */
     struct selection *sel;
     int64_t from_ms, to_ms;
+    bool by_ref;
     size_t counts[SERIES_MAX]; /* rows, by series */
     int64_t *times_ms[SERIES_MAX];
     uint64_t *bits[SERIES_MAX];
@@ -32,12 +36,12 @@ struct held { /* a selection and what it must show, for as long as it lives */
 struct world {
     struct rng rng;
     uint64_t seed, step;
-    int64_t window_ms, now_ms, newest_ms[UTIL_SHARDS];
+    int64_t window_ms, now_ms, newest_ms[UTIL_SHARDS], from_ms[UTIL_SHARDS];
     struct head *head;
     struct model_series *series;
     size_t series_count, series_max;
     struct held held[HELD_MAX];
-    size_t late, refused, matched;
+    size_t late, refused, matched, deleted, died, slices;
 };
 
 static struct world w;
@@ -74,17 +78,36 @@ static void spec_make(char *out, size_t max) {
     }
 }
 
+static struct model_series *model_find(series_id id) {
+    for (size_t i = 0; i < w.series_count; i++)
+        if (series_id_eq(w.series[i].id, id)) return &w.series[i];
+    return NULL;
+}
+
 static struct model_series *model_get(void) {
     if (w.series_count > 0 && (w.series_count == w.series_max || below(8) != 0))
         return &w.series[below(w.series_count)];
     struct model_series *m = &w.series[w.series_count];
     spec_make(m->spec, sizeof m->spec);
-    uint32_t ref = util_series(w.head, m->spec);
-    if (ref != w.series_count) return &w.series[ref];
-    m->ref = ref;
-    m->shard = head_series_shard(w.head, ref);
+    struct buf canonical = {0};
+    util_canonical(m->spec, &canonical);
+    m->id = series_id_of(UTIL_SECRET, 0, buf_sv(&canonical));
+    m->shard = series_shard(m->id, UTIL_SHARDS);
+    m->ref = HEAD_NONE;
+    buf_fini(&canonical);
+    struct model_series *same = model_find(m->id);
+    if (same != NULL) return same;
     w.series_count++;
     return m;
+}
+
+/* The head knows it from now on. */
+static void model_make(struct model_series *m) {
+    if (m->ref != HEAD_NONE) return;
+    m->ref = util_series(w.head, m->spec);
+    m->numbered = false;
+    MUST(head_series_number(w.head, m->ref) == HEAD_NONE);
+    MUST(head_series_shard(w.head, m->ref) == m->shard);
 }
 
 /* The row with that time or the place where it would go. */
@@ -126,6 +149,7 @@ static void model_add(struct model_series *m, int64_t t, uint64_t bits) {
 static void step_append(void) {
     struct model_series *m = model_get();
     if (m->count == ROWS_MAX) return;
+    model_make(m);
     int64_t last_ms = m->count == 0 ? w.now_ms : m->times_ms[m->count - 1], t = last_ms;
     switch (below(12)) {
     case 0: t = last_ms; break;
@@ -149,10 +173,100 @@ static void step_append(void) {
         return;
     }
     MUST(head_append(w.head, m->ref, t, v) == OK);
-    model_add(m, t, bits);
+    if (t >= w.from_ms[m->shard]) model_add(m, t, bits);
     int64_t newest_ms = 0;
-    MUST(head_series_newest(w.head, m->ref, &newest_ms, &v) &&
-         newest_ms == m->times_ms[m->count - 1]);
+    bool has_newest = head_series_newest(w.head, m->ref, &newest_ms, &v);
+    MUST(has_newest == (m->count > 0));
+    MUST(!has_newest || newest_ms == m->times_ms[m->count - 1]);
+}
+
+/* Takes out the rows of the range. */
+static void model_cut(struct model_series *m, int64_t min_ms, int64_t max_ms) {
+    size_t kept = 0;
+    for (size_t i = 0; i < m->count; i++) {
+        if (m->times_ms[i] >= min_ms && m->times_ms[i] <= max_ms) continue;
+        m->times_ms[kept] = m->times_ms[i];
+        m->bits[kept++] = m->bits[i];
+    }
+    m->count = kept;
+}
+
+/* What has rows or a number is there; what has neither may go, and does in the shard. */
+static void check_trimmed(uint32_t shard) {
+    for (size_t i = 0; i < w.series_count; i++) {
+        struct model_series *m = &w.series[i];
+        if (m->ref == HEAD_NONE) continue;
+        uint32_t ref = head_find(w.head, m->id);
+        bool must = m->count > 0 || m->numbered;
+        if (must && ref != m->ref) fail("%s is gone", m->spec);
+        if (!must && m->shard == shard && ref != HEAD_NONE) fail("%s is still there", m->spec);
+        if (ref == HEAD_NONE) m->ref = HEAD_NONE;
+        w.died += ref == HEAD_NONE;
+    }
+}
+
+static void check_shard_stats(uint32_t shard) {
+    struct head_shard_stats stats;
+    head_shard_stats(w.head, shard, &stats);
+    uint64_t series = 0, samples = 0;
+    int64_t min_ms = INT64_MAX, max_ms = INT64_MIN;
+    for (size_t i = 0; i < w.series_count; i++) {
+        const struct model_series *m = &w.series[i];
+        if (m->shard != shard || m->count == 0) continue;
+        series++;
+        samples += m->count;
+        min_ms = m->times_ms[0] < min_ms ? m->times_ms[0] : min_ms;
+        max_ms = m->times_ms[m->count - 1] > max_ms ? m->times_ms[m->count - 1] : max_ms;
+    }
+    MUST(stats.series == series && stats.max_time_ms == max_ms);
+    bool whole = w.from_ms[shard] == INT64_MIN;
+    MUST(whole ? stats.samples == samples : stats.samples >= samples);
+    MUST(whole ? stats.min_time_ms == min_ms : stats.min_time_ms <= min_ms);
+    MUST(whole || stats.min_time_ms >= w.from_ms[shard]);
+    MUST((stats.memory_bytes > 0) >= (series > 0));
+}
+
+static void step_from(void) {
+    uint32_t shard = (uint32_t)below(UTIL_SHARDS);
+    int64_t before_ms = w.from_ms[shard], from_ms = w.now_ms - (int64_t)below(20000000) + 4000000;
+    head_shard_set_from(w.head, shard, from_ms);
+    if (from_ms > before_ms) w.from_ms[shard] = from_ms;
+    MUST(head_shard_from(w.head, shard) == w.from_ms[shard]);
+    for (size_t i = 0; i < w.series_count; i++)
+        if (w.series[i].shard == shard && from_ms > before_ms)
+            model_cut(&w.series[i], INT64_MIN, from_ms - 1);
+    check_shard_stats(shard);
+    if (below(3) != 0) return; /* trimmed later, in slices */
+    MUST(head_trim(w.head, 0));
+    check_trimmed(from_ms > before_ms ? shard : HEAD_NONE);
+    check_shard_stats(shard);
+}
+
+static void step_slice(void) {
+    (void)head_trim(w.head, 1);
+    w.slices++;
+    check_trimmed(HEAD_NONE);
+}
+
+static void step_number(void) {
+    struct model_series *m = model_get();
+    model_make(m);
+    m->numbered = below(2) == 0;
+    head_series_set_number(w.head, m->ref, m->numbered ? (uint32_t)below(1000) : HEAD_NONE);
+}
+
+static void step_drop(void) {
+    uint32_t shard = (uint32_t)below(UTIL_SHARDS);
+    head_shard_drop(w.head, shard);
+    w.from_ms[shard] = INT64_MIN;
+    for (size_t i = 0; i < w.series_count; i++) {
+        struct model_series *m = &w.series[i];
+        if (m->shard != shard) continue;
+        m->ref = HEAD_NONE;
+        m->count = 0;
+        MUST(head_find(w.head, m->id) == HEAD_NONE);
+    }
+    check_shard_stats(shard);
 }
 
 struct query {
@@ -261,18 +375,19 @@ static void held_check(const struct held *h) {
     struct samples s = {0};
     for (size_t i = 0; i < count; i++) {
         const struct series_view *v = &views[i];
-        MUST(v->ref < w.series_count);
-        const struct model_series *m = &w.series[v->ref];
-        if (seen[v->ref]) fail("%s is there twice", m->spec);
-        seen[v->ref] = true;
+        const struct model_series *m = model_find(v->id);
+        MUST(m != NULL && m->shard == v->shard);
+        size_t at = (size_t)(m - w.series);
+        if (seen[at]) fail("%s is there twice", m->spec);
+        seen[at] = true;
+        if (h->by_ref && i > 0 && v->ref <= views[i - 1].ref) fail("not by reference");
         samples_clear(&s);
         MUST(series_view_read(v, h->from_ms, h->to_ms, &s, NULL) == OK);
-        if (h->counts[v->ref] == SIZE_MAX) fail("%s does not match", m->spec);
-        if (s.count != h->counts[v->ref])
-            fail("%s has %zu rows, not %zu", m->spec, s.count, h->counts[v->ref]);
+        if (h->counts[at] == SIZE_MAX) fail("%s does not match", m->spec);
+        if (s.count != h->counts[at])
+            fail("%s has %zu rows, not %zu", m->spec, s.count, h->counts[at]);
         for (size_t k = 0; k < s.count; k++)
-            if (s.times_ms[k] != h->times_ms[v->ref][k] ||
-                f64_bits(s.values[k]) != h->bits[v->ref][k])
+            if (s.times_ms[k] != h->times_ms[at][k] || f64_bits(s.values[k]) != h->bits[at][k])
                 fail("%s differs in row %zu", m->spec, k);
         newest_check(v, h, &s);
         struct label labels[8];
@@ -324,6 +439,7 @@ static void step_select(void) {
     h->sel = util_select(w.head, &q.q);
     h->from_ms = q.q.from_ms;
     h->to_ms = q.q.to_ms;
+    h->by_ref = q.q.shards != NULL && q.count == 0;
     for (size_t i = 0; i < SERIES_MAX; i++) {
         h->counts[i] = SIZE_MAX; /* no match, or a series that comes later */
         if (i < w.series_count && model_matches(&w.series[i], &q)) held_expect(h, i, &q);
@@ -351,7 +467,9 @@ static void expect_strings(const char *what, const struct sv *got, size_t count,
             model_range(m, q, &first, &end);
             must |= end > first;
             /* a series whose span covers the range may count, with a hole there */
-            may |= m->times_ms[0] <= q->q.to_ms && m->times_ms[m->count - 1] > q->q.from_ms;
+            int64_t low_ms = m->times_ms[0];
+            if (w.from_ms[m->shard] != INT64_MIN) low_ms = w.from_ms[m->shard];
+            may |= low_ms <= q->q.to_ms && m->times_ms[m->count - 1] > q->q.from_ms;
         }
         for (size_t k = 0; k < count; k++)
             has |= sv_eq(got[k], sv_from(all[a]));
@@ -360,6 +478,25 @@ static void expect_strings(const char *what, const struct sv *got, size_t count,
             fail("%s: %s is %s", what, all[a], has ? "there" : "missing");
     }
     if (found != count) fail("%s: %zu, not %zu", what, count, found);
+}
+
+static void step_delete(void) {
+    struct query q;
+    query_make(&q);
+    uint32_t shard = (uint32_t)below(UTIL_SHARDS);
+    int64_t min_ms = T0 + (int64_t)below((size_t)(w.now_ms - T0) + 1);
+    int64_t max_ms = below(3) == 0 ? INT64_MAX : min_ms + (int64_t)below(5000000);
+    if (below(3) == 0) min_ms = INT64_MIN;
+    MUST(head_delete(w.head, shard, q.matchers, q.count, min_ms, max_ms, NULL) == OK);
+    q.q.shards = NULL;
+    for (size_t i = 0; i < w.series_count; i++) {
+        struct model_series *m = &w.series[i];
+        size_t before = m->count;
+        if (m->shard == shard && model_matches(m, &q)) model_cut(m, min_ms, max_ms);
+        w.deleted += before - m->count;
+    }
+    check_shard_stats(shard);
+    query_fini(&q);
 }
 
 static void step_labels(void) {
@@ -385,23 +522,34 @@ static void run(uint64_t seed, uint64_t steps) {
     w.series_max = series_max[below(3)];
     w.head = util_head(w.window_ms);
     for (size_t i = 0; i < UTIL_SHARDS; i++)
-        w.newest_ms[i] = INT64_MIN;
+        w.newest_ms[i] = w.from_ms[i] = INT64_MIN;
     for (w.step = 0; w.step < steps; w.step++) {
         w.now_ms += (int64_t)below(2000);
-        size_t kind = below(100);
-        if (kind < 97)
+        size_t kind = below(1000);
+        if (kind < 940)
             step_append();
-        else if (kind < 99)
+        else if (kind < 965)
             step_select();
-        else
+        else if (kind < 975)
             step_labels();
+        else if (kind < 985)
+            step_number();
+        else if (kind < 991)
+            step_slice();
+        else if (kind < 995)
+            step_from();
+        else if (kind < 999)
+            step_delete();
+        else if (below(4) == 0)
+            step_drop();
     }
     struct head_stats stats;
     head_stats(w.head, &stats);
     printf("seed %llu: %zu series, %llu samples, %zu late, %zu refused, %llu chunks, %zu matches "
-           "checked\n",
+           "checked, %zu deleted, %zu series died, %zu slices\n",
            (unsigned long long)seed, w.series_count, (unsigned long long)stats.samples_appended,
-           w.late, w.refused, (unsigned long long)stats.chunks, w.matched);
+           w.late, w.refused, (unsigned long long)stats.chunks, w.matched, w.deleted, w.died,
+           w.slices);
     for (size_t i = 0; i < HELD_MAX; i++)
         if (w.held[i].sel != NULL) {
             held_check(&w.held[i]);
@@ -411,12 +559,24 @@ static void run(uint64_t seed, uint64_t steps) {
     free(w.series);
 }
 
+/* A slice ends at its first look at the clock. */
+static uint64_t clock_ns = 1;
+static uint64_t fake_mono_ns(struct runtime *rt) {
+    (void)rt;
+    return clock_ns++;
+}
+
 int main(int argc, char **argv) {
+    static const struct runtime_ops runtime_ops = {.mono_ns = fake_mono_ns};
+    struct runtime runtime = {.ops = &runtime_ops};
+    struct core core = {.rt = &runtime};
+    core_set_current(&core);
     unsigned long long seed = 0, steps = 30000;
     for (int i = 1; i < argc; i++)
         if (sscanf(argv[i], "--seed=%llu", &seed) != 1)
             MUST(sscanf(argv[i], "--steps=%llu", &steps) == 1);
     for (uint64_t s = seed == 0 ? 1 : seed; s <= (seed == 0 ? 8 : seed); s++)
         run(s, steps);
+    core_set_current(NULL);
     return 0;
 }

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Candidates of a selection, in batches. Between batches only a position is kept. */
+#include <string.h>
+
+#include "storage/select.h"
+
+enum { SLICE_LISTS = 64, SLICE_TRIES = 256, SHARDS_SERIES_MAX = 16384 };
+
+static const uint32_t *driver_pairs(const struct select_set *driver, uint32_t *out_count) {
+    *out_count = driver->kind == SET_ONE ? 1 : driver->pairs.count;
+    return driver->kind == SET_ONE ? &driver->pair : driver->pairs.at;
+}
+
+/* Whether the other single pairs have the series; when one has not, *next is the first it could be
+ * again. A series has few pairs, so one of many sets soon fails. */
+static bool candidate_passes(struct selection *sel, uint32_t order, uint32_t *next) {
+    for (uint32_t i = 0; i < sel->ones_count; i++) {
+        const struct select_set *set = sel->checks[i];
+        if (set == sel->driver) continue;
+        struct posting_view p = index_get(&sel->head->index, set->pair);
+        sel->cursors[i] = posting_seek(p, sel->cursors[i], order);
+        uint32_t found = sel->cursors[i] < p.count ? p.at[sel->cursors[i]] : HEAD_NONE;
+        if (found == order) continue;
+        *next = found;
+        return false;
+    }
+    return true;
+}
+
+/* The next list of the driver; false when there is none. */
+static bool driver_next_list(struct selection *sel) {
+    memset(sel->cursors, 0, sel->ones_count * sizeof *sel->cursors);
+    sel->driver_position = 0;
+    sel->driver_list++;
+    uint32_t lists;
+    (void)driver_pairs(sel->driver, &lists);
+    return sel->driver_list < lists;
+}
+
+/* Orders go from posting lists while selections are under way: a position is that of the first
+ * series that is not before the one it had. */
+void selections_hold_places(struct head *head) {
+    for (struct selection *sel = head->newest; sel != NULL; sel = sel->older) {
+        uint32_t lists;
+        sel->driver_held = HEAD_NONE;
+        if (sel->state != SELECT_MATCH || sel->walk != WALK_PAIRS) continue;
+        struct posting_view p =
+            index_get(&head->index, driver_pairs(sel->driver, &lists)[sel->driver_list]);
+        if (sel->driver_position < p.count) sel->driver_held = p.at[sel->driver_position];
+    }
+}
+
+void selections_find_places(struct head *head) {
+    for (struct selection *sel = head->newest; sel != NULL; sel = sel->older) {
+        uint32_t lists;
+        if (sel->state != SELECT_MATCH || sel->walk != WALK_PAIRS) continue;
+        struct posting_view p =
+            index_get(&head->index, driver_pairs(sel->driver, &lists)[sel->driver_list]);
+        sel->driver_position = posting_seek(p, 0, sel->driver_held);
+        memset(sel->cursors, 0, sel->ones_count * sizeof *sel->cursors);
+    }
+}
+
+bool select_shards_are_few(const struct head *head, const struct shard_set *shards) {
+    if (shards == NULL) return false;
+    uint32_t series = 0, end = MIN(shards->shards_count, head->shards_count);
+    for (uint32_t i = 0; i < end && series <= SHARDS_SERIES_MAX; i++)
+        if (shard_set_has(shards, i)) series += head->shards[i].series_count;
+    return series <= SHARDS_SERIES_MAX;
+}
+
+/* A series that died in between still has its link: it is given only when the selection is
+ * released. */
+static uint32_t batch_of_shards(struct selection *sel, uint32_t *batch, bool *out_more) {
+    const struct head *head = sel->head;
+    uint32_t count = 0;
+    while (count < SELECT_BATCH && *out_more) {
+        if (sel->driver_position != HEAD_NONE) {
+            batch[count++] = sel->driver_position;
+            sel->driver_position = head_cold(head, sel->driver_position)->next_in_shard;
+        } else if (sel->driver_list < MIN(sel->query.shards->shards_count, head->shards_count)) {
+            uint32_t shard = sel->driver_list++;
+            if (shard_set_has(sel->query.shards, shard))
+                sel->driver_position = head->shards[shard].first;
+        } else {
+            *out_more = false;
+        }
+    }
+    return count;
+}
+
+static uint32_t batch_of_all(struct selection *sel, uint32_t *batch, bool *out_more) {
+    uint32_t count = 0, end = sel->head->series.count;
+    while (count < SELECT_BATCH && sel->driver_position < end)
+        batch[count++] = sel->driver_position++;
+    *out_more = sel->driver_position < end;
+    return count;
+}
+
+static uint32_t batch_of_pairs(struct selection *sel, uint32_t *batch, bool *out_more) {
+    uint32_t count = 0, lists, lists_seen = 0, tried = 0;
+    const uint32_t *pairs = driver_pairs(sel->driver, &lists);
+    while (count < SELECT_BATCH && lists_seen < SLICE_LISTS && tried < SLICE_TRIES) {
+        struct posting_view p = index_get(&sel->head->index, pairs[sel->driver_list]);
+        bool at_end =
+            sel->driver_position >= p.count || p.at[sel->driver_position] >= sel->orders_end;
+        if (at_end) {
+            lists_seen++;
+            if (driver_next_list(sel)) continue;
+            sel->driver_list--;
+            sel->driver_position = p.count;
+            *out_more = false;
+            return count;
+        }
+        uint32_t order = p.at[sel->driver_position], next = order;
+        tried++;
+        if (candidate_passes(sel, order, &next)) {
+            batch[count++] = order;
+            sel->driver_position++;
+        } else {
+            sel->driver_position = posting_seek(p, sel->driver_position, next);
+        }
+    }
+    return count;
+}
+
+uint32_t select_batch(struct selection *sel, uint32_t *batch, bool *out_more) {
+    *out_more = true;
+    switch (sel->walk) {
+    case WALK_PAIRS: return batch_of_pairs(sel, batch, out_more);
+    case WALK_SHARDS: return batch_of_shards(sel, batch, out_more);
+    case WALK_ALL: break;
+    }
+    return batch_of_all(sel, batch, out_more);
+}

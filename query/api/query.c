@@ -216,7 +216,9 @@ static void request_start(struct http_request *req, const struct query_times *ti
                    .default_step_ms = o->default_step_ms,
                    .samples_max = o->samples_max,
                    .memory_bytes_max = o->memory_bytes_max,
-                   .features = o->features},
+                   .features = sv_eq(r->stats, SV("all"))
+                                   ? o->features
+                                   : o->features & ~(uint32_t)FEATURE_PER_STEP_STATS},
         .timeout_ms = timeout_ms,
         .partial_response = api_flag(req, "partial_response"),
         .done = request_on_done,

@@ -12,6 +12,22 @@ static uint64_t finish_ns(const struct gather_query *q) {
     return q->trace == NULL ? 0 : q->trace->finish_ns;
 }
 
+static void put_steps(struct json *j, const struct gather_query *q) {
+    const struct result *r = &q->result;
+    const struct query_params *p = &q->params;
+    if (r->samples_steps == NULL) return;
+    json_key(j, SV("totalQueryableSamplesPerStep"));
+    json_array_begin(j);
+    for (size_t k = 0; k < r->samples_steps_count; k++) {
+        int64_t time_ms = p->start_ms + (p->instant ? 0 : (int64_t)k * p->step_ms);
+        json_array_begin(j);
+        json_f64(j, (double)time_ms / 1000);
+        json_u64(j, r->samples_steps[k]);
+        json_array_end(j);
+    }
+    json_array_end(j);
+}
+
 void api_put_stats(struct buf *out, const struct gather_query *q) {
     uint64_t prepare = q->trace == NULL ? 0 : q->trace->prepare_ns;
     uint64_t inner = q->eval_ns - MIN(q->eval_ns, prepare + finish_ns(q));
@@ -29,6 +45,7 @@ void api_put_stats(struct buf *out, const struct gather_query *q) {
     json_object_end(&j);
     json_key(&j, SV("samples"));
     json_object_begin(&j);
+    put_steps(&j, q);
     json_key(&j, SV("totalQueryableSamples"));
     json_u64(&j, q->result.samples_read);
     json_key(&j, SV("samplesRead"));

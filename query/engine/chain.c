@@ -197,6 +197,7 @@ static enum status chain_prepare(struct eval *ev, struct chain *c) {
     for (size_t i = 0; i < c->count; i++) {
         struct stage *s = &c->stages[i];
         c->runs[i] = (struct stage_run){.ev = ev, .stage = s, .name_dropped = dropped};
+        if (i == 0 || s->kind == STAGE_WINDOW) TRY(reads_init(ev, &c->runs[i].reads, s->out.steps));
         dropped = dropped || (s->changes_labels && !eval_delayed_names(ev));
         for (size_t a = 0; a < s->args_count; a++) {
             s->args[a] = arena_array(&c->arena, s->out.steps + 1, sizeof(double));

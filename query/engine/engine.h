@@ -156,7 +156,11 @@ struct result {
     int64_t time_ms;
     char **warnings, **infos; /* texts, at most 10 each plus the "omitted" line, with (line:col) */
     size_t warnings_count, infos_count;
+    /* Read: as Prometheus counts them, a sample once in each window that holds it. Peak: the most
+     * that were held at once, all parts of a round together. */
     uint64_t samples_read, samples_peak;
+    uint64_t *samples_steps; /* of those read, at each step; NULL without FEATURE_PER_STEP_STATS */
+    size_t samples_steps_count;
 };
 /* On a worker. *out lives in the plan's arena until plan_free. */
 enum status plan_finish(struct plan *p, struct query_control *control, struct result *out,

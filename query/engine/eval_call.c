@@ -121,13 +121,15 @@ static enum status absent_present(struct eval *ev, const struct expr *e, const s
                       .out = *grid};
     struct stage_run run = {.ev = ev, .stage = &s};
     struct vectors *v = eval_vectors_new(ev, grid);
-    enum status st = v == NULL ? eval_nomem(ev) : OK;
+    enum status st = v == NULL ? eval_nomem(ev) : reads_init(ev, &run.reads, grid->steps);
     for (size_t i = 0; st == OK && i < in->count; i++) {
         struct series *to = vectors_add(v, &in->series[i].labels, 0);
         run.labels = &in->series[i].labels;
         st = to == NULL ? eval_nomem(ev) : stage_apply(&run, &in->series[i].col, &to->col);
     }
+    if (st == OK) st = plan_count(ev, e, &run.reads);
     stage_run_fini(&run);
+    if (st == OK) st = vectors_ready(ev, v);
     vectors_done(ev, in);
     if (st != OK) vectors_free(v);
     if (st == OK) *out = v;
@@ -149,6 +151,7 @@ enum status fn_absent(struct eval *ev, const struct expr *e, const struct grid *
         v->series[0].col.values[k] = 1;
     }
     vectors_done(ev, in);
+    if (st == OK) st = vectors_ready(ev, v);
     if (st != OK) {
         vectors_free(v);
         return st;

@@ -95,6 +95,8 @@ static enum status stage_over(struct eval *ev, struct stage *s, struct vectors *
                               struct vectors *out) {
     struct stage_run run = {.ev = ev, .stage = s};
     enum status st = stage_args(ev, s, &out->arena);
+    bool reads = s->kind == STAGE_WINDOW;
+    if (st == OK && reads) st = reads_init(ev, &run.reads, s->out.steps);
     bool drop = s->changes_labels && !eval_delayed_names(ev);
     for (size_t i = 0; st == OK && i < in->count; i++) {
         st = eval_poll(ev);
@@ -109,6 +111,7 @@ static enum status stage_over(struct eval *ev, struct stage *s, struct vectors *
         to->drop_name = from->drop_name || (s->changes_labels && !drop);
         if (drop) labelset_drop_metadata(&to->labels);
     }
+    if (st == OK && reads) st = plan_count(ev, s->expr, &run.reads);
     stage_run_fini(&run);
     if (st != OK) return st;
     vectors_drop_empty(out);

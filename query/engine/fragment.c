@@ -278,6 +278,7 @@ enum status fragment_run(const struct query *q, const struct fragment *f, const 
     TRY(eval_of_fragment(q, f, &r.ev, err));
     r.ev.control = control;
     enum status st = run_all(&r, f);
+    if (r.chain != NULL && st == OK) chain_reads(r.chain, &r.p->reads);
     chain_free(r.chain);
     free(r.labels.labels);
     free(r.out_labels.labels);
@@ -288,7 +289,6 @@ enum status fragment_run(const struct query *q, const struct fragment *f, const 
         partial_free(r.p);
         return st;
     }
-    r.p->read = r.ev.read;
     r.p->peak = r.ev.peak;
     *out = r.p;
     return OK;

@@ -61,7 +61,7 @@ static enum status newest_sample(struct eval *ev, struct partial *p, const struc
     s->times_ms[0] = in->times_ms[last];
     s->values[0] = in->values[last];
     s->count = 1;
-    ev->read++;
+    reads_at(&p->reads, 0, 1);
     return eval_hold(ev, 1);
 }
 
@@ -85,7 +85,7 @@ enum status fragment_samples(struct eval *ev, struct partial *p, const struct st
     enum range_modifier m = leaf->selector->modifier;
     if (m != RANGE_PLAIN && pts.count > 0) extend(&pts, start, end, m == RANGE_SMOOTHED);
     if (pts.count == 0) return OK;
-    ev->read += pts.count;
+    reads_at(&p->reads, 0, pts.count);
     struct raw_series *s = partial_add_raw(p, labels);
     if (s == NULL) return eval_nomem(ev);
     s->times_ms = pts.t;

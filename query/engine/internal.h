@@ -120,6 +120,23 @@ void notes_fini(struct notes *n);
 enum status notes_add(struct notes *n, const struct note *note) MUST_USE; /* copies the text */
 enum status notes_merge(struct notes *into, const struct notes *from) MUST_USE;
 
+/* -- samples read, see reads.c */
+struct reads {
+    uint64_t total;
+    uint64_t *steps; /* NULL where they are not asked for (FEATURE_PER_STEP_STATS) */
+    size_t count;
+};
+struct eval;
+bool reads_wanted(const struct query *q);
+enum status reads_init(struct eval *ev, struct reads *r, size_t steps) MUST_USE;
+void reads_fini(struct reads *r, struct budget *budget);
+static inline void reads_at(struct reads *r, size_t k, uint64_t samples) {
+    r->total += samples;
+    if (r->steps != NULL) r->steps[k] += samples;
+}
+void reads_add(struct reads *into, const struct reads *from); /* on the same grid */
+void reads_add_each(struct reads *into, uint64_t samples);    /* at every step */
+
 /* -- an evaluation under way: a fragment on a worker, or the coordinator */
 struct bound { /* a scalar sub-expression computed before */
     uint32_t number;
@@ -139,9 +156,9 @@ struct eval {
     struct err *err;
     struct bound *bounds;
     size_t bounds_count;
-    struct plan *plan;         /* NULL in a fragment */
-    uint64_t held, peak, read; /* samples */
-    struct budget *budget;     /* of the fragment's partial, or the plan */
+    struct plan *plan;     /* NULL in a fragment */
+    uint64_t held, peak;   /* samples */
+    struct budget *budget; /* of the fragment's partial, or the plan */
     enum status note_status;
 };
 enum status
@@ -244,6 +261,7 @@ struct stage_run { /* scratch of one stage, reused from series to series */
     double *scratch;
     size_t scratch_cap;
     size_t own_bytes;              /* charged for `own` */
+    struct reads reads;            /* of a leaf or a window; steps from reads_init */
     const struct labelset *labels; /* of the series, names not dropped */
     bool name_dropped;             /* by a stage below */
 };
@@ -292,6 +310,8 @@ enum status chain_new(struct eval *ev, const struct expr *e, const struct grid *
 void chain_free(struct chain *c);
 enum status chain_run(struct chain *c, const struct samples *samples, const struct labelset *labels,
                       struct column **out) MUST_USE;
+/* What it read until now, on the grid of its last stage. */
+void chain_reads(const struct chain *c, struct reads *into);
 
 /* -- aggregation */
 enum { AGG_COLUMNS_MAX = 3, SEEN_FLOAT = 1, SEEN_HISTOGRAM = 2 };
@@ -385,7 +405,8 @@ struct partial {
     struct id_set
         ids;        /* of output label sets, where names are dropped without an equality matcher */
     bool duplicate; /* one id twice */
-    uint64_t read, peak;
+    struct reads reads;
+    uint64_t peak;
     uint64_t held_points; /* counted at the coordinator until the answer is used */
 };
 /* An empty partial of a fragment; evaluates the aggregation's parameter, so ev has the fragment's
@@ -436,6 +457,8 @@ enum status eval_aggregate(struct eval *ev, const struct expr *e, const struct g
                            struct vectors **out) MUST_USE;
 enum status eval_call(struct eval *ev, const struct expr *e, const struct grid *grid,
                       struct vectors **out) MUST_USE;
+/* What e read by itself, at the coordinator; taken. */
+enum status plan_count(struct eval *ev, const struct expr *e, struct reads *taken) MUST_USE;
 /* The folded answer for this node, NULL when it has no fragment. */
 struct partial *plan_partial(struct plan *p, uint32_t number);
 enum status vectors_of_partial(struct eval *ev, struct partial *p, struct vectors **out) MUST_USE;

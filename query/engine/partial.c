@@ -21,11 +21,11 @@ enum status partial_new(struct eval *ev, const struct fragment *f, struct partia
     map_init(&p->ids.map);
     const struct expr *e = query_expr(ev->q, f->number);
     agg_init(&p->agg, &p->arena, e, grid.steps);
-    enum status st = OK;
-    if (f->kind == FRAGMENT_VECTORS) {
+    enum status st = reads_init(ev, &p->reads, grid.steps);
+    if (st == OK && f->kind == FRAGMENT_VECTORS) {
         p->vec = eval_vectors_new(ev, &grid);
         if (p->vec == NULL) st = eval_nomem(ev);
-    } else if (f->kind == FRAGMENT_PARTIAL && agg_is_topk(p->agg.op)) {
+    } else if (st == OK && f->kind == FRAGMENT_PARTIAL && agg_is_topk(p->agg.op)) {
         p->agg.param = arena_array(&p->arena, grid.steps + 1, sizeof(double));
         if (p->agg.param == NULL)
             st = eval_nomem(ev);
@@ -51,6 +51,7 @@ void partial_free(struct partial *p) {
     notes_fini(&p->notes);
     id_set_fini(&p->ids);
     arena_fini(&p->arena);
+    reads_fini(&p->reads, &p->budget);
     budget_leave(&p->budget);
     free(p);
 }
@@ -180,7 +181,7 @@ static enum status merge_content(struct partial *into, struct partial *from) {
 enum status partial_merge(struct partial *into, struct partial *from, struct err *err) {
     assert(into->kind == from->kind && into->number == from->number);
     assert(grid_eq(&into->grid, &from->grid));
-    into->read += from->read;
+    reads_add(&into->reads, &from->reads);
     into->peak += from->peak;
     /* both are there until the caller frees `from` */
     bool joined = from->budget.parent == NULL && budget_join(&into->budget, &from->budget);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Partials on the wire, little-endian:
  *   u8 version, u8 kind, varint node number, varint steps, u8 flags (1 order-free, 2 duplicate),
- * varint read, peak notes: varint count, each: u8 (1 warning, 2 counted), varint number, text, when
- * counted: 3 f64, 2 zigzag, varint ids:   varint count, each 16 bytes content by kind; a row begins
- * with its labels: varint count, (name, value)..., u8 drop_name columns: one kind byte a step, then
- * 8 bytes for each step that is present Lengths come from the fragment, counts are checked against
- * the bytes left. */
+ * varint read, peak, and in version 2 varint read at each step; notes: varint count, each: u8 (1
+ * warning, 2 counted), varint number, text, when counted: 3 f64, 2 zigzag, varint ids:   varint
+ * count, each 16 bytes content by kind; a row begins with its labels: varint count, (name,
+ * value)..., u8 drop_name columns: one kind byte a step, then 8 bytes for each step that is present
+ * Lengths come from the fragment, counts are checked against the bytes left. */
 #include "query/engine/internal.h"
 
 #include <assert.h>
@@ -16,6 +16,7 @@
 
 enum {
     PARTIAL_VERSION = 1,
+    PARTIAL_STEPS_VERSION = 2, /* of a query that asks for counts of each step */
     FLAG_ORDER_FREE = 1,
     FLAG_DUPLICATE = 2,
     NOTE_WARNING = 1,
@@ -79,14 +80,16 @@ static void agg_put(struct buf *b, const struct agg *a) {
 }
 
 void partial_put(const struct partial *p, struct buf *out) {
-    buf_put_u8(out, PARTIAL_VERSION);
+    buf_put_u8(out, p->reads.steps == NULL ? PARTIAL_VERSION : PARTIAL_STEPS_VERSION);
     buf_put_u8(out, (uint8_t)p->kind);
     buf_put_varint(out, p->number);
     buf_put_varint(out, p->grid.steps);
     buf_put_u8(out, (uint8_t)((p->agg.order_free ? FLAG_ORDER_FREE : 0) |
                               (p->duplicate ? FLAG_DUPLICATE : 0)));
-    buf_put_varint(out, p->read);
+    buf_put_varint(out, p->reads.total);
     buf_put_varint(out, p->peak);
+    for (size_t k = 0; p->reads.steps != NULL && k < p->reads.count; k++)
+        buf_put_varint(out, p->reads.steps[k]);
     notes_put(out, &p->notes);
     buf_put_varint(out, p->ids.count);
     for (uint32_t i = 0; i < p->ids.count; i++) {
@@ -293,15 +296,26 @@ static enum status raw_read(struct decode *d) {
     return OK;
 }
 
+static enum status reads_steps_read(struct decode *d) {
+    struct reads *reads = &d->p->reads;
+    if (reads->steps == NULL) return OK;
+    uint64_t sum = 0;
+    for (size_t k = 0; k < reads->count && !d->r.failed; k++)
+        sum += reads->steps[k] = read_varint(&d->r);
+    return d->r.failed || sum != reads->total ? ERR_CORRUPT : OK;
+}
+
 static enum status partial_read(struct decode *d, const struct fragment *f) {
     struct partial *p = d->p;
-    if (read_u8(&d->r) != PARTIAL_VERSION || read_u8(&d->r) != f->kind) return ERR_CORRUPT;
+    unsigned version = p->reads.steps == NULL ? PARTIAL_VERSION : PARTIAL_STEPS_VERSION;
+    if (read_u8(&d->r) != version || read_u8(&d->r) != f->kind) return ERR_CORRUPT;
     if (read_varint(&d->r) != f->number || read_varint(&d->r) != p->grid.steps) return ERR_CORRUPT;
     uint8_t flags = read_u8(&d->r);
     p->agg.order_free = (flags & FLAG_ORDER_FREE) != 0;
     p->duplicate = (flags & FLAG_DUPLICATE) != 0;
-    p->read = read_varint(&d->r);
+    p->reads.total = read_varint(&d->r);
     p->peak = read_varint(&d->r);
+    TRY(reads_steps_read(d));
     TRY(notes_read(d));
     uint64_t ids = read_varint(&d->r);
     if (d->r.failed || ids > reader_left(&d->r) / 16) return ERR_CORRUPT;

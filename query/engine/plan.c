@@ -236,6 +236,9 @@ void plan_free(struct plan *p) {
     free(p->node_fragment);
     free(p->blocked);
     free(p->round);
+    for (size_t i = 0; i < p->reads_count; i++)
+        reads_fini(&p->reads[i].reads, &p->budget);
+    free(p->reads);
     notes_fini(&p->notes);
     eval_fini(&p->ev);
     arena_fini(&p->arena);

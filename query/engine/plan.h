@@ -21,6 +21,10 @@ struct plan_fragment {
     size_t bounds_count, bounds_cap;
     struct partial *partial;
 };
+struct plan_reads { /* by a node at the coordinator */
+    uint32_t number;
+    struct reads reads;
+};
 struct plan {
     struct query *q;
     struct budget budget; /* of all that the coordinator holds, answers included */
@@ -33,6 +37,9 @@ struct plan {
     size_t round_count, round_cap;
     unsigned level;
     struct notes notes;
+    struct plan_reads *reads;
+    size_t reads_count;
+    uint64_t round_held, round_peak, peak; /* samples; of the parts of a round together */
     struct eval ev;
     struct err err;
 };
@@ -41,6 +48,9 @@ struct plan {
  * evaluated. */
 enum status plan_collect(struct plan *p, const struct expr *e, const struct grid *grid,
                          unsigned *rounds, struct err *err) MUST_USE;
+/* Adds what e and all below it read, on e's grid. */
+enum status plan_reads_below(struct plan *p, const struct expr *e, const struct grid *grid,
+                             struct reads *into) MUST_USE;
 /* Computes the bound inputs of the fragments that can be sent now. */
 enum status plan_attach_bounds(struct plan *p) MUST_USE;
 /* The deepest node of a chain that drops names; NULL when none does. *leaf: it is the leaf. */

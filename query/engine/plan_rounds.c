@@ -66,6 +66,7 @@ enum status plan_fold(struct plan *p, size_t i, struct partial *partial, struct 
     p->ev.err = err;
     enum status st = budget_join(&p->budget, &partial->budget) ? OK : eval_nomem(&p->ev);
     partial->held_points = partial_points(partial);
+    p->round_peak += partial->peak;
     if (st == OK) st = eval_hold(&p->ev, partial->held_points);
     if (st != OK) {
         partial_free(partial);
@@ -100,7 +101,6 @@ static void refetch_block(struct plan *p, struct plan_fragment *pf) {
 static enum status refetch(struct plan *p, struct plan_fragment *pf, struct err *err) {
     const struct expr *e = query_expr(p->q, pf->f.number);
     refetch_block(p, pf);
-    p->ev.read += pf->partial->read;
     eval_release(&p->ev, pf->partial->held_points);
     partial_free(pf->partial);
     pf->partial = NULL;
@@ -168,6 +168,9 @@ enum status plan_attach_bounds(struct plan *p) {
 enum status plan_round_done(struct plan *p, struct query_control *control, struct err *err) {
     p->ev.control = control;
     p->ev.err = err;
+    p->peak = MAX(p->peak, p->round_held + p->round_peak);
+    p->round_held = p->ev.held;
+    p->round_peak = 0;
     bool again = false;
     size_t count = p->round_count;
     for (size_t i = 0; i < count; i++) {

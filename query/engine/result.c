@@ -191,20 +191,30 @@ static enum status finish(struct plan *p, struct result *out) {
     return notes_of_kind(p, false, &out->infos, &out->infos_count);
 }
 
+static enum status reads_out(struct plan *p, struct result *out) {
+    struct grid grid = grid_of_query(query_params(p->q));
+    struct reads all;
+    TRY(reads_init(&p->ev, &all, grid.steps));
+    enum status st = plan_reads_below(p, query_root(p->q), &grid, &all);
+    out->samples_read = all.total;
+    if (st == OK && all.steps != NULL) {
+        out->samples_steps = arena_array(&p->arena, all.count, sizeof *out->samples_steps);
+        if (out->samples_steps == NULL) st = eval_nomem(&p->ev);
+        if (st == OK) memcpy(out->samples_steps, all.steps, all.count * sizeof *all.steps);
+        out->samples_steps_count = all.count;
+    }
+    reads_fini(&all, &p->budget);
+    return st;
+}
+
 enum status plan_finish(struct plan *p, struct query_control *control, struct result *out,
                         struct err *err) {
     struct result result = {0};
     p->ev.control = control;
     p->ev.err = err;
-    uint64_t peak = 0;
-    for (size_t i = 0; i < p->fragments_count; i++) {
-        if (p->fragments[i]->partial == NULL) continue;
-        result.samples_read += p->fragments[i]->partial->read;
-        peak = MAX(peak, p->fragments[i]->partial->peak);
-    }
     TRY(finish(p, &result));
-    result.samples_read += p->ev.read;
-    result.samples_peak = MAX(peak, p->ev.peak);
+    TRY(reads_out(p, &result));
+    result.samples_peak = MAX(p->peak, p->ev.peak);
     *out = result;
     return OK;
 }

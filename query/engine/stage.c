@@ -36,6 +36,7 @@ void stage_run_fini(struct stage_run *r) {
     if (r->ev != NULL)
         budget_give(r->ev->budget, r->own_bytes + r->scratch_cap * sizeof *r->scratch +
                                        r->windows.cap * 2 * sizeof *r->windows.lo);
+    if (r->ev != NULL) reads_fini(&r->reads, r->ev->budget);
     samples_fini(&r->own);
     free(r->windows.lo);
     free(r->windows.hi);
@@ -114,7 +115,9 @@ static void read_instant_floats(struct stage_run *r, const struct samples *in, s
         out->kinds[k] = POINT_FLOAT;
         read++;
     }
-    r->ev->read += read;
+    r->reads.total += read;
+    for (size_t k = 0; r->reads.steps != NULL && k < s->out.steps; k++)
+        r->reads.steps[k] += out->kinds[k] != POINT_NONE;
 }
 
 /* The newest sample with ref - lookback < t <= ref; a stale marker hides the series. */
@@ -140,7 +143,7 @@ static enum status read_instant(struct stage_run *r, const struct samples *in, s
         if (in->times_ms[i] <= MAX(ref, at) - lookback) continue;
         struct histogram *h = in->histograms == NULL ? NULL : in->histograms[i];
         if (h == NULL && is_stale(in->values[i])) continue;
-        r->ev->read++;
+        reads_at(&r->reads, k, 1);
         if (s->kind == STAGE_SELECT && h != NULL) {
             TRY(column_histogram(r, out, k, h));
             continue;
@@ -271,7 +274,9 @@ static enum status window_bounds(struct stage_run *r) {
         his[k] = (uint32_t)hi;
         read += hi - lo;
     }
-    if (s->matrix->kind == EXPR_MATRIX) r->ev->read += read;
+    r->reads.total += read;
+    for (size_t k = 0; r->reads.steps != NULL && k < steps; k++)
+        r->reads.steps[k] += his[k] - los[k];
     return OK;
 }
 

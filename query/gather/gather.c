@@ -8,6 +8,7 @@
 #include "node/base/metrics.h"
 #include "query/gather/internal.h"
 #include "query/gather/list.h"
+#include "query/gather/served.h"
 
 static const struct metric_def queries_def = {
     .name = "prometheus_engine_queries",
@@ -501,7 +502,6 @@ enum status gather_new(struct core *core, const struct gather_options *options, 
     list_init(&g->flows);
     list_init(&g->served);
     list_init(&g->lists);
-    list_init(&g->served_lists);
     list_init(&g->spreads);
     uint32_t shards = options->map->settings.shards_count;
     g->words = (shards + 63) / 64;

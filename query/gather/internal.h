@@ -4,8 +4,9 @@
  *   flow (gather.c)        one query on its coordinator: gate, rounds, finish
  *   scatter (scatter.c)    one fragment over a set of shards, spread (spread.h) over the nodes
  *                          and cores that may answer, folded in the order of the parts
- *   local part (part.c)    select on the core in slices, evaluate on a worker, release
- *   remote part (remote.c) the same asked of another node, which scatters over its own cores
+ *   local part (part.c)    select on the core (selected.h), evaluate on a worker, release
+ *   remote part (remote.c) the same asked of another node (part_call.h), which scatters over its
+ *                          own cores (served.h)
  * Lists (series, label names, label values) go the same way with files of their own, see list.h. */
 #pragma once
 
@@ -13,18 +14,17 @@
 #include "query/gather/gather.h"
 #include "query/gather/spread.h"
 
-enum { SELECT_SLICE_NS = 1000000, LEAVES_MAX = 64, REPLY_PIECE_BYTES = 8 << 20 };
+enum { LEAVES_MAX = 64, REPLY_PIECE_BYTES = 8 << 20 };
 
 struct gather {
     struct core *core;
     struct gather_options options;
     unsigned running;
-    struct list_node waiting;      /* of struct gather_flow: the gate's queue */
-    struct list_node flows;        /* all on this core, to be cancelled by gather_stop */
-    struct list_node served;       /* of struct served_fragment */
-    struct list_node lists;        /* of struct list_flow */
-    struct list_node served_lists; /* of struct served_list */
-    struct list_node spreads;      /* of struct spread that is not over */
+    struct list_node waiting; /* of struct gather_flow: the gate's queue */
+    struct list_node flows;   /* all on this core, to be cancelled by gather_stop */
+    struct list_node served;  /* of struct served: other nodes' questions */
+    struct list_node lists;   /* of struct list_flow */
+    struct list_node spreads; /* of struct spread that is not over */
     bool stopping, starting;
     uint64_t remote_usual_ns; /* how long parts on other nodes take: a moving average */
     uint32_t words;           /* of a shard set */
@@ -50,8 +50,6 @@ struct scatter_part {
     struct partial *partial;
     struct part_times times;
     struct local_part *local; /* on a core of this node */
-    struct peer_call *call;   /* of another node */
-    struct buf reply;
 };
 struct scatter {
     struct spread spread;
@@ -77,8 +75,6 @@ void local_part_free(struct local_part *local);
 
 /* -- remote parts */
 void remote_part_start(struct scatter_part *part);
-void gather_free_served(struct gather *g);
-void gather_reply(struct peer_request **req, struct buf *body, struct buf *end);
 
 /* What travels in FRAME_FRAGMENT. */
 struct fragment_request {
@@ -134,11 +130,6 @@ MUST_USE enum status shard_list_narrow(const struct ring_map *map, struct sv byt
 struct gather *gather_of(struct core *core);
 
 /* -- completeness */
-/* Selecting looks at every matcher for every candidate, between two looks at the clock, and keeps a
- * set for each: ERR_LIMIT beyond what a person or a dashboard writes. */
-enum { SELECTOR_MATCHERS_MAX = 1000 };
-MUST_USE enum status gather_check_matchers(size_t count, struct err *err);
-
 /* Shards of the map that nobody claimed: 0 when complete. text: `incomplete: N of S shards
  * unavailable (node ...)`. */
 uint32_t gather_missing(const struct ring_map *map, const uint64_t *claimed, char *text,

@@ -167,5 +167,4 @@ void gather_cancel_lists(struct gather *g) {
 void gather_free_lists(struct gather *g) {
     while (!list_is_empty(&g->lists))
         list_flow_free(container_of(g->lists.next, struct list_flow, node));
-    gather_free_served_lists(g);
 }

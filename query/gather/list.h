@@ -68,8 +68,6 @@ struct list_part {
     struct spread_part base;
     struct list_items items;
     struct list_local *local;
-    struct peer_call *call;
-    struct buf reply;
 };
 struct list_scatter_options {
     struct gather *g;
@@ -115,4 +113,3 @@ MUST_USE enum status list_reply_get(struct sv bytes, struct list_items *into, st
 
 void gather_cancel_lists(struct gather *g);
 void gather_free_lists(struct gather *g);
-void gather_free_served_lists(struct gather *g);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "query/gather/list.h"
+#include "query/gather/selected.h"
 
 struct list_scratch {
     struct buf labels, item;
@@ -12,8 +13,8 @@ struct list_scratch {
 /* One list on one core, set by set.
  *   SELECT (slices on the core) -> COLLECT (worker) -> RELEASE (on the core) -> SELECT of the next
  * set ... -> told at home
- * Label names and values of everything come straight from the head's symbols, in one step; metadata
- * and exemplars in slices from the store's tables. */
+ * Label names and values of everything are asked for as such (selected_names), in one step;
+ * metadata and exemplars in slices from the store's tables. */
 struct list_local {
     struct msg msg;
     struct work work;
@@ -27,9 +28,9 @@ struct list_local {
     size_t set_at;
     uint32_t place; /* the next of the store's table */
     struct list_scratch scratch;
-    struct selection *selection;
-    const struct series_view *views;
-    size_t views_count;
+    struct selected selected; /* of the set */
+    struct selected_names names;
+    struct arena names_arena;
     enum status status;
     struct err err;
     struct list_items items;

@@ -32,15 +32,14 @@ struct labels_scratch {
     struct buf canonical;
 };
 
-static enum status collect_view(struct list_local *lp, const struct series_view *v,
-                                struct labels_scratch *s) {
-    size_t n = series_view_labels(v, s->at, s->cap);
+static enum status collect_series(struct list_local *lp, size_t index, struct labels_scratch *s) {
+    size_t n = selected_labels(&lp->selected, index, s->at, s->cap);
     if (n > s->cap) {
         struct label *at = realloc(s->at, n * 2 * sizeof *at);
         if (at == NULL) return err_set(&lp->err, ERR_NOMEM, 0, "list: out of memory");
         s->at = at;
         s->cap = n * 2;
-        n = series_view_labels(v, s->at, s->cap);
+        n = selected_labels(&lp->selected, index, s->at, s->cap);
     }
     if (lp->query->kind == GATHER_SERIES) {
         buf_clear(&s->canonical);
@@ -59,11 +58,11 @@ static enum status collect_view(struct list_local *lp, const struct series_view 
 static void collect_run(struct work *w) {
     struct list_local *lp = container_of(w, struct list_local, work);
     struct labels_scratch scratch = {0};
-    for (size_t i = 0; i < lp->views_count && lp->status == OK; i++) {
+    for (size_t i = 0; i < lp->selected.count && lp->status == OK; i++) {
         if (i % 1024 == 0 && list_query_is_canceled(lp->query))
             lp->status = err_set(&lp->err, ERR_CANCELED, 0, "list was canceled");
         else
-            lp->status = collect_view(lp, &lp->views[i], &scratch);
+            lp->status = collect_series(lp, i, &scratch);
     }
     free(scratch.at);
     buf_fini(&scratch.canonical);
@@ -77,8 +76,7 @@ static void local_select(struct core *here, struct msg *m);
 
 static void collect_ran(struct core *here, struct work *w) {
     struct list_local *lp = container_of(w, struct list_local, work);
-    selection_release(lp->selection);
-    lp->selection = NULL;
+    selected_release(&lp->selected);
     lp->set_at++;
     if (lp->status != OK || lp->set_at >= lp->query->sets_count) {
         list_local_end(lp);
@@ -88,44 +86,37 @@ static void collect_ran(struct core *here, struct work *w) {
     core_post(here, &lp->msg);
 }
 
-static enum status local_select_begin(struct list_local *lp) {
-    const struct list_query *q = lp->query;
-    const struct list_set *set = q->sets_count == 0 ? NULL : &q->sets[lp->set_at];
-    struct select_query sq = {
-        .matchers = set == NULL ? NULL : set->matchers,
-        .matchers_count = set == NULL ? 0 : set->count,
-        .shards = &lp->shards,
-        .from_ms = q->from_ms,
-        .to_ms = q->to_ms,
-        .memory_bytes_max = LIST_PART_BYTES_MAX,
-    };
-    TRY(gather_check_matchers(sq.matchers_count, &lp->err));
-    return select_new(store_head(lp->core->locals[CORE_STORE]), &sq, &lp->selection, &lp->err);
+static void local_on_selected(struct selected *s) {
+    struct list_local *lp = s->ctx;
+    lp->status = s->status;
+    if (s->status != OK) {
+        lp->err = s->err;
+        selected_release(s);
+        list_local_end(lp);
+        return;
+    }
+    lp->work = (struct work){.run = collect_run, .done = collect_ran};
+    work_submit(lp->core, &lp->work);
 }
 
 static void local_select(struct core *here, struct msg *m) {
     struct list_local *lp = container_of(m, struct list_local, msg);
     assert(here == lp->core);
-    bool done = false;
-    if (list_query_is_canceled(lp->query))
-        lp->status = err_set(&lp->err, ERR_CANCELED, 0, "list was canceled");
-    if (lp->status == OK && lp->selection == NULL) lp->status = local_select_begin(lp);
-    if (lp->status == OK)
-        lp->status =
-            select_step(lp->selection, core_mono_ns(here) + SELECT_SLICE_NS, &done, &lp->err);
-    if (lp->status != OK) {
-        if (lp->selection != NULL) selection_release(lp->selection);
-        lp->selection = NULL;
-        list_local_end(lp);
-        return;
-    }
-    if (!done) {
-        core_post(here, &lp->msg);
-        return;
-    }
-    lp->views = selection_series(lp->selection, &lp->views_count);
-    lp->work = (struct work){.run = collect_run, .done = collect_ran};
-    work_submit(here, &lp->work);
+    const struct list_query *q = lp->query;
+    const struct list_set *set = q->sets_count == 0 ? NULL : &q->sets[lp->set_at];
+    lp->selected = (struct selected){
+        .core = here,
+        .query = {.matchers = set == NULL ? NULL : set->matchers,
+                  .matchers_count = set == NULL ? 0 : set->count,
+                  .shards = &lp->shards,
+                  .from_ms = q->from_ms,
+                  .to_ms = q->to_ms,
+                  .memory_bytes_max = LIST_PART_BYTES_MAX},
+        .canceled = &q->canceled,
+        .done = local_on_selected,
+        .ctx = lp,
+    };
+    selected_start(&lp->selected);
 }
 
 static enum status local_take_all(struct list_local *lp, const struct sv *found, size_t count) {
@@ -135,22 +126,30 @@ static enum status local_take_all(struct list_local *lp, const struct sv *found,
     return OK;
 }
 
-static void local_symbols(struct core *here, struct msg *m) {
+static void local_on_names(struct selected_names *n) {
+    struct list_local *lp = n->ctx;
+    lp->status = n->status;
+    if (n->status == OK)
+        lp->status = local_take_all(lp, n->found, n->count);
+    else
+        lp->err = n->err;
+    arena_fini(&lp->names_arena);
+    list_local_end(lp);
+}
+
+static void local_names(struct core *here, struct msg *m) {
     struct list_local *lp = container_of(m, struct list_local, msg);
     const struct list_query *q = lp->query;
-    struct select_query sq = {.shards = &lp->shards, .from_ms = q->from_ms, .to_ms = q->to_ms};
-    struct head *head = store_head(here->locals[CORE_STORE]);
-    struct arena arena;
-    arena_init(&arena, LIST_PART_BYTES_MAX);
-    struct sv *found = NULL;
-    size_t count = 0;
-    if (q->kind == GATHER_LABEL_NAMES)
-        lp->status = head_label_names(head, &sq, &arena, &found, &count, &lp->err);
-    else
-        lp->status = head_label_values(head, q->label, &sq, &arena, &found, &count, &lp->err);
-    if (lp->status == OK) lp->status = local_take_all(lp, found, count);
-    arena_fini(&arena);
-    list_local_end(lp);
+    arena_init(&lp->names_arena, LIST_PART_BYTES_MAX);
+    lp->names = (struct selected_names){
+        .core = here,
+        .query = {.shards = &lp->shards, .from_ms = q->from_ms, .to_ms = q->to_ms},
+        .label = q->kind == GATHER_LABEL_NAMES ? (struct sv){0} : q->label,
+        .arena = &lp->names_arena,
+        .done = local_on_names,
+        .ctx = lp,
+    };
+    selected_names_start(&lp->names);
 }
 
 static void local_begin(struct core *here, struct msg *m) {
@@ -177,14 +176,20 @@ enum status list_local_start(struct list_part *part, struct core *core, struct e
     else if (s->o.query->kind == GATHER_SERIES || s->o.query->sets_count > 0)
         lp->run = local_select;
     else
-        lp->run = local_symbols;
+        lp->run = local_names;
     lp->msg.run = local_begin;
     core_post(core, &lp->msg);
     return OK;
 }
 
+/* At home after the part has ended; or when the node goes as a whole in the middle of it. */
 void list_local_free(struct list_local *lp) {
     if (lp == NULL) return;
+    struct core *current = core_current();
+    core_set_current(lp->core);
+    selected_release(&lp->selected);
+    core_set_current(current);
+    arena_fini(&lp->names_arena);
     list_items_fini(&lp->items);
     buf_fini(&lp->scratch.labels);
     buf_fini(&lp->scratch.item);

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <assert.h>
-#include <stdlib.h>
-
 #include "node/base/bytes.h"
 #include "node/base/hash.h"
 #include "query/gather/list.h"
+#include "query/gather/served.h"
 
 /* A reply: pieces of the items' encoding; the last piece is the end: u64 items, u64 length and u64
  * XXH3-64 of all pieces, then the list of shards answered for. */
@@ -12,40 +10,20 @@ enum { END_BYTES = 24 };
 
 /* -- asking */
 
-static enum status remote_finish(struct list_part *part, struct sv end) {
+static enum status remote_finish(struct spread_part *base, struct sv end) {
+    struct list_part *part = container_of(base, struct list_part, base);
     const struct list_scatter *s = list_scatter_of(part);
-    struct sv body = buf_sv(&part->reply);
+    struct sv body = buf_sv(&base->call.reply);
     if (end.len < END_BYTES || get_u64le(end.ptr + 8) != body.len ||
         get_u64le(end.ptr + 16) != hash64(body.ptr, body.len, 0))
-        return err_set(&part->base.err, ERR_UNAVAILABLE, 0, "reply of another node is incomplete");
-    enum status st = shard_list_narrow(part->base.map, sv_skip(end, END_BYTES), part->base.shards,
-                                       &part->base.err);
-    if (st == OK) st = list_reply_get(body, &part->items, &part->base.err);
-    if (st == OK) st = list_items_check(&part->items, s->o.query->kind, &part->base.err);
-    if (st == OK && part->items.count != get_u64le(end.ptr))
-        st = err_set(&part->base.err, ERR_CORRUPT, 0,
-                     "reply of another node has another number of items than it says");
-    return st;
-}
-
-static void remote_on_reply(void *ctx, enum status status, struct sv piece, bool last,
-                            const struct err *err) {
-    struct list_part *part = ctx;
-    if (status == OK && !last) {
-        part->reply.limit_bytes = LIST_PART_BYTES_MAX;
-        buf_put_sv(&part->reply, piece);
-        if (!part->reply.failed) return;
-        peer_call_cancel(part->call);
-        status = err_set(&part->base.err, ERR_LIMIT, 0,
-                         "reply of another node exceeds the memory of a list");
-    } else if (status == OK) {
-        status = remote_finish(part, piece);
-    } else {
-        part->base.err = *err;
-    }
-    part->call = NULL;
-    part->base.status = status;
-    spread_part_done(&part->base);
+        return err_set(&base->err, ERR_UNAVAILABLE, 0, "reply of another node is incomplete");
+    TRY(shard_list_narrow(base->map, sv_skip(end, END_BYTES), base->shards, &base->err));
+    TRY(list_reply_get(body, &part->items, &base->err));
+    TRY(list_items_check(&part->items, s->o.query->kind, &base->err));
+    if (part->items.count != get_u64le(end.ptr))
+        return err_set(&base->err, ERR_CORRUPT, 0,
+                       "reply of another node has another number of items than it says");
+    return OK;
 }
 
 void list_remote_start(struct list_part *part) {
@@ -66,110 +44,76 @@ void list_remote_start(struct list_part *part) {
                              .shards = buf_sv(&list)};
     list_request_put(&r, &payload);
     buf_fini(&list);
-    struct peer_call_options o = {.to = part->base.to,
+    struct part_call_options o = {.peers = g->options.peers,
                                   .type = FRAME_SERIES,
                                   .timeout_ms = q->timeout_ms,
-                                  .reply = remote_on_reply,
-                                  .ctx = part};
-    part->call = peers_call(g->options.peers, &o, &payload);
+                                  .reply_bytes_max = LIST_PART_BYTES_MAX,
+                                  .what = "a list",
+                                  .finish = remote_finish};
+    part_call_start(&part->base, &o, &payload);
 }
 
 /* -- answering */
 
 struct served_list {
-    struct list_node node;
-    struct gather *g;
-    struct peer_request *req; /* NULL once the asker has gone */
-    struct ring_map *map;     /* by which it was asked and is answered; a reference */
+    struct served base;
     struct list_query *query;
     struct list_scatter *scatter;
-    uint64_t *shards;
 };
 
-static void served_free(struct served_list *f) {
-    list_remove(&f->node);
+static void list_served_fini(struct served *s) {
+    struct served_list *f = container_of(s, struct served_list, base);
     list_scatter_free(f->scatter);
     list_query_free(f->query);
-    ring_map_unref(f->map);
-    free(f->shards);
-    free(f);
 }
 
-static void served_on_gone(struct peer_request *req) {
-    struct served_list *f = req->user;
-    f->req = NULL;
-    __atomic_store_n(&f->query->canceled, true, __ATOMIC_RELAXED);
-}
-
-static void served_answer(struct served_list *f) {
-    struct list_scatter *s = f->scatter;
+static void list_served_answer(struct served *served) {
+    struct list_scatter *s = container_of(served, struct served_list, base)->scatter;
     struct buf body = {0}, end = {0};
     list_reply_put(&s->items, &body);
     buf_put_u64(&end, s->items.count);
     buf_put_u64(&end, body.len);
     buf_put_u64(&end, hash64(body.ptr, body.len, 0));
-    shard_list_put(f->map, s->spread.claimed, &end);
-    gather_reply(&f->req, &body, &end);
+    shard_list_put(served->map, s->spread.claimed, &end);
+    served_reply(served, &body, &end);
 }
 
-static void served_on_done(struct list_scatter *s, void *ctx) {
+static void list_served_on_done(struct list_scatter *s, void *ctx) {
     struct served_list *f = ctx;
-    if (f->req == NULL) {
-        served_free(f);
-        return;
-    }
-    if (s->status != OK)
-        peer_reply_error(f->req, s->status, s->err.msg);
-    else if (!bits_any(s->spread.claimed, f->g->words))
-        peer_reply_error(f->req, ERR_CONFLICT, "none of the shards is this node's");
-    else
-        served_answer(f);
-    served_free(f);
+    served_done(&f->base, &s->spread, s->status, &s->err);
 }
 
-static enum status served_start(struct served_list *f, struct sv payload, struct arena *arena,
-                                struct err *err) {
-    struct gather *g = f->g;
-    struct list_request r;
-    TRY(list_request_get(payload, arena, &r, err));
-    f->shards = calloc(g->words, sizeof *f->shards);
-    if (f->shards == NULL) return err_set(err, ERR_NOMEM, 0, "list: out of memory");
-    f->map = ring_map_ref(g->options.map);
-    TRY(shard_list_get(f->map, r.shards, f->shards, err));
-    TRY(list_query_new(&r.ask, &f->query, err));
-    struct list_scatter_options o = {.g = g,
+static enum status list_served_begin(struct served_list *f, const struct list_request *r,
+                                     struct err *err) {
+    TRY(served_shards(&f->base, r->shards, err));
+    TRY(list_query_new(&r->ask, &f->query, err));
+    f->base.canceled = &f->query->canceled;
+    struct list_scatter_options o = {.g = f->base.g,
                                      .query = f->query,
-                                     .shards = f->shards,
+                                     .shards = f->base.shards,
                                      .local_only = true,
-                                     .done = served_on_done,
+                                     .done = list_served_on_done,
                                      .ctx = f};
     return list_scatter_new(&o, &f->scatter, err);
 }
 
-void gather_on_series(struct peer_request *req, struct sv payload, void *ctx) {
-    struct gather *g = ctx;
-    struct served_list *f = calloc(1, sizeof *f);
-    if (f == NULL) {
-        peer_reply_error(req, ERR_NOMEM, "out of memory");
-        return;
-    }
-    *f = (struct served_list){.g = g, .req = req};
-    list_push_back(&g->served_lists, &f->node);
+static enum status list_served_start(struct served *served, struct sv payload, struct err *err) {
     struct arena arena;
-    struct err err;
+    struct list_request r;
     arena_init(&arena, 1 << 20);
-    enum status st = served_start(f, payload, &arena, &err);
+    enum status st = list_request_get(payload, &arena, &r, err);
+    if (st == OK) st = list_served_begin(container_of(served, struct served_list, base), &r, err);
     arena_fini(&arena);
-    if (st != OK) {
-        peer_reply_error(req, st, err.msg);
-        served_free(f);
-        return;
-    }
-    req->user = f;
-    req->gone = served_on_gone;
+    return st;
 }
 
-void gather_free_served_lists(struct gather *g) {
-    while (!list_is_empty(&g->served_lists))
-        served_free(container_of(g->served_lists.next, struct served_list, node));
+static const struct served_ops list_served_ops = {
+    .bytes = sizeof(struct served_list),
+    .start = list_served_start,
+    .answer = list_served_answer,
+    .fini = list_served_fini,
+};
+
+void gather_on_series(struct peer_request *req, struct sv payload, void *ctx) {
+    served_take(ctx, &list_served_ops, req, payload);
 }

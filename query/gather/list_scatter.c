@@ -38,24 +38,16 @@ static void list_start_remote(struct spread_part *part) {
     list_remote_start(container_of(part, struct list_part, base));
 }
 
-static void list_cancel_remote(struct spread_part *base) {
-    struct list_part *part = container_of(base, struct list_part, base);
-    if (part->call != NULL) peer_call_cancel(part->call);
-    part->call = NULL;
-}
-
 static void list_part_fini(struct spread_part *base) {
     struct list_part *part = container_of(base, struct list_part, base);
     list_items_fini(&part->items);
     list_local_free(part->local);
-    buf_fini(&part->reply);
 }
 
 static const struct spread_ops list_ops = {
     .part_bytes = sizeof(struct list_part),
     .start_local = list_start_local,
     .start_remote = list_start_remote,
-    .cancel_remote = list_cancel_remote,
     .part_fini = list_part_fini,
     .done = list_spread_done,
 };

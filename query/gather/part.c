@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "query/gather/internal.h"
+#include "query/gather/selected.h"
 
 /* One fragment on one core. Its own memory: the home core's scatter waits for it whatever happens.
  *   SELECT (slices on the core) -> RUN (worker, or there when short) -> RELEASE (on the core) ->
@@ -21,59 +22,46 @@ struct local_part {
     const struct ring_map *map; /* the asker's */
     struct shard_set shards;
     uint64_t *shard_bits; /* the part's: this side's until it is told at home */
-    bool claimed;
-    uint32_t leaves[LEAVES_MAX];
-    size_t leaves_count, leaf_at;
-    struct {
-        uint32_t leaf;
-        struct selection *selection;
-        const struct series_view *views;
-        size_t views_count;
-    } selected[LEAVES_MAX];
     struct source source;
     enum status status;
     struct err err;
     struct partial *partial;
     struct part_times times;
+    size_t leaves_count, leaf_at; /* those before it are selected */
+    struct part_leaf {
+        uint32_t leaf;
+        struct selected selected;
+    } leaves[];
 };
 
 /* -- the engine's view of the selections */
 
-static size_t leaf_index(const struct local_part *lp, uint32_t leaf) {
+static const struct selected *leaf_selected(const struct source *src, uint32_t leaf) {
+    const struct local_part *lp = container_of_const(src, struct local_part, source);
     for (size_t i = 0; i < lp->leaves_count; i++)
-        if (lp->selected[i].leaf == leaf) return i;
+        if (lp->leaves[i].leaf == leaf) return &lp->leaves[i].selected;
     assert(!"a fragment reads only its leaves");
-    return 0;
+    return NULL;
 }
 static size_t source_count(const struct source *src, uint32_t leaf) {
-    const struct local_part *lp = container_of_const(src, struct local_part, source);
-    return lp->selected[leaf_index(lp, leaf)].views_count;
+    return leaf_selected(src, leaf)->count;
 }
 static size_t source_labels(const struct source *src, uint32_t leaf, size_t index,
                             struct label *out, size_t max) {
-    const struct local_part *lp = container_of_const(src, struct local_part, source);
-    return series_view_labels(&lp->selected[leaf_index(lp, leaf)].views[index], out, max);
+    return selected_labels(leaf_selected(src, leaf), index, out, max);
 }
 static series_id source_id(const struct source *src, uint32_t leaf, size_t index) {
-    const struct local_part *lp = container_of_const(src, struct local_part, source);
-    return lp->selected[leaf_index(lp, leaf)].views[index].id;
+    return selected_id(leaf_selected(src, leaf), index);
 }
 static enum status source_read(const struct source *src, uint32_t leaf, size_t index,
                                int64_t from_ms, int64_t to_ms, struct samples *out,
                                struct err *err) {
-    const struct local_part *lp = container_of_const(src, struct local_part, source);
-    size_t at = leaf_index(lp, leaf), left = lp->selected[at].views_count - index;
-    const struct series_view *v = &lp->selected[at].views[index];
-    if (index % SERIES_TOUCH_MAX == 0)
-        series_views_touch(v, MIN(left, (size_t)SERIES_TOUCH_MAX), from_ms);
-    return series_view_read(v, from_ms, to_ms, out, err);
+    return selected_read(leaf_selected(src, leaf), index, from_ms, to_ms, out, err);
 }
 static enum status source_newest(const struct source *src, uint32_t leaf, size_t index,
                                  int64_t from_ms, int64_t to_ms, struct samples *out,
                                  struct err *err) {
-    const struct local_part *lp = container_of_const(src, struct local_part, source);
-    return series_view_newest(&lp->selected[leaf_index(lp, leaf)].views[index], from_ms, to_ms, out,
-                              err);
+    return selected_newest(leaf_selected(src, leaf), index, from_ms, to_ms, out, err);
 }
 static const struct source_ops source_ops = {source_count, source_labels, source_id, source_read,
                                              source_newest};
@@ -102,10 +90,8 @@ static void part_at_home(struct core *here, struct msg *m) {
 }
 
 static void part_end(struct local_part *lp) {
-    for (size_t i = 0; i < lp->leaves_count; i++) {
-        if (lp->selected[i].selection != NULL) selection_release(lp->selected[i].selection);
-        lp->selected[i].selection = NULL;
-    }
+    for (size_t i = 0; i < lp->leaves_count; i++)
+        selected_release(&lp->leaves[i].selected);
     lp->msg.run = part_at_home;
     core_post(lp->home, &lp->msg);
 }
@@ -134,8 +120,8 @@ static bool part_is_short(const struct local_part *lp) {
     const struct query_leaf *leaves = query_leaves(lp->query, &leaves_total);
     uint64_t range_s = 0;
     for (size_t i = 0; i < lp->leaves_count; i++) {
-        const struct query_leaf *leaf = &leaves[lp->leaves[i]];
-        views += lp->selected[i].views_count;
+        const struct query_leaf *leaf = &leaves[lp->leaves[i].leaf];
+        views += lp->leaves[i].selected.count;
         if (leaf->to_ms > leaf->from_ms)
             range_s += ((uint64_t)leaf->to_ms - (uint64_t)leaf->from_ms) / 1000 + 1;
     }
@@ -154,81 +140,76 @@ static void part_ran(struct core *here, struct work *w) {
     part_end(container_of(w, struct local_part, work));
 }
 
-enum status gather_check_matchers(size_t count, struct err *err) {
-    if (count <= SELECTOR_MATCHERS_MAX) return OK;
-    return err_set(err, ERR_LIMIT, 0, "a selector has %zu matchers, at most %d are allowed", count,
-                   SELECTOR_MATCHERS_MAX);
-}
-
-static enum status part_select_next(struct local_part *lp) {
-    size_t leaves_total;
-    const struct query_leaf *leaf =
-        &query_leaves(lp->query, &leaves_total)[lp->leaves[lp->leaf_at]];
-    const struct query_params *params = query_params(lp->query);
-    struct select_query q = {
-        .matchers = leaf->selector->matchers,
-        .matchers_count = leaf->selector->matchers_count,
-        .shards = &lp->shards,
-        .from_ms = leaf->from_ms,
-        .to_ms = leaf->to_ms,
-        .memory_bytes_max = params->memory_bytes_max,
-    };
-    TRY(gather_check_matchers(q.matchers_count, &lp->err));
-    lp->selected[lp->leaf_at].leaf = lp->leaves[lp->leaf_at];
-    return select_new(store_head(lp->core->locals[CORE_STORE]), &q,
-                      &lp->selected[lp->leaf_at].selection, &lp->err);
-}
-
-/* One slice: at most a millisecond of the core, then back to the end of its mailbox. */
-static void part_select(struct core *here, struct msg *m) {
-    struct local_part *lp = container_of(m, struct local_part, msg);
-    assert(here == lp->core);
-    uint64_t began_ns = core_mono_ns(here), until_ns = began_ns + SELECT_SLICE_NS;
-    if (!lp->claimed) spread_claim(here, lp->map, lp->shard_bits);
-    lp->claimed = true;
-    while (lp->leaf_at < lp->leaves_count && lp->status == OK) {
-        if (__atomic_load_n(&lp->control->canceled, __ATOMIC_RELAXED)) {
-            lp->status =
-                err_set(&lp->err, ERR_CANCELED, 0, "query was canceled in query execution");
-            break;
-        }
-        bool done = false;
-        if (lp->selected[lp->leaf_at].selection == NULL) lp->status = part_select_next(lp);
-        if (lp->status == OK)
-            lp->status =
-                select_step(lp->selected[lp->leaf_at].selection, until_ns, &done, &lp->err);
-        if (lp->status != OK) break;
-        if (done) {
-            lp->selected[lp->leaf_at].views = selection_series(
-                lp->selected[lp->leaf_at].selection, &lp->selected[lp->leaf_at].views_count);
-            lp->times.series += lp->selected[lp->leaf_at].views_count;
-            lp->leaf_at++;
-        }
-        if (core_mono_ns(here) >= until_ns && lp->leaf_at < lp->leaves_count) {
-            lp->times.select_ns += core_mono_ns(here) - began_ns;
-            core_post(here, &lp->msg);
-            return;
-        }
-    }
-    lp->times.select_ns += core_mono_ns(here) - began_ns;
-    if (lp->status == OK) lp->status = spread_confirm(here, lp->map, lp->shard_bits, &lp->err);
+static void part_selected(struct local_part *lp) {
+    if (lp->status == OK) lp->status = spread_confirm(lp->core, lp->map, lp->shard_bits, &lp->err);
     if (lp->status != OK) {
         part_end(lp);
         return;
     }
     lp->work = (struct work){.run = part_run, .done = part_ran};
     if (!part_is_short(lp)) {
-        work_submit(here, &lp->work);
+        work_submit(lp->core, &lp->work);
         return;
     }
     part_run(&lp->work);
     part_end(lp);
 }
 
+static void part_select_next(struct core *here, struct msg *m);
+
+static void part_leaf_on_selected(struct selected *s) {
+    struct local_part *lp = s->ctx;
+    lp->times.select_ns += s->spent_ns;
+    lp->times.series += s->count;
+    lp->status = s->status;
+    if (s->status != OK) lp->err = s->err;
+    if (s->status != OK || ++lp->leaf_at == lp->leaves_count) {
+        part_selected(lp);
+        return;
+    }
+    lp->msg.run = part_select_next; /* each selector has a slice of its own */
+    core_post(lp->core, &lp->msg);
+}
+
+static void part_select_next(struct core *here, struct msg *m) {
+    struct local_part *lp = container_of(m, struct local_part, msg);
+    size_t total;
+    const struct query_leaf *leaf = &query_leaves(lp->query, &total)[lp->leaves[lp->leaf_at].leaf];
+    struct selected *s = &lp->leaves[lp->leaf_at].selected;
+    *s = (struct selected){
+        .core = here,
+        .query = {.matchers = leaf->selector->matchers,
+                  .matchers_count = leaf->selector->matchers_count,
+                  .shards = &lp->shards,
+                  .from_ms = leaf->from_ms,
+                  .to_ms = leaf->to_ms,
+                  .memory_bytes_max = query_params(lp->query)->memory_bytes_max},
+        .canceled = &lp->control->canceled,
+        .done = part_leaf_on_selected,
+        .ctx = lp,
+    };
+    selected_start(s);
+}
+
+static void part_begin(struct core *here, struct msg *m) {
+    struct local_part *lp = container_of(m, struct local_part, msg);
+    assert(here == lp->core);
+    spread_claim(here, lp->map, lp->shard_bits);
+    if (lp->leaves_count == 0)
+        part_selected(lp);
+    else
+        part_select_next(here, m);
+}
+
 enum status local_part_start(struct scatter_part *part, struct core *core, struct err *err) {
     struct scatter *s = scatter_of(part);
     struct gather *g = s->o.g;
-    struct local_part *lp = calloc(1, sizeof *lp);
+    uint32_t leaves[LEAVES_MAX];
+    size_t count = fragment_leaves(s->o.query, s->o.fragment, leaves, LEAVES_MAX);
+    if (count > LEAVES_MAX)
+        return err_set(err, ERR_LIMIT, 0, "query: one fragment reads %zu selectors, at most %d",
+                       count, LEAVES_MAX);
+    struct local_part *lp = calloc(1, sizeof *lp + count * sizeof lp->leaves[0]);
     if (lp == NULL) return err_set(err, ERR_NOMEM, 0, "query: out of memory");
     *lp = (struct local_part){.part = part,
                               .home = g->core,
@@ -236,16 +217,15 @@ enum status local_part_start(struct scatter_part *part, struct core *core, struc
                               .query = s->o.query,
                               .fragment = s->o.fragment,
                               .control = s->o.control,
-                              .source = {&source_ops}};
-    part->local = lp;
-    lp->map = part->base.map;
-    lp->shard_bits = part->base.shards;
+                              .source = {&source_ops},
+                              .map = part->base.map,
+                              .shard_bits = part->base.shards,
+                              .leaves_count = count};
     lp->shards = (struct shard_set){lp->shard_bits, g->options.map->settings.shards_count};
-    lp->leaves_count = fragment_leaves(s->o.query, s->o.fragment, lp->leaves, LEAVES_MAX);
-    if (lp->leaves_count > LEAVES_MAX)
-        return err_set(err, ERR_LIMIT, 0, "query: one fragment reads %zu selectors, at most %d",
-                       lp->leaves_count, LEAVES_MAX);
-    lp->msg.run = part_select;
+    for (size_t i = 0; i < count; i++)
+        lp->leaves[i].leaf = leaves[i];
+    part->local = lp;
+    lp->msg.run = part_begin;
     core_post(core, &lp->msg);
     return OK;
 }
@@ -255,11 +235,9 @@ enum status local_part_start(struct scatter_part *part, struct core *core, struc
 void local_part_free(struct local_part *lp) {
     if (lp == NULL) return;
     struct core *current = core_current();
-    for (size_t i = 0; i < lp->leaves_count; i++) {
-        if (lp->selected[i].selection == NULL) continue;
-        core_set_current(lp->core);
-        selection_release(lp->selected[i].selection);
-    }
+    core_set_current(lp->core);
+    for (size_t i = 0; i < lp->leaves_count; i++)
+        selected_release(&lp->leaves[i].selected);
     core_set_current(current);
     partial_free(lp->partial);
     free(lp);

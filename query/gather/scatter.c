@@ -37,24 +37,16 @@ static void scatter_start_remote(struct spread_part *part) {
     remote_part_start(container_of(part, struct scatter_part, base));
 }
 
-static void scatter_cancel_remote(struct spread_part *base) {
-    struct scatter_part *part = container_of(base, struct scatter_part, base);
-    if (part->call != NULL) peer_call_cancel(part->call);
-    part->call = NULL;
-}
-
 static void scatter_part_fini(struct spread_part *base) {
     struct scatter_part *part = container_of(base, struct scatter_part, base);
     partial_free(part->partial);
     local_part_free(part->local);
-    buf_fini(&part->reply);
 }
 
 static const struct spread_ops scatter_ops = {
     .part_bytes = sizeof(struct scatter_part),
     .start_local = scatter_start_local,
     .start_remote = scatter_start_remote,
-    .cancel_remote = scatter_cancel_remote,
     .part_fini = scatter_part_fini,
     .done = scatter_done,
 };

@@ -115,6 +115,7 @@ static struct spread_part *part_new(struct spread *s) {
 
 static void part_free(struct spread *s, struct spread_part *part) {
     s->o.ops->part_fini(part);
+    part_call_fini(&part->call);
     ring_map_unref(part->map);
     free(part->shards);
     free(part);
@@ -309,7 +310,7 @@ static void spread_on_timer(struct timer *t) {
 
 static void part_cancel(struct spread_part *part) {
     struct spread *s = part->spread;
-    s->o.ops->cancel_remote(part);
+    part_call_cancel(part);
     part->state = PART_UNUSED;
     part->status = err_set(&part->err, ERR_CANCELED, 0, "query was canceled in query execution");
     part->total_ns = core_mono_ns(s->o.g->core) - part->began_ns;

@@ -17,6 +17,7 @@
 
 #include "node/base/list.h"
 #include "query/gather/gather.h"
+#include "query/gather/part_call.h"
 
 struct spread;
 enum spread_part_state { PART_OPEN, PART_USED, PART_UNUSED };
@@ -31,6 +32,7 @@ struct spread_part {
     unsigned core;
     bool hedged, is_hedge;
     uint64_t began_ns, total_ns;
+    struct part_call call; /* of another node */
     /* set before spread_part_done */
     enum status status;
     struct err err;
@@ -39,7 +41,6 @@ struct spread_ops {
     size_t part_bytes; /* of what begins with a struct spread_part */
     enum status (*start_local)(struct spread_part *part, struct core *core, struct err *err);
     void (*start_remote)(struct spread_part *part);
-    void (*cancel_remote)(struct spread_part *part); /* its call */
     void (*part_fini)(struct spread_part *part);
     void (*done)(struct spread *s); /* once, on the core, never inside spread_start */
 };

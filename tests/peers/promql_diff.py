@@ -26,7 +26,7 @@ class Prometheus(Process):
         config.write_text("")
         return [PROMETHEUS, f"--config.file={config}", f"--storage.tsdb.path={self.folder / 'data'}",
                 f"--web.listen-address={harness.HOST}:{self.port}", "--web.enable-remote-write-receiver",
-                "--storage.tsdb.retention.time=100y"]
+                "--enable-feature=promql-per-step-stats", "--storage.tsdb.retention.time=100y"]
 
 
 class Asker:
@@ -48,9 +48,8 @@ class Asker:
 
     def ask(self, node, grid):
         text = node.text(self.dialect)
-        if "time" in grid:
-            return Result(*self.post("/api/v1/query", {"query": text, "time": grid["time"]}))
-        return Result(*self.post("/api/v1/query_range", {"query": text, **grid}))
+        path = "/api/v1/query" if "time" in grid else "/api/v1/query_range"
+        return Result(*self.post(path, {"query": text, "stats": "all", **grid}))
 
 
 class Result:
@@ -62,6 +61,7 @@ class Result:
         self.text = doc.get("error", "")
         data = doc.get("data") or {}
         self.type, raw = data.get("resultType"), data.get("result", [])
+        self.samples = data.get("stats", {}).get("samples")
         self.series = []
         if self.type in ("vector", "matrix"):
             self.series = [(tuple(sorted(r["metric"].items())), points_of(r)) for r in raw]
@@ -120,6 +120,19 @@ def difference(node, grid, want, got):
             if not near(p[0][1], q[0][1]):
                 return f"order of values: {p[0][1]!r} of {dict(a)} but {q[0][1]!r} of {dict(b)}"
     return None
+
+
+def samples_difference(want, got):
+    """The same answer must come from the same number of samples, at every step; what is held at once differs between engines, but
+    the result is."""
+    points = sum(len(p) for _, p in got.series)
+    if got.samples["peakSamples"] < points and got.type != "scalar":
+        return f"samples: {points} points, but at most {got.samples['peakSamples']} held"
+    w, g = [(r.samples["totalQueryableSamples"], dict(map(tuple, r.samples["totalQueryableSamplesPerStep"]))) for r in (want, got)]
+    if w == g:
+        return None
+    first = next((f"at {t}: {w[1].get(t)} and {g[1].get(t)}" for t in sorted(w[1].keys() | g[1].keys()) if w[1].get(t) != g[1].get(t)), "")
+    return f"samples: Prometheus {w[0]}, Cairn {g[0]}; {first}"
 
 
 def first_point(w, g):
@@ -199,6 +212,9 @@ def ask_all(node, grid, prometheus, cairns, tally, show):
             tally.missing[got.text] = tally.missing.get(got.text, 0) + 1
         elif difference(node, grid, want, got):
             judge(node, grid, want, got, prometheus, cairn, tally)
+        elif not want.error and samples_difference(want, got):
+            tally.failures.append(node)
+            say(f"DIFFERS ({cairn.server.name}): {node.text(NEW)}\n    {grid}\n    {samples_difference(want, got)}")
 
 
 def ask_everything(args, prometheus, cairns, tally):
@@ -256,7 +272,7 @@ def feed(args, servers):
 def run(folder, args):
     check_proofs(args.shared)
     prometheus = Prometheus("prometheus", folder / "prometheus", harness.free_port())
-    flags = ["--enable-feature=promql-experimental-functions", "--storage.tsdb.retention.time=100y"]
+    flags = ["--enable-feature=promql-experimental-functions,promql-per-step-stats", "--storage.tsdb.retention.time=100y"]
     single = Cairn(folder / "single", *flags)
     nodes = [] if args.single else harness.cluster(folder, 3, *flags)
     harness.start_all([prometheus, single] + nodes)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Partial answers from other nodes: the first byte picks the query, the rest is the answer to its
- * first fragment. What is accepted must encode, decode and finish. */
+/* Partial answers from other nodes: the first byte picks the query, its highest bit asks for counts
+ * of each step, the rest is the answer to its first fragment. What is accepted must encode, decode
+ * and finish. */
 #include <stdlib.h>
 
 #include "query/engine/mem_source.h"
@@ -21,11 +22,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         .start_ms = 0, .end_ms = 120000, .step_ms = 60000, .lookback_ms = 300000};
     params.samples_max = 100000;
     params.memory_bytes_max = 8 << 20;
+    if (data[0] & 0x80) params.features = FEATURE_PER_STEP_STATS;
     struct query *q = NULL;
     struct plan *plan = NULL;
     struct err err;
     const struct fragment *f;
-    const char *text = queries[data[0] % (sizeof queries / sizeof *queries)];
+    const char *text = queries[(data[0] & 0x7f) % (sizeof queries / sizeof *queries)];
     if (query_new(sv_from(text), &params, &q, &err) != OK || plan_new(q, &plan, &err) != OK)
         abort();
     if (plan_round(plan, &f, 1) != 1) abort();

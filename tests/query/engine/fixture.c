@@ -101,6 +101,10 @@ static void print_result(struct buf *b, const struct result *r) {
         }
         buf_put_char(b, '\n');
     }
+    for (size_t k = 0; r->samples_steps != NULL && k < r->samples_steps_count; k++)
+        buf_printf(b, "%s%llu%s", k == 0 ? "samples " : " ",
+                   (unsigned long long)r->samples_steps[k],
+                   k + 1 == r->samples_steps_count ? "\n" : "");
     for (size_t i = 0; i < r->warnings_count; i++)
         buf_printf(b, "warning %s\n", r->warnings[i]);
     for (size_t i = 0; i < r->infos_count; i++)

@@ -24,6 +24,7 @@ struct ask {
     uint64_t seed;    /* how series are dealt to sources */
 };
 struct query_params ask_params(const struct ask *ask);
-/* `{labels} t=v t=v` a line, times in seconds; scalars as `scalar v`; then `warning ...` and `info
- * ...` lines; `error CODE: text` when the query fails. Owned by the caller. */
+/* `{labels} t=v t=v` a line, times in seconds; scalars as `scalar v`; then with
+ * FEATURE_PER_STEP_STATS `samples n n ...`, then `warning ...` and `info ...` lines; `error CODE:
+ * text` when the query fails. Owned by the caller. */
 char *fixture_run(struct fixture *f, const struct ask *ask);

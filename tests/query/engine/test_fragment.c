@@ -19,10 +19,11 @@ struct sent {
     struct buf bytes;
 };
 
-static void send(struct sent *s, const char *text) {
+static void send_with(struct sent *s, const char *text, uint32_t features) {
     struct err err = {0};
     struct ask ask = {.query = text, .start_ms = 0, .end_ms = 180000, .step_ms = 60000};
     if (text[strlen(text) - 1] == ']') ask = (struct ask){.query = text, .start_ms = 180000};
+    ask.features = features;
     struct query_params params = ask_params(&ask);
     fixture_init(&s->f);
     fixture_load(&s->f, 60000, data);
@@ -34,6 +35,10 @@ static void send(struct sent *s, const char *text) {
                  "%s", err.msg);
     partial_put(s->partial, &s->bytes);
     cr_assert(!s->bytes.failed);
+}
+
+static void send(struct sent *s, const char *text) {
+    send_with(s, text, 0);
 }
 
 static void done(struct sent *s) {
@@ -61,19 +66,19 @@ static const char *const queries[] = {
 };
 
 Test(fragment, partials_survive_the_wire) {
-    for (size_t i = 0; i < sizeof queries / sizeof *queries; i++) {
+    for (size_t i = 0; i < 2 * (sizeof queries / sizeof *queries); i++) {
         struct sent s = {0};
-        send(&s, queries[i]);
+        send_with(&s, queries[i / 2], i % 2 == 0 ? 0 : FEATURE_PER_STEP_STATS);
         struct partial *back = NULL;
         struct err err = {0};
         cr_assert_eq(partial_get(s.q, s.fragment, buf_sv(&s.bytes), &back, &err), OK, "%s: %s",
-                     queries[i], err.msg);
+                     queries[i / 2], err.msg);
         cr_assert_eq(partial_rows(back), partial_rows(s.partial));
-        cr_assert_gt(partial_rows(back), 0, "%s", queries[i]);
+        cr_assert_gt(partial_rows(back), 0, "%s", queries[i / 2]);
         struct buf again = {0};
         partial_put(back, &again);
-        cr_assert_eq(again.len, s.bytes.len, "%s", queries[i]);
-        cr_assert_eq(memcmp(again.ptr, s.bytes.ptr, again.len), 0, "%s", queries[i]);
+        cr_assert_eq(again.len, s.bytes.len, "%s", queries[i / 2]);
+        cr_assert_eq(memcmp(again.ptr, s.bytes.ptr, again.len), 0, "%s", queries[i / 2]);
         buf_fini(&again);
         partial_free(back);
         done(&s);
@@ -81,17 +86,31 @@ Test(fragment, partials_survive_the_wire) {
 }
 
 Test(fragment, every_truncation_is_refused) {
-    for (size_t i = 0; i < sizeof queries / sizeof *queries; i++) {
+    for (size_t i = 0; i < 2 * (sizeof queries / sizeof *queries); i++) {
         struct sent s = {0};
-        send(&s, queries[i]);
+        send_with(&s, queries[i / 2], i % 2 == 0 ? 0 : FEATURE_PER_STEP_STATS);
         for (size_t n = 0; n < s.bytes.len; n++) {
             struct partial *back = NULL;
             struct err err = {0};
             enum status st = partial_get(s.q, s.fragment, sv_make(s.bytes.ptr, n), &back, &err);
-            cr_assert_eq(st, ERR_CORRUPT, "%s cut to %zu of %zu bytes", queries[i], n, s.bytes.len);
+            cr_assert_eq(st, ERR_CORRUPT, "%s cut to %zu of %zu bytes", queries[i / 2], n,
+                         s.bytes.len);
         }
         done(&s);
     }
+}
+
+Test(fragment, counts_of_steps_that_do_not_add_up_are_refused) {
+    struct sent s = {0};
+    send_with(&s, "sum(m)", FEATURE_PER_STEP_STATS);
+    struct partial *back = NULL;
+    struct err err;
+    /* version, kind, number, steps, flags, read, peak, read at the first step */
+    cr_assert_eq(s.bytes.ptr[0], 2);
+    cr_assert_eq(s.bytes.ptr[3], 4);
+    s.bytes.ptr[7]++;
+    cr_assert_eq(partial_get(s.q, s.fragment, buf_sv(&s.bytes), &back, &err), ERR_CORRUPT);
+    done(&s);
 }
 
 Test(fragment, an_answer_to_another_fragment_is_refused) {

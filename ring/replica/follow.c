@@ -110,7 +110,6 @@ static enum wire_result check_copy(const struct replicas *r, const struct append
 
 static enum wire_result follow_target(struct replicas *r, const struct append_item *item, bool tail,
                                       uint64_t *position) {
-    struct shard *s = shard_at(r, item->shard);
     if (item->entries.len == 0) return RESULT_OK;
     struct err err;
     uint64_t at;
@@ -119,9 +118,7 @@ static enum wire_result follow_target(struct replicas *r, const struct append_it
                            item->entries, &at, &err);
     if (st == ERR_CONFLICT) return RESULT_GAP;
     if (st != OK) return RESULT_FAILED;
-    *position = MAX(*position, at);
-    bool own_run = tail == s->own_tail;
-    if (own_run && block_add_new(r, item->shard, at, item->entries) != OK) return RESULT_FAILED;
+    *position = MAX(*position, at); /* what is new goes through replicas_block, too */
     return RESULT_OK;
 }
 
@@ -185,6 +182,8 @@ static void append_run(struct core *here, struct msg *m) {
         follow_item(r, part, &item, &position);
     }
     if (ops != NULL && ops->follow_end != NULL) ops->follow_end(ops->ctx);
+    if (r != NULL && r->follow_failed) part->answer.failed = true;
+    if (r != NULL) r->follow_failed = false;
 #ifdef PLANT_ACK_BEFORE_APPLY
     served_part_done(part);
     return;

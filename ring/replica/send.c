@@ -225,7 +225,7 @@ static bool member_put(struct replicas *r, uint32_t shard, struct member *m, str
     struct place upto = m->sent;
     struct place from = m->has_log || m->begins ? m->sent : (struct place){0};
     for (struct block_item *item = shard_retained_after(s, from); item != NULL;) {
-        buf_put_sv(&bytes, item->bytes);
+        buf_put(&bytes, item->bytes, item->bytes_len);
         upto = item->place;
         if (bytes.len + payload->len > r->o.append_bytes_max) break;
         struct list_node *next = item->node.next;

@@ -65,7 +65,6 @@ struct member {
     struct place sent, acked;
     struct place goal;                       /* once waited: CAUGHT_UP when acked is there */
     struct shard_held whole_held, tail_held; /* as answered */
-    uint64_t oldest_sent_ns;                 /* of what is not answered; 0: nothing */
 };
 
 enum shard_role {
@@ -74,26 +73,30 @@ enum shard_role {
     ROLE_PROMOTING, /* primary, not open */
     ROLE_OPEN
 };
+/* What a batch needs of each of its shards stands together: they are many, and seldom in a cache.
+ */
 struct shard {
     uint8_t role;
-    bool own_tail;   /* this node's log for it is the log-only run */
-    bool complete;   /* in this process: holds all that was acknowledged */
-    bool incomplete; /* REPORT_INCOMPLETE */
-    bool fetching, opening;
-    uint32_t told_open; /* the epoch in which its primary said that it is open */
-    uint32_t epoch;     /* of the map */
-    uint32_t copy;
     uint8_t members_count;
+    bool own_tail;          /* this node's log for it is the log-only run */
+    bool complete;          /* in this process: holds all that was acknowledged */
+    bool is_init;           /* by the map, as is what follows */
+    uint16_t primary;       /* its node's index */
+    uint32_t epoch;         /* of the map */
+    uint32_t copy;          /* of this node's replica */
+    uint32_t told_open;     /* the epoch in which its primary said that it is open */
+    unsigned pins;          /* jobs that read for members: nothing is released */
     struct member *members; /* members_count; NULL unless primary */
     struct list_node retained;
+    struct list_node waits; /* of struct shard_wait, ascending by place */
     struct place end;       /* of what went to the log here */
     struct place own;       /* of what is durable here */
     struct place settled;   /* that all who are waited for have; at a follower: as it was told */
     struct place released;  /* what comes behind it is retained */
     struct place open_at;   /* PROMOTING: open when settled is there */
-    struct list_node waits; /* of struct shard_wait, ascending by place */
-    unsigned pins;          /* jobs that read for members: nothing is released */
     uint64_t retry_ns;      /* PROMOTING: not before; 0: at once */
+    bool fetching, opening;
+    bool incomplete; /* REPORT_INCOMPLETE */
 };
 
 struct shard_wait {

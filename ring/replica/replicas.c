@@ -245,8 +245,9 @@ static void shard_end_here(struct replicas *r, uint32_t shard) {
 void replicas_complete(struct replicas *r, uint32_t shard) {
     struct shard *s = shard_at(r, shard);
     const struct ring_shard *sh = &r->map->shards[shard];
+    if (s->complete) return;
     int mine = r->self < 0 ? -1 : ring_shard_replica(sh, r->self);
-    if (mine < 0 || s->told_open != sh->epoch || s->complete) return;
+    if (mine < 0 || s->told_open != sh->epoch) return;
     if (!ring_replica_is_readable(&sh->replicas[mine])) return;
     s->complete = true;
     replicas_changed(r);
@@ -273,6 +274,8 @@ static void shard_install(struct replicas *r, uint32_t shard) {
     if (s->role == ROLE_NONE || own_tail != s->own_tail || m->copy != s->copy)
         shard_begin(r, shard, own_tail, m->copy);
     s->epoch = sh->epoch;
+    s->primary = ring_map_primary(r->map, shard);
+    s->is_init = m->state == REPLICA_INIT;
     /* It may have been out of the in-sync set in maps that never came here: then it has returned.
      */
     if (!ring_replica_is_readable(m) || (new_epoch && m->until != 0)) s->complete = false;

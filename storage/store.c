@@ -76,6 +76,7 @@ void store_free(struct store *store) {
     for (struct store_append *a = store->all, *next; a != NULL; a = next) {
         next = a->next_all;
         buf_fini(&a->req.entries);
+        free(a->places);
         free(a);
     }
     for (uint32_t i = 0; store->shards != NULL && i < store->options.shards_count; i++) {
@@ -183,8 +184,8 @@ void store_set_log(struct store *store, struct log *log,
 }
 
 void store_set_block_hook(struct store *store,
-                          void (*block)(struct store *store, uint64_t position, struct sv entries,
-                                        void *ctx),
+                          void (*block)(struct store *store, uint64_t position,
+                                        const struct store_block *block, void *ctx),
                           void *ctx) {
     store->block = block;
     store->block_ctx = ctx;
@@ -196,7 +197,15 @@ void store_recover_file(struct store *store, uint64_t first_frame) {
 
 /* -- to the log and back */
 
+static void append_drop(struct store_append *a) {
+    buf_fini(&a->req.entries);
+    free(a->places);
+    a->places = NULL;
+    a->places_cap = 0;
+}
+
 static void append_put_back(struct store_append *a) {
+    a->places_count = 0;
     a->next_free = a->store->free;
     a->store->free = a;
 }
@@ -207,7 +216,7 @@ static void store_on_logged(struct core *here, struct log_append *req, enum stat
     struct store *store = a->store;
     assert(here == store->core);
     uint64_t position = a->position;
-    if (req->entries.cap > ENTRIES_BYTES_KEPT_MAX) buf_fini(&req->entries);
+    if (req->entries.cap > ENTRIES_BYTES_KEPT_MAX) append_drop(a);
     if (status == OK) store->file = MAX(store->file, req->file);
     append_put_back(a);
     store->durable(store, position, status, err, store->durable_ctx);
@@ -228,6 +237,32 @@ struct store_append *store_append_take(struct store *store) {
     return a;
 }
 
+bool store_append_reserve(struct store_append *a, size_t entries, size_t bytes) {
+    size_t count = a->places_count + entries;
+    bool ok = buf_reserve(&a->req.entries, bytes + entries * ENTRY_HEADER_BYTES_MAX);
+    a->req.entries.failed = false; /* what is in it is whole, and goes into the log */
+    if (!ok || count <= a->places_cap) return ok;
+    size_t cap = MAX(count, MAX(a->places_cap * 2, 16));
+    struct entry_at *places = realloc(a->places, cap * sizeof *places);
+    if (places == NULL) return false;
+    a->places = places;
+    a->places_cap = cap;
+    return true;
+}
+
+void store_append_put(struct store_append *a, const struct entry *e, bool tail) {
+    struct buf *out = &a->req.entries;
+    size_t at = out->len;
+    assert(a->places_count < a->places_cap);
+    entry_put(e, out);
+    assert(!out->failed);
+    a->places[a->places_count++] = (struct entry_at){.place = {e->epoch, e->seq},
+                                                     .at = at,
+                                                     .len = out->len - at,
+                                                     .shard = e->shard,
+                                                     .tail = tail};
+}
+
 void store_append_hand(struct store *store, struct store_append *a, enum append_from from) {
     assert(!store->follows_many); /* positions are promised */
     if (a->req.entries.len == 0) {
@@ -235,8 +270,13 @@ void store_append_hand(struct store *store, struct store_append *a, enum append_
         return;
     }
     a->position = ++store->position;
-    if (from == APPEND_OWN && store->block != NULL)
-        store->block(store, a->position, buf_sv(&a->req.entries), store->block_ctx);
+    if (store->block != NULL) {
+        struct store_block block = {.entries = buf_sv(&a->req.entries),
+                                    .places = a->places,
+                                    .places_count = a->places_count,
+                                    .followed = from == APPEND_FOLLOWED};
+        store->block(store, a->position, &block, store->block_ctx);
+    }
     log_append(store->log, store->core, &a->req);
 }
 

@@ -79,11 +79,11 @@ void store_set_log(struct store *store, struct log *log,
                    void (*durable)(struct store *store, uint64_t position, enum status status,
                                    const struct err *err, void *ctx),
                    void *ctx);
-/* Runs inside the call before a buffer of this core's own entries (store_write, store_offer,
- * store_open_epoch; not what is followed) goes to the log: for replication. */
+/* Runs inside the call (of store_write, store_offer, store_open_epoch; of store_follow, or in its
+ * place store_follow_end) before a buffer of entries goes to the log: for replication. */
 void store_set_block_hook(struct store *store,
-                          void (*block)(struct store *store, uint64_t position, struct sv entries,
-                                        void *ctx),
+                          void (*block)(struct store *store, uint64_t position,
+                                        const struct store_block *block, void *ctx),
                           void *ctx);
 
 /* What ring/replica/store_ops.h asks for, which says what each does. */

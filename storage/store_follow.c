@@ -7,8 +7,6 @@
 
 #include "storage/store_internal.h"
 
-enum { COPY_BYTES_MORE_MAX = 4 }; /* a varint of another copy number */
-
 static enum status follow_nomem(uint32_t shard, struct err *err) {
     return err_set(err, ERR_NOMEM, 0, "store: shard %" PRIu32 ": not enough memory to follow",
                    shard);
@@ -43,14 +41,22 @@ static enum status follow_target(struct store *store, const struct store_follow 
     return OK;
 }
 
-/* Are they whole, of the shard, and without a gap? *rest moves to the first that is not held. */
+/* Of the entries, those that are not held: the first, which is read already, and what is behind. */
+struct follow_rest {
+    struct entry first;
+    struct sv behind;
+    size_t count, bytes;
+};
+
+/* Are they whole, of the shard, and without a gap? */
 static enum status follow_check(const struct store_follow *f, const struct held_log *held,
-                                struct sv *rest, size_t *out_count, struct err *err) {
-    struct held_log at = *held; /* its places only */
+                                struct follow_rest *out, struct err *err) {
+    struct held_log ahead; /* its places only */
+    const struct held_log *at = held;
     struct sv left = f->entries;
-    *out_count = 0;
+    out->count = 0;
     while (left.len > 0) {
-        struct sv from = left;
+        size_t bytes = left.len;
         struct entry e;
         bool old;
         TRY(entry_next(&left, &e, err));
@@ -58,38 +64,45 @@ static enum status follow_check(const struct store_follow *f, const struct held_
             return err_set(err, ERR_CONFLICT, 0,
                            "store: an entry of shard %" PRIu32 " among those of %" PRIu32, e.shard,
                            f->shard);
-        enum status status = held_check(&at, f->tail, &e, &old, err);
+        enum status status = held_check(at, f->tail, &e, &old, err);
         bool gap = status == ERR_CORRUPT;
         if (gap && err != NULL) err->code = ERR_CONFLICT;
         if (status != OK) return gap ? ERR_CONFLICT : status;
-        if (old && *out_count > 0)
+        if (old && out->count > 0)
             return err_set(err, ERR_CONFLICT, 0,
                            "store: shard %" PRIu32 ": epoch %" PRIu32 " seq %" PRIu64
                            " comes behind a later entry",
                            e.shard, e.epoch, e.seq);
         if (old) continue;
-        if ((*out_count)++ == 0) *rest = from;
-        at.has_log = true;
-        at.end = (struct place){e.epoch, e.seq};
+        if (out->count++ == 0) {
+            out->first = e;
+            out->behind = left;
+            out->bytes = bytes;
+        }
+        if (left.len == 0) return OK;
+        if (at == held) ahead = *held;
+        at = &ahead;
+        ahead.has_log = true;
+        ahead.end = (struct place){e.epoch, e.seq};
     }
     return OK;
 }
 
-static enum status follow_apply(struct store *store, const struct store_follow *f, struct sv rest,
-                                struct buf *out, struct err *err) {
+static enum status follow_apply(struct store *store, const struct store_follow *f,
+                                struct follow_rest *rest, struct store_append *append,
+                                struct err *err) {
     struct store_shard *st = &store->shards[f->shard];
-    while (rest.len > 0) {
-        struct entry e;
-        TRY(entry_next(&rest, &e, err));
+    struct entry e = rest->first;
+    for (;;) {
         e.incarnation = f->copy;
         if (f->tail)
             TRY(tail_step(store, st->tail, &e, err));
         else
             TRY(store_apply(store, st, &e, err));
-        entry_put(&e, out);
-        assert(!out->failed); /* reserved */
+        store_append_put(append, &e, f->tail);
+        if (rest->behind.len == 0) return OK;
+        TRY(entry_next(&rest->behind, &e, err));
     }
-    return OK;
 }
 
 enum status store_follow(struct store *store, const struct store_follow *f, uint64_t *out_position,
@@ -98,24 +111,21 @@ enum status store_follow(struct store *store, const struct store_follow *f, uint
     struct err unwanted;
     if (err == NULL) err = &unwanted;
     struct held_log *held = NULL;
-    struct sv rest = {0};
-    size_t count;
+    struct follow_rest rest;
     TRY(log_refusal(store->log, err));
     TRY(follow_target(store, f, &held, err));
-    TRY(follow_check(f, held, &rest, &count, err));
+    TRY(follow_check(f, held, &rest, err));
     store->shards[f->shard].writing = false;
     enum status status = OK;
-    if (count > 0) {
+    if (rest.count > 0) {
         struct store_append *append = store->followed;
         if (append == NULL) append = store_append_take(store);
         if (append == NULL) return follow_nomem(f->shard, err);
         if (store->follows_many) store->followed = append;
-        struct buf *entries = &append->req.entries;
-        if (buf_reserve(entries, rest.len + count * COPY_BYTES_MORE_MAX + ENTRY_HEADER_BYTES_MAX))
-            status = follow_apply(store, f, rest, entries, err);
+        if (store_append_reserve(append, rest.count, rest.bytes))
+            status = follow_apply(store, f, &rest, append, err);
         else
             status = follow_nomem(f->shard, err);
-        entries->failed = false;
         if (!store->follows_many) store_append_hand(store, append, APPEND_FOLLOWED);
     }
     *out_position = store->position + (store->followed != NULL);
@@ -143,21 +153,19 @@ static enum status epoch_put(struct store *store, uint32_t shard, struct held_lo
     bool tail = held != &st->log;
     struct store_append *append = store_append_take(store);
     if (append == NULL) return follow_nomem(shard, err);
-    struct buf *entries = &append->req.entries;
     buf_clear(&store->body);
     entry_epoch_put(held->end.epoch, held->end.seq, &store->body);
     if (store->body.failed || (!tail && epochs_reserve(st) != OK) ||
-        !buf_reserve(entries, ENTRY_HEADER_BYTES_MAX + store->body.len)) {
-        entries->failed = false;
+        !store_append_reserve(append, 1, store->body.len)) {
         store_append_hand(store, append, APPEND_OWN);
         return follow_nomem(shard, err);
     }
     struct entry e = {ENTRY_EPOCH, shard, held->copy, epoch, 0, buf_sv(&store->body)};
-    entry_put(&e, entries);
+    store_append_put(append, &e, tail);
     /* Neither needs memory for this entry. */
     enum status status =
         tail ? tail_step(store, st->tail, &e, err) : store_apply(store, st, &e, err);
-    assert(status == OK && !entries->failed);
+    assert(status == OK);
     store_append_hand(store, append, APPEND_OWN);
     return OK;
 }

@@ -63,6 +63,8 @@ struct store_append {
     struct log_append req;
     struct store *store;
     uint64_t position;
+    struct entry_at *places; /* of the entries in req */
+    size_t places_count, places_cap;
     struct store_append *next_free, *next_all;
 };
 
@@ -79,7 +81,8 @@ struct store {
     void (*durable)(struct store *store, uint64_t position, enum status status,
                     const struct err *err, void *ctx);
     void *durable_ctx;
-    void (*block)(struct store *store, uint64_t position, struct sv entries, void *ctx);
+    void (*block)(struct store *store, uint64_t position, const struct store_block *block,
+                  void *ctx);
     void *block_ctx;
     uint64_t position; /* of the buffer handed last */
     /* Between store_follow_begin and _end: what is followed goes to the log as one buffer, which
@@ -109,7 +112,7 @@ struct batch {
     const struct write_columns *columns;
     uint32_t *refs; /* HEAD_NONE: unknown when the batch began */
     int64_t future_ms;
-    struct buf *entries;
+    struct store_append *append;
     struct write_result *result;
     struct err *err;
     uint32_t shard;
@@ -133,6 +136,10 @@ enum status write_series_number(struct batch *b, uint32_t ref) MUST_USE;
 /* A buffer for entries; NULL: no memory. Handed over, or put back when it is empty. */
 struct store_append *store_append_take(struct store *store) MUST_USE;
 enum append_from { APPEND_OWN, APPEND_FOLLOWED };
+/* Room for so many more entries, of so many bytes together. */
+bool store_append_reserve(struct store_append *a, size_t entries, size_t bytes) MUST_USE;
+/* There is room for it. */
+void store_append_put(struct store_append *a, const struct entry *e, bool tail);
 void store_append_hand(struct store *store, struct store_append *a, enum append_from from);
 
 /* store_held.c */

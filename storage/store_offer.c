@@ -184,10 +184,11 @@ static enum status offer_run(struct batch *b, uint32_t shard, size_t from, size_
     entry_write_finish(&store->write, &store->body);
     struct held_log *held = &b->tail->log;
     struct place at = {held->end.epoch, held->end.seq + 1};
-    entry_put(
+    assert(!store->body.failed); /* reserved */
+    store_append_put(
+        b->append,
         &(struct entry){ENTRY_OFFER, shard, held->copy, at.epoch, at.seq, buf_sv(&store->body)},
-        b->entries);
-    assert(!store->body.failed && !b->entries->failed); /* reserved */
+        true);
     held_step(held, store->file, at);
     return status;
 }
@@ -228,11 +229,10 @@ enum status store_offer(struct store *store, const struct write_columns *columns
     if (*out_unknown_count > 0)
         return err_set(err, ERR_UNAVAILABLE, 0, "store: labels of %zu samples are not known",
                        *out_unknown_count);
-    struct store_append *append = store_append_take(store);
-    if (append == NULL) return write_nomem(err);
-    b.entries = &append->req.entries;
+    b.append = store_append_take(store);
+    if (b.append == NULL) return write_nomem(err);
     enum status status = offer_runs(&b);
-    store_append_hand(store, append, APPEND_OWN);
+    store_append_hand(store, b.append, APPEND_OWN);
     result.position = store->position;
     *out = result;
     return status;

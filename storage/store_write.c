@@ -114,9 +114,8 @@ enum status write_reserve(struct batch *b, struct buf *section, size_t more) {
     size_t bound = entry_write_bound(&store->write, b->left, more);
     if (entry_write_reserve(&store->write, b->left) != OK ||
         !buf_reserve(section, more + VARINT_BYTES_MAX) || !buf_reserve(&store->body, bound) ||
-        !buf_reserve(b->entries, ENTRY_HEADER_BYTES_MAX + bound)) {
-        /* What is in them is whole, and goes into the log. */
-        section->failed = store->body.failed = b->entries->failed = false;
+        !store_append_reserve(b->append, 1, bound)) {
+        section->failed = store->body.failed = false; /* what is in them is whole */
         return write_nomem(b->err);
     }
     return OK;
@@ -216,14 +215,14 @@ static void entry_emit(struct batch *b) {
 #ifdef PLANT_SKIP_SEQ
     if (at.seq % 5 == 4) at.seq++;
 #endif
-    entry_put(&(struct entry){.type = ENTRY_WRITE,
-                              .shard = b->shard,
-                              .incarnation = held->copy,
-                              .epoch = at.epoch,
-                              .seq = at.seq,
-                              .body = buf_sv(&b->store->body)},
-              b->entries);
-    assert(!b->entries->failed); /* reserved */
+    store_append_put(b->append,
+                     &(struct entry){.type = ENTRY_WRITE,
+                                     .shard = b->shard,
+                                     .incarnation = held->copy,
+                                     .epoch = at.epoch,
+                                     .seq = at.seq,
+                                     .body = buf_sv(&b->store->body)},
+                     false);
     held_step(held, b->store->file, at);
 }
 
@@ -339,9 +338,8 @@ enum status store_write(struct store *store, const struct write_columns *columns
         return err_set(err, ERR_UNAVAILABLE, 0, "store: labels of %zu samples are not known",
                        *out_unknown_count);
     }
-    struct store_append *append = store_append_take(store);
-    if (append == NULL) return write_nomem(err);
-    b.entries = &append->req.entries;
+    b.append = store_append_take(store);
+    if (b.append == NULL) return write_nomem(err);
     enum status status = OK;
     for (size_t from = 0, to; from < columns->count && status == OK; from = to) {
         to = from + 1;
@@ -353,7 +351,7 @@ enum status store_write(struct store *store, const struct write_columns *columns
         status = run_write(&b, columns->exemplars[b.exemplars_at].shard, 0, 0);
     while (status == OK && b.metadata_at < columns->metadata_count)
         status = run_write(&b, columns->metadata[b.metadata_at].shard, 0, 0);
-    store_append_hand(store, append, APPEND_OWN);
+    store_append_hand(store, b.append, APPEND_OWN);
     batch_count(&b);
     result.position = store->position;
     *out = result;

@@ -93,9 +93,10 @@ static enum status node_open_log(struct node *node, const struct node_view *view
     return OK;
 }
 
-static void node_on_block(struct store *store, uint64_t position, struct sv entries, void *ctx) {
+static void node_on_block(struct store *store, uint64_t position, const struct store_block *block,
+                          void *ctx) {
     (void)store;
-    replicas_block(((struct node_core *)ctx)->replicas, position, entries);
+    replicas_block(((struct node_core *)ctx)->replicas, position, block);
 }
 
 static void node_on_durable(struct store *store, uint64_t position, enum status status,

@@ -45,7 +45,7 @@ static void places_run(struct core *here, struct msg *m) {
 }
 
 void served_places(struct replicas *r, struct peer_request *req, struct sv payload) {
-    served_begin(r, req, payload, places_run);
+    served_by_all(r, req, payload, places_run);
 }
 
 /* -- FETCH: pieces go home one by one; the next is read when the one before was handed on */
@@ -138,5 +138,5 @@ static void fetch_run(struct core *here, struct msg *m) {
 }
 
 void served_fetch(struct replicas *r, struct peer_request *req, struct sv payload) {
-    served_begin(r, req, payload, fetch_run);
+    served_by_all(r, req, payload, fetch_run);
 }

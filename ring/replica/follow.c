@@ -15,6 +15,7 @@ static void served_free(struct served *s) {
         free(s->parts[i].from);
     }
     free(s->parts);
+    free(s->items);
     buf_fini(&s->payload);
     buf_fini(&s->answer);
     free(s);
@@ -29,19 +30,19 @@ static void served_on_gone(struct peer_request *req) {
     ((struct served *)req->user)->req = NULL;
 }
 
+static void served_end(struct served *s) {
+    if (s->req != NULL) peer_reply(s->req, &s->answer, true);
+    served_free(s);
+}
+
 static void part_at_home(struct core *here, struct msg *m) {
     (void)here;
     struct served_part *part = container_of(m, struct served_part, msg);
     struct served *s = part->served;
     buf_put_sv(&s->answer, buf_sv(&part->answer));
     if (part->answer.failed) s->answer.failed = true;
-    s->handled += part->handled;
     assert(s->parts_open > 0);
-    if (--s->parts_open > 0) return;
-    /* while a map is being installed, a shard may be of no core: what nobody took is not taken */
-    if (s->handled != part->items) s->answer.failed = true;
-    if (s->req != NULL) peer_reply(s->req, &s->answer, true);
-    served_free(s);
+    if (--s->parts_open == 0) served_end(s);
 }
 
 void served_part_done(struct served_part *part) {
@@ -49,37 +50,51 @@ void served_part_done(struct served_part *part) {
     core_post(part->served->replicas->core, &part->msg);
 }
 
-bool served_begin(struct replicas *r, struct peer_request *req, struct sv payload,
-                  void (*run)(struct core *here, struct msg *m)) {
+/* NULL: the asker was told why. */
+static struct served *served_new(struct replicas *r, struct peer_request *req, struct sv payload) {
     struct runtime *rt = r->core->rt;
     struct served *s = calloc(1, sizeof *s);
     struct err err;
     enum status st = wire_open(&payload, &err);
     if (s != NULL) s->parts = calloc(rt->cores_count, sizeof *s->parts);
-    if (st == OK && (s == NULL || s->parts == NULL))
+    if (s != NULL) buf_put_sv(&s->payload, payload);
+    if (st == OK && (s == NULL || s->parts == NULL || s->payload.failed))
         st = err_set(&err, ERR_NOMEM, 0, "out of memory");
     if (st == OK && r->stopping) st = err_set(&err, ERR_UNAVAILABLE, 0, "this node is stopping");
     if (st != OK) {
         peer_reply_error(req, st, err.msg);
-        if (s != NULL) free(s->parts);
+        if (s == NULL) return NULL;
+        free(s->parts);
+        buf_fini(&s->payload);
         free(s);
-        return false;
+        return NULL;
     }
     s->replicas = r;
     s->req = req;
     s->from = req->from;
-    s->run = run;
-    buf_put_sv(&s->payload, payload);
     wire_begin(&s->answer);
     req->user = s;
     req->gone = served_on_gone;
     list_push_back(&r->served, &s->node);
-    s->parts_count = s->parts_open = rt->cores_count;
-    for (unsigned i = 0; i < rt->cores_count; i++) {
-        s->parts[i] = (struct served_part){.msg = {.run = run}, .served = s, .core = rt->cores[i]};
-        core_post(rt->cores[i], &s->parts[i].msg);
-    }
-    return true;
+    s->parts_count = rt->cores_count;
+    for (unsigned i = 0; i < rt->cores_count; i++)
+        s->parts[i] = (struct served_part){
+            .served = s, .core = rt->cores[i], .first = ITEM_NONE, .last = ITEM_NONE};
+    return s;
+}
+
+static void served_post(struct served_part *part, void (*run)(struct core *here, struct msg *m)) {
+    part->msg.run = run;
+    core_post(part->core, &part->msg);
+}
+
+void served_by_all(struct replicas *r, struct peer_request *req, struct sv payload,
+                   void (*run)(struct core *here, struct msg *m)) {
+    struct served *s = served_new(r, req, payload);
+    if (s == NULL) return;
+    s->parts_open = s->parts_count;
+    for (size_t i = 0; i < s->parts_count; i++)
+        served_post(&s->parts[i], run);
 }
 
 enum wire_result shard_check_asker(struct replicas *r, uint32_t shard, uint32_t epoch,
@@ -96,50 +111,61 @@ enum wire_result shard_check_asker(struct replicas *r, uint32_t shard, uint32_t 
 
 /* -- APPEND */
 
-static uint32_t own_copy(const struct replicas *r, uint32_t shard, bool tail) {
-    const struct ring_shard *sh = &r->map->shards[shard];
-    const struct ring_replica *mine = &sh->replicas[ring_shard_replica(sh, r->self)];
-    return tail && mine->state == REPLICA_INIT ? mine->copy - 1 : mine->copy;
+static uint32_t own_copy(const struct shard *s, bool tail) {
+    return tail && s->is_init ? s->copy - 1 : s->copy;
 }
 
-static enum wire_result check_copy(const struct replicas *r, const struct append_item *item) {
-    uint32_t own = own_copy(r, item->shard, (item->flags & APPEND_TAIL) != 0);
+static enum wire_result check_copy(const struct shard *s, const struct append_item *item) {
+    uint32_t own = own_copy(s, (item->flags & APPEND_TAIL) != 0);
     if (item->copy == own) return RESULT_OK;
     return item->copy > own ? RESULT_LATER : RESULT_STALE;
 }
 
 static enum wire_result follow_target(struct replicas *r, const struct append_item *item, bool tail,
                                       uint64_t *position) {
-    struct shard *s = shard_at(r, item->shard);
     if (item->entries.len == 0) return RESULT_OK;
     struct err err;
     uint64_t at;
     enum status st =
-        r->o.store->follow(r->o.store->ctx, item->shard, own_copy(r, item->shard, tail), tail,
-                           item->entries, &at, &err);
+        r->o.store->follow(r->o.store->ctx, item->shard, own_copy(shard_at(r, item->shard), tail),
+                           tail, item->entries, &at, &err);
     if (st == ERR_CONFLICT) return RESULT_GAP;
     if (st != OK) return RESULT_FAILED;
-    *position = MAX(*position, at);
-    bool own_run = tail == s->own_tail;
-    if (own_run && block_add_new(r, item->shard, at, item->entries) != OK) return RESULT_FAILED;
+    *position = MAX(*position, at); /* what is new goes through replicas_block, too */
     return RESULT_OK;
 }
 
-static void follow_item(struct replicas *r, struct served_part *part,
+static void append_refuse(const struct append_item *item, enum wire_result result,
+                          struct buf *answer) {
+    struct append_answer a = {
+        .shard = item->shard, .targets = item->flags & 3, .result = (uint8_t)result};
+    append_answer_put(&a, answer);
+}
+
+/* shard_check_asker by what the shard keeps of the map; the asker as its node's index. */
+static enum wire_result check_primary(const struct shard *s, uint32_t epoch, int from) {
+#ifdef PLANT_ACCEPT_STALE_EPOCH
+    if (epoch < s->epoch) return RESULT_OK;
+#endif
+    if (epoch != s->epoch) return epoch < s->epoch ? RESULT_STALE : RESULT_LATER;
+    return s->primary == from ? RESULT_OK : RESULT_FOREIGN;
+}
+
+static void follow_item(struct replicas *r, struct served_part *part, int from,
                         const struct append_item *item, uint64_t *position) {
     struct shard *s = shard_at(r, item->shard);
-    enum wire_result result = shard_check_asker(r, item->shard, item->epoch, part->served->from);
+    enum wire_result result =
+        s->role == ROLE_NONE ? shard_check_asker(r, item->shard, item->epoch, part->served->from)
+                             : check_primary(s, item->epoch, from);
     if (result == RESULT_OK && s->role != ROLE_FOLLOWER) result = RESULT_FOREIGN;
     /* What is taken under another copy number than the primary means is void with the next map. */
-    if (result == RESULT_OK) result = check_copy(r, item);
+    if (result == RESULT_OK) result = check_copy(s, item);
     if (result == RESULT_OK && (item->flags & APPEND_WHOLE))
         result = follow_target(r, item, false, position);
     if (result == RESULT_OK && (item->flags & APPEND_TAIL))
         result = follow_target(r, item, true, position);
     if (result != RESULT_OK) {
-        struct append_answer a = {
-            .shard = item->shard, .targets = item->flags & 3, .result = (uint8_t)result};
-        append_answer_put(&a, &part->answer);
+        append_refuse(item, result, &part->answer);
         return;
     }
     if (place_cmp(item->settled, s->settled) > 0) {
@@ -159,32 +185,32 @@ static void append_durable(struct position_wait *w, enum status status) {
     served_part_done(part);
 }
 
+static void append_items(struct replicas *r, struct served_part *part, uint64_t *position) {
+    const struct store_ops *ops = r->o.store;
+    const struct served *s = part->served;
+    int from = r->map == NULL ? -1 : ring_map_node_index(r->map, s->from);
+    if (ops->follow_begin != NULL) ops->follow_begin(ops->ctx);
+    for (uint32_t i = part->first; i != ITEM_NONE; i = s->items[i].next) {
+        const struct append_item *item = &s->items[i].item;
+        /* while a map is being installed, the listening core may take it for another's */
+        if (item->shard >= r->shards_count || r->core_of[item->shard] != r->core->index)
+            append_refuse(item, RESULT_LATER, &part->answer);
+        else
+            follow_item(r, part, from, item, position);
+    }
+    if (ops->follow_end != NULL) ops->follow_end(ops->ctx);
+    if (r->follow_failed) part->answer.failed = true;
+    r->follow_failed = false;
+}
+
 static void append_run(struct core *here, struct msg *m) {
     struct served_part *part = container_of(m, struct served_part, msg);
     struct replicas *r = replicas_of(here);
-    struct sv rest = buf_sv(&part->served->payload);
     uint64_t position = 0;
-    const struct store_ops *ops = r == NULL ? NULL : r->o.store;
-    if (ops != NULL && ops->follow_begin != NULL) ops->follow_begin(ops->ctx);
-    while (rest.len > 0) {
-        struct append_item item;
-        if (append_item_get(&rest, &item, NULL) != OK) {
-            part->answer.failed = true;
-            break;
-        }
-        if (r == NULL || item.shard >= r->shards_count) continue;
-        if (r->core_of[item.shard] != here->index) {
-            /* nobody's: the first core tells */
-            if (here->index == 0 && r->core_of[item.shard] == 0xffff) {
-                struct append_answer a = {
-                    .shard = item.shard, .targets = item.flags & 3, .result = RESULT_FOREIGN};
-                append_answer_put(&a, &part->answer);
-            }
-            continue;
-        }
-        follow_item(r, part, &item, &position);
-    }
-    if (ops != NULL && ops->follow_end != NULL) ops->follow_end(ops->ctx);
+    if (r == NULL)
+        part->answer.failed = true;
+    else
+        append_items(r, part, &position);
 #ifdef PLANT_ACK_BEFORE_APPLY
     served_part_done(part);
     return;
@@ -195,6 +221,49 @@ static void append_run(struct core *here, struct msg *m) {
         replicas_wait_position(r, &part->wait, position, append_durable);
 }
 
+static bool items_grow(struct served *s) {
+    uint32_t cap = s->items_cap == 0 ? 64 : s->items_cap * 2;
+    struct served_item *items = realloc(s->items, cap * sizeof *items);
+    if (items == NULL) return false;
+    s->items = items;
+    s->items_cap = cap;
+    return true;
+}
+
+/* To the core that has its shard. */
+static void item_deal(struct replicas *r, struct served *s) {
+    uint32_t i = s->items_count++;
+    const struct append_item *item = &s->items[i].item;
+    uint16_t core = item->shard < r->shards_count ? r->core_of[item->shard] : 0xffff;
+    s->items[i].next = ITEM_NONE;
+    if (core >= s->parts_count) {
+        append_refuse(item, RESULT_FOREIGN, &s->answer);
+        return;
+    }
+    struct served_part *part = &s->parts[core];
+    if (part->first == ITEM_NONE)
+        part->first = i;
+    else
+        s->items[part->last].next = i;
+    part->last = i;
+}
+
 void served_append(struct replicas *r, struct peer_request *req, struct sv payload) {
-    served_begin(r, req, payload, append_run);
+    struct served *s = served_new(r, req, payload);
+    if (s == NULL) return;
+    struct sv rest = buf_sv(&s->payload);
+    while (rest.len > 0 && !s->answer.failed) {
+        if ((s->items_count == s->items_cap && !items_grow(s)) ||
+            append_item_get(&rest, &s->items[s->items_count].item, NULL) != OK)
+            s->answer.failed = true;
+        else
+            item_deal(r, s);
+    }
+    s->parts_open = 1; /* held until all are under way */
+    for (size_t i = 0; i < s->parts_count && !s->answer.failed; i++) {
+        if (s->parts[i].first == ITEM_NONE) continue;
+        s->parts_open++;
+        served_post(&s->parts[i], append_run);
+    }
+    if (--s->parts_open == 0) served_end(s);
 }

@@ -23,21 +23,23 @@ enum {
     MEMBERS_MAX = 2 * RING_REPLICAS_MAX, /* an INIT replica in sync is two */
 };
 
-/* Entries of one call of the store, as handed to the log at that position. */
+/* Entries of one call of the store, as handed to the log at that position; what is followed: of one
+ * frame. */
 struct block_item {
-    struct list_node node; /* of shard->retained, ascending by place */
+    struct list_node node; /* of shard->retained, ascending by place; on no list: released */
     struct block *block;
-    uint32_t shard;
     struct place place;
-    struct sv bytes;
+    char *bytes;
+    uint32_t bytes_len, shard;
 };
 struct block {
     struct list_node node; /* of replicas->blocks until the own log has it */
     uint64_t position;
     uint32_t items_count, items_held;
-    size_t bytes_len;
-    struct block_item *items;
-    char *bytes;
+    bool told; /* its shards, that it is durable here: it goes with its last item */
+    size_t bytes_len, bytes_held;
+    char *bytes; /* behind the items */
+    struct block_item items[];
 };
 
 /* What the primary knows of another node's run of the shard.
@@ -63,7 +65,6 @@ struct member {
     struct place sent, acked;
     struct place goal;                       /* once waited: CAUGHT_UP when acked is there */
     struct shard_held whole_held, tail_held; /* as answered */
-    uint64_t oldest_sent_ns;                 /* of what is not answered; 0: nothing */
 };
 
 enum shard_role {
@@ -72,26 +73,30 @@ enum shard_role {
     ROLE_PROMOTING, /* primary, not open */
     ROLE_OPEN
 };
+/* What a batch needs of each of its shards stands together: they are many, and seldom in a cache.
+ */
 struct shard {
     uint8_t role;
-    bool own_tail;   /* this node's log for it is the log-only run */
-    bool complete;   /* in this process: holds all that was acknowledged */
-    bool incomplete; /* REPORT_INCOMPLETE */
-    bool fetching, opening;
-    uint32_t told_open; /* the epoch in which its primary said that it is open */
-    uint32_t epoch;     /* of the map */
-    uint32_t copy;
     uint8_t members_count;
+    bool own_tail;          /* this node's log for it is the log-only run */
+    bool complete;          /* in this process: holds all that was acknowledged */
+    bool is_init;           /* by the map, as is what follows */
+    uint16_t primary;       /* its node's index */
+    uint32_t epoch;         /* of the map */
+    uint32_t copy;          /* of this node's replica */
+    uint32_t told_open;     /* the epoch in which its primary said that it is open */
+    unsigned pins;          /* jobs that read for members: nothing is released */
     struct member *members; /* members_count; NULL unless primary */
     struct list_node retained;
+    struct list_node waits; /* of struct shard_wait, ascending by place */
     struct place end;       /* of what went to the log here */
     struct place own;       /* of what is durable here */
     struct place settled;   /* that all who are waited for have; at a follower: as it was told */
     struct place released;  /* what comes behind it is retained */
     struct place open_at;   /* PROMOTING: open when settled is there */
-    struct list_node waits; /* of struct shard_wait, ascending by place */
-    unsigned pins;          /* jobs that read for members: nothing is released */
     uint64_t retry_ns;      /* PROMOTING: not before; 0: at once */
+    bool fetching, opening;
+    bool incomplete; /* REPORT_INCOMPLETE */
 };
 
 struct shard_wait {
@@ -165,6 +170,7 @@ struct replicas {
         jobs; /* of struct fetch, struct catchup: freed with it after a crash */
     struct timer soon, report;
     bool stopping, report_wanted;
+    bool follow_failed; /* a block of what is followed could not be retained */
     struct shard_report *reports;
     size_t reports_cap;
     struct {
@@ -196,6 +202,8 @@ void replicas_changed(struct replicas *r);
 void replicas_complete(struct replicas *r, uint32_t shard);
 
 /* shard.c */
+/* The own log has the shard's entries up to there. */
+void shard_own_durable(struct replicas *r, uint32_t shard, struct place place);
 void shard_settle(struct replicas *r, uint32_t shard);
 void shard_fail_waits(struct replicas *r, uint32_t shard, const struct err *err);
 struct member *shard_member(struct shard *s, uint16_t far, bool tail);
@@ -211,10 +219,9 @@ void shard_free_members(struct replicas *r, uint32_t shard);
  * handed to the log so far is. */
 MUST_USE enum status blocks_begin(struct replicas *r);
 void blocks_free_all(struct replicas *r); /* after all shards have released theirs */
-/* The entries of the shard that are not in blocks yet; the others were held before. */
-MUST_USE enum status block_add_new(struct replicas *r, uint32_t shard, uint64_t position,
-                                   struct sv entries);
-MUST_USE enum status block_add(struct replicas *r, uint64_t position, struct sv entries);
+MUST_USE enum status block_add(struct replicas *r, uint64_t position, const struct store_block *of);
+/* There was no memory for it: of its shards nothing is retained. */
+void block_not_added(struct replicas *r, const struct store_block *of);
 void blocks_durable(struct replicas *r, uint64_t position);
 void shard_release(struct replicas *r, uint32_t shard, struct place upto);
 void shard_release_all(struct replicas *r, uint32_t shard);

@@ -68,9 +68,8 @@ void replicas_free(struct replicas *r);
  * reference is taken). restarted: the first map after this process began. */
 void replicas_install(struct replicas *r, struct ring_map *map, const uint16_t *core_of);
 
-/* The store has handed a block to the log (entries of many shards; borrowed), at that position;
- * runs inside store_write. */
-void replicas_block(struct replicas *r, uint64_t position, struct sv entries);
+/* The store hands a block to the log, at that position; runs inside its call. */
+void replicas_block(struct replicas *r, uint64_t position, const struct store_block *block);
 /* This node's own log is durable up to position, or has failed. */
 void replicas_durable(struct replicas *r, uint64_t position, enum status status,
                       const struct err *err);

@@ -189,7 +189,6 @@ void replicas_free(struct replicas *r) {
     for (size_t i = 0; i < r->fars_count; i++) {
         far_free(r->fars[i]);
     }
-    r->durable = UINT64_MAX; /* blocks go with their last item */
     for (uint32_t i = 0; i < r->shards_count; i++) {
         r->shards[i].pins = 0;
         shard_release_all(r, i);
@@ -246,8 +245,9 @@ static void shard_end_here(struct replicas *r, uint32_t shard) {
 void replicas_complete(struct replicas *r, uint32_t shard) {
     struct shard *s = shard_at(r, shard);
     const struct ring_shard *sh = &r->map->shards[shard];
+    if (s->complete) return;
     int mine = r->self < 0 ? -1 : ring_shard_replica(sh, r->self);
-    if (mine < 0 || s->told_open != sh->epoch || s->complete) return;
+    if (mine < 0 || s->told_open != sh->epoch) return;
     if (!ring_replica_is_readable(&sh->replicas[mine])) return;
     s->complete = true;
     replicas_changed(r);
@@ -274,6 +274,8 @@ static void shard_install(struct replicas *r, uint32_t shard) {
     if (s->role == ROLE_NONE || own_tail != s->own_tail || m->copy != s->copy)
         shard_begin(r, shard, own_tail, m->copy);
     s->epoch = sh->epoch;
+    s->primary = ring_map_primary(r->map, shard);
+    s->is_init = m->state == REPLICA_INIT;
     /* It may have been out of the in-sync set in maps that never came here: then it has returned.
      */
     if (!ring_replica_is_readable(m) || (new_epoch && m->until != 0)) s->complete = false;
@@ -340,18 +342,19 @@ void replicas_install(struct replicas *r, struct ring_map *map, const uint16_t *
 
 /* -- entries */
 
-void replicas_block(struct replicas *r, uint64_t position, struct sv entries) {
+void replicas_block(struct replicas *r, uint64_t position, const struct store_block *block) {
     if (r->alone) {
         if (r->alone_position <= r->durable) r->unsynced_since_ns = core_mono_ns(r->core);
         r->alone_position = position;
         return;
     }
     if (list_is_empty(&r->blocks)) r->unsynced_since_ns = core_mono_ns(r->core);
-    if (block_add(r, position, entries) != OK) { /* they could not be sent: never acknowledged */
-        for (uint32_t i = 0; i < r->shards_count; i++)
-            if (r->shards[i].role == ROLE_OPEN) r->shards[i].end.seq++;
+    if (block_add(r, position, block) != OK) { /* acknowledged when they come from the log */
+        block_not_added(r, block);
+        r->follow_failed = r->follow_failed || block->followed;
         return;
     }
+    if (block->followed) return;
     const struct block *b = container_of(r->blocks.prev, struct block, node);
     for (uint32_t i = 0; i < b->items_count; i++) {
         struct shard *s = shard_at(r, b->items[i].shard);

@@ -124,7 +124,6 @@ static void part_taken(struct far *far, const struct frame_part *part, uint16_t 
     if (s->epoch != part->epoch || s->role == ROLE_NONE || s->role == ROLE_FOLLOWER) return;
     struct member *m = shard_member(s, index, part->tail);
     if (m == NULL || m->state == MEMBER_UNKNOWN || m->copy != part->copy) return;
-    m->oldest_sent_ns = 0;
     if (!part->has_entries) return;
     m->has_log = true;
     if (place_cmp(part->upto, m->acked) > 0) m->acked = part->upto;
@@ -217,45 +216,46 @@ bool far_send(struct far *far, struct buf *payload, struct frame_part *parts, si
     return true;
 }
 
-/* What the member lacks of the retained entries; true when something goes out for it. */
+static struct block_item *item_next(const struct shard *s, const struct block_item *item) {
+    struct list_node *next = item->node.next;
+    return next == &s->retained ? NULL : container_of(next, struct block_item, node);
+}
+
+/* What the member lacks of the retained entries, as far as there is room; true when something goes
+ * out for it. *out_more: it lacks more. */
 static bool member_put(struct replicas *r, uint32_t shard, struct member *m, struct buf *payload,
-                       struct frame_part *out) {
+                       struct frame_part *out, bool *out_more) {
     struct shard *s = shard_at(r, shard);
-    struct buf bytes = {0};
-    struct place upto = m->sent;
     struct place from = m->has_log || m->begins ? m->sent : (struct place){0};
-    for (struct block_item *item = shard_retained_after(s, from); item != NULL;) {
-        buf_put_sv(&bytes, item->bytes);
-        upto = item->place;
-        if (bytes.len + payload->len > r->o.append_bytes_max) break;
-        struct list_node *next = item->node.next;
-        item = next == &s->retained ? NULL : container_of(next, struct block_item, node);
+    struct block_item *first = shard_retained_after(s, from), *end = first;
+    size_t bytes = 0;
+    bool is_open = s->role == ROLE_OPEN;
+    *out_more = false;
+    while (end != NULL && (bytes == 0 || bytes + payload->len <= r->o.append_bytes_max)) {
+        bytes += end->bytes_len;
+        end = item_next(s, end);
     }
-    bool opens = s->role == ROLE_OPEN && !m->told_open;
-    if (bytes.len == 0 && !opens) {
-        buf_fini(&bytes);
-        return false;
+    if (first == NULL && (!is_open || m->told_open)) return false;
+    struct append_item item = {
+        .shard = shard,
+        .epoch = s->epoch,
+        .copy = m->copy,
+        .flags = (uint8_t)((m->tail ? APPEND_TAIL : APPEND_WHOLE) | (is_open ? APPEND_OPEN : 0)),
+        .settled = s->settled};
+    append_head_put(&item, bytes, payload);
+    for (const struct block_item *i = first; i != end; i = item_next(s, i)) {
+        buf_put(payload, i->bytes, i->bytes_len);
+        m->sent = i->place;
     }
-    struct append_item item = {.shard = shard,
-                               .epoch = s->epoch,
-                               .copy = m->copy,
-                               .flags = (uint8_t)((m->tail ? APPEND_TAIL : APPEND_WHOLE) |
-                                                  (s->role == ROLE_OPEN ? APPEND_OPEN : 0)),
-                               .settled = s->settled,
-                               .entries = buf_sv(&bytes)};
-    append_item_put(&item, payload);
     *out = (struct frame_part){.shard = shard,
                                .epoch = s->epoch,
                                .copy = m->copy,
                                .tail = m->tail,
-                               .open = s->role == ROLE_OPEN,
-                               .upto = upto,
-                               .has_entries = bytes.len > 0};
-    m->told_open = m->told_open || s->role == ROLE_OPEN;
-    m->sent = upto;
-    if (m->oldest_sent_ns == 0) m->oldest_sent_ns = core_mono_ns(r->core);
-    if (bytes.failed) payload->failed = true;
-    buf_fini(&bytes);
+                               .open = is_open,
+                               .upto = m->sent,
+                               .has_entries = first != NULL};
+    m->told_open = m->told_open || is_open;
+    *out_more = end != NULL;
     return true;
 }
 
@@ -263,31 +263,31 @@ static void far_send_dirty(struct far *far, uint16_t index) {
     struct replicas *r = far->replicas;
     struct buf payload = {0};
     struct frame_part *parts = calloc(far->dirty_count * 2, sizeof *parts);
-    size_t count = 0, at = 0;
+    size_t count = 0, at = 0, kept = 0, dirty_count = far->dirty_count;
     if (parts == NULL) {
         far_broke(far);
         return;
     }
     wire_begin(&payload);
-    for (; at < far->dirty_count && payload.len < r->o.append_bytes_max; at++) {
-        struct shard *s = shard_at(r, far->dirty[at]);
+    for (; at < dirty_count && payload.len < r->o.append_bytes_max; at++) {
+        uint32_t shard = far->dirty[at];
+        struct shard *s = shard_at(r, shard);
+        bool again = false;
         for (unsigned k = 0; k < s->members_count; k++) {
             struct member *m = &s->members[k];
+            bool more = false;
             if (m->far != index || !m->dirty) continue;
             m->dirty = false;
             if (m->state != MEMBER_LIVE) continue;
-            if (member_put(r, far->dirty[at], m, &payload, &parts[count])) count++;
+            if (member_put(r, shard, m, &payload, &parts[count], &more)) count++;
+            m->dirty = more; /* what did not fit is sent next */
+            again = again || more;
         }
+        if (again) far->dirty[kept++] = shard;
     }
-    size_t left = far->dirty_count - at;
-    memmove(far->dirty, far->dirty + at, left * sizeof *far->dirty);
-    far->dirty_count = left;
-    /* what did not fit is dirty again */
-    for (size_t i = 0; i < count; i++) {
-        struct shard *s = shard_at(r, parts[i].shard);
-        struct member *m = shard_member(s, index, parts[i].tail);
-        if (shard_retained_after(s, m->sent) != NULL) member_dirty(r, parts[i].shard, m);
-    }
+    size_t left = dirty_count - at;
+    memmove(far->dirty + kept, far->dirty + at, left * sizeof *far->dirty);
+    far->dirty_count = kept + left;
     if (count == 0) {
         free(parts);
         buf_fini(&payload);

@@ -123,9 +123,8 @@ static bool member_has(const struct member *m, struct place p) {
     return place_cmp(m->acked, p) >= 0;
 }
 
-void shard_settle(struct replicas *r, uint32_t shard) {
-    struct shard *s = shard_at(r, shard);
-    if (s->role != ROLE_OPEN && s->role != ROLE_PROMOTING) return;
+/* What all have who are waited for. */
+static struct place shard_low(const struct shard *s) {
     struct place low = s->own;
     for (unsigned i = 0; i < s->members_count; i++) {
         const struct member *m = &s->members[i];
@@ -136,6 +135,22 @@ void shard_settle(struct replicas *r, uint32_t shard) {
         struct place has = m->has_log || m->begins ? m->acked : (struct place){0};
         if (place_cmp(has, low) < 0) low = has;
     }
+    return low;
+}
+
+void shard_own_durable(struct replicas *r, uint32_t shard, struct place place) {
+    struct shard *s = shard_at(r, shard);
+    if (s->role == ROLE_NONE) return;
+    if (place_cmp(place, s->own) > 0) s->own = place;
+    /* Of an open shard, this alone can move nothing but what is settled. */
+    if (s->role == ROLE_OPEN && place_cmp(shard_low(s), s->settled) <= 0) return;
+    shard_settle(r, shard);
+}
+
+void shard_settle(struct replicas *r, uint32_t shard) {
+    struct shard *s = shard_at(r, shard);
+    if (s->role != ROLE_OPEN && s->role != ROLE_PROMOTING) return;
+    struct place low = shard_low(s);
     if (place_cmp(low, s->settled) > 0) s->settled = low;
     for (unsigned i = 0; i < s->members_count; i++) {
         struct member *m = &s->members[i];

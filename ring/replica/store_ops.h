@@ -37,6 +37,21 @@ struct entry_place {
     size_t len; /* of the whole entry */
 };
 
+/* An entry of a block. */
+struct entry_at {
+    struct place place;
+    size_t at, len; /* its bytes, all of them, in the block's */
+    uint32_t shard;
+    bool tail; /* of the log-only run */
+};
+/* Entries that the store hands to the log together; borrowed. */
+struct store_block {
+    struct sv entries;
+    const struct entry_at *places; /* in their order */
+    size_t places_count;
+    bool followed; /* of another node's primary, with the copy numbers of this one */
+};
+
 struct store_read_from {
     uint32_t shard;
     bool tail;          /* of the log-only run */
@@ -74,7 +89,7 @@ struct store_ops {
     enum status (*follow)(void *ctx, uint32_t shard, uint32_t copy, bool tail, struct sv entries,
                           uint64_t *out_position, struct err *err);
     /* Around many calls of follow, within one turn; both may be NULL. They become one append to the
-     * log; the positions told are right from follow_end on. */
+     * log, and one block for replicas_block; the positions told are right from follow_end on. */
     void (*follow_begin)(void *ctx);
     void (*follow_end)(void *ctx);
     /* As primary: opens the epoch with an EPOCH entry that names the end before it, 0/0 where there

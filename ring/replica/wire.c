@@ -31,13 +31,22 @@ static void held_put(const struct shard_held *h, struct buf *out) {
     if (h->is_whole) buf_put_u64(out, h->history);
 }
 
+void append_head_put(const struct append_item *item, size_t entries_len, struct buf *out) {
+    if (!buf_reserve(out, 7 * VARINT_BYTES_MAX)) return;
+    uint8_t *start = (uint8_t *)out->ptr + out->len, *p = start;
+    p += put_varint(p, item->shard);
+    p += put_varint(p, item->epoch);
+    p += put_varint(p, item->copy);
+    *p++ = item->flags;
+    p += put_varint(p, item->settled.epoch);
+    p += put_varint(p, item->settled.seq);
+    p += put_varint(p, entries_len);
+    out->len += (size_t)(p - start);
+}
+
 void append_item_put(const struct append_item *item, struct buf *out) {
-    buf_put_varint(out, item->shard);
-    buf_put_varint(out, item->epoch);
-    buf_put_varint(out, item->copy);
-    buf_put_u8(out, item->flags);
-    place_put(item->settled, out);
-    buf_put_lenstr(out, item->entries);
+    append_head_put(item, item->entries.len, out);
+    buf_put_sv(out, item->entries);
 }
 
 void append_answer_put(const struct append_answer *a, struct buf *out) {
@@ -73,7 +82,7 @@ void fetch_answer_put(const struct fetch_answer *a, struct buf *out) {
 
 /* -- reading */
 
-static uint32_t read_u32_max(struct reader *r, uint32_t max) {
+static inline uint32_t read_u32_max(struct reader *r, uint32_t max) {
     uint64_t v = read_varint(r);
     if (v > max) r->failed = true;
     return r->failed ? 0 : (uint32_t)v;

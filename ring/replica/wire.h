@@ -61,6 +61,8 @@ struct fetch_answer {
 void wire_begin(struct buf *out);
 /* Checks the version and moves behind it. */
 MUST_USE enum status wire_open(struct sv *payload, struct err *err);
+/* All but the entries, of which so many bytes are to follow. */
+void append_head_put(const struct append_item *item, size_t entries_len, struct buf *out);
 void append_item_put(const struct append_item *item, struct buf *out);
 void append_answer_put(const struct append_answer *a, struct buf *out);
 void places_item_put(const struct places_item *item, struct buf *out);

@@ -123,13 +123,12 @@ static bool run(long n, bool new_epoch) {
 
 static struct buf blocks[STORE_SHARDS];
 
-static void on_block(struct store *store, uint64_t position, struct sv entries, void *ctx) {
+static void on_block(struct store *store, uint64_t position, const struct store_block *block,
+                     void *ctx) {
     (void)store, (void)position, (void)ctx;
-    while (entries.len > 0) {
-        struct sv from = entries;
-        struct entry e;
-        RIG_CHECK(entry_next(&entries, &e, NULL) == OK, "!");
-        buf_put(&blocks[e.shard], from.ptr, from.len - entries.len);
+    for (size_t i = 0; i < block->places_count; i++) {
+        const struct entry_at *e = &block->places[i];
+        buf_put(&blocks[e->shard], block->entries.ptr + e->at, e->len);
     }
 }
 

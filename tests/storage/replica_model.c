@@ -84,17 +84,33 @@ static struct sv history_part(const struct history *h, size_t from, size_t to) {
     return sv_make(h->bytes.ptr + h->at[from], h->at[to] - h->at[from]);
 }
 
-static void on_block(struct store *store, uint64_t position, struct sv entries, void *ctx) {
-    struct mnode *n = ctx;
-    RIG_CHECK(n->store == store && n == &nodes[primary], "a block of a node that is no primary");
-    while (entries.len > 0) {
-        struct sv from = entries;
+/* The list of a block's entries says what reading them does. */
+static void check_places(const struct mnode *n, const struct store_block *block) {
+    struct sv rest = block->entries;
+    size_t i = 0;
+    for (; rest.len > 0; i++) {
+        const struct entry_at *at = &block->places[i];
+        size_t begins = block->entries.len - rest.len;
         struct entry_place e;
-        RIG_CHECK(n->ops.entry_next(&entries, &e, NULL) == OK, "!");
-        RIG_CHECK(e.len == from.len - entries.len, "length");
-        history_add(&histories[e.shard], sv_make(from.ptr, e.len), e.place);
-        n->sent[e.shard].position = position;
-        n->sent[e.shard].count = histories[e.shard].count;
+        RIG_CHECK(i < block->places_count, "an entry that is not listed");
+        RIG_CHECK(n->ops.entry_next(&rest, &e, NULL) == OK, "!");
+        RIG_CHECK(at->shard == e.shard && place_cmp(at->place, e.place) == 0, "another entry");
+        RIG_CHECK(at->at == begins && at->len == e.len, "bytes");
+        RIG_CHECK(at->tail == (n->role == STORE_LOG), "another run");
+    }
+    RIG_CHECK(i == block->places_count, "%zu entries, and %zu listed", i, block->places_count);
+}
+
+static void on_block(struct store *store, uint64_t position, const struct store_block *block,
+                     void *ctx) {
+    struct mnode *n = ctx;
+    RIG_CHECK(n->store == store && block->followed == (n != &nodes[primary]), "whose block?");
+    check_places(n, block);
+    for (size_t i = 0; i < block->places_count && !block->followed; i++) {
+        const struct entry_at *e = &block->places[i];
+        history_add(&histories[e->shard], sv_make(block->entries.ptr + e->at, e->len), e->place);
+        n->sent[e->shard].position = position;
+        n->sent[e->shard].count = histories[e->shard].count;
     }
 }
 

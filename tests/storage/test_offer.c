@@ -12,10 +12,11 @@ static struct store *store;
 static uint32_t shard;
 static struct buf handed; /* entries of the last block */
 
-static void on_block(struct store *s, uint64_t position, struct sv entries, void *ctx) {
+static void on_block(struct store *s, uint64_t position, const struct store_block *block,
+                     void *ctx) {
     (void)s, (void)position, (void)ctx;
     buf_clear(&handed);
-    buf_put_sv(&handed, entries);
+    buf_put_sv(&handed, block->entries);
 }
 
 /* The entry is the store's own, and so in a block. */

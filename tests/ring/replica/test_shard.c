@@ -59,7 +59,9 @@ static void store_hand_over(struct place place) {
     put_u32le(entry + 4, place.epoch);
     put_u64le(entry + 8, place.seq);
     rig.end = place;
-    replicas_block(rig.replicas, ++rig.position, sv_make(entry, sizeof entry));
+    struct entry_at at = {.place = place, .len = sizeof entry};
+    struct store_block block = {sv_make(entry, sizeof entry), &at, 1, false};
+    replicas_block(rig.replicas, ++rig.position, &block);
 }
 static enum status store_open_epoch(void *ctx, uint32_t shard, uint32_t epoch,
                                     uint64_t *out_position, struct err *err) {

@@ -22,7 +22,8 @@
  *     bit 5 histograms: not written by this build
  *     A section that is there is not empty. Differences of times are modulo 2^64.
  *   CUT    := zigzag range start, zigzag range end
- *   DELETE := matchers, ranges
+ *   DELETE := zigzag first time, zigzag last time (both inclusive), matchers
+ *     matchers := varint count { u8 kind (enum match_kind), varint len, name, varint len, value }
  *   FLOOR  := zigzag time
  *   EPOCH  := varint previous epoch, varint its last seq
  *             (opens an epoch: its own seq is 0, the next entry's is 1; every epoch begins with
@@ -37,9 +38,11 @@
 
 #include <stdint.h>
 
+#include "node/base/arena.h"
 #include "node/base/buf.h"
 #include "node/base/status.h"
 #include "node/base/sv.h"
+#include "storage/matcher.h"
 
 enum entry_type {
     ENTRY_WRITE = 1,
@@ -79,6 +82,27 @@ enum status entry_epoch_get(struct sv body, uint32_t *out_previous_epoch, uint64
 void entry_cut_put(int64_t from_ms, int64_t to_ms, struct buf *out_body);
 enum status entry_cut_get(struct sv body, int64_t *out_from_ms, int64_t *out_to_ms,
                           struct err *err) MUST_USE;
+
+void entry_floor_put(int64_t time_ms, struct buf *out_body);
+enum status entry_floor_get(struct sv body, int64_t *out_time_ms, struct err *err) MUST_USE;
+
+enum { ENTRY_DELETE_MATCHERS_MAX = 64 };
+struct entry_delete {
+    int64_t min_ms, max_ms;
+    struct sv matchers_bytes; /* as above */
+    struct matcher *matchers; /* compiled; borrowing the bytes; by entry_delete_get */
+    size_t matchers_count;
+};
+/* The matchers' bytes: what put takes and get gives. At least one, at most
+ * ENTRY_DELETE_MATCHERS_MAX. */
+void entry_matchers_put(const struct matcher *matchers, size_t count, struct buf *out);
+/* Compiled, from the arena and borrowing the bytes; matcher_fini each. ERR_CORRUPT, ERR_NOMEM. */
+enum status entry_matchers_get(struct sv bytes, struct arena *arena, struct matcher **out,
+                               size_t *out_count, struct err *err) MUST_USE;
+void entry_delete_put(const struct entry_delete *d, struct buf *out_body);
+enum status entry_delete_get(struct sv body, struct arena *arena, struct entry_delete *out,
+                             struct err *err) MUST_USE;
+void entry_delete_fini(struct entry_delete *d);
 
 enum {
     ENTRY_EXEMPLAR_RUNES_MAX = 128,         /* as in OpenMetrics */

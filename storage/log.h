@@ -96,6 +96,14 @@ void log_reader_free(struct log_reader *r);
 MUST_USE enum status log_reader_next(struct log_reader *r, struct entry *out, struct sv *out_bytes,
                                      bool *out_end, struct err *err);
 
+/* Files that lie wholly before the one of that first frame go, oldest first, so that a power cut
+ * leaves no hole; never the newest. A worker. *out_bytes: what went, which log_removed takes off
+ * on the log core. */
+MUST_USE enum status log_remove_before(const struct log *log, uint64_t file, uint64_t *out_files,
+                                       uint64_t *out_bytes, struct err *err);
+void log_removed(struct log *log, uint64_t bytes);
+/* On the log core: the file that frames go into now; what is appended later is in it or behind. */
+uint64_t log_current_file(const struct log *log);
 /* Any thread. True, and *out filled in (may be NULL), after a write or sync failed. */
 bool log_failure(const struct log *log, struct err *out);
 /* Any thread. There is no room on the disk; what was appended waits and is tried again every

@@ -148,3 +148,46 @@ bool log_frame_is_good(const uint8_t *p, uint64_t len) {
     uint64_t seed = hash64(p, 16, 0);
     return get_u64le(p + 16) == hash64(p + LOG_FRAME_HEADER_BYTES, (size_t)payload_len, seed);
 }
+
+/* -- what is not needed any more */
+
+static enum status file_remove(const struct log *log, uint64_t first, uint64_t *bytes,
+                               struct err *err) {
+    char path[LOG_PATH_MAX];
+    struct file *file;
+    uint64_t size;
+    log_file_path(log, first, path);
+    TRY(disk_open(log->rt->disk, path, DISK_READ, &file, err));
+    enum status status = file_size(file, &size, err);
+    file_close(file);
+    TRY(status);
+    TRY(disk_unlink(log->rt->disk, path, err));
+    *bytes += size;
+    return disk_sync_dir(log->rt->disk, log->dir, err);
+}
+
+enum status log_remove_before(const struct log *log, uint64_t file, uint64_t *out_files,
+                              uint64_t *out_bytes, struct err *err) {
+    uint64_t *firsts;
+    size_t count;
+    *out_files = *out_bytes = 0;
+    TRY(log_file_list(log, &firsts, &count, err));
+    enum status status = OK;
+    /* A file ends ahead of the frame with which the next one begins. */
+    for (size_t i = 0; i + 1 < count && firsts[i + 1] <= file && status == OK; i++) {
+        status = file_remove(log, firsts[i], out_bytes, err);
+        if (status == OK) (*out_files)++;
+    }
+    free(firsts);
+    return status;
+}
+
+void log_removed(struct log *log, uint64_t bytes) {
+    assert(core_is_current(log->rt->log_core));
+    log->total_bytes -= MIN(bytes, log->total_bytes);
+    metric_set(log->metrics.size_bytes, (double)log->total_bytes);
+}
+
+uint64_t log_current_file(const struct log *log) {
+    return log->file_first;
+}

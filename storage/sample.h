@@ -25,3 +25,16 @@ static inline void samples_clear(struct samples *s) {
     s->count = 0;
 }
 void samples_fini(struct samples *s);
+/* A view of those from that one on, for work in place. */
+static inline struct samples samples_from(const struct samples *s, size_t from) {
+    struct samples part = *s;
+    part.times_ms += from;
+    part.values += from;
+    if (part.histograms != NULL) part.histograms += from;
+    if (part.starts_ms != NULL) part.starts_ms += from;
+    part.count -= from;
+    part.cap -= from;
+    return part;
+}
+/* Sorts those from that one on by time; of equal times the first stays. ERR_NOMEM. */
+enum status samples_order(struct samples *s, size_t from) MUST_USE;

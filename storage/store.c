@@ -6,9 +6,11 @@
 #include <stdlib.h>
 
 #include "node/base/arena.h"
+#include "storage/archive/block_list.h"
+#include "storage/archive/transfer.h"
 #include "storage/store_internal.h"
 
-enum { ENTRIES_BYTES_KEPT_MAX = 1 << 20 };
+enum { ENTRIES_BYTES_KEPT_MAX = 1 << 20, APPENDS_KEPT = 64 };
 
 static const struct metric_def store_metrics[] = {
     {"prometheus_tsdb_head_samples_appended_total", "Total number of appended samples.",
@@ -58,6 +60,7 @@ enum status store_new(struct core *core, const struct store_options *options, st
     for (uint32_t i = 0; i < count; i++) {
         held_init(&store->shards[i].log, 0);
         store->shards[i].newest_ms = INT64_MIN;
+        store_archived_fini(&store->shards[i]);
     }
     store->metrics.appended = metric_get(&store_metrics[0], "type=\"float\"");
     store->metrics.out_of_order = metric_get(&store_metrics[1], "type=\"float\"");
@@ -73,6 +76,8 @@ enum status store_new(struct core *core, const struct store_options *options, st
 void store_free(struct store *store) {
     if (store == NULL) return;
     store_readings_free(store);
+    exports_free(store);
+    imports_free(store);
     for (struct store_append *a = store->all, *next; a != NULL; a = next) {
         next = a->next_all;
         buf_fini(&a->req.entries);
@@ -83,10 +88,12 @@ void store_free(struct store *store) {
         struct store_shard *st = &store->shards[i];
         free(st->refs);
         free(st->epochs);
+        store_archived_fini(st);
         held_fini(&st->log);
         tail_free(st);
     }
     free(store->shards);
+    block_list_unref(store->blocks);
     head_free(store->head);
     exemplars_fini(&store->exemplars);
     metadata_fini(&store->meta);
@@ -191,6 +198,19 @@ void store_set_block_hook(struct store *store,
     store->block_ctx = ctx;
 }
 
+void store_set_archive(struct store *store, struct archive_core *archive) {
+    store->archive = archive;
+}
+
+void store_set_blocks(struct store *store, struct block_list *list) {
+    block_list_unref(store->blocks);
+    store->blocks = list;
+}
+
+struct block_list *store_blocks(const struct store *store) {
+    return store->blocks;
+}
+
 void store_recover_file(struct store *store, uint64_t first_frame) {
     store->file = first_frame;
 }
@@ -204,7 +224,9 @@ static void append_drop(struct store_append *a) {
     a->places_cap = 0;
 }
 
+/* What thousands of them needed that were under way at once is not kept. */
 static void append_put_back(struct store_append *a) {
+    if (a->store->free_count++ >= APPENDS_KEPT) append_drop(a);
     a->places_count = 0;
     a->next_free = a->store->free;
     a->store->free = a;
@@ -217,7 +239,10 @@ static void store_on_logged(struct core *here, struct log_append *req, enum stat
     assert(here == store->core);
     uint64_t position = a->position;
     if (req->entries.cap > ENTRIES_BYTES_KEPT_MAX) append_drop(a);
-    if (status == OK) store->file = MAX(store->file, req->file);
+    if (status == OK) {
+        store->file = MAX(store->file, req->file);
+        store->durable_position = position;
+    }
     append_put_back(a);
     store->durable(store, position, status, err, store->durable_ctx);
 }
@@ -226,6 +251,7 @@ struct store_append *store_append_take(struct store *store) {
     struct store_append *a = store->free;
     if (a != NULL) {
         store->free = a->next_free;
+        store->free_count--;
         return a;
     }
     a = calloc(1, sizeof *a);

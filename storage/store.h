@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "ring/replica/store_ops.h"
+#include "storage/archive/manifest.h"
 #include "storage/exemplars.h"
 #include "storage/head.h"
 #include "storage/log.h"
@@ -25,6 +26,7 @@ struct store_options {
     uint64_t metadata_bytes_max; /* of this core: names beyond it are not taken; 0: no bound */
     uint64_t
         memory_bytes_max; /* of this core's head: beyond it new series get VERDICT_LIMIT; 0: none */
+    int64_t block_range_ms; /* CUTs are at its multiples: 2 h */
 };
 
 struct store;
@@ -198,6 +200,74 @@ struct shard_place {
 };
 /* The end of the shard's log here; false: not this core's. */
 bool store_shard_place(const struct store *store, uint32_t shard, struct shard_place *out);
+/* -- CUT, DELETE, FLOOR, and what is in blocks (storage/archive). A shard is cut at the newest
+ * multiple of block_range_ms that is older than the out-of-order window (an hour at least) before
+ * its newest sample, and up to its newest sample when nothing was written for three hours (a minute
+ * while it has none), so that it needs no old file of the log. */
+struct store_may { /* leases and the like are the caller's */
+    bool (*write)(void *ctx, uint32_t shard);
+    void *ctx;
+};
+/* Writes a CUT to each shard that is open for writing here and due. ERR_NOMEM, or as store_write
+ * has them: some may be written. */
+MUST_USE enum status store_cut_due(struct store *store, uint64_t now_ns,
+                                   const struct store_may *may, struct err *err);
+struct store_floors {
+    struct store_may may;
+    int64_t retention_ms; /* before the shard's newest; 0: for ever */
+    int64_t at_least_ms;  /* what is older goes anyhow; INT64_MIN: nothing */
+};
+/* The same with a FLOOR to each shard whose floor is to rise; only what is in blocks goes. */
+MUST_USE enum status store_floor_due(struct store *store, const struct store_floors *floors,
+                                     struct err *err);
+/* Deletes samples of the series that match; done when it is durable up to *out_position on the
+ * in-sync set. ERR_CONFLICT as store_write. */
+MUST_USE enum status store_delete(struct store *store, uint32_t shard, const struct entry_delete *d,
+                                  uint64_t *out_position, struct err *err);
+
+/* Up to where every in-sync member has the shard's log (replication tells). Only what is closed by
+ * a CUT up to there goes to blocks, and the base only rises up to there: who leads next must not
+ * need from the log what is in blocks only. Without it: what is durable here. */
+void store_set_settled(struct store *store, struct place (*settled)(void *ctx, uint32_t shard),
+                       void *ctx);
+
+struct store_archived {
+    uint32_t copy;
+    bool has_head; /* else its role is LOG */
+    bool damaged;
+    int64_t from_ms, cut_ms, floor_ms;
+    const struct tombstone *tombstones; /* borrowed until the store changes */
+    uint32_t tombstones_count;
+};
+/* false: not this core's. */
+bool store_shard_archive(const struct store *store, uint32_t shard, struct store_archived *out);
+/* There are closed ranges that are not in blocks, or its base can rise. */
+bool store_shard_is_due(const struct store *store, uint32_t shard);
+/* The copy number of what this core has of the shard; 0: it has none. */
+uint32_t store_shard_copy(const struct store *store, uint32_t shard);
+/* head_trim, with what else goes with a series. */
+bool store_trim(struct store *store, uint64_t until_ns);
+/* What is older does not change any more, durably. */
+int64_t store_shard_closed(const struct store *store, uint32_t shard);
+/* What the manifest is to say once all that is older than from_ms is in blocks. ERR_NOMEM. */
+MUST_USE enum status store_shard_record(const struct store *store, uint32_t shard, int64_t from_ms,
+                                        struct manifest_shard *out);
+/* The manifest says so, durably, and store_set_blocks has given the blocks. Passed over when the
+ * copy number is another by now. */
+void store_shard_advance(struct store *store, const struct manifest_shard *s);
+/* The same for a shard of which nothing is held (*out_taken), as at start-up before any entry is
+ * recovered: its log goes on behind the base. */
+MUST_USE enum status store_shard_base(struct store *store, const struct manifest_shard *s,
+                                      bool *out_taken, struct err *err);
+/* The first file of the log that this core needs; UINT64_MAX: none. */
+uint64_t store_log_floor(const struct store *store);
+/* Where this core's blocks are; before the first flush, export or import. */
+struct archive_core;
+void store_set_archive(struct store *store, struct archive_core *archive);
+/* The blocks that count now (storage/archive/block_list.h): takes the reference. */
+struct block_list;
+void store_set_blocks(struct store *store, struct block_list *list);
+struct block_list *store_blocks(const struct store *store); /* borrowed; may be NULL */
 /* Metrics: prometheus_tsdb_head_samples_appended_total, prometheus_tsdb_out_of_order_samples_total,
  * prometheus_tsdb_too_old_samples_total, prometheus_tsdb_out_of_bound_samples_total,
  * prometheus_tsdb_exemplar_exemplars_appended_total,

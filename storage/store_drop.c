@@ -29,6 +29,7 @@ void store_whole_drop(struct store *store, uint32_t shard) {
     st->refs_count = st->refs_cap = 0;
     st->epochs_count = st->epochs_cap = 0;
     st->newest_ms = INT64_MIN;
+    store_archived_fini(st);
     st->writing = false;
     metric_set(store->metrics.exemplars_held, exemplars_count(&store->exemplars));
 }

@@ -92,7 +92,10 @@ void held_mark(struct held_log *held, uint64_t file, struct place at) {
     if (held->marks_count == held->marks_cap) {
         uint32_t cap = held->marks_cap == 0 ? 2 : held->marks_cap * 2;
         struct held_mark *marks = realloc(held->marks, cap * sizeof *marks);
-        if (marks == NULL) return; /* the mark before it serves */
+        if (marks == NULL) { /* the mark before it serves */
+            held->marks_short |= held->marks_count == 0;
+            return;
+        }
         held->marks = marks;
         held->marks_cap = cap;
     }
@@ -104,9 +107,19 @@ uint64_t held_file(const struct held_log *held, const struct place *after) {
     while (i > 0 && (after == NULL || place_cmp(held->marks[i - 1].place, *after) > 0))
         i--;
     if (i > 0) return held->marks[i - 1].file;
+    if (held->based && !held->marks_short)
+        return held->marks_count > 0 ? held->marks[0].file : UINT64_MAX;
     /* The first mark is that of the first entry, unless there was no memory for it. */
     bool has_first = held->marks_count > 0 && place_cmp(held->marks[0].place, held->first) == 0;
     return has_first ? held->marks[0].file : 0;
+}
+
+void held_marks_trim(struct held_log *held, struct place from) {
+    uint32_t gone = 0;
+    while (gone + 1 < held->marks_count && place_cmp(held->marks[gone + 1].place, from) <= 0)
+        gone++;
+    held->marks_count -= gone;
+    memmove(held->marks, held->marks + gone, held->marks_count * sizeof *held->marks);
 }
 
 /* -- ends of epochs */
@@ -212,6 +225,7 @@ bool store_held(const struct store *store, uint32_t shard, bool tail, struct sha
                                .has_log = held->has_log,
                                .is_whole = !tail && held->has_log,
                                .damaged = held->damaged,
+                               .based = held->based,
                                .first = held->first,
                                .end = held->end};
     if (!tail && held->has_log) out->history = store_history(store, shard, held->end.epoch);

@@ -17,6 +17,8 @@ struct held_log {
     uint32_t copy;
     bool has_log; /* first and end are entries; before, they are 0/0 */
     bool damaged;
+    bool based;       /* `first` is a CUT, and what was before it is in blocks */
+    bool marks_short; /* a mark was lost for lack of memory */
     struct place first, end;
     uint64_t marked_file; /* of the last mark that was due */
     struct held_mark *marks;
@@ -44,6 +46,12 @@ struct epoch_end {
     uint64_t history; /* hash of this end and of all before it, also of those not kept any more */
 };
 
+struct shard_cut {
+    struct place place;
+    int64_t to_ms, newest_ms; /* the shard's, behind it */
+    uint64_t position;        /* durable when that is */
+};
+
 struct store_shard {
     bool open;    /* this core's */
     bool writing; /* open_epoch ran, and nothing since made another node the writer */
@@ -57,6 +65,18 @@ struct store_shard {
     int64_t newest_ms; /* INT64_MIN: no sample */
     uint32_t *refs;    /* by series number: what entries of this epoch name */
     uint32_t refs_count, refs_cap;
+
+    /* store_cut.c, store_base.c; times are INT64_MIN where there is none */
+    int64_t cut_ms;   /* older samples are not taken any more */
+    int64_t from_ms;  /* older ones are in blocks, and the head does not show them */
+    int64_t floor_ms; /* older ones have ended their retention */
+    struct place base;
+    int64_t base_cut_ms, base_newest_ms; /* cut_ms and newest_ms at base */
+    struct shard_cut *cuts;              /* behind base, ascending */
+    struct tombstone *tombstones;
+    uint32_t cuts_count, cuts_cap, tombstones_count, tombstones_cap;
+    struct place seen_end;  /* of the log, when looked at last, */
+    uint64_t idle_since_ns; /* and since when it is so */
 };
 
 struct store_append {
@@ -84,13 +104,21 @@ struct store {
     void (*block)(struct store *store, uint64_t position, const struct store_block *block,
                   void *ctx);
     void *block_ctx;
-    uint64_t position; /* of the buffer handed last */
+    struct archive_core *archive;
+    struct place (*settled)(void *ctx, uint32_t shard); /* NULL: what is durable here */
+    void *settled_ctx;
+    struct store_exporting *exports; /* storage/archive/transfer.h */
+    struct store_importing *imports;
+    struct block_list *blocks; /* a reference; NULL: none yet */
+    uint64_t position;         /* of the buffer handed last */
+    uint64_t durable_position;
     /* Between store_follow_begin and _end: what is followed goes to the log as one buffer, which
      * will have the next position. NULL: nothing yet. */
     struct store_append *followed;
     bool follows_many;
     uint64_t file; /* of the log: what is handed now goes into this one or a later one */
     struct store_append *free, *all;
+    unsigned free_count;
     struct store_reading *readings; /* under way */
     uint64_t offered_count;         /* series of all tails' numbers */
 
@@ -175,6 +203,23 @@ enum status tail_step(struct store *store, struct store_tail *tail, const struct
 /* Forgets what is held with a head. */
 void store_whole_drop(struct store *store, uint32_t shard);
 
+/* Marks that reading from `from` on does not need. */
+void held_marks_trim(struct held_log *held, struct place from);
+
+/* store_cut.c. Room for one more CUT, then cut_apply cannot fail. */
+enum status cuts_reserve(struct store_shard *st) MUST_USE;
+void cut_apply(struct store *store, struct store_shard *st, struct place at, int64_t to_ms);
+enum status floor_apply(struct store *store, struct store_shard *st, uint32_t shard,
+                        const struct entry *e, struct err *err) MUST_USE;
+enum status delete_apply(struct store *store, struct store_shard *st, const struct entry *e,
+                         struct err *err) MUST_USE;
+void store_archived_fini(struct store_shard *st);
+static inline bool place_is_none(struct place p) {
+    return p.epoch == 0 && p.seq == 0;
+}
+
+/* store_read.c: the oldest file that a reading under way may want; UINT64_MAX: none. */
+uint64_t store_readings_floor(const struct store *store);
 /* store_read.c: the runtime is gone, and nobody is told */
 void store_readings_free(struct store *store);
 

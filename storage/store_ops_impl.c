@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* ring/replica/store_ops.h over a store. */
+#include "storage/archive/transfer.h"
 #include "storage/store.h"
 #include "storage/store_internal.h"
 
@@ -60,6 +61,26 @@ static void ops_read_resume(void *ctx, struct store_read *job) {
     store_read_resume(ctx, job);
 }
 
+static enum status ops_export_start(void *ctx, struct store_export *job, struct err *err) {
+    return export_start(ctx, job, err);
+}
+
+static void ops_export_resume(void *ctx, struct store_export *job) {
+    export_resume(ctx, job);
+}
+
+static enum status ops_import_start(void *ctx, struct store_import *job, struct err *err) {
+    return import_start(ctx, job, err);
+}
+
+static void ops_import_piece(void *ctx, struct store_import *job, struct sv bytes) {
+    import_piece(ctx, job, bytes);
+}
+
+static void ops_import_stop(void *ctx, struct store_import *job) {
+    import_stop(ctx, job);
+}
+
 void store_ops_init(struct store_ops *out, struct store *store) {
     *out = (struct store_ops){
         .ctx = store,
@@ -75,5 +96,10 @@ void store_ops_init(struct store_ops *out, struct store *store) {
         .position = ops_position,
         .read = ops_read,
         .read_resume = ops_read_resume,
+        .export_start = ops_export_start,
+        .export_resume = ops_export_resume,
+        .import_start = ops_import_start,
+        .import_piece = ops_import_piece,
+        .import_stop = ops_import_stop,
     };
 }

@@ -28,6 +28,7 @@ struct store_reading {
     enum read_state state;
     bool resumed; /* while GIVING */
     struct log_reader *reader;
+    uint64_t first_file;
     struct read_run *runs;
     size_t runs_count;
     struct sv held; /* read, and does not fit into the piece before */
@@ -110,6 +111,13 @@ static void reading_free(struct store_reading *r) {
     free(r);
 }
 
+uint64_t store_readings_floor(const struct store *store) {
+    uint64_t floor = UINT64_MAX;
+    for (const struct store_reading *r = store->readings; r != NULL; r = r->next)
+        floor = MIN(floor, r->first_file);
+    return floor;
+}
+
 void store_readings_free(struct store *store) {
     while (store->readings != NULL)
         reading_free(store->readings);
@@ -157,19 +165,25 @@ void store_read_resume(struct store *store, struct store_read *job) {
 }
 
 /* Also the file to begin with, UINT64_MAX when nothing of the shard is wanted. */
-static void run_init(const struct store *store, const struct store_read_from *from,
-                     struct read_run *run, uint64_t *file) {
+static enum status run_init(const struct store *store, const struct store_read_from *from,
+                            struct read_run *run, uint64_t *file, struct err *err) {
     *run = (struct read_run){.shard = from->shard, .has_last = !from->from_start};
     if (!from->from_start) run->last = from->after;
     *file = UINT64_MAX;
-    if (!store_has_shard(store, from->shard)) return;
+    if (!store_has_shard(store, from->shard)) return OK;
     const struct store_shard *st = &store->shards[from->shard];
-    if (from->tail && st->tail == NULL) return;
+    if (from->tail && st->tail == NULL) return OK;
     const struct held_log *held = from->tail ? &st->tail->log : &st->log;
-    if (!held->has_log) return;
+    if (!held->has_log) return OK;
+    if (held->based && (from->from_start || place_cmp(from->after, held->first) < 0))
+        return err_set(err, ERR_UNAVAILABLE, 0,
+                       "store: shard %" PRIu32 ": what is before epoch %" PRIu32 " seq %" PRIu64
+                       " is in blocks only",
+                       from->shard, held->first.epoch, held->first.seq);
     run->copy = held->copy;
     if (from->from_start || place_cmp(from->after, held->end) < 0)
         *file = held_file(held, from->from_start ? NULL : &from->after);
+    return OK;
 }
 
 enum status store_read_start(struct store *store, struct store_read *job, struct err *err) {
@@ -184,11 +198,17 @@ enum status store_read_start(struct store *store, struct store_read *job, struct
     store->readings = r;
     r->runs = calloc(job->from_count + 1, sizeof *r->runs);
     uint64_t first_file = UINT64_MAX, file;
-    for (size_t i = 0; r->runs != NULL && i < job->from_count; i++) {
+    enum status status = OK;
+    for (size_t i = 0; r->runs != NULL && i < job->from_count && status == OK; i++) {
         assert(i == 0 || job->from[i - 1].shard <= job->from[i].shard);
-        run_init(store, &job->from[i], &r->runs[r->runs_count++], &file);
+        status = run_init(store, &job->from[i], &r->runs[r->runs_count++], &file, err);
         first_file = MIN(first_file, file);
     }
+    if (status != OK) {
+        reading_free(r);
+        return status;
+    }
+    r->first_file = first_file;
     r->end = first_file == UINT64_MAX;
     if (!r->end) r->reader = log_reader_new(store->log, first_file);
     if (r->runs == NULL || (!r->end && r->reader == NULL)) {

@@ -58,6 +58,7 @@ static enum status apply_floats(struct store *store, struct store_shard *st, con
                                 const struct entry_write_view *v, int64_t *newest_ms) {
     for (size_t i = 0; i < v->floats_count; i++) {
         uint32_t ref = st->refs[v->numbers[i]];
+        if (v->times_ms[i] < st->cut_ms) continue;
         if (e->type == ENTRY_OFFER && head_judge(store->head, ref, v->times_ms[i], v->values[i],
                                                  st->newest_ms) != VERDICT_ACCEPT)
             continue;
@@ -103,15 +104,15 @@ enum status store_apply(struct store *store, struct store_shard *st, const struc
     case ENTRY_OFFER: TRY(apply_write(store, st, e, err)); break;
     case ENTRY_CUT:
         TRY(entry_cut_get(e->body, &from_ms, &to_ms, err));
-        store_numbers_reset(store, st);
+        if (cuts_reserve(st) != OK) return apply_nomem(e->shard, err);
+        cut_apply(store, st, (struct place){e->epoch, e->seq}, to_ms);
         break;
     case ENTRY_EPOCH: break;
     case ENTRY_DELETE:
-    case ENTRY_FLOOR:
-        return err_set(err, ERR_UNSUPPORTED, 0,
-                       "store: shard %" PRIu32 ": an entry of type %u, which this build cannot "
-                       "apply",
-                       e->shard, e->type);
+        arena_reset(&store->decode);
+        TRY(delete_apply(store, st, e, err));
+        break;
+    case ENTRY_FLOOR: TRY(floor_apply(store, st, e->shard, e, err)); break;
     }
     if (new_epoch) epochs_close(st);
     held_step(&st->log, store->file, (struct place){e->epoch, e->seq});

@@ -196,6 +196,7 @@ static enum status sample_write(struct batch *b, size_t i) {
         verdict = judge_new(b, c->times_ms[i]);
     else
         verdict = head_judge(head, ref, c->times_ms[i], c->values[i], b->newest_ms);
+    if (verdict == VERDICT_ACCEPT && c->times_ms[i] < b->st->cut_ms) verdict = VERDICT_TOO_OLD;
     if (verdict == VERDICT_ACCEPT) {
         if (ref == HEAD_NONE) TRY(series_make(b, i, &ref));
         TRY(sample_apply(b, i, ref));

@@ -16,3 +16,7 @@ static inline bool refs_dec(unsigned *refs) {
     assert(before > 0);
     return before == 1;
 }
+/* acquire: when it is 1, and the caller's, what others did with theirs has come before. */
+static inline unsigned refs_count(const unsigned *refs) {
+    return __atomic_load_n(refs, __ATOMIC_ACQUIRE);
+}

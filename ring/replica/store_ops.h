@@ -25,6 +25,8 @@ struct shard_held {
     bool has_log;  /* else there is nothing */
     bool is_whole; /* from the shard's very first entry (FULL, INIT), with a head */
     bool damaged;
+    bool based; /* is_whole: what was before `first`, that entry too, is in blocks and not in the
+                   log */
     struct place first, end;
     /* Of a whole replica: a hash of where each closed epoch ended. Two logs that end in one epoch
      * are of one history only if these are equal; else one has entries that were never
@@ -68,6 +70,27 @@ struct store_read {
     void *private_;
 };
 
+/* Whole replicas whose log begins at a base (shard_held.based), as opaque pieces. */
+struct store_export {
+    const uint32_t *shards; /* ascending; the caller's, until done */
+    size_t shards_count;
+    /* On the core; the next one is read when export_resume is called. false: no more are wanted. */
+    bool (*piece)(struct store_export *job, struct sv bytes);
+    void (*done)(struct store_export *job, enum status status, const struct err *err);
+    void *private_;
+};
+struct import_shard {
+    uint32_t shard, copy;
+};
+struct store_import {
+    const struct import_shard *shards; /* ascending; the caller's, until it is stopped */
+    size_t shards_count;
+    /* After each piece: the next one can be given. last: with this one all is durable and held, but
+     * for shards that meanwhile were something else. An error: nothing more can be given. */
+    void (*taken)(struct store_import *job, enum status status, bool last, const struct err *err);
+    void *private_;
+};
+
 struct store_ops {
     void *ctx;
     /* tail: of the log-only run that an INIT or LOG replica keeps; else of the replica with a head.
@@ -106,4 +129,13 @@ struct store_ops {
      * called; then done. Cancel: piece returns false. */
     enum status (*read)(void *ctx, struct store_read *job, struct err *err);
     void (*read_resume)(void *ctx, struct store_read *job);
+    /* ERR_UNAVAILABLE: one of the shards is not whole here. With the last piece given (resumed)
+     * comes done; until then the log keeps what comes behind the bases. */
+    enum status (*export_start)(void *ctx, struct store_export *job, struct err *err);
+    void (*export_resume)(void *ctx, struct store_export *job);
+    /* import_piece: bytes as piece gave them elsewhere, in their order; copied. import_stop: taken
+     * does not run any more, and what is unfinished is thrown away; also after the last. */
+    enum status (*import_start)(void *ctx, struct store_import *job, struct err *err);
+    void (*import_piece)(void *ctx, struct store_import *job, struct sv bytes);
+    void (*import_stop)(void *ctx, struct store_import *job);
 };

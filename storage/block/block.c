@@ -118,6 +118,10 @@ void block_unref(struct block *b) {
     block_free(b);
 }
 
+bool block_is_shared(const struct block *b) {
+    return refs_count(&b->refs) > 1;
+}
+
 void block_set_obsolete(struct block *b) {
     b->obsolete = true;
 }

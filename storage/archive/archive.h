@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* storage/archive/archive.h: the blocks of a node: what becomes of closed ranges. Data cores write
+ * them from their heads (flush.h), the archive merges them, forgets what is too old, and lets go of
+ * the log what no shard needs any more.
+ *
+ * What changes is a change of the manifest, which is made in rounds, one at a time:
+ *   IDLE -> SAVING (a worker replaces the manifest) -> INSTALLING (each core takes the new list of
+ *   blocks and, in the same turn, shows of its head what is not in them; says what it needs of the
+ *   log, and which shards it has) -> CLEANING (a worker removes files that nobody needs) -> IDLE
+ * A manifest that cannot be saved is tried again; until then nothing changed.
+ *
+ * Thread: the log core; archive_change_submit from any core; opening at start-up. */
+#pragma once
+
+#include <stdatomic.h>
+
+#include "node/base/list.h"
+#include "node/runtime/core.h"
+#include "storage/archive/block_list.h"
+#include "storage/log.h"
+#include "storage/store.h"
+
+struct archive_options {
+    const char *dir; /* made when it is not there */
+    uint64_t secret; /* of series ids */
+    uint32_t tenant, shards_count;
+    int64_t range_ms;      /* of blocks from heads: 2 h */
+    int64_t merged_ms_max; /* longest range of a merged block */
+    uint64_t bytes_max;    /* of all blocks; the oldest ranges go beyond it; 0: no bound */
+    uint64_t round_ms;     /* how often what is not needed is looked for: 10 s */
+};
+struct archive;
+/* Reads the manifest, removes files that are not in it, opens the blocks. One that is missing or
+ * bad is named in the log and stays in the list as such. Blocks the thread. */
+MUST_USE enum status archive_open(struct runtime *rt, const struct archive_options *options,
+                                  struct archive **out, struct err *err);
+/* What was loaded; before archive_start. */
+const struct manifest *archive_manifest(const struct archive *a);
+struct block_list *archive_blocks(const struct archive *a); /* borrowed */
+
+/* A data core's side. Registered before archive_start. */
+struct archive_core {
+    struct archive *archive;
+    struct core *core;
+    struct store *store;
+    struct msg msg;                            /* private */
+    uint64_t log_floor;                        /* private */
+    void (*advanced)(struct archive_core *ac); /* after each round, on the core; may be NULL */
+};
+void archive_add_core(struct archive *a, struct archive_core *ac);
+/* Rounds begin. Before the loops run, or on the log core. */
+void archive_start(struct archive *a, struct log *log);
+/* On the log core: no new round or merge begins. done runs there when nothing is under way. */
+void archive_stop(struct archive *a, void (*done)(void *ctx), void *ctx);
+/* Memory only; nothing is under way, or the runtime is gone. */
+void archive_free(struct archive *a);
+
+/* A number that no block ever had. Any thread. */
+uint64_t archive_take_number(struct archive *a);
+/* The path of its file: heap memory; NULL: no memory. Any thread. */
+char *archive_block_path(const struct archive *a, uint64_t number) MUST_USE;
+struct disk *archive_disk(const struct archive *a);
+const struct archive_options *archive_get_options(const struct archive *a);
+/* What blocks hold before it is to go, by archive_options.bytes_max; INT64_MIN: nothing. Any
+ * thread. */
+int64_t archive_size_floor(const struct archive *a);
+
+struct archive_change {
+    /* given, borrowed until done */
+    struct list_block *adds; /* blocks and what is said of them; references are taken */
+    uint32_t adds_count;
+    const uint64_t *removes; /* numbers */
+    uint32_t removes_count;
+    const struct manifest_shard *shards; /* as they are from now on */
+    uint32_t shards_count;
+    const uint32_t *drops; /* shards that are no longer here */
+    uint32_t drops_count;
+    /* The shards begin with these records, where they have none under that copy number yet; else
+     * neither record nor parts count. */
+    bool is_import;
+    /* On the home core, when it is durable and all cores have it. */
+    void (*done)(struct core *here, struct archive_change *c);
+    /* private */
+    struct msg msg;
+    struct list_node node;
+    struct archive *archive;
+    struct core *home;
+};
+void archive_change_submit(struct archive *a, struct core *home, struct archive_change *c);
+
+struct archive_stats {
+    uint64_t blocks, bytes, merges, merges_failed, log_files_removed;
+    uint32_t bad_blocks;
+};
+void archive_get_stats(const struct archive *a, struct archive_stats *out); /* any thread */

@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "node/base/bytes.h"
+#include "storage/archive/archive.h"
+#include "storage/archive/transfer.h"
+#include "storage/store_internal.h"
+
+enum { PIECE_BYTES = 1 << 20 };
+
+/*   FILLING -> (worker done) -> GIVING -> WAITING -> (resume) -> FILLING; after END: done */
+enum export_state { EXPORT_FILLING, EXPORT_GIVING, EXPORT_WAITING };
+
+struct store_exporting {
+    struct work work;
+    struct store *store;
+    struct archive *archive;
+    struct store_export *job;
+    struct store_exporting *next, *before;
+    enum export_state state;
+    bool resumed; /* while GIVING */
+    bool canceled, ended;
+    uint64_t pinned_file;
+    struct block_list *list;
+    struct manifest_shard *records;
+    uint32_t records_count, record_at, block_at;
+    uint64_t *bits;
+    char *path; /* of the extract */
+    struct file *file;
+    uint64_t file_bytes, offset;
+    struct buf piece;
+    enum status status;
+    struct err err;
+};
+
+/* -- on the worker */
+
+static enum status export_nomem(struct err *err) {
+    return err_set(err, ERR_NOMEM, 0, "export: not enough memory");
+}
+
+static void piece_begin(struct store_exporting *x, enum transfer_kind kind) {
+    buf_clear(&x->piece);
+    buf_put_u8(&x->piece, TRANSFER_VERSION);
+    buf_put_u8(&x->piece, (uint8_t)kind);
+}
+
+static void extract_end(struct store_exporting *x) {
+    struct err err;
+    file_close(x->file);
+    x->file = NULL;
+    /* What stays is a stray, and goes at the next start. */
+    if (x->path != NULL && disk_unlink(archive_disk(x->archive), x->path, &err) != OK)
+        err.code = OK;
+    free(x->path);
+    x->path = NULL;
+}
+
+/* What the block has of the shards, as a file of its own. */
+static enum status extract_make(struct store_exporting *x, const struct list_block *b,
+                                bool *written) {
+    const struct archive_options *o = archive_get_options(x->archive);
+    uint32_t words = (o->shards_count + 63) / 64;
+    bool any = false;
+    *written = false;
+    memset(x->bits, 0, words * sizeof *x->bits);
+    for (uint32_t i = 0; i < x->records_count; i++) {
+        const struct manifest_shard *s = &x->records[i];
+        if (!list_block_has(b, s->shard, s->copy)) continue;
+        x->bits[s->shard / 64] |= (uint64_t)1 << (s->shard % 64);
+        any = true;
+    }
+    if (!any) return OK;
+    if (b->block == NULL)
+        return err_set(&x->err, ERR_CORRUPT, 0, "export: a block is damaged: %s", b->why.msg);
+    struct buf path = {0};
+    buf_printf(&path, "%s/%016" PRIx64 ".export.tmp", o->dir, archive_take_number(x->archive));
+    x->path = buf_cstr(&path);
+    if (x->path == NULL) return export_nomem(&x->err);
+    struct block_merge_input input = {b->block, x->bits};
+    struct block_merge_options mo = {.writer = {.disk = archive_disk(x->archive),
+                                                .path = x->path,
+                                                .secret = o->secret,
+                                                .tenant = o->tenant,
+                                                .shards_count = o->shards_count,
+                                                .level = b->of.level,
+                                                .resolution_ms = b->of.resolution_ms,
+                                                .canceled = &x->canceled},
+                                     .inputs = &input,
+                                     .inputs_count = 1};
+    return block_merge(&mo, written, &x->err);
+}
+
+static enum status file_begin(struct store_exporting *x) {
+    bool written = false;
+    while (x->block_at < x->list->count && !written) {
+        TRY(extract_make(x, &x->list->blocks[x->block_at++], &written));
+        if (!written) extract_end(x);
+    }
+    if (!written) return OK;
+    TRY(disk_open(archive_disk(x->archive), x->path, DISK_READ, &x->file, &x->err));
+    TRY(file_size(x->file, &x->file_bytes, &x->err));
+    x->offset = 0;
+    piece_begin(x, TRANSFER_BLOCK);
+    buf_put_varint(&x->piece, x->file_bytes);
+    return OK;
+}
+
+static enum status file_next(struct store_exporting *x) {
+    size_t len = (size_t)MIN((uint64_t)PIECE_BYTES, x->file_bytes - x->offset), got;
+    piece_begin(x, TRANSFER_BYTES);
+    char *to = buf_extend(&x->piece, len);
+    if (to == NULL) return export_nomem(&x->err);
+    TRY(file_pread(x->file, to, len, x->offset, &got, &x->err));
+    if (got != len)
+        return err_set(&x->err, ERR_IO, 0, "export: %s: it has become shorter", x->path);
+    x->offset += len;
+    if (x->offset == x->file_bytes) extract_end(x);
+    return OK;
+}
+
+static void export_run(struct work *w) {
+    struct store_exporting *x = container_of(w, struct store_exporting, work);
+    buf_clear(&x->piece);
+    if (x->file != NULL)
+        x->status = file_next(x);
+    else
+        x->status = file_begin(x);
+    if (x->status != OK || x->piece.len > 0) return;
+    if (x->record_at < x->records_count) {
+        piece_begin(x, TRANSFER_SHARD);
+        manifest_shard_put(&x->records[x->record_at++], &x->piece);
+    } else {
+        piece_begin(x, TRANSFER_END);
+        x->ended = true;
+    }
+    if (x->piece.failed) x->status = export_nomem(&x->err);
+}
+
+/* -- on the core */
+
+static void export_free(struct store_exporting *x) {
+    if (x->before != NULL)
+        x->before->next = x->next;
+    else
+        x->store->exports = x->next;
+    if (x->next != NULL) x->next->before = x->before;
+    extract_end(x);
+    block_list_unref(x->list);
+    for (uint32_t i = 0; i < x->records_count; i++)
+        manifest_shard_fini(&x->records[i]);
+    free(x->records);
+    free(x->bits);
+    buf_fini(&x->piece);
+    free(x);
+}
+
+void exports_free(struct store *store) {
+    while (store->exports != NULL)
+        export_free(store->exports);
+}
+
+uint64_t exports_floor(const struct store *store) {
+    uint64_t floor = UINT64_MAX;
+    for (const struct store_exporting *x = store->exports; x != NULL; x = x->next)
+        floor = MIN(floor, x->pinned_file);
+    return floor;
+}
+
+static void end_run(struct work *w) {
+    extract_end(container_of(w, struct store_exporting, work));
+}
+
+static void end_ran(struct core *here, struct work *w) {
+    (void)here;
+    struct store_exporting *x = container_of(w, struct store_exporting, work);
+    struct store_export *job = x->job;
+    enum status status = x->status;
+    struct err err = x->err;
+    export_free(x);
+    job->private_ = NULL;
+    job->done(job, status, status == OK ? NULL : &err);
+}
+
+static void export_finish(struct store_exporting *x, enum status status) {
+    x->status = status;
+    x->work = (struct work){.run = end_run, .done = end_ran};
+    x->state = EXPORT_FILLING;
+    work_submit(x->store->core, &x->work);
+}
+
+static void export_ran(struct core *here, struct work *w);
+
+static void export_fill(struct store_exporting *x) {
+    x->state = EXPORT_FILLING;
+    x->work = (struct work){.run = export_run, .done = export_ran};
+    work_submit(x->store->core, &x->work);
+}
+
+static void export_go_on(struct store_exporting *x) {
+    if (x->ended)
+        export_finish(x, OK);
+    else
+        export_fill(x);
+}
+
+static void export_ran(struct core *here, struct work *w) {
+    struct store_exporting *x = container_of(w, struct store_exporting, work);
+    assert(here == x->store->core);
+    if (x->status != OK) {
+        export_finish(x, x->status);
+        return;
+    }
+    x->state = EXPORT_GIVING;
+    x->resumed = false;
+    if (!x->job->piece(x->job, buf_sv(&x->piece))) {
+        err_set(&x->err, ERR_CANCELED, 0, "export: canceled");
+        export_finish(x, ERR_CANCELED);
+    } else if (x->resumed) {
+        export_go_on(x);
+    } else {
+        x->state = EXPORT_WAITING;
+    }
+}
+
+void export_resume(struct store *store, struct store_export *job) {
+    struct store_exporting *x = job->private_;
+    assert(core_is_current(store->core) && x != NULL && x->state != EXPORT_FILLING);
+    if (x->state == EXPORT_GIVING)
+        x->resumed = true;
+    else
+        export_go_on(x);
+}
+
+/* One view of the shards: the list of blocks and the records are of this moment. */
+static enum status records_make(struct store_exporting *x, const struct store_export *job,
+                                struct err *err) {
+    struct store *store = x->store;
+    for (size_t i = 0; i < job->shards_count; i++) {
+        uint32_t shard = job->shards[i];
+        const struct store_shard *st = &store->shards[shard];
+        if (!store_has_shard(store, shard) || st->role == STORE_LOG || st->log.damaged ||
+            !st->log.based)
+            return err_set(err, ERR_UNAVAILABLE, 0, "export: shard %" PRIu32 " is not whole here",
+                           shard);
+        struct manifest_shard *s = &x->records[x->records_count];
+        if (store_shard_record(store, shard, st->from_ms, s) != OK) return export_nomem(err);
+        x->records_count++;
+        x->pinned_file = MIN(x->pinned_file, held_file(&st->log, &s->base));
+    }
+    return OK;
+}
+
+enum status export_start(struct store *store, struct store_export *job, struct err *err) {
+    assert(core_is_current(store->core));
+    if (store->archive == NULL || store->blocks == NULL)
+        return err_set(err, ERR_UNAVAILABLE, 0, "export: there are no blocks here");
+    struct store_exporting *x = calloc(1, sizeof *x);
+    if (x == NULL) return export_nomem(err);
+    *x = (struct store_exporting){.store = store,
+                                  .archive = store->archive->archive,
+                                  .job = job,
+                                  .pinned_file = UINT64_MAX,
+                                  .next = store->exports};
+    if (x->next != NULL) x->next->before = x;
+    store->exports = x;
+    x->list = block_list_ref(store->blocks);
+    x->records = calloc(job->shards_count + 1, sizeof *x->records);
+    x->bits = calloc((store->options.shards_count + 63) / 64, sizeof *x->bits);
+    enum status status =
+        x->records == NULL || x->bits == NULL ? export_nomem(err) : records_make(x, job, err);
+    if (status != OK) {
+        export_free(x);
+        return status;
+    }
+    job->private_ = x;
+    export_fill(x);
+    return OK;
+}

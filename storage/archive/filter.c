@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "storage/archive/filter.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "storage/entry.h"
+
+struct filter_tombstone {
+    int64_t min_ms, max_ms;
+    struct matcher *matchers;
+    size_t matchers_count;
+};
+struct filter_shard {
+    uint32_t shard;
+    int64_t floor_ms;
+    struct filter_tombstone *tombstones;
+    uint32_t tombstones_count;
+};
+
+static enum status tombstone_read(struct archive_filter *f, const struct tombstone *from,
+                                  struct filter_tombstone *to, struct err *err) {
+    char *bytes = arena_alloc(&f->arena, from->matchers_len + 1);
+    if (bytes == NULL) return err_set(err, ERR_NOMEM, 0, "archive: not enough memory");
+    memcpy(bytes, from->matchers, from->matchers_len);
+    *to = (struct filter_tombstone){.min_ms = from->min_ms, .max_ms = from->max_ms};
+    return entry_matchers_get(sv_make(bytes, from->matchers_len), &f->arena, &to->matchers,
+                              &to->matchers_count, err);
+}
+
+enum status archive_filter_add(struct archive_filter *f, const struct filter_rules *s,
+                               struct err *err) {
+    if (s->tombstones_count == 0 && s->floor_ms == INT64_MIN) return OK;
+    if ((f->shards_count & (f->shards_count + 1)) == 0) { /* 0, 1, 3, 7: full */
+        size_t cap = (size_t)f->shards_count * 2 + 1;
+        struct filter_shard *shards = realloc(f->shards, (cap + 1) * sizeof *shards);
+        if (shards == NULL) return err_set(err, ERR_NOMEM, 0, "archive: not enough memory");
+        f->shards = shards;
+    }
+    struct filter_shard *to = &f->shards[f->shards_count];
+    *to = (struct filter_shard){.shard = s->shard, .floor_ms = s->floor_ms};
+    to->tombstones = arena_alloc(&f->arena, (s->tombstones_count + 1) * sizeof *to->tombstones);
+    if (to->tombstones == NULL) return err_set(err, ERR_NOMEM, 0, "archive: not enough memory");
+    f->shards_count++;
+    for (uint32_t i = 0; i < s->tombstones_count; i++) {
+        TRY(tombstone_read(f, &s->tombstones[i], &to->tombstones[i], err));
+        to->tombstones_count++;
+    }
+    return OK;
+}
+
+enum status archive_filter_init(struct archive_filter *f, const struct manifest *m,
+                                struct err *err) {
+    *f = (struct archive_filter){0};
+    arena_init(&f->arena, 0);
+    for (uint32_t i = 0; m != NULL && i < m->shards_count; i++) {
+        const struct manifest_shard *s = &m->shards[i];
+        struct filter_rules rules = {s->shard, s->floor_ms, s->tombstones, s->tombstones_count};
+        enum status status = archive_filter_add(f, &rules, err);
+        if (status == OK) continue;
+        archive_filter_fini(f);
+        return status;
+    }
+    return OK;
+}
+
+void archive_filter_fini(struct archive_filter *f) {
+    for (uint32_t i = 0; i < f->shards_count; i++)
+        for (uint32_t k = 0; k < f->shards[i].tombstones_count; k++)
+            for (size_t n = 0; n < f->shards[i].tombstones[k].matchers_count; n++)
+                matcher_fini(&f->shards[i].tombstones[k].matchers[n]);
+    free(f->shards);
+    arena_fini(&f->arena);
+    *f = (struct archive_filter){0};
+}
+
+bool archive_filter_is_empty(const struct archive_filter *f) {
+    return f->shards_count == 0;
+}
+
+static const struct filter_shard *find(const struct archive_filter *f, uint32_t shard) {
+    uint32_t low = 0, high = f->shards_count;
+    while (low < high) {
+        uint32_t mid = low + (high - low) / 2;
+        if (f->shards[mid].shard < shard)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low < f->shards_count && f->shards[low].shard == shard ? &f->shards[low] : NULL;
+}
+
+bool archive_filter_has(const struct archive_filter *f, uint32_t shard) {
+    return find(f, shard) != NULL;
+}
+
+static bool matches(const struct filter_tombstone *t, const struct label *labels, size_t count) {
+    for (size_t i = 0; i < t->matchers_count; i++) {
+        const struct matcher *m = &t->matchers[i];
+        struct sv value = {0};
+        for (size_t k = 0; k < count; k++)
+            if (sv_eq(labels[k].name, m->name)) value = labels[k].value;
+        if (!matcher_match(m, value)) return false;
+    }
+    return true;
+}
+
+static void leave_out(struct samples *s, int64_t min_ms, int64_t max_ms) {
+    size_t kept = 0;
+    for (size_t i = 0; i < s->count; i++) {
+        if (s->times_ms[i] >= min_ms && s->times_ms[i] <= max_ms) continue;
+        s->times_ms[kept] = s->times_ms[i];
+        s->values[kept] = s->values[i];
+        if (s->histograms != NULL) s->histograms[kept] = s->histograms[i];
+        if (s->starts_ms != NULL) s->starts_ms[kept] = s->starts_ms[i];
+        kept++;
+    }
+    s->count = kept;
+}
+
+void archive_filter_run(void *ctx, uint32_t shard, struct sv canonical, const struct label *labels,
+                        size_t labels_count, struct samples *samples) {
+    (void)canonical;
+    const struct filter_shard *fs = find(ctx, shard);
+    if (fs == NULL) return;
+    if (fs->floor_ms != INT64_MIN) leave_out(samples, INT64_MIN, fs->floor_ms - 1);
+    for (uint32_t i = 0; i < fs->tombstones_count; i++)
+        if (matches(&fs->tombstones[i], labels, labels_count))
+            leave_out(samples, fs->tombstones[i].min_ms, fs->tombstones[i].max_ms);
+}

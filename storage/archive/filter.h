@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* storage/archive/filter.h: what of blocks does not count any more: deleted, or older than the
+ * shard's floor. Thread: one at a time. */
+#pragma once
+
+#include "node/base/arena.h"
+#include "storage/archive/manifest.h"
+#include "storage/labels.h"
+#include "storage/sample.h"
+
+struct archive_filter {
+    /* private */
+    struct arena arena;
+    struct filter_shard *shards; /* ascending; those with anything to leave out */
+    uint32_t shards_count;
+};
+/* Of these records' shards; strings are copied. ERR_CORRUPT names a tombstone that cannot be read.
+ */
+MUST_USE enum status archive_filter_init(struct archive_filter *f, const struct manifest *m,
+                                         struct err *err);
+void archive_filter_fini(struct archive_filter *f);
+struct filter_rules { /* borrowed during the call */
+    uint32_t shard;
+    int64_t floor_ms;
+    const struct tombstone *tombstones;
+    uint32_t tombstones_count;
+};
+/* One shard more; ascending. */
+MUST_USE enum status archive_filter_add(struct archive_filter *f, const struct filter_rules *rules,
+                                        struct err *err);
+bool archive_filter_is_empty(const struct archive_filter *f);
+bool archive_filter_has(const struct archive_filter *f, uint32_t shard);
+/* block_merge_options.filter with ctx the filter: leaves samples out, in place. labels: sorted by
+ * name. */
+void archive_filter_run(void *ctx, uint32_t shard, struct sv canonical, const struct label *labels,
+                        size_t labels_count, struct samples *samples);

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* storage/archive/internal.h: what archive.c, open.c and merge.c share. Only these include it. */
+#pragma once
+
+#include "storage/archive/archive.h"
+#include "storage/archive/plan.h"
+
+enum archive_state { ARCHIVE_IDLE, ARCHIVE_SAVING, ARCHIVE_INSTALLING, ARCHIVE_CLEANING };
+
+struct merge { /* one at a time, beside the rounds */
+    struct work work;
+    struct archive *archive;
+    bool running;
+    bool canceled; /* read by the worker */
+    struct merge_plan plan;
+    struct block_list *list;  /* the inputs' */
+    struct manifest manifest; /* as it was: tombstones and floors of the shards */
+    struct list_block added;  /* the outcome; block NULL: nothing is left */
+    bool written;
+    enum status status;
+    struct err err;
+    struct archive_change change;
+};
+
+struct archive {
+    struct runtime *rt;
+    struct archive_options options;
+    char *dir; /* owned */
+    struct log *log;
+    enum archive_state state;
+    bool started, stopping;
+    struct timer timer;
+    struct archive_core **cores; /* rt->cores_count */
+    struct manifest manifest, next;
+    struct block_list *list;   /* of manifest */
+    struct block_list *before; /* until cleaned */
+    struct block **obsolete;   /* whose files go when nobody reads them any more */
+    uint32_t obsolete_count, obsolete_cap;
+    struct block_list *saved;  /* of next */
+    struct list_node waiting;  /* changes */
+    struct list_node current;  /* those of the round */
+    struct work work;          /* SAVING, CLEANING */
+    enum status status;
+    struct err err;
+    unsigned installs_open;
+    uint64_t log_floor, log_bytes_removed;
+    uint32_t *own;              /* by shard: the copy that a core has; 0: none here */
+    struct archive_change drop; /* of shards that are not here any more */
+    bool dropping;
+    uint32_t *drops;
+    struct merge merge;
+    uint64_t merge_not_before_ns;
+    void (*stopped)(void *ctx);
+    void *stopped_ctx;
+    atomic_uint_least64_t next_number;
+    atomic_int_least64_t size_floor_ms;
+    atomic_uint_least64_t blocks_count, blocks_bytes, merges, merges_failed, log_files_removed;
+    atomic_uint bad_blocks;
+};
+
+/* archive.c */
+void archive_round(struct archive *a); /* when something waits, or at the timer */
+void archive_stopped_check(struct archive *a);
+void archive_count(struct archive *a); /* what archive_get_stats tells */
+
+/* merge.c: on the log core, after a round. */
+void archive_merge_next(struct archive *a);
+void archive_merge_free(struct merge *m);

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Blocks that become one, and blocks of which nothing is left. On a worker, one at a time. */
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "node/base/log.h"
+#include "storage/archive/filter.h"
+#include "storage/archive/internal.h"
+
+#define RETRY_NS ((uint64_t)60 * 1000000000)
+
+/* -- on the worker */
+
+static enum status inputs_make(struct merge *m, struct block_merge_input *inputs, uint64_t *bits,
+                               uint32_t words) {
+    for (uint32_t i = 0, n = 0; i < m->list->count; i++) {
+        const struct list_block *b = &m->list->blocks[i];
+        bool wanted = false;
+        for (uint32_t k = 0; k < m->plan.count && !wanted; k++)
+            wanted = m->plan.numbers[k] == b->of.number;
+        if (!wanted) continue;
+        inputs[n] = (struct block_merge_input){b->block, bits + (size_t)n * words};
+        for (uint32_t k = 0; k < b->of.parts_count; k++) {
+            uint32_t shard = b->of.parts[k].shard;
+            bits[(size_t)n * words + shard / 64] |= (uint64_t)1 << (shard % 64);
+        }
+        n++;
+    }
+    return OK;
+}
+
+/* Parts of the outcome: those of the inputs, as far as something is left of them. */
+static enum status parts_make(struct merge *m) {
+    struct manifest_block *of = &m->added.of;
+    uint32_t shards = m->archive->options.shards_count;
+    of->parts = calloc(shards, sizeof *of->parts);
+    if (of->parts == NULL) return ERR_NOMEM;
+    for (uint32_t s = 0; s < shards; s++) {
+        struct block_shard in;
+        const struct manifest_shard *record = manifest_shard_find(&m->manifest, s);
+        if (record == NULL || !block_get_shard(m->added.block, s, &in)) continue;
+        of->parts[of->parts_count++] = (struct manifest_part){s, record->copy};
+    }
+    return OK;
+}
+
+static enum status merge_open(struct merge *m, const char *path) {
+    struct archive *a = m->archive;
+    struct block_info info;
+    TRY(block_open(a->rt->disk, path, a->options.secret, a->options.tenant, &m->added.block,
+                   &m->err));
+    block_get_info(m->added.block, &info);
+    m->added.of.level = info.level;
+    m->added.of.resolution_ms = info.resolution_ms;
+    m->added.of.min_ms = info.min_ms;
+    m->added.of.max_ms = info.max_ms;
+    m->added.of.file_bytes = info.file_bytes;
+    if (parts_make(m) == OK) return OK;
+    return err_set(&m->err, ERR_NOMEM, 0, "merge: not enough memory");
+}
+
+static enum status merge_write(struct merge *m, struct archive_filter *filter) {
+    struct archive *a = m->archive;
+    uint32_t words = (a->options.shards_count + 63) / 64;
+    struct block_merge_input *inputs = calloc(m->plan.count, sizeof *inputs);
+    uint64_t *bits = calloc((size_t)m->plan.count * words, sizeof *bits);
+    char *path = archive_block_path(a, m->added.of.number);
+    enum status status = inputs == NULL || bits == NULL || path == NULL
+                             ? err_set(&m->err, ERR_NOMEM, 0, "merge: not enough memory")
+                             : inputs_make(m, inputs, bits, words);
+    struct block_merge_options o = {.writer = {.disk = a->rt->disk,
+                                               .path = path,
+                                               .secret = a->options.secret,
+                                               .tenant = a->options.tenant,
+                                               .shards_count = a->options.shards_count,
+                                               .level = m->plan.level,
+                                               .canceled = &m->canceled},
+                                    .inputs = inputs,
+                                    .inputs_count = m->plan.count,
+                                    .filter = archive_filter_run,
+                                    .ctx = filter};
+    if (status == OK) status = block_merge(&o, &m->written, &m->err);
+    if (status == OK && m->written) status = merge_open(m, path);
+    free(path);
+    free(bits);
+    free(inputs);
+    return status;
+}
+
+static void merge_run(struct work *w) {
+    struct merge *m = container_of(w, struct merge, work);
+    struct archive_filter filter;
+    m->status = archive_filter_init(&filter, &m->manifest, &m->err);
+    if (m->status != OK) return;
+    m->status = merge_write(m, &filter);
+    archive_filter_fini(&filter);
+}
+
+/* -- on the log core */
+
+void archive_merge_free(struct merge *m) {
+    block_list_unref(m->list);
+    manifest_fini(&m->manifest);
+    block_unref(m->added.block);
+    manifest_block_fini(&m->added.of);
+    struct archive *a = m->archive;
+    bool canceled = m->canceled;
+    *m = (struct merge){.archive = a, .canceled = canceled};
+}
+
+static void merge_end(struct archive *a) {
+    archive_merge_free(&a->merge);
+    if (a->stopping) archive_stopped_check(a);
+}
+
+static void merge_installed(struct core *here, struct archive_change *c) {
+    (void)here;
+    merge_end(container_of(c, struct merge, change)->archive);
+}
+
+/* Shards may have gone while it was written; their parts are left out. */
+static void parts_trim(struct merge *m) {
+    uint32_t kept = 0;
+    struct manifest_block *of = &m->added.of;
+    for (uint32_t i = 0; i < of->parts_count; i++) {
+        const struct manifest_shard *s =
+            manifest_shard_find(&m->archive->manifest, of->parts[i].shard);
+        if (s != NULL && s->copy == of->parts[i].copy) of->parts[kept++] = of->parts[i];
+    }
+    of->parts_count = kept;
+}
+
+static void merge_ran(struct core *here, struct work *w) {
+    struct merge *m = container_of(w, struct merge, work);
+    struct archive *a = m->archive;
+    if (m->status != OK) {
+        if (m->status != ERR_CANCELED) {
+            log_warn("blocks were not merged", "err", m->err.msg);
+            atomic_fetch_add_explicit(&a->merges_failed, 1, memory_order_relaxed);
+        }
+        a->merge_not_before_ns = core_mono_ns(here) + RETRY_NS;
+        merge_end(a);
+        return;
+    }
+    if (a->stopping) { /* the file is a stray, and goes at the next start */
+        merge_end(a);
+        return;
+    }
+    if (m->plan.level > 0) atomic_fetch_add_explicit(&a->merges, 1, memory_order_relaxed);
+    if (m->written) parts_trim(m);
+    bool adds = m->written && m->added.of.parts_count > 0;
+    m->change = (struct archive_change){.adds = adds ? &m->added : NULL,
+                                        .adds_count = adds,
+                                        .removes = m->plan.numbers,
+                                        .removes_count = m->plan.count,
+                                        .done = merge_installed};
+    archive_change_submit(a, a->rt->log_core, &m->change);
+}
+
+/* A bad block is merged with nothing: it would be lost for repair. */
+static bool plan_is_readable(const struct archive *a, const struct merge_plan *plan) {
+    for (uint32_t i = 0; i < plan->count; i++)
+        for (uint32_t k = 0; k < a->list->count; k++)
+            if (a->list->blocks[k].of.number == plan->numbers[i] &&
+                a->list->blocks[k].block == NULL)
+                return false;
+    return true;
+}
+
+void archive_merge_next(struct archive *a) {
+    struct merge *m = &a->merge;
+    if (m->running || a->stopping || core_mono_ns(a->rt->log_core) < a->merge_not_before_ns) return;
+    uint32_t drops = plan_drops(&a->manifest, m->plan.numbers, MERGE_INPUTS_MAX);
+    if (drops > 0) {
+        m->running = true;
+        m->plan.count = drops;
+        m->change = (struct archive_change){
+            .removes = m->plan.numbers, .removes_count = drops, .done = merge_installed};
+        archive_change_submit(a, a->rt->log_core, &m->change);
+        return;
+    }
+    struct plan_options o = {a->options.range_ms, a->options.merged_ms_max};
+    plan_merge(&a->manifest, &o, &m->plan);
+    if (m->plan.count == 0 || !plan_is_readable(a, &m->plan)) return;
+    if (manifest_copy(&a->manifest, &m->manifest) != OK) return;
+    m->running = true;
+    m->list = block_list_ref(a->list);
+    m->added.of.number = archive_take_number(a);
+    m->work = (struct work){.run = merge_run, .done = merge_ran};
+    work_submit(a->rt->log_core, &m->work);
+}

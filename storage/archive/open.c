@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is there at the start. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "node/base/log.h"
+#include "storage/archive/internal.h"
+
+enum { NAME_LEN = 16 + 6 }; /* <16 hex digits>.block */
+
+/* Of ours, and in the manifest? Files of other names than ours are left alone. */
+static bool name_is_stray(const struct manifest *m, const char *name) {
+    size_t len = strlen(name);
+    if (len > 4 && strcmp(name + len - 4, ".tmp") == 0) return true;
+    if (len != NAME_LEN || strcmp(name + 16, ".block") != 0) return false;
+    char *end;
+    uint64_t number = strtoull(name, &end, 16);
+    return end == name + 16 && manifest_block_find(m, number) == NULL;
+}
+
+struct strays {
+    struct archive *archive;
+    char **names;
+    uint32_t count, cap;
+    bool nomem;
+};
+static bool stray_add(void *ctx, const char *name) {
+    struct strays *s = ctx;
+    if (!name_is_stray(&s->archive->manifest, name)) return true;
+    if (s->count == s->cap) {
+        uint32_t cap = s->cap == 0 ? 16 : s->cap * 2;
+        char **names = realloc(s->names, cap * sizeof *names);
+        s->nomem = names == NULL;
+        if (s->nomem) return false;
+        s->names = names;
+        s->cap = cap;
+    }
+    s->names[s->count] = strdup(name);
+    s->nomem = s->names[s->count] == NULL;
+    s->count += !s->nomem;
+    return !s->nomem;
+}
+
+/* Blocks that never were in a manifest, or are not any more: a process ended before it said so. */
+static enum status strays_remove(struct archive *a, struct err *err) {
+    struct strays s = {.archive = a};
+    struct buf path = {0};
+    enum status status = disk_list(a->rt->disk, a->dir, stray_add, &s, err);
+    if (status == OK && s.nomem) status = err_set(err, ERR_NOMEM, 0, "archive: not enough memory");
+    for (uint32_t i = 0; i < s.count && status == OK; i++) {
+        buf_clear(&path);
+        buf_printf(&path, "%s/%s", a->dir, s.names[i]);
+        char *name = buf_cstr(&path);
+        status = name == NULL ? err_set(err, ERR_NOMEM, 0, "archive: not enough memory")
+                              : disk_unlink(a->rt->disk, name, err);
+    }
+    if (s.count > 0 && status == OK) status = disk_sync_dir(a->rt->disk, a->dir, err);
+    for (uint32_t i = 0; i < s.count; i++)
+        free(s.names[i]);
+    free(s.names);
+    buf_fini(&path);
+    return status;
+}
+
+static enum status blocks_open(struct archive *a, struct err *err) {
+    struct list_block *blocks = calloc(a->manifest.blocks_count + 1, sizeof *blocks);
+    enum status status = blocks == NULL ? ERR_NOMEM : OK;
+    for (uint32_t i = 0; i < a->manifest.blocks_count && status == OK; i++) {
+        struct list_block *b = &blocks[i];
+        b->of = a->manifest.blocks[i];
+        char *path = archive_block_path(a, b->of.number);
+        enum status opened = path == NULL ? ERR_NOMEM
+                                          : block_open(a->rt->disk, path, a->options.secret,
+                                                       a->options.tenant, &b->block, &b->why);
+        if (opened == ERR_NOMEM) status = ERR_NOMEM;
+        if (opened != OK) b->block = NULL;
+        if (opened != OK && opened != ERR_NOMEM)
+            log_error("a block cannot be read; queries that need it fail", "err", b->why.msg);
+        free(path);
+    }
+    if (status == OK) {
+        a->list = block_list_new(&a->manifest, NULL, blocks, a->manifest.blocks_count);
+        if (a->list == NULL) status = ERR_NOMEM;
+    }
+    for (uint32_t i = 0; blocks != NULL && i < a->manifest.blocks_count; i++)
+        block_unref(blocks[i].block);
+    free(blocks);
+    return status == OK ? OK : err_set(err, ERR_NOMEM, 0, "archive: not enough memory");
+}
+
+static enum status open_all(struct archive *a, struct err *err) {
+    TRY(disk_mkdir(a->rt->disk, a->dir, err));
+    TRY(manifest_load(a->rt->disk, a->dir, &a->manifest, err));
+    TRY(strays_remove(a, err));
+    TRY(blocks_open(a, err));
+    atomic_init(&a->next_number, a->manifest.next_number);
+    archive_count(a);
+    return OK;
+}
+
+enum status archive_open(struct runtime *rt, const struct archive_options *options,
+                         struct archive **out, struct err *err) {
+    struct archive *a = calloc(1, sizeof *a);
+    if (a == NULL) return err_set(err, ERR_NOMEM, 0, "archive: not enough memory");
+    a->rt = rt;
+    a->options = *options;
+    a->dir = strdup(options->dir);
+    a->options.dir = a->dir;
+    a->cores = calloc(rt->cores_count, sizeof *a->cores);
+    a->own = calloc(options->shards_count, sizeof *a->own);
+    a->drops = calloc(options->shards_count, sizeof *a->drops);
+    a->merge.archive = a;
+    list_init(&a->waiting);
+    list_init(&a->current);
+    enum status status = a->dir == NULL || a->cores == NULL || a->own == NULL || a->drops == NULL
+                             ? err_set(err, ERR_NOMEM, 0, "archive: not enough memory")
+                             : open_all(a, err);
+    if (status == OK)
+        *out = a;
+    else
+        archive_free(a);
+    return status;
+}

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the manifest says of this core's shards, and what it is to say next. */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "storage/archive/transfer.h"
+#include "storage/store_internal.h"
+
+/* -- telling */
+
+bool store_shard_archive(const struct store *store, uint32_t shard, struct store_archived *out) {
+    if (!store_has_shard(store, shard)) return false;
+    const struct store_shard *st = &store->shards[shard];
+    *out = (struct store_archived){.copy = st->log.copy,
+                                   .has_head = st->role != STORE_LOG,
+                                   .damaged = st->log.damaged,
+                                   .from_ms = st->from_ms,
+                                   .cut_ms = st->cut_ms,
+                                   .floor_ms = st->floor_ms,
+                                   .tombstones = st->tombstones,
+                                   .tombstones_count = st->tombstones_count};
+    return true;
+}
+
+void store_set_settled(struct store *store, struct place (*settled)(void *ctx, uint32_t shard),
+                       void *ctx) {
+    store->settled = settled;
+    store->settled_ctx = ctx;
+}
+
+uint32_t store_shard_copy(const struct store *store, uint32_t shard) {
+    return store_has_shard(store, shard) ? store->shards[shard].log.copy : 0;
+}
+
+/* All who are in sync have it: whoever leads next will, too, and the log is not asked for it. */
+static bool cut_is_settled(const struct store *store, uint32_t shard, const struct shard_cut *c) {
+    if (c->position > store->durable_position) return false;
+    return store->settled == NULL ||
+           place_cmp(store->settled(store->settled_ctx, shard), c->place) >= 0;
+}
+
+/* The newest CUT before which all that was written is older than from_ms; -1: none but the base. */
+static int cut_before(const struct store *store, uint32_t shard, int64_t from_ms) {
+    const struct store_shard *st = &store->shards[shard];
+    for (uint32_t i = st->cuts_count; i > 0; i--) {
+        const struct shard_cut *c = &st->cuts[i - 1];
+        if (cut_is_settled(store, shard, c) &&
+            (c->newest_ms == INT64_MIN || c->newest_ms < from_ms))
+            return (int)i - 1;
+    }
+    return -1;
+}
+
+int64_t store_shard_closed(const struct store *store, uint32_t shard) {
+    const struct store_shard *st = &store->shards[shard];
+    int64_t closed_ms = st->from_ms;
+    for (uint32_t i = 0; i < st->cuts_count; i++)
+        if (cut_is_settled(store, shard, &st->cuts[i]))
+            closed_ms = MAX(closed_ms, st->cuts[i].to_ms);
+    return closed_ms;
+}
+
+bool store_shard_is_due(const struct store *store, uint32_t shard) {
+    if (!store_has_shard(store, shard)) return false;
+    const struct store_shard *st = &store->shards[shard];
+    if (st->role == STORE_LOG || st->log.damaged || st->cuts_count == 0) return false;
+    return store_shard_closed(store, shard) > st->from_ms ||
+           cut_before(store, shard, st->from_ms) >= 0;
+}
+
+enum status store_shard_record(const struct store *store, uint32_t shard, int64_t from_ms,
+                               struct manifest_shard *out) {
+    const struct store_shard *st = &store->shards[shard];
+    int cut = cut_before(store, shard, from_ms);
+    struct manifest_shard s = {.shard = shard,
+                               .copy = st->log.copy,
+                               .from_ms = from_ms,
+                               .floor_ms = st->floor_ms,
+                               .base = cut < 0 ? st->base : st->cuts[cut].place,
+                               .cut_ms = cut < 0 ? st->base_cut_ms : st->cuts[cut].to_ms,
+                               .newest_ms = cut < 0 ? st->base_newest_ms : st->cuts[cut].newest_ms,
+                               .tombstones = st->tombstones,
+                               .tombstones_count = st->tombstones_count};
+    struct manifest_epoch *epochs = calloc(st->epochs_count + 1, sizeof *epochs);
+    if (epochs == NULL) return ERR_NOMEM;
+    for (uint32_t i = 0; i < st->epochs_count && st->epochs[i].epoch < s.base.epoch; i++)
+        epochs[s.epochs_count++] = (struct manifest_epoch){
+            st->epochs[i].epoch, st->epochs[i].last_seq, st->epochs[i].history};
+    s.epochs = epochs;
+    enum status status = manifest_shard_copy(&s, out);
+    free(epochs);
+    return status;
+}
+
+/* -- being told */
+
+static void base_set(struct store_shard *st, const struct manifest_shard *s) {
+    st->base = s->base;
+    st->base_cut_ms = s->cut_ms;
+    st->base_newest_ms = s->newest_ms;
+    if (!place_is_none(s->base)) {
+        st->log.first = s->base;
+        st->log.based = true;
+    }
+}
+
+void store_shard_advance(struct store *store, const struct manifest_shard *s) {
+    if (!store_has_shard(store, s->shard)) return;
+    struct store_shard *st = &store->shards[s->shard];
+    if (st->log.copy != s->copy || st->role == STORE_LOG || !st->log.has_log) return;
+    if (place_cmp(s->base, st->base) > 0) {
+        base_set(st, s);
+        uint32_t kept = 0;
+        for (uint32_t i = 0; i < st->cuts_count; i++)
+            if (place_cmp(st->cuts[i].place, st->base) > 0) st->cuts[kept++] = st->cuts[i];
+        st->cuts_count = kept;
+        held_marks_trim(&st->log, st->base);
+    }
+    if (s->from_ms <= st->from_ms) return;
+    st->from_ms = s->from_ms;
+    head_shard_set_from(store->head, s->shard, MAX(st->from_ms, st->floor_ms));
+}
+
+static enum status epochs_restore(struct store_shard *st, const struct manifest_shard *s) {
+    if (s->epochs_count == 0) return OK;
+    struct epoch_end *epochs = malloc(s->epochs_count * sizeof *epochs);
+    if (epochs == NULL) return ERR_NOMEM;
+    for (uint32_t i = 0; i < s->epochs_count; i++)
+        epochs[i] =
+            (struct epoch_end){s->epochs[i].epoch, s->epochs[i].last_seq, s->epochs[i].history};
+    free(st->epochs);
+    st->epochs = epochs;
+    st->epochs_count = st->epochs_cap = s->epochs_count;
+    return OK;
+}
+
+enum status store_shard_base(struct store *store, const struct manifest_shard *s, bool *out_taken,
+                             struct err *err) {
+    *out_taken = false;
+    if (!store_has_shard(store, s->shard)) return OK;
+    struct store_shard *st = &store->shards[s->shard];
+    bool is_tail = st->tail_copy != 0 && st->role == STORE_LOG;
+    if (is_tail || st->log.has_log || st->log.damaged || s->copy < st->log.copy) return OK;
+    struct manifest_shard own;
+    if (manifest_shard_copy(s, &own) != OK || epochs_restore(st, s) != OK)
+        return err_set(err, ERR_NOMEM, 0, "store: not enough memory for shard %u", s->shard);
+    st->log.copy = s->copy;
+    st->tombstones = own.tombstones;
+    st->tombstones_count = st->tombstones_cap = own.tombstones_count;
+    own.tombstones = NULL;
+    own.tombstones_count = 0;
+    manifest_shard_fini(&own);
+    st->from_ms = s->from_ms;
+    st->floor_ms = s->floor_ms;
+    head_shard_set_from(store->head, s->shard, MAX(st->from_ms, st->floor_ms));
+    base_set(st, s);
+    *out_taken = true;
+    if (place_is_none(s->base)) return OK;
+    st->log.has_log = true;
+    st->log.end = s->base;
+    st->cut_ms = s->cut_ms;
+    st->newest_ms = s->newest_ms;
+    return OK;
+}
+
+/* -- memory */
+
+static bool is_dead(void *ctx, uint32_t ref) {
+    return !head_series_is_live(ctx, ref);
+}
+
+bool store_trim(struct store *store, uint64_t until_ns) {
+    struct head_stats before, after;
+    head_stats(store->head, &before);
+    bool done = head_trim(store->head, until_ns);
+    head_stats(store->head, &after);
+    if (after.series < before.series) exemplars_drop(&store->exemplars, is_dead, store->head);
+    return done;
+}
+
+/* -- the log */
+
+uint64_t store_log_floor(const struct store *store) {
+    uint64_t floor = UINT64_MAX;
+    for (uint32_t i = 0; i < store->options.shards_count; i++) {
+        const struct store_shard *st = &store->shards[i];
+        if (!st->open) continue;
+        if (st->tail != NULL && st->tail->log.has_log)
+            floor = MIN(floor, held_file(&st->tail->log, NULL));
+        if (!st->log.has_log || st->role == STORE_LOG) continue;
+        floor = MIN(floor, held_file(&st->log, st->log.based ? &st->base : NULL));
+    }
+    floor = MIN(floor, exports_floor(store));
+    return MIN(floor, store_readings_floor(store));
+}

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is older than a CUT does not change any more, and goes from the head into blocks
+ * (storage/archive). From when on a shard's log is needed then: `base`, the newest CUT such that
+ * all that was written before it is in blocks. */
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "storage/store_internal.h"
+
+/* A sender that comes back after an hour still finds its window open; one that has been away for
+ * longer sends what is newer than anything the shard has. */
+#define IDLE_NS ((uint64_t)3 * 3600 * 1000000000)
+#define EMPTY_NS ((uint64_t)60 * 1000000000) /* without a sample there is no window */
+#define IN_ORDER_WINDOW_MIN_MS 3600000 /* as head_judge has it */
+
+/* -- applying */
+
+enum status cuts_reserve(struct store_shard *st) {
+    if (st->cuts_count < st->cuts_cap) return OK;
+    uint32_t cap = st->cuts_cap == 0 ? 2 : st->cuts_cap * 2;
+    struct shard_cut *cuts = realloc(st->cuts, cap * sizeof *cuts);
+    if (cuts == NULL) return ERR_NOMEM;
+    st->cuts = cuts;
+    st->cuts_cap = cap;
+    return OK;
+}
+
+void cut_apply(struct store *store, struct store_shard *st, struct place at, int64_t to_ms) {
+    assert(st->cuts_count < st->cuts_cap);
+    store_numbers_reset(store, st);
+    st->cut_ms = MAX(st->cut_ms, to_ms);
+    st->cuts[st->cuts_count++] =
+        (struct shard_cut){.place = at,
+                           .to_ms = st->cut_ms,
+                           .newest_ms = st->newest_ms,
+                           .position = store->log == NULL ? 0 : store->position + 1};
+}
+
+enum status floor_apply(struct store *store, struct store_shard *st, uint32_t shard,
+                        const struct entry *e, struct err *err) {
+    int64_t floor_ms;
+    TRY(entry_floor_get(e->body, &floor_ms, err));
+    st->floor_ms = MAX(st->floor_ms, floor_ms);
+    head_shard_set_from(store->head, shard, MAX(st->from_ms, st->floor_ms));
+    return OK;
+}
+
+/* -- deleting */
+
+static enum status tombstones_reserve(struct store_shard *st) {
+    if (st->tombstones_count < st->tombstones_cap) return OK;
+    uint32_t cap = st->tombstones_cap == 0 ? 2 : st->tombstones_cap * 2;
+    struct tombstone *to = realloc(st->tombstones, cap * sizeof *to);
+    if (to == NULL) return ERR_NOMEM;
+    st->tombstones = to;
+    st->tombstones_cap = cap;
+    return OK;
+}
+
+static bool tombstone_is_there(const struct store_shard *st, struct place at) {
+    for (uint32_t i = 0; i < st->tombstones_count; i++)
+        if (place_cmp(st->tombstones[i].place, at) == 0) return true;
+    return false;
+}
+
+/* What is in a closed range was all accepted before, and nothing comes to it any more: so the same
+ * tombstone is right for every block, however often it is applied. The rest is in the head. */
+enum status delete_apply(struct store *store, struct store_shard *st, const struct entry *e,
+                         struct err *err) {
+    struct entry_delete d;
+    TRY(entry_delete_get(e->body, &store->decode, &d, err));
+    struct place at = {e->epoch, e->seq};
+    int64_t max_ms = st->cut_ms == INT64_MIN ? INT64_MIN : MIN(d.max_ms, st->cut_ms - 1);
+    if (max_ms >= d.min_ms && st->cut_ms != INT64_MIN && !tombstone_is_there(st, at)) {
+        if (tombstones_reserve(st) != OK)
+            return err_set(err, ERR_NOMEM, 0, "store: not enough memory to delete");
+        char *copy = malloc(d.matchers_bytes.len + 1);
+        if (copy == NULL) return err_set(err, ERR_NOMEM, 0, "store: not enough memory to delete");
+        memcpy(copy, d.matchers_bytes.ptr, d.matchers_bytes.len);
+        st->tombstones[st->tombstones_count++] =
+            (struct tombstone){at, d.min_ms, max_ms, copy, d.matchers_bytes.len};
+    }
+    enum status status =
+        head_delete(store->head, e->shard, d.matchers, d.matchers_count, d.min_ms, d.max_ms, err);
+    entry_delete_fini(&d);
+    return status;
+}
+
+void store_archived_fini(struct store_shard *st) {
+    for (uint32_t i = 0; i < st->tombstones_count; i++)
+        free(st->tombstones[i].matchers);
+    free(st->tombstones);
+    free(st->cuts);
+    st->tombstones = NULL;
+    st->cuts = NULL;
+    st->tombstones_count = st->tombstones_cap = st->cuts_count = st->cuts_cap = 0;
+    st->cut_ms = st->from_ms = st->floor_ms = INT64_MIN;
+    st->base = (struct place){0};
+    st->base_cut_ms = st->base_newest_ms = INT64_MIN;
+}
+
+/* -- writing */
+
+static enum status own_put(struct store *store, uint32_t shard, enum entry_type type,
+                           struct sv body, struct store_append *append, struct err *err) {
+    struct store_shard *st = &store->shards[shard];
+    struct entry e = {type, shard, st->log.copy, st->log.end.epoch, st->log.end.seq + 1, body};
+    if (!store_append_reserve(append, 1, body.len))
+        return err_set(err, ERR_NOMEM, 0, "store: not enough memory for an entry");
+    TRY(store_apply(store, st, &e, err));
+    store_append_put(append, &e, false);
+    return OK;
+}
+
+static bool takes_own_entries(const struct store *store, uint32_t shard) {
+    const struct store_shard *st = &store->shards[shard];
+    return st->open && st->writing && st->role == STORE_FULL && !st->log.damaged && st->log.has_log;
+}
+
+static int64_t floor_to(int64_t t, int64_t step) {
+    int64_t rest = t % step;
+    return t - (rest < 0 ? rest + step : rest);
+}
+
+/* Where the shard should be cut now; false: not now. */
+static bool cut_wanted(const struct store *store, struct store_shard *st, uint64_t now_ns,
+                       int64_t *out_to_ms) {
+    int64_t window_ms = MAX(store->options.head.out_of_order_window_ms, IN_ORDER_WINDOW_MIN_MS);
+    int64_t at;
+    if (place_cmp(st->seen_end, st->log.end) != 0) {
+        st->seen_end = st->log.end;
+        st->idle_since_ns = now_ns;
+    }
+    if (st->newest_ms != INT64_MIN && !__builtin_sub_overflow(st->newest_ms, window_ms, &at)) {
+        *out_to_ms = floor_to(at, store->options.block_range_ms);
+        if (*out_to_ms > st->cut_ms) return true;
+    }
+    struct place last = st->cuts_count > 0 ? st->cuts[st->cuts_count - 1].place : st->base;
+    uint64_t idle_ns = st->newest_ms == INT64_MIN ? EMPTY_NS : IDLE_NS;
+    if (now_ns - st->idle_since_ns < idle_ns || place_cmp(last, st->log.end) >= 0) return false;
+    *out_to_ms =
+        st->newest_ms == INT64_MIN || st->newest_ms < st->cut_ms ? st->cut_ms : st->newest_ms + 1;
+    return true;
+}
+
+enum status store_cut_due(struct store *store, uint64_t now_ns, const struct store_may *may,
+                          struct err *err) {
+    assert(core_is_current(store->core) && store->log != NULL && store->options.block_range_ms > 0);
+    struct store_append *append = NULL;
+    enum status status = log_refusal(store->log, err);
+    for (uint32_t i = 0; i < store->options.shards_count && status == OK; i++) {
+        int64_t to_ms;
+        if (!takes_own_entries(store, i) || !cut_wanted(store, &store->shards[i], now_ns, &to_ms) ||
+            !may->write(may->ctx, i))
+            continue;
+        if (append == NULL) append = store_append_take(store);
+        if (append == NULL) return err_set(err, ERR_NOMEM, 0, "store: not enough memory to cut");
+        buf_clear(&store->body);
+        entry_cut_put(store->shards[i].cut_ms, to_ms, &store->body);
+        status = store->body.failed
+                     ? ERR_NOMEM
+                     : own_put(store, i, ENTRY_CUT, buf_sv(&store->body), append, err);
+        store->shards[i].seen_end = store->shards[i].log.end;
+    }
+    if (append != NULL) store_append_hand(store, append, APPEND_OWN);
+    return status;
+}
+
+enum status store_delete(struct store *store, uint32_t shard, const struct entry_delete *d,
+                         uint64_t *out_position, struct err *err) {
+    assert(core_is_current(store->core) && store->log != NULL);
+    TRY(log_refusal(store->log, err));
+    if (shard >= store->options.shards_count || !takes_own_entries(store, shard))
+        return err_set(err, ERR_CONFLICT, 0, "store: shard %" PRIu32 " is not open for writing",
+                       shard);
+    struct store_append *append = store_append_take(store);
+    if (append == NULL) return err_set(err, ERR_NOMEM, 0, "store: not enough memory to delete");
+    buf_clear(&store->body);
+    entry_delete_put(d, &store->body);
+    enum status status =
+        store->body.failed ? err_set(err, ERR_NOMEM, 0, "store: not enough memory to delete")
+                           : own_put(store, shard, ENTRY_DELETE, buf_sv(&store->body), append, err);
+    store_append_hand(store, append, APPEND_OWN);
+    *out_position = store->position;
+    return status;
+}
+
+enum status store_floor_due(struct store *store, const struct store_floors *floors,
+                            struct err *err) {
+    assert(core_is_current(store->core) && store->log != NULL && store->options.block_range_ms > 0);
+    struct store_append *append = NULL;
+    enum status status = log_refusal(store->log, err);
+    for (uint32_t i = 0; i < store->options.shards_count && status == OK; i++) {
+        struct store_shard *st = &store->shards[i];
+        int64_t floor_ms = floors->at_least_ms, by_age;
+        if (floors->retention_ms > 0 && st->newest_ms != INT64_MIN &&
+            !__builtin_sub_overflow(st->newest_ms, floors->retention_ms, &by_age))
+            floor_ms = MAX(floor_ms, floor_to(by_age, store->options.block_range_ms));
+        /* Never above what is closed: later samples of open ranges are of now. */
+        floor_ms = MIN(floor_ms, st->from_ms);
+        if (floor_ms <= st->floor_ms || !takes_own_entries(store, i) ||
+            !floors->may.write(floors->may.ctx, i))
+            continue;
+        if (append == NULL) append = store_append_take(store);
+        if (append == NULL) return err_set(err, ERR_NOMEM, 0, "store: not enough memory");
+        buf_clear(&store->body);
+        entry_floor_put(floor_ms, &store->body);
+        status = store->body.failed
+                     ? ERR_NOMEM
+                     : own_put(store, i, ENTRY_FLOOR, buf_sv(&store->body), append, err);
+    }
+    if (append != NULL) store_append_hand(store, append, APPEND_OWN);
+    return status;
+}

@@ -30,9 +30,10 @@ enum frame_type {
     FRAME_FETCH = 9,    /* ring/replica: entries of these shards from there to there */
     FRAME_RAFT = 10,    /* ring/raft */
     FRAME_HEARTBEAT = 11,
-    FRAME_JOIN = 12,    /* ring/member: take me in; or: who are you, do you have a map? */
-    FRAME_PROMISE = 13, /* ring/member: promise of a founding */
-    FRAME_ADMIN = 14,   /* ring/member: verbs for the controller */
+    FRAME_JOIN = 12,     /* ring/member: take me in; or: who are you, do you have a map? */
+    FRAME_PROMISE = 13,  /* ring/member: promise of a founding */
+    FRAME_ADMIN = 14,    /* ring/member: verbs for the controller */
+    FRAME_TRANSFER = 15, /* ring/replica: shards as a whole */
     FRAME_TYPE_COUNT
 };
 struct frame {

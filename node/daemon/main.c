@@ -12,6 +12,7 @@
 #include "node/base/log.h"
 #include "node/base/metrics.h"
 #include "node/base/buf.h"
+#include "node/base/duration.h"
 #include "node/base/num.h"
 #include "node/daemon/active_file.h"
 #include "node/daemon/config.h"
@@ -24,6 +25,7 @@
 #include "query/api/query_log.h"
 
 enum { SINGLE_NODE_GRACE_MS = 1000, LOST_LOOK_MS = 250 };
+#define RETENTION_DEFAULT_MS ((int64_t)15 * 86400 * 1000)
 
 /* jemalloc reads it: memory freed by a burst of queries goes back to the system soon, from a thread
  * of its own */
@@ -73,6 +75,20 @@ static enum status read_secret(struct daemon *d, struct err *err) {
     return st;
 }
 
+/* As Prometheus has it: 15 days where neither is given, no bound by time where only a size is. */
+static enum status read_retention(const struct options *o, struct node_options *out,
+                                  struct err *err) {
+    const char *time = o->retention_time.string, *size = o->retention_size.string;
+    if (size[0] != '\0' && !num_parse_bytes(sv_from(size), &out->retention_bytes))
+        return err_set(err, ERR_PARSE, 0, "--storage.tsdb.retention.size: \"%s\" is no size", size);
+    if (time[0] != '\0' && !duration_parse(sv_from(time), &out->retention_ms))
+        return err_set(err, ERR_PARSE, 0, "--storage.tsdb.retention.time: \"%s\" is no duration",
+                       time);
+    if (out->retention_ms == 0 && out->retention_bytes == 0)
+        out->retention_ms = RETENTION_DEFAULT_MS;
+    return OK;
+}
+
 static enum status open_node(struct daemon *d, struct err *err) {
     const struct options *o = &d->options;
     unsigned cpus = limits_cpus();
@@ -109,11 +125,15 @@ static enum status open_node(struct daemon *d, struct err *err) {
         .out_of_order_window_ms = o->out_of_order_window.duration_ms,
         .memory_bytes_max = memory / 4 * 3, /* the rest is for queries and requests */
         .log_file_bytes_max = o->wal_segment_size.bytes,
+        .block_range_ms = o->min_block_duration.duration_ms,
+        .blocks_tick_ms = (uint64_t)o->blocks_interval.duration_ms,
+        .block_merged_ms_max = o->max_block_duration.duration_ms,
         .wal_sync_always = strcmp(o->wal_sync.string, "always") == 0,
         .query_timeout_ms = (uint64_t)o->query_timeout.duration_ms,
         .query_concurrency = (unsigned)o->max_concurrency.integer,
         .active = &d->active.active,
     };
+    TRY(read_retention(o, &no, err));
     TRY(node_open(d->rt, &no, &d->node, err));
     active_file_open(&d->active, no.data_dir, d->rt->cores_count, no.query_concurrency);
     return OK;
@@ -165,6 +185,11 @@ static void stop_core(struct core *here, void *ctx) {
     node_stop_core(stop->d->node, here, post_semaphore, &stop->done);
 }
 
+static void stop_blocks(struct core *here, void *ctx) {
+    struct core_stop *stop = ctx;
+    node_stop_blocks(stop->d->node, here, post_semaphore, &stop->done);
+}
+
 static void stop_log(struct core *here, void *ctx) {
     (void)here;
     node_stop_log(((struct daemon *)ctx)->node);
@@ -182,6 +207,12 @@ static void stop_all(struct daemon *d) {
     if (!d->has_peers || node_is_lost(d->node, NULL))
         grace = MIN(grace, (uint64_t)SINGLE_NODE_GRACE_MS);
     serve_stop(d->serve, grace, post_semaphore, &stop.done);
+    wait_for(&stop.done);
+    for (unsigned i = 0; i < d->rt->cores_count; i++) {
+        core_call(d->rt->cores[i], stop_blocks, &stop);
+        wait_for(&stop.done);
+    }
+    core_call(d->rt->log_core, stop_blocks, &stop);
     wait_for(&stop.done);
     for (unsigned i = 0; i < d->rt->cores_count; i++) {
         core_call(d->rt->cores[i], stop_core, &stop);

@@ -3,7 +3,8 @@
  * log, and per core store, peers, replication, distributor and gather. No HTTP here
  * (node/daemon/serve.h), so that the simulator runs exactly this.
  *
- * Data directory: lock, seat (node id, incarnation), ring/ (map, Raft, addresses), log/log-*.
+ * Data directory: lock, seat (node id, incarnation), ring/ (map, Raft, addresses), log/log-*,
+ * blocks/ (MANIFEST, *.block).
  *
  * A node that was in a cluster opens its data by the map it saved. One that was not first is born
  * or joins (ring/member), and opens its data by the first map. Until then node_is_open is false and
@@ -40,6 +41,11 @@ struct node_options { /* strings live as long as the node */
     uint64_t memory_bytes_max;   /* of all heads; 0: none */
     uint64_t log_file_bytes_max; /* 0: the default */
     bool wal_sync_always;
+    int64_t block_range_ms;      /* 0: 2 h */
+    int64_t block_merged_ms_max; /* longest range of merged blocks; 0: the default */
+    int64_t retention_ms;        /* 0: for ever */
+    uint64_t retention_bytes;    /* 0: no bound */
+    uint64_t blocks_tick_ms;     /* 0: the default */
     uint64_t query_timeout_ms;
     unsigned query_concurrency;
     struct active *active;       /* of running queries; NULL: not kept */
@@ -54,6 +60,8 @@ MUST_USE enum status node_start(struct node *node, struct err *err);
 /* Ends what is under way on this core: writes fail with 503, queries are cancelled, connections
  * close. The control core, then each data core. */
 void node_stop_core(struct node *node, struct core *core, void (*stopped)(void *ctx), void *ctx);
+/* Before that, each data core, then the log core: blocks that are being written are given up. */
+void node_stop_blocks(struct node *node, struct core *core, void (*stopped)(void *ctx), void *ctx);
 /* After every core has stopped, on the log core: what an interval sync still owes is synced. */
 void node_stop_log(struct node *node);
 void node_free(struct node *node); /* memory and files; after every core has stopped, or after a

@@ -45,6 +45,7 @@ static enum status node_open_store(struct node_core *nc, const struct ring_setti
         .memory_bytes_max = o->memory_bytes_max / cores,
         .exemplars_max = (EXEMPLARS_MAX + cores - 1) / cores,
         .metadata_bytes_max = METADATA_BYTES_MAX / cores,
+        .block_range_ms = node_block_range_ms(nc->node),
     };
     TRY(store_new(nc->core, &so, &nc->store, err));
     store_ops_init(&nc->ops, nc->store);
@@ -169,13 +170,14 @@ enum status node_data_open(struct node *node, const struct node_view *view, stru
         if (st == OK) st = node_open_shards(&node->cores[i], view, err);
     }
     core_set_current(current);
+    if (st == OK) st = node_blocks_open(node, view, err);
     if (st == OK) st = node_open_log(node, view, err);
     for (unsigned i = 0; i < node->rt->cores_count && st == OK; i++) {
         core_set_current(node->rt->cores[i]);
         st = node_open_flows(&node->cores[i], view, err);
     }
     core_set_current(current);
-    return st;
+    return st == OK ? node_blocks_start(node, err) : st;
 }
 
 void node_data_free(struct node *node) {
@@ -193,6 +195,7 @@ void node_data_free(struct node *node) {
     for (unsigned i = 0; i < cores; i++) {
         struct node_core *nc = &node->cores[i];
         core_set_current(node->rt->cores[i]);
+        flusher_free(nc->flusher);
         distributor_free(nc->distributor);
         peers_free(nc->peers);
         store_free(nc->store);
@@ -201,5 +204,6 @@ void node_data_free(struct node *node) {
         memset(node->rt->cores[i]->locals, 0, sizeof node->rt->cores[i]->locals);
     }
     core_set_current(current);
+    archive_free(node->archive);
     log_free(node->log);
 }

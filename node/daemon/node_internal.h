@@ -10,6 +10,7 @@
 #include "node/base/arena.h"
 #include "node/daemon/node.h"
 #include "ring/seat.h"
+#include "storage/archive/flush.h"
 
 /* A map with the cores of this node's shards. Immutable; the one before stays until no core uses
  * it.
@@ -34,6 +35,8 @@ struct node_core {
     struct node *node;
     struct core *core;
     struct store *store;
+    struct archive_core blocks;
+    struct flusher *flusher;
     struct peers *peers;
     struct replicas *replicas;
     struct distributor *distributor;
@@ -70,6 +73,7 @@ struct node {
     struct member *member;
     struct peers *control_peers;
     struct log *log;
+    struct archive *archive;
     struct node_core *cores;
     uint64_t started_ns;
 
@@ -97,6 +101,12 @@ MUST_USE enum status node_data_open(struct node *node, const struct node_view *v
 void node_data_free(struct node *node);
 MUST_USE enum status node_open_shards(struct node_core *nc, const struct node_view *view,
                                       struct err *err);
+
+/* node_blocks.c */
+int64_t node_block_range_ms(const struct node *node);
+MUST_USE enum status node_blocks_open(struct node *node, const struct node_view *view,
+                                      struct err *err);
+MUST_USE enum status node_blocks_start(struct node *node, struct err *err);
 
 /* node_maps.c */
 MUST_USE enum status node_view_new(const struct node *node, struct ring_map *map,

@@ -10,8 +10,6 @@
 /* Flags of the design whose part does not exist in this version: logged when set. */
 static const char *const later_flags[] = {
     "web.config.file",
-    "storage.tsdb.retention.time",
-    "storage.tsdb.retention.size",
     "roles",
     "alertmanager.web.listen-address",
     "alertmanager.config.file",
@@ -29,6 +27,8 @@ static enum status check_range(const char *name, int64_t v, int64_t min, int64_t
 
 static enum status options_check(const struct options *o, struct err *err) {
     TRY(check_range("node.cores", o->cores.integer, 0, 64, err));
+    TRY(check_range("storage.tsdb.min-block-duration", o->min_block_duration.duration_ms, 1000,
+                    (int64_t)31 * 86400 * 1000, err));
     TRY(check_range("node.workers", o->workers.integer, 0, 64, err));
     TRY(check_range("web.max-connections", o->max_connections.integer, 1, 1000000, err));
     TRY(check_range("query.max-concurrency", o->max_concurrency.integer, 1, 10000, err));

@@ -158,6 +158,11 @@ static uint32_t feature_bits(const struct flag_list *list) {
     return bits;
 }
 
+static const char *retention_text(const struct options *o) {
+    if (o->retention_time.string[0] != '\0') return o->retention_time.string;
+    return o->retention_size.string[0] != '\0' ? o->retention_size.string : "15d";
+}
+
 static void route_gate(struct serve *s, size_t i) {
     s->gates[i] = (struct gate){s->routes[i].handler, s->routes[i].ctx};
     s->routes[i].handler = on_gated;
@@ -196,7 +201,7 @@ enum status serve_new(struct runtime *rt, struct node *node, const struct option
         .revision = "",
         .external_url = o->external_url.string,
         .start_time_ms = core_wall_ms(rt->cores[0]),
-        .storage_retention = o->retention_time.string,
+        .storage_retention = retention_text(o),
         .external_labels = config->external_labels,
         .external_labels_count = config->external_labels_count,
         .query_log = query_log,

@@ -188,6 +188,7 @@ void list_local_free(struct list_local *lp) {
     struct core *current = core_current();
     core_set_current(lp->core);
     selected_release(&lp->selected);
+    selected_names_release(&lp->names);
     core_set_current(current);
     arena_fini(&lp->names_arena);
     list_items_fini(&lp->items);

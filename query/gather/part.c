@@ -122,6 +122,7 @@ static bool part_is_short(const struct local_part *lp) {
     for (size_t i = 0; i < lp->leaves_count; i++) {
         const struct query_leaf *leaf = &leaves[lp->leaves[i].leaf];
         views += lp->leaves[i].selected.count;
+        if (selected_reads_disk(&lp->leaves[i].selected)) return false;
         if (leaf->to_ms > leaf->from_ms)
             range_s += ((uint64_t)leaf->to_ms - (uint64_t)leaf->from_ms) / 1000 + 1;
     }

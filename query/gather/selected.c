@@ -7,8 +7,8 @@
  * set for each: ERR_LIMIT beyond what a person or a dashboard writes. */
 enum { SELECTOR_MATCHERS_MAX = 1000 };
 
-static struct head *head_of(const struct core *core) {
-    return store_head(core->locals[CORE_STORE]);
+static struct store *store_of(const struct core *core) {
+    return core->locals[CORE_STORE];
 }
 
 static enum status selected_begin(struct selected *s) {
@@ -16,7 +16,24 @@ static enum status selected_begin(struct selected *s) {
     if (count > SELECTOR_MATCHERS_MAX)
         return err_set(&s->err, ERR_LIMIT, 0, "a selector has %zu matchers, at most %d are allowed",
                        count, SELECTOR_MATCHERS_MAX);
-    return select_new(head_of(s->core), &s->query, &s->selection, &s->err);
+    stored_init(&s->stored, store_of(s->core), &s->query);
+    s->stored.canceled = s->canceled;
+    s->begun = true;
+    return OK;
+}
+
+static void find_run(struct work *w) {
+    struct selected *s = container_of(w, struct selected, work);
+    uint64_t began_ns = core_mono_ns(s->core);
+    s->status = stored_find(&s->stored, &s->err);
+    s->spent_ns += core_mono_ns(s->core) - began_ns;
+}
+
+static void find_ran(struct core *here, struct work *w) {
+    (void)here;
+    struct selected *s = container_of(w, struct selected, work);
+    if (s->status == OK) s->count = s->stored.count;
+    s->done(s);
 }
 
 /* One slice: at most a millisecond of the core, then back to the end of its mailbox. */
@@ -27,20 +44,25 @@ static void selected_slice(struct core *here, struct msg *m) {
     bool done = false;
     if (__atomic_load_n(s->canceled, __ATOMIC_RELAXED))
         s->status = err_set(&s->err, ERR_CANCELED, 0, "query was canceled in query execution");
-    if (s->status == OK && s->selection == NULL) s->status = selected_begin(s);
+    if (s->status == OK && !s->begun) s->status = selected_begin(s);
     if (s->status == OK)
-        s->status = select_step(s->selection, began_ns + SELECT_SLICE_NS, &done, &s->err);
+        s->status = stored_select(&s->stored, began_ns + SELECT_SLICE_NS, &done, &s->err);
     s->spent_ns += core_mono_ns(here) - began_ns;
     if (s->status == OK && !done) {
         core_post(here, &s->msg);
         return;
     }
-    if (done) s->views = selection_series(s->selection, &s->count);
+    if (done && s->status == OK && stored_needs_disk(&s->stored)) {
+        s->work = (struct work){.run = find_run, .done = find_ran};
+        work_submit(here, &s->work);
+        return;
+    }
+    if (done && s->status == OK) s->count = s->stored.count;
     s->done(s);
 }
 
 void selected_start(struct selected *s) {
-    assert(core_is_current(s->core) && s->selection == NULL);
+    assert(core_is_current(s->core) && !s->begun);
     s->status = OK;
     s->count = 0;
     s->spent_ns = 0;
@@ -49,41 +71,62 @@ void selected_start(struct selected *s) {
 }
 
 void selected_release(struct selected *s) {
-    if (s->selection != NULL) selection_release(s->selection);
-    s->selection = NULL;
-    s->views = NULL;
+    if (s->begun) stored_release(&s->stored);
+    s->begun = false;
     s->count = 0;
 }
 
+bool selected_reads_disk(const struct selected *s) {
+    return stored_needs_disk(&s->stored);
+}
+
 size_t selected_labels(const struct selected *s, size_t index, struct label *out, size_t max) {
-    return series_view_labels(&s->views[index], out, max);
+    return stored_labels(&s->stored, index, out, max);
 }
 
 series_id selected_id(const struct selected *s, size_t index) {
-    return s->views[index].id;
+    return stored_id(&s->stored, index);
 }
 
-/* Read in the order of indexes, a view's memory has been asked for before it is needed. */
 enum status selected_read(const struct selected *s, size_t index, int64_t from_ms, int64_t to_ms,
                           struct samples *out, struct err *err) {
-    const struct series_view *v = &s->views[index];
-    if (index % SERIES_TOUCH_MAX == 0)
-        series_views_touch(v, MIN(s->count - index, (size_t)SERIES_TOUCH_MAX), from_ms);
-    return series_view_read(v, from_ms, to_ms, out, err);
+    return stored_read(&s->stored, index, from_ms, to_ms, out, err);
 }
 
 enum status selected_newest(const struct selected *s, size_t index, int64_t from_ms, int64_t to_ms,
                             struct samples *out, struct err *err) {
-    return series_view_newest(&s->views[index], from_ms, to_ms, out, err);
+    return stored_newest(&s->stored, index, from_ms, to_ms, out, err);
+}
+
+/* -- names */
+
+static void names_done(struct selected_names *n) {
+    stored_release(&n->stored);
+    n->done(n);
+}
+
+static void names_run(struct work *w) {
+    struct selected_names *n = container_of(w, struct selected_names, work);
+    n->status = stored_names_find(&n->stored, n->label, n->arena, &n->found, &n->count, &n->err);
+}
+
+static void names_ran(struct core *here, struct work *w) {
+    (void)here;
+    names_done(container_of(w, struct selected_names, work));
 }
 
 void selected_names_start(struct selected_names *n) {
     assert(core_is_current(n->core));
-    struct head *head = head_of(n->core);
-    if (n->label.ptr == NULL)
-        n->status = head_label_names(head, &n->query, n->arena, &n->found, &n->count, &n->err);
-    else
-        n->status =
-            head_label_values(head, n->label, &n->query, n->arena, &n->found, &n->count, &n->err);
-    n->done(n);
+    stored_init(&n->stored, store_of(n->core), &n->query);
+    n->status = stored_names(&n->stored, n->label, n->arena, &n->found, &n->count, &n->err);
+    if (n->status != OK || !stored_needs_disk(&n->stored)) {
+        names_done(n);
+        return;
+    }
+    n->work = (struct work){.run = names_run, .done = names_ran};
+    work_submit(n->core, &n->work);
+}
+
+void selected_names_release(struct selected_names *n) {
+    stored_release(&n->stored);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* query/gather/selected.h: the only place where queries and lists get at stored series: those of
- * some shards that match, in a range of time. What lies behind it (today a core's head) is known
- * here and nowhere else.
+ * some shards that match, in a range of time. What lies behind it (a core's head, and
+ * blocks) is known here and nowhere else.
  *
  *   selected_start -> found in slices of a millisecond on the core that holds the shards -> done
  *   -> read on a worker -> selected_release on the core
@@ -9,6 +9,7 @@
 #pragma once
 
 #include "query/gather/gather.h"
+#include "storage/archive/stored.h"
 
 enum { SELECT_SLICE_NS = 1000000 };
 
@@ -26,13 +27,17 @@ struct selected {
     uint64_t spent_ns;
     /* private */
     struct msg msg;
-    struct selection *selection; /* NULL: not begun, or released */
-    const struct series_view *views;
+    struct work work;
+    bool begun;
+    struct stored stored;
 };
 /* ERR_LIMIT, ERR_NOMEM or ERR_CANCELED in status. */
 void selected_start(struct selected *s);
 void selected_release(
     struct selected *s); /* after done, or when nothing has begun; twice is good */
+
+/* Reading goes to the disk: not for a core. */
+bool selected_reads_disk(const struct selected *s);
 
 /* As in struct source_ops; indexes are below count. */
 size_t selected_labels(const struct selected *s, size_t index, struct label *out, size_t max);
@@ -56,5 +61,10 @@ struct selected_names {
     struct err err;
     struct sv *found;
     size_t count;
+    /* private */
+    struct work work;
+    struct stored stored;
 };
 void selected_names_start(struct selected_names *n);
+/* When done never comes: the node went in the middle of it. */
+void selected_names_release(struct selected_names *n);

@@ -37,6 +37,15 @@ static bool is_on_our_log(const struct replicas *r, uint32_t shard, const struct
     return r->o.store->epoch_end(r->o.store->ctx, shard, end.epoch, &last) && end.seq <= last;
 }
 
+/* What comes next is in blocks only: it begins anew. */
+static bool is_before_base(const struct replicas *r, uint32_t shard, const struct shard *s,
+                           const struct shard_held *held) {
+    struct shard_held own = {0};
+    if (!held->has_log || s->own_tail) return false;
+    r->o.store->held(r->o.store->ctx, shard, false, &own);
+    return own.based && place_cmp(held->end, own.first) < 0;
+}
+
 static void member_live(struct replicas *r, uint32_t shard, struct member *m) {
     struct shard *s = shard_at(r, shard);
     m->state = MEMBER_LIVE;
@@ -57,7 +66,8 @@ void member_place(struct replicas *r, uint32_t shard, struct member *m) {
         m->diverged = true;
         return;
     }
-    m->diverged = held->damaged || (held->has_log && !is_on_our_log(r, shard, s, held));
+    m->diverged = held->damaged || is_before_base(r, shard, s, held) ||
+                  (held->has_log && !is_on_our_log(r, shard, s, held));
     if (m->diverged && !s->own_tail) {
         m->state = MEMBER_BEHIND;
         replicas_want_report(r);
@@ -77,6 +87,7 @@ void member_place(struct replicas *r, uint32_t shard, struct member *m) {
     }
     m->state = MEMBER_BEHIND;
     catchup_start(r->fars[m->far]);
+    transfer_start(r->fars[m->far]);
 }
 
 /* -- PLACES */
@@ -291,12 +302,24 @@ static void catchup_done(struct store_read *read, enum status status, const stru
     if (status != OK) far_again(far);
     far_ask(far);
     catchup_start(far);
+    transfer_start(far);
     far_flush(far);
 }
 
 static int from_cmp(const void *a, const void *b) {
     const struct store_read_from *x = a, *y = b;
     return (x->shard > y->shard) - (x->shard < y->shard);
+}
+
+/* A tail may begin anywhere: what is before the base is in blocks of all who have a head. */
+static void member_from_base(struct replicas *r, uint32_t shard, const struct member *m,
+                             struct store_read_from *from) {
+    struct shard_held held = {0};
+    if (!from->from_start || !m->tail || from->tail) return;
+    r->o.store->held(r->o.store->ctx, shard, false, &held);
+    if (!held.based) return;
+    from->from_start = false;
+    from->after = held.first;
 }
 
 void catchup_start(struct far *far) {
@@ -314,13 +337,16 @@ void catchup_start(struct far *far) {
         if (s->role != ROLE_OPEN && !(s->role == ROLE_PROMOTING && s->opening)) continue;
         for (unsigned k = 0; k < s->members_count; k++) {
             struct member *m = &s->members[k];
-            if (m->far != index || m->state != MEMBER_BEHIND || m->diverged || m->reading) continue;
+            if (m->far != index || m->state != MEMBER_BEHIND || m->diverged || m->reading ||
+                transfer_is_needed(r, i, m))
+                continue;
             m->reading = true;
             s->pins++;
             job->members[job->count] =
                 (struct catchup_member){.shard = i, .copy = m->copy, .tail = m->tail};
             job->from[job->count++] = (struct store_read_from){
                 .shard = i, .tail = s->own_tail, .from_start = !m->has_log, .after = m->acked};
+            member_from_base(r, i, m, &job->from[job->count - 1]);
             break;
         }
     }

@@ -6,6 +6,7 @@
  *   block.c     entries as they go to the log, retained until settled
  *   send.c      frames to a node: entries to its members, answers
  *   catchup.c   members that are behind: what they hold, entries read back from the log
+ *   transfer.c  members that hold nothing of a shard whose log begins at a base
  *   promote.c   opening a new epoch
  *   follow.c    the other side of APPEND
  *   answer.c    the other side of PLACES and FETCH */
@@ -17,6 +18,7 @@
 
 enum {
     REPORT_MS = 100,
+    TELL_SETTLED_REPORTS = 300,
     RETRY_MS = 100,
     CALL_TIMEOUT_MS = 5000,
     PIECE_BYTES = 1 << 20,
@@ -122,6 +124,7 @@ struct far {
     struct timer retry;
     struct peer_call *places_call;
     struct catchup *job;
+    struct transfer *transfer;
 };
 
 struct frame_part {
@@ -168,13 +171,16 @@ struct replicas {
     struct list_node position_waits;
     struct list_node fetches,
         jobs; /* of struct fetch, struct catchup: freed with it after a crash */
+    struct list_node transfers, takings; /* of struct transfer, struct taking: the same */
+    uint32_t streams;                    /* transfers begun */
     struct timer soon, report;
     bool stopping, report_wanted;
+    unsigned reports_done;
     bool follow_failed; /* a block of what is followed could not be retained */
     struct shard_report *reports;
     size_t reports_cap;
     struct {
-        struct metric *appends, *failed, *bytes, *promotions, *fills, *retained;
+        struct metric *appends, *failed, *bytes, *promotions, *fills, *transfers, *retained;
     } metrics;
 };
 
@@ -246,6 +252,15 @@ void catchup_start(struct far *far);
 void catchup_answered(struct catchup *job, bool ok);
 void catchup_stop(struct far *far);
 void catchup_free_all(struct replicas *r);
+
+/* transfer.c */
+/* It holds nothing, and the log here begins at a base. */
+bool transfer_is_needed(struct replicas *r, uint32_t shard, const struct member *m);
+void transfer_start(struct far *far);
+void transfer_stop(struct far *far);
+void served_transfer(struct replicas *r, struct peer_request *req, struct sv payload);
+void transfers_stop(struct replicas *r); /* what is taken; giving ends with the fars */
+void transfers_free_all(struct replicas *r);
 
 /* promote.c */
 void promote_begin(struct replicas *r, uint32_t shard);

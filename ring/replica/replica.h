@@ -23,6 +23,7 @@
  * Members of a shard at its primary (map: in sync or not)
  *   UNKNOWN -> (places) -> FETCHING from the log (store_ops.read, one scan for all shards of a
  * node)
+ *   or, holding nothing where the log begins at a base, as a whole (FRAME_TRANSFER), then UNKNOWN
  *   -> LIVE (gets blocks as they come) -> WAITED (not in sync, less than 1 s behind: waited for and
  *   reported CAUGHT_UP, irrevocably) -> in sync by the map. LOG substitutes that a map brings in
  * are waited for at once and get what is retained beyond what the removed member answered.
@@ -68,6 +69,10 @@ void replicas_free(struct replicas *r);
  * reference is taken). restarted: the first map after this process began. */
 void replicas_install(struct replicas *r, struct ring_map *map, const uint16_t *core_of);
 
+/* Up to where every in-sync member has the shard's log, as far as is known here. */
+struct place replicas_settled(const struct replicas *r, uint32_t shard);
+/* What the store holds of shards that held nothing may be another by now: an import. */
+void replicas_held_changed(struct replicas *r);
 /* The store hands a block to the log, at that position; runs inside its call. */
 void replicas_block(struct replicas *r, uint64_t position, const struct store_block *block);
 /* This node's own log is durable up to position, or has failed. */
@@ -108,7 +113,7 @@ void replicas_wait(struct replicas *r, struct replica_wait *wait, const uint32_t
                                 const struct err *err));
 
 /* peers_handle on every core: dispatches to the core that owns each shard. ctx: struct replicas of
- * the listening core. FRAME_APPEND, FRAME_PLACES, FRAME_FETCH. */
+ * the listening core. FRAME_APPEND, FRAME_PLACES, FRAME_FETCH, FRAME_TRANSFER. */
 void replicas_on_frame(struct peer_request *req, struct sv payload, void *ctx);
 
 struct replica_counts {

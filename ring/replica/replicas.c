@@ -17,6 +17,8 @@ static const struct metric_def defs[] = {
      METRIC_COUNTER, NULL, 0},
     {"cairn_replica_fills_total", "Readings of the log for followers that were behind.",
      METRIC_COUNTER, NULL, 0},
+    {"cairn_replica_transfers_total", "Transfers of whole shards to other nodes that were begun.",
+     METRIC_COUNTER, NULL, 0},
     {"cairn_replica_retained_bytes", "Entries that not all replicas have yet.", METRIC_GAUGE, NULL,
      0},
 };
@@ -105,6 +107,19 @@ static uint32_t age_ms(uint64_t now_ns, uint64_t since_ns) {
     return since_ns == 0 || since_ns > now_ns ? 0 : (uint32_t)((now_ns - since_ns) / 1000000);
 }
 
+/* A follower hears what is settled with the next entries: of idle shards by this. */
+static void tell_settled(struct replicas *r) {
+    for (uint32_t i = 0; i < r->shards_count; i++) {
+        struct shard *s = shard_at(r, i);
+        if (s->role != ROLE_OPEN || place_cmp(s->settled, s->end) < 0) continue;
+        for (unsigned k = 0; k < s->members_count; k++) {
+            s->members[k].told_open = false;
+            member_dirty(r, i, &s->members[k]);
+        }
+    }
+    replicas_soon(r);
+}
+
 static void replicas_on_report(struct timer *t) {
     struct replicas *r = container_of(t, struct replicas, report);
     uint64_t now_ns = core_mono_ns(r->core);
@@ -130,6 +145,7 @@ static void replicas_on_report(struct timer *t) {
     bool synced = r->alone ? r->alone_position <= r->durable : list_is_empty(&r->blocks);
     uint64_t unsynced = synced ? 0 : r->unsynced_since_ns;
     alone_try(r);
+    if (++r->reports_done % TELL_SETTLED_REPORTS == 0) tell_settled(r);
     r->o.report(r->o.ctx, r->reports, count, lags, lags_count, age_ms(now_ns, unsynced));
     free(lags);
     metric_set(r->metrics.retained, (double)r->retained_bytes);
@@ -151,6 +167,8 @@ enum status replicas_new(struct core *core, const struct replica_options *option
     list_init(&r->position_waits);
     list_init(&r->fetches);
     list_init(&r->jobs);
+    list_init(&r->transfers);
+    list_init(&r->takings);
     timer_init(&r->soon, core, replicas_on_soon);
     timer_init(&r->report, core, replicas_on_report);
     r->metrics.appends = metric_get(&defs[0], "result=\"ok\"");
@@ -158,7 +176,8 @@ enum status replicas_new(struct core *core, const struct replica_options *option
     r->metrics.bytes = metric_get(&defs[1], NULL);
     r->metrics.promotions = metric_get(&defs[2], NULL);
     r->metrics.fills = metric_get(&defs[3], NULL);
-    r->metrics.retained = metric_get(&defs[4], NULL);
+    r->metrics.transfers = metric_get(&defs[4], NULL);
+    r->metrics.retained = metric_get(&defs[5], NULL);
     core->locals[CORE_REPLICA] = r;
     *out = r;
     return OK;
@@ -176,6 +195,7 @@ void replicas_stop(struct replicas *r) {
     waits_end_ready(r);
     for (size_t i = 0; i < r->fars_count; i++)
         far_stop(r->fars[i]);
+    transfers_stop(r);
 }
 
 void replicas_free(struct replicas *r) {
@@ -198,6 +218,7 @@ void replicas_free(struct replicas *r) {
     served_free_all(r);
     promote_free_all(r);
     catchup_free_all(r);
+    transfers_free_all(r);
     free(r->fars);
     free(r->shards);
     free(r->reports);
@@ -285,6 +306,23 @@ static void shard_install(struct replicas *r, uint32_t shard) {
     replicas_complete(r, shard);
 }
 
+struct place replicas_settled(const struct replicas *r, uint32_t shard) {
+    if (r->shards == NULL) return (struct place){0};
+    if (r->alone) return (struct place){UINT32_MAX, UINT64_MAX}; /* all that is durable */
+    const struct shard *s = &r->shards[shard];
+    return s->role == ROLE_NONE ? (struct place){0} : s->settled;
+}
+
+void replicas_held_changed(struct replicas *r) {
+    for (uint32_t i = 0; i < r->shards_count; i++) {
+        struct shard *s = shard_at(r, i);
+        struct shard_held held = {0};
+        if (s->role != ROLE_FOLLOWER || s->own_tail || !place_is_zero(s->end)) continue;
+        r->o.store->held(r->o.store->ctx, i, false, &held);
+        if (held.has_log) s->end = s->own = s->released = held.end;
+    }
+}
+
 /* A process that is new to the map is asked anew what it holds. */
 static void fars_install(struct replicas *r) {
     for (size_t i = 0; i < r->fars_count; i++) {
@@ -335,6 +373,7 @@ void replicas_install(struct replicas *r, struct ring_map *map, const uint16_t *
         if (r->fars[i]->users == 0) continue;
         far_ask(r->fars[i]);
         catchup_start(r->fars[i]);
+        transfer_start(r->fars[i]);
         far_flush(r->fars[i]);
     }
     replicas_changed(r);
@@ -414,6 +453,8 @@ void replicas_on_frame(struct peer_request *req, struct sv payload, void *ctx) {
         served_append(r, req, payload);
     else if (req->type == FRAME_PLACES)
         served_places(r, req, payload);
+    else if (req->type == FRAME_TRANSFER)
+        served_transfer(r, req, payload);
     else
         served_fetch(r, req, payload);
 }

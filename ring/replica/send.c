@@ -13,6 +13,7 @@ static void far_on_retry(struct timer *t) {
     far->broken = false;
     far_ask(far);
     catchup_start(far);
+    transfer_start(far);
     far_flush(far);
 }
 
@@ -55,6 +56,7 @@ void far_stop(struct far *far) {
     if (far->places_call != NULL) peer_call_cancel(far->places_call);
     far->places_call = NULL;
     catchup_stop(far);
+    transfer_stop(far);
     while (!list_is_empty(&far->frames)) {
         struct append_frame *f = container_of(far->frames.next, struct append_frame, node);
         if (f->call != NULL) peer_call_cancel(f->call);

@@ -134,13 +134,28 @@ static int transitions_missing(const struct totals *t) {
     return missing;
 }
 
+/* Ranges that were closed, and shards that went to other nodes as a whole. */
+static int stored_missing(void) {
+    static const struct metric_def counted[] = {
+        {"cairn_blocks_written_total", "", METRIC_COUNTER, NULL, 0},
+        {"cairn_replica_transfers_total", "", METRIC_COUNTER, NULL, 0},
+    };
+    int missing = 0;
+    for (size_t i = 0; i < ARRAY_LEN(counted); i++) {
+        double n = metric_value(metric_get(&counted[i], NULL));
+        printf("  %-30s %.0f\n", counted[i].name, n);
+        missing += n == 0;
+    }
+    return missing;
+}
+
 static int report(const struct totals *t, double seconds, bool all_faults) {
     printf("%" PRIu64 " seeds in %.1f s: %" PRIu64 " events, %" PRIu64
            " writes acknowledged (%" PRIu64 " samples), %" PRIu64 " unavailable; %" PRIu64
            " complete answers, %" PRIu64 " partial, %" PRIu64 " errors; %" PRIu64 " restarts\n",
            t->seeds, seconds, t->events, t->ok, t->acked, t->unavailable, t->queries, t->partial,
            t->failed, t->restarts);
-    int missing = 0;
+    int missing = stored_missing();
     put_transitions(t);
     put_roles();
     if (t->seeds >= 100) missing += transitions_missing(t);

@@ -31,6 +31,13 @@ int64_t world_true_ms(const struct world *w) {
     return w->wall_base_ms + (int64_t)sim_now_ms(w->sim);
 }
 
+int64_t world_sample_ms(const struct world *w) {
+    enum { AGE_MS = 2400000, FAST_AGE_MS = 24 * 3600 * 1000, FAST = 500 };
+    int64_t since_ms = (int64_t)sim_now_ms(w->sim);
+    if (w->options.seed % 2 == 0) return w->wall_base_ms + since_ms - AGE_MS;
+    return w->wall_base_ms + MIN(since_ms * FAST - FAST_AGE_MS, since_ms);
+}
+
 bool world_node_serves(const struct world *w, unsigned node) {
     return w->nodes[node] != NULL && sim_is_up(w->sim, node) && node_is_open(w->nodes[node]) &&
            !node_is_lost(w->nodes[node], NULL);
@@ -60,6 +67,9 @@ static struct node_options node_flags(struct world *w, unsigned i) {
         .replace_after_ms = 15000,
         .out_of_order_window_ms = 30 * 60 * 1000,
         .log_file_bytes_max = 16 << 10,
+        .block_range_ms = 600000,
+        .block_merged_ms_max = 5400000,
+        .blocks_tick_ms = 500,
         .wal_sync_always = true,
         .query_timeout_ms = 8000,
         .query_concurrency = 4,

@@ -106,8 +106,8 @@ struct world {
     bool drain_asked; /* drain_call is under way at that node */
     unsigned wiping;  /* node */
     bool wipe_cuts;   /* the others lose power with it */
-    uint64_t writes_ok, writes_unavailable, queries_ok, queries_failed, queries_partial, restarts,
-        samples_acked, maps_seen, primaries_seen;
+    uint64_t writes_ok, writes_unavailable, writes_too_old, queries_ok, queries_failed,
+        queries_partial, restarts, samples_acked, maps_seen, primaries_seen;
     char failure[WORLD_FAILURE_MAX]; /* empty: none */
 };
 
@@ -119,6 +119,9 @@ void world_fail(struct world *w, const char *fmt, ...) PRINTF_LIKE(2, 3);
  */
 bool world_run(struct world *w, const struct world_options *options);
 int64_t world_true_ms(const struct world *w);
+/* Of the next samples. In every second seed hours pass in seconds, so that ranges are closed and go
+ * to blocks. */
+int64_t world_sample_ms(const struct world *w);
 bool world_node_serves(const struct world *w, unsigned node);
 void world_name_nodes(struct world *w);
 void world_forget_node(struct world *w, unsigned node); /* it is dead: frees what there is of it */

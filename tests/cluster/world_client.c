@@ -11,7 +11,8 @@
 enum {
     WRITE_SERIES_MAX = 10,
     WRITE_SAMPLES_MAX = 3,
-    QUERY_RANGE_S = 7200,
+    QUERY_RANGE_S = 200000,
+    WINDOW_MS = 1800000,
     /* The controller's clock may be 10 min off, and this node's jump by 20 since it heard of the
      * difference: samples stay below the cap all the same. */
     SAMPLE_AGE_MS = 2400000
@@ -76,13 +77,20 @@ static void write_done(struct core *here, struct write_op *op) {
     (void)here;
     struct client *c = container_of(op, struct client, op);
     struct world *w = c->w;
-    if (op->outcome == WRITE_REFUSED) world_fail(w, "a good write was refused: %s", op->text);
+    /* What took longer than the window is open is too late: so it is with a sender's. */
+    bool too_old = op->outcome == WRITE_REFUSED && strstr(op->text, "too old sample") != NULL;
+    w->writes_too_old += too_old;
+    if (op->outcome == WRITE_REFUSED && !too_old)
+        world_fail(w, "a good write was refused: %s", op->text);
     if (op->outcome == WRITE_UNAVAILABLE) w->writes_unavailable++;
     if (op->outcome == WRITE_OK) {
         w->writes_ok++;
         w->acks++;
         for (size_t i = 0; i < c->sent_count; i++) {
             struct model_sample *s = &w->series[c->sent[i].series].samples[c->sent[i].sample];
+            /* Taken where nobody could judge it, and beyond the window: who judges leaves it out.
+             */
+            if (s->time_ms < world_sample_ms(w) - WINDOW_MS) continue;
             if (s->state == SAMPLE_ACKED) continue;
             s->state = SAMPLE_ACKED;
             s->acked_at = w->acks;
@@ -133,7 +141,7 @@ static void add_series(struct client *c, unsigned series) {
         add_row(c, series, m->count - 1);
         return;
     }
-    int64_t now = world_true_ms(w) - SAMPLE_AGE_MS;
+    int64_t now = world_sample_ms(w);
     size_t n = 1 + rng_below(rng, WRITE_SAMPLES_MAX);
     for (size_t i = 0; i < n && m->count < WORLD_SAMPLES_MAX; i++) {
         int64_t t = MAX(m->next_time_ms, now);

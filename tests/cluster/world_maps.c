@@ -8,6 +8,7 @@
 
 #include "node/base/hash.h"
 #include "storage/select.h"
+#include "storage/archive/stored.h"
 #include "tests/cluster/world.h"
 
 const char *const world_view_names[VIEW_COUNT] = {"none",  "full+", "full-", "init+",
@@ -110,6 +111,33 @@ static bool is_opening(const struct world *w) {
     return false;
 }
 
+static struct node *find_node(struct world *w, node_id id) {
+    for (unsigned n = 0; n < w->nodes_count; n++)
+        if (w->nodes[n] != NULL && node_self(w->nodes[n]) == id) return w->nodes[n];
+    return NULL;
+}
+
+static struct shard_held held_of(struct node *node, uint32_t shard) {
+    struct shard_held held = {0};
+    for (unsigned c = 0; !held.has_log && c < store_core(node_store(node, 0))->rt->cores_count; c++)
+        store_held(node_store(node, c), shard, false, &held);
+    return held;
+}
+
+/* A primary writes CUTs by itself. */
+static bool logs_are_equal(struct world *w, const struct ring_map *map, uint32_t s) {
+    const struct ring_shard *shard = &map->shards[s];
+    struct place first = {0};
+    for (unsigned r = 0; r < shard->replicas_count; r++) {
+        struct node *node = find_node(w, map->nodes[shard->replicas[r].node].id);
+        if (node == NULL || !node_is_open(node)) return false;
+        struct shard_held held = held_of(node, s);
+        if (r > 0 && place_cmp(held.end, first) != 0) return false;
+        first = held.end;
+    }
+    return true;
+}
+
 bool world_is_whole(struct world *w) {
     const struct ring_map *map = w->map;
     if (map == NULL) return false;
@@ -131,7 +159,12 @@ bool world_is_whole(struct world *w) {
         uint32_t readable = 0;
         for (unsigned r = 0; r < shard->replicas_count; r++)
             readable += ring_replica_is_readable(&shard->replicas[r]);
-        if (readable >= want && readable == shard->replicas_count) continue;
+        if (readable >= want && readable == shard->replicas_count) {
+            if (logs_are_equal(w, map, s)) continue;
+            snprintf(w->waiting_for, sizeof w->waiting_for,
+                     "the replicas of shard %" PRIu32 " hold different ends of its log", s);
+            return false;
+        }
         snprintf(w->waiting_for, sizeof w->waiting_for,
                  "shard %" PRIu32 " has %" PRIu32 " readable of %u replicas, wanted %" PRIu32
                  " (map %" PRIu64 ")",
@@ -152,45 +185,32 @@ static uint64_t hash_shard(struct node *node, uint32_t shard, unsigned *out_seri
         struct store *store = node_store(node, c);
         struct select_query q = {
             .shards = &set, .from_ms = INT64_MIN, .to_ms = INT64_MAX, .memory_bytes_max = 1 << 30};
-        struct selection *selection;
+        struct stored stored;
         struct err err;
         bool done = false;
         core_set_current(store_core(store));
-        enum status st = select_new(store_head(store), &q, &selection, &err);
+        stored_init(&stored, store, &q);
+        enum status st = OK;
         while (st == OK && !done)
-            st = select_step(selection, UINT64_MAX, &done, &err);
-        assert(st == OK);
-        size_t count;
-        const struct series_view *views = selection_series(selection, &count);
+            st = stored_select(&stored, UINT64_MAX, &done, &err);
+        if (st == OK) st = stored_find(&stored, &err);
         struct samples samples = {0};
-        for (size_t i = 0; i < count; i++) {
+        for (size_t i = 0; i < stored.count && st == OK; i++) {
             samples_clear(&samples);
-            st = series_view_read(&views[i], INT64_MIN, INT64_MAX, &samples, &err);
-            assert(st == OK);
+            st = stored_read(&stored, i, INT64_MIN, INT64_MAX, &samples, &err);
             if (samples.count == 0) continue;
-            uint64_t h = hash64(samples.times_ms, samples.count * sizeof(int64_t), views[i].id.lo);
+            uint64_t h =
+                hash64(samples.times_ms, samples.count * sizeof(int64_t), stored_id(&stored, i).lo);
             sum += hash64(samples.values, samples.count * sizeof(double), h);
             ++*out_series;
         }
+        assert(st == OK);
         samples_fini(&samples);
-        selection_release(selection);
+        stored_release(&stored);
         core_set_current(NULL);
         if (c + 1 == store_core(store)->rt->cores_count) break;
     }
     return sum;
-}
-
-static struct node *find_node(struct world *w, node_id id) {
-    for (unsigned n = 0; n < w->nodes_count; n++)
-        if (w->nodes[n] != NULL && node_self(w->nodes[n]) == id) return w->nodes[n];
-    return NULL;
-}
-
-static struct shard_held held_of(struct node *node, uint32_t shard) {
-    struct shard_held held = {0};
-    for (unsigned c = 0; !held.has_log && c < store_core(node_store(node, 0))->rt->cores_count; c++)
-        store_held(node_store(node, c), shard, false, &held);
-    return held;
 }
 
 void world_compare_replicas(struct world *w) {
@@ -221,6 +241,19 @@ void world_compare_replicas(struct world *w) {
     }
 }
 
+static void describe_stored(const struct store *store, uint32_t shard, struct buf *out) {
+    struct store_archived a;
+    const struct block_list *list = store_blocks(store);
+    if (!store_shard_archive(store, shard, &a)) return;
+    buf_printf(out, "; stored copy %" PRIu32 " from %" PRId64 " cut %" PRId64 " floor %" PRId64,
+               a.copy, a.from_ms, a.cut_ms, a.floor_ms);
+    for (uint32_t i = 0; list != NULL && i < list->count; i++)
+        if (list_block_has(&list->blocks[i], shard, a.copy))
+            buf_printf(out, " block %" PRIu64 " [%" PRId64 ", %" PRId64 "]",
+                       list->blocks[i].of.number, list->blocks[i].of.min_ms,
+                       list->blocks[i].of.max_ms);
+}
+
 void world_describe(struct world *w) {
     for (unsigned n = 0; n < w->nodes_count; n++) {
         struct buf b = {0};
@@ -241,6 +274,7 @@ void world_describe(struct world *w) {
                 if (r == NULL) continue;
                 replicas_counts(r, &counts);
                 replicas_describe(r, s, &b);
+                describe_stored(node_store(w->nodes[n], c), s, &b);
                 if (b.len > 4 && memcmp(b.ptr, "none", 4) != 0)
                     fprintf(stderr, "    n%u %04x core %u map %" PRIu64 ": %.*s\n", n,
                             (unsigned)(node_self(w->nodes[n]) & 0xffff), c,

@@ -157,10 +157,12 @@ Test(peers_members, who_may_ask_what) {
         enum frame_type type;
         bool without_cluster, without_seat;
     } rules[] = {
-        {FRAME_WRITE, false, false},  {FRAME_FRAGMENT, false, false}, {FRAME_SERIES, false, false},
-        {FRAME_APPEND, false, false}, {FRAME_PLACES, false, false},   {FRAME_FETCH, false, false},
-        {FRAME_RAFT, false, true},    {FRAME_HEARTBEAT, false, true}, {FRAME_JOIN, true, true},
-        {FRAME_PROMISE, true, true},  {FRAME_ADMIN, false, true},
+        {FRAME_WRITE, false, false},  {FRAME_FRAGMENT, false, false},
+        {FRAME_SERIES, false, false}, {FRAME_APPEND, false, false},
+        {FRAME_PLACES, false, false}, {FRAME_FETCH, false, false},
+        {FRAME_RAFT, false, true},    {FRAME_HEARTBEAT, false, true},
+        {FRAME_JOIN, true, true},     {FRAME_PROMISE, true, true},
+        {FRAME_ADMIN, false, true},   {FRAME_TRANSFER, false, false},
     };
     static_assert(ARRAY_LEN(rules) == FRAME_TYPE_COUNT - 4, "all but hello, reply and cancel");
     open_all();

@@ -11,6 +11,8 @@
 #include "node/base/bytes.h"
 #include "node/base/num.h"
 
+enum { TOPK_WORK = 16 }; /* an entry that is looked at, or put in its place */
+
 static const uint8_t columns_of_op[AGG_OP_COUNT] = {
     [AGG_SUM] = 2, [AGG_AVG] = 3, [AGG_COUNT] = 1,
     [AGG_MIN] = 1, [AGG_MAX] = 1, [AGG_COUNT_VALUES] = 1,
@@ -249,10 +251,12 @@ static enum status series_reserve(struct agg *a, uint32_t cap) {
     return OK;
 }
 
-static enum status fold_topk(struct agg *a, struct group *g, const struct labelset *labels,
-                             bool drop_name, const struct column *col) {
+static enum status fold_topk(struct eval *ev, struct agg *a, struct group *g,
+                             const struct labelset *labels, bool drop_name,
+                             const struct column *col) {
     uint32_t series = UINT32_MAX;
     for (size_t k = 0; k < a->steps; k++) {
+        TRY(eval_work(ev, TOPK_WORK));
         if (col->kinds[k] != POINT_FLOAT || a->param[k] < 1) continue;
         if (series == UINT32_MAX) {
             if (a->series_count == a->series_cap) {
@@ -272,7 +276,7 @@ static enum status fold_topk(struct agg *a, struct group *g, const struct labels
     return OK;
 }
 
-static enum status fold_values(struct agg *a, const struct labelset *labels,
+static enum status fold_values(struct eval *ev, struct agg *a, const struct labelset *labels,
                                const struct column *col) {
     uint32_t g = 0;
     bool known = false;
@@ -280,7 +284,9 @@ static enum status fold_values(struct agg *a, const struct labelset *labels,
     for (size_t k = 0; k < a->steps; k++) {
         if (col->kinds[k] != POINT_FLOAT) continue;
         double v = col->values[k];
+        TRY(eval_step(ev, k));
         if (!known || memcmp(&v, &last, sizeof v) != 0) {
+            TRY(eval_work(ev, 200));
             char text[NUM_TEXT_MAX];
             size_t n = num_format_f64(text, v, 'f');
             TRY(agg_group_value(a, labels, sv_make(text, n), &g));
@@ -310,7 +316,11 @@ enum status agg_fold(struct eval *ev, struct agg *a, const struct labelset *labe
     if (a->steps == 0) return OK;
     if (memchr(col->kinds, POINT_FLOAT, a->steps) == NULL && col->histograms == NULL) return OK;
     TRY(fold_histograms(ev, a, col));
-    if (a->op == AGG_COUNT_VALUES) return fold_values(a, labels, col) == OK ? OK : eval_nomem(ev);
+    TRY(eval_work(ev, 50 + a->steps));
+    if (a->op == AGG_COUNT_VALUES) {
+        enum status st = fold_values(ev, a, labels, col);
+        return st == ERR_NOMEM ? eval_nomem(ev) : st;
+    }
     uint32_t i;
     if (agg_group(a, labels, drop_name, &i) != OK) return eval_nomem(ev);
     struct group *g = &a->groups.items[i];
@@ -321,8 +331,10 @@ enum status agg_fold(struct eval *ev, struct agg *a, const struct labelset *labe
     case AGG_MAX: fold_extreme(a, g, col); return OK;
     case AGG_COUNT:
     case AGG_GROUP: fold_count(a, g, col); return OK;
-    default: return fold_topk(a, g, labels, drop_name, col) == OK ? OK : eval_nomem(ev);
+    default: break;
     }
+    enum status st = fold_topk(ev, a, g, labels, drop_name, col);
+    return st == ERR_NOMEM ? eval_nomem(ev) : st;
 }
 
 static void merge_sum(struct agg *a, struct group *into, const struct group *from, size_t k) {
@@ -336,10 +348,11 @@ static void merge_sum(struct agg *a, struct group *into, const struct group *fro
     if (into->cols[2] != NULL) into->cols[2][k] += from->cols[2][k];
 }
 
-static enum status merge_group(struct agg *a, struct group *into, const struct group *from,
-                               const uint32_t *remap) {
+static enum status merge_group(struct eval *ev, struct agg *a, struct group *into,
+                               const struct group *from, const uint32_t *remap) {
     into->drop_name = into->drop_name || from->drop_name;
     for (size_t k = 0; k < a->steps; k++) {
+        TRY(eval_step(ev, k));
         if (from->seen[k] == 0) continue;
         bool fresh = into->seen[k] == 0;
         into->seen[k] |= from->seen[k];
@@ -349,6 +362,7 @@ static enum status merge_group(struct agg *a, struct group *into, const struct g
                 struct topk_entry e = from->heaps[k].entries[i];
                 e.series = remap[e.series];
                 TRY(topk_push(a, &into->heaps[k], e, limit));
+                TRY(eval_work(ev, TOPK_WORK));
             }
         } else if (fresh) {
             for (size_t i = 0; i < agg_columns(a->op); i++)
@@ -366,7 +380,8 @@ static enum status merge_group(struct agg *a, struct group *into, const struct g
     return OK;
 }
 
-static enum status merge_series(struct agg *into, struct agg *from, uint32_t *remap) {
+static enum status merge_series(struct eval *ev, struct agg *into, struct agg *from,
+                                uint32_t *remap) {
     size_t need = (size_t)into->series_count + from->series_count;
     if (need > into->series_cap) {
         if (need > UINT32_MAX) return ERR_NOMEM;
@@ -374,6 +389,7 @@ static enum status merge_series(struct agg *into, struct agg *from, uint32_t *re
     }
     for (uint32_t i = 0; i < from->series_count; i++) {
         remap[i] = into->series_count;
+        TRY(eval_work(ev, 100));
         if (!labelset_copy(into->groups.arena, &from->series_labels[i], 0,
                            &into->series_labels[remap[i]]))
             return ERR_NOMEM;
@@ -383,16 +399,17 @@ static enum status merge_series(struct agg *into, struct agg *from, uint32_t *re
     return OK;
 }
 
-enum status agg_merge(struct agg *into, struct agg *from) {
+enum status agg_merge(struct eval *ev, struct agg *into, struct agg *from) {
     uint32_t *remap = calloc((size_t)from->series_count + 1, sizeof *remap);
     if (remap == NULL) return ERR_NOMEM;
     into->order_free = into->order_free && from->order_free;
-    enum status st = merge_series(into, from, remap);
+    enum status st = merge_series(ev, into, from, remap);
     for (uint32_t i = 0; st == OK && i < from->groups.count; i++) {
         uint32_t at;
-        st = group_intern(into, &from->groups.items[i].labels, &at);
+        st = eval_work(ev, 100 + MIN(into->steps, (size_t)LOOK_STEPS));
+        if (st == OK) st = group_intern(into, &from->groups.items[i].labels, &at);
         if (st == OK)
-            st = merge_group(into, &into->groups.items[at], &from->groups.items[i], remap);
+            st = merge_group(ev, into, &into->groups.items[at], &from->groups.items[i], remap);
     }
     free(remap);
     return st;

@@ -110,12 +110,20 @@ enum status fragment_run(const struct query *q, const struct fragment *f, const 
                          struct query_control *control, struct partial **out,
                          struct err *err) MUST_USE;
 /* Both of the same fragment. Copies what it needs: `from` stays the caller's, to be freed. */
-enum status partial_merge(struct partial *into, struct partial *from, struct err *err) MUST_USE;
+enum status partial_merge(struct partial *into, struct partial *from, struct query_control *control,
+                          struct err *err) MUST_USE;
 void partial_free(struct partial *p);
 size_t partial_memory_bytes(const struct partial *p);
 uint64_t partial_rows(const struct partial *p);
-void partial_put(const struct partial *p, struct buf *out);
-enum status partial_get(const struct query *q, const struct fragment *f, struct sv bytes,
+/* control as in fragment_run; NULL: it cannot be stopped. */
+enum status partial_put(const struct partial *p, struct query_control *control, struct buf *out,
+                        struct err *err) MUST_USE;
+struct partial_bytes {
+    const struct query *q;
+    const struct fragment *f;
+    struct sv bytes;
+};
+enum status partial_get(const struct partial_bytes *from, struct query_control *control,
                         struct partial **out, struct err *err) MUST_USE;
 
 /* -- the coordinator */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 enum status eval_poll(struct eval *ev) {
+    ev->work = 0;
     if (ev->note_status != OK) return eval_nomem(ev);
     struct query_control *c = ev->control;
     if (c == NULL) return OK;
@@ -79,7 +80,9 @@ enum status map_insert_charged(struct map *map, struct budget *budget, const str
 }
 
 enum status vectors_ready(struct eval *ev, struct vectors *v) {
-    v->held_points = vectors_points(v);
+    uint64_t points;
+    TRY(vectors_points(ev, v, &points));
+    v->held_points = points;
     return eval_hold(ev, v->held_points);
 }
 

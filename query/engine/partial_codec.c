@@ -20,7 +20,8 @@ enum {
     FLAG_ORDER_FREE = 1,
     FLAG_DUPLICATE = 2,
     NOTE_WARNING = 1,
-    NOTE_COUNTED = 2
+    NOTE_COUNTED = 2,
+    ROW_BYTES = 200, /* of labels, mostly */
 };
 
 static void labels_put(struct buf *b, const struct labelset *set, bool drop_name) {
@@ -70,16 +71,57 @@ static void group_put(struct buf *b, const struct agg *a, const struct group *g)
     }
 }
 
-static void agg_put(struct buf *b, const struct agg *a) {
+static enum status agg_put(struct eval *ev, struct buf *b, const struct agg *a) {
     buf_put_varint(b, a->series_count);
-    for (uint32_t i = 0; i < a->series_count; i++)
+    for (uint32_t i = 0; i < a->series_count; i++) {
         labels_put(b, &a->series_labels[i], a->series_drop_name[i]);
+        TRY(eval_work(ev, 100));
+    }
     buf_put_varint(b, a->groups.count);
-    for (uint32_t i = 0; i < a->groups.count; i++)
+    for (uint32_t i = 0; i < a->groups.count; i++) {
         group_put(b, a, &a->groups.items[i]);
+        TRY(eval_work(ev, 100 + a->steps * (agg_is_topk(a->op) ? 16 : 2)));
+    }
+    return OK;
 }
 
-void partial_put(const struct partial *p, struct buf *out) {
+/* Room for all, so that nothing is moved while it grows. */
+static void rows_reserve(const struct partial *p, struct buf *out) {
+    size_t columns = p->kind == FRAGMENT_PARTIAL ? agg_columns(p->agg.op) : 1;
+    size_t row = ROW_BYTES + p->grid.steps * (1 + columns * sizeof(double));
+    size_t bytes = (size_t)partial_rows(p) * row;
+    if (p->kind == FRAGMENT_SAMPLES) bytes += (size_t)partial_points(p) * 2 * sizeof(double);
+    (void)buf_reserve(out, bytes);
+}
+
+static enum status rows_put(struct eval *ev, const struct partial *p, struct buf *out) {
+    if (p->kind == FRAGMENT_PARTIAL) return agg_put(ev, out, &p->agg);
+    if (p->kind == FRAGMENT_VECTORS) {
+        buf_put_varint(out, p->vec->count);
+        for (size_t i = 0; i < p->vec->count; i++) {
+            const struct series *s = &p->vec->series[i];
+            labels_put(out, &s->labels, s->drop_name);
+            buf_put(out, s->col.kinds, p->grid.steps);
+            present_put(out, s->col.values, s->col.kinds, p->grid.steps);
+            TRY(eval_work(ev, 100 + p->grid.steps));
+        }
+        return OK;
+    }
+    buf_put_varint(out, p->raw_count);
+    for (size_t i = 0; i < p->raw_count; i++) {
+        const struct raw_series *s = &p->raw[i];
+        labels_put(out, &s->labels, false);
+        buf_put_varint(out, s->count);
+        buf_put(out, s->times_ms, s->count * sizeof *s->times_ms);
+        buf_put(out, s->values, s->count * sizeof *s->values);
+        TRY(eval_work(ev, 100 + s->count));
+    }
+    return OK;
+}
+
+enum status partial_put(const struct partial *p, struct query_control *control, struct buf *out,
+                        struct err *err) {
+    struct eval ev = {.q = p->q, .err = err, .control = control};
     buf_put_u8(out, p->reads.steps == NULL ? PARTIAL_VERSION : PARTIAL_STEPS_VERSION);
     buf_put_u8(out, (uint8_t)p->kind);
     buf_put_varint(out, p->number);
@@ -95,32 +137,17 @@ void partial_put(const struct partial *p, struct buf *out) {
     for (uint32_t i = 0; i < p->ids.count; i++) {
         buf_put_u64(out, p->ids.items[i].hi);
         buf_put_u64(out, p->ids.items[i].lo);
+        TRY(eval_work(&ev, 4));
     }
-    if (p->kind == FRAGMENT_PARTIAL) {
-        agg_put(out, &p->agg);
-    } else if (p->kind == FRAGMENT_VECTORS) {
-        buf_put_varint(out, p->vec->count);
-        for (size_t i = 0; i < p->vec->count; i++) {
-            const struct series *s = &p->vec->series[i];
-            labels_put(out, &s->labels, s->drop_name);
-            buf_put(out, s->col.kinds, p->grid.steps);
-            present_put(out, s->col.values, s->col.kinds, p->grid.steps);
-        }
-    } else {
-        buf_put_varint(out, p->raw_count);
-        for (size_t i = 0; i < p->raw_count; i++) {
-            const struct raw_series *s = &p->raw[i];
-            labels_put(out, &s->labels, false);
-            buf_put_varint(out, s->count);
-            buf_put(out, s->times_ms, s->count * sizeof *s->times_ms);
-            buf_put(out, s->values, s->count * sizeof *s->values);
-        }
-    }
+    rows_reserve(p, out);
+    TRY(rows_put(&ev, p, out));
+    return out->failed ? eval_nomem(&ev) : OK;
 }
 
 /* -- reading: every function gives ERR_CORRUPT for bytes that no partial_put wrote */
 
 struct decode {
+    struct eval *ev;
     struct reader r;
     struct partial *p;
     struct labelset labels; /* scratch; strings point into the input */
@@ -208,6 +235,7 @@ static enum status heaps_read(struct decode *d, struct group *g) {
             if (d->r.failed || series >= a->series_count) return ERR_CORRUPT;
             e.series = (uint32_t)series;
             TRY(topk_push(a, &g->heaps[k], e, (size_t)count));
+            TRY(eval_work(d->ev, 16));
         }
     }
     return OK;
@@ -227,6 +255,7 @@ static enum status agg_read_series(struct decode *d) {
     if (a->series_labels == NULL || a->series_drop_name == NULL) return ERR_NOMEM;
     for (; a->series_count < count; a->series_count++) {
         TRY(labels_read(d));
+        TRY(eval_work(d->ev, 100));
         if (!labelset_copy(a->groups.arena, &d->labels, 0, &a->series_labels[a->series_count]))
             return ERR_NOMEM;
         a->series_drop_name[a->series_count] = d->drop_name;
@@ -243,6 +272,7 @@ static enum status agg_read(struct decode *d) {
     if (d->r.failed || count > reader_left(&d->r) / 2) return ERR_CORRUPT;
     for (uint64_t i = 0; i < count; i++) {
         TRY(labels_read(d));
+        TRY(eval_work(d->ev, 100 + a->steps));
         uint32_t at, before = a->groups.count;
         if (a->op == AGG_COUNT_VALUES)
             TRY(agg_group_value(a, &d->labels, labelset_get(&d->labels, a->value_label), &at));
@@ -266,11 +296,13 @@ static enum status vectors_read(struct decode *d) {
     for (uint64_t i = 0; i < count; i++) {
         TRY(labels_read(d));
         if (reader_left(&d->r) < d->p->grid.steps) return ERR_CORRUPT;
+        TRY(eval_work(d->ev, 100 + d->p->grid.steps));
         struct series *s = vectors_add(d->p->vec, &d->labels, 0);
         if (s == NULL) return ERR_NOMEM;
         s->drop_name = d->drop_name;
         TRY(kinds_read(d, s->col.kinds));
         TRY(present_read(d, s->col.values, s->col.kinds));
+        d->p->points += column_points(&s->col, d->p->grid.steps);
     }
     return OK;
 }
@@ -284,6 +316,7 @@ static enum status raw_read(struct decode *d) {
         if (d->r.failed || n > reader_left(&d->r) / 16) return ERR_CORRUPT;
         struct raw_series *s = partial_add_raw(d->p, &d->labels);
         if (s == NULL) return ERR_NOMEM;
+        TRY(eval_work(d->ev, 100 + (size_t)n));
         s->count = (size_t)n;
         s->times_ms = arena_array(&d->p->arena, s->count + 1, sizeof *s->times_ms);
         s->values = arena_array(&d->p->arena, s->count + 1, sizeof *s->values);
@@ -323,6 +356,7 @@ static enum status partial_read(struct decode *d, const struct fragment *f) {
         series_id id = {.hi = read_u64(&d->r)};
         id.lo = read_u64(&d->r);
         TRY(id_set_add(&p->ids, &p->budget, id, &p->duplicate));
+        TRY(eval_work(d->ev, 30));
     }
     if (p->kind == FRAGMENT_PARTIAL)
         TRY(agg_read(d));
@@ -333,14 +367,15 @@ static enum status partial_read(struct decode *d, const struct fragment *f) {
     return d->r.failed || reader_left(&d->r) != 0 ? ERR_CORRUPT : OK;
 }
 
-enum status partial_get(const struct query *q, const struct fragment *f, struct sv bytes,
+enum status partial_get(const struct partial_bytes *from, struct query_control *control,
                         struct partial **out, struct err *err) {
     struct eval ev = {0};
-    TRY(eval_of_fragment(q, f, &ev, err));
-    struct decode d = {.r = reader_init(bytes.ptr, bytes.len)};
-    enum status st = partial_new(&ev, f, &d.p);
+    TRY(eval_of_fragment(from->q, from->f, &ev, err));
+    ev.control = control;
+    struct decode d = {.ev = &ev, .r = reader_init(from->bytes.ptr, from->bytes.len)};
+    enum status st = partial_new(&ev, from->f, &d.p);
     if (st == OK) {
-        st = partial_read(&d, f);
+        st = partial_read(&d, from->f);
         if (st == ERR_NOMEM) st = eval_nomem(&ev);
         if (st == ERR_CORRUPT)
             err_set(err, ERR_CORRUPT, 0, "partial answer of a fragment is malformed");

@@ -108,13 +108,17 @@ static enum status finish_topk(struct eval *ev, struct agg *a, const uint32_t *o
         struct group *g = &a->groups.items[order[i]];
         for (size_t k = 0; st == OK && k < a->steps; k++) {
             struct topk_heap *h = &g->heaps[k];
-            if (h->count > 1) qsort_r(h->entries, h->count, sizeof *h->entries, entry_order, a);
+            struct sort_by by = {entry_order, a};
+            st = eval_sort(ev, h->entries, h->count, sizeof *h->entries, &by);
+            if (st == OK) st = eval_work(ev, 4 + 8 * (size_t)h->count);
             for (uint32_t j = 0; st == OK && j < h->count; j++) {
                 struct topk_entry *e = &h->entries[j];
+                st = eval_work(ev, 8);
+                if (st != OK) break;
                 if (slot[e->series] == UINT32_MAX) {
                     struct series *s = vectors_add(out, &a->series_labels[e->series], 0);
-                    if (s == NULL) st = eval_nomem(ev);
-                    if (s == NULL) break;
+                    st = s == NULL ? eval_nomem(ev) : eval_work(ev, 50 + a->steps);
+                    if (st != OK) break;
                     s->drop_name = a->series_drop_name[e->series];
                     slot[e->series] = (uint32_t)(out->count - 1);
                 }
@@ -125,8 +129,7 @@ static enum status finish_topk(struct eval *ev, struct agg *a, const uint32_t *o
         }
     }
     free(slot);
-    if (st == OK && a->steps > 1) vectors_sort(out);
-    return st;
+    return st == OK && a->steps > 1 ? vectors_sort(ev, out) : st;
 }
 
 /* The sum and its compensation brought to the nearest double and the rest: the same for every order
@@ -151,9 +154,9 @@ enum status agg_finish(struct eval *ev, struct agg *a, struct vectors *out) {
     if (order == NULL) return eval_nomem(ev);
     for (uint32_t i = 0; i < a->groups.count; i++)
         order[i] = i;
-    qsort_r(order, a->groups.count, sizeof *order, group_order, a);
-    enum status st = OK;
-    if (agg_is_topk(a->op)) {
+    struct sort_by by = {group_order, a};
+    enum status st = eval_sort(ev, order, a->groups.count, sizeof *order, &by);
+    if (st == OK && agg_is_topk(a->op)) {
         st = finish_topk(ev, a, order, out);
         free(order);
         return st;
@@ -164,13 +167,14 @@ enum status agg_finish(struct eval *ev, struct agg *a, struct vectors *out) {
         if (s == NULL) st = eval_nomem(ev);
         if (s == NULL) break;
         s->drop_name = g->drop_name;
-        for (size_t k = 0; k < a->steps; k++) {
+        st = eval_work(ev, 50 + MIN(a->steps, (size_t)LOOK_STEPS));
+        for (size_t k = 0; st == OK && k < a->steps; k++) {
+            st = eval_step(ev, k);
             if (g->seen[k] == 0) continue;
             s->col.kinds[k] = POINT_FLOAT;
             s->col.values[k] = finish_step(a, g, k);
         }
     }
     free(order);
-    if (st == OK) vectors_drop_empty(out);
-    return st;
+    return st == OK ? vectors_drop_empty(ev, out) : st;
 }

@@ -147,7 +147,8 @@ static double rate_of_edges(const struct rate_edges *e, const struct rate_window
     return w->increase * factor;
 }
 
-static void rate_plain(struct stage_run *r, size_t resets, bool counter, struct column *out) {
+static enum status rate_plain(struct stage_run *r, size_t resets, bool counter,
+                              struct column *out) {
     const struct stage *st = r->stage;
     const int64_t *times_ms = r->samples.times_ms;
     const double *values = r->samples.values, *reset = r->scratch;
@@ -159,13 +160,16 @@ static void rate_plain(struct stage_run *r, size_t resets, bool counter, struct 
     size_t next = 0;
     for (size_t k = 0; k < st->out.steps; k++) {
         size_t lo = r->windows.lo[k], hi = r->windows.hi[k];
+        TRY(eval_step(r->ev, k));
         if (hi - lo < 2) continue;
         int64_t first = times_ms[lo], last = times_ms[hi - 1], end = ref_time(&refs, k);
         w.increase = values[hi - 1] - values[lo];
         while (next < resets && reset[next] <= (double)lo)
             next++;
-        for (size_t i = next; i < resets && reset[i] < (double)hi; i++)
+        size_t i = next;
+        for (; i < resets && reset[i] < (double)hi; i++)
             w.increase += values[(size_t)reset[i] - 1];
+        if (i > next) TRY(eval_work(r->ev, i - next));
         if (e.before_ms != first - (end - range_ms) || e.after_ms != end - last ||
             e.span_ms != last - first || e.intervals != hi - lo - 1) {
             e = (struct rate_edges){.before_ms = first - (end - range_ms),
@@ -177,6 +181,7 @@ static void rate_plain(struct stage_run *r, size_t resets, bool counter, struct 
         out->values[k] = rate_of_edges(&e, &w, values[lo], range_s);
         out->kinds[k] = POINT_FLOAT;
     }
+    return OK;
 }
 
 /* The name tells a counter from a gauge, or the type label where these are on. */
@@ -206,7 +211,7 @@ enum status window_rate(struct stage_run *r, struct column *out) {
     const struct stage *st = r->stage;
     bool counter = st->fn != FN_DELTA, per_second = st->fn == FN_RATE;
     if (st->selector != NULL && st->selector->modifier != RANGE_PLAIN) {
-        window_extended_rate(r, out);
+        TRY(window_extended_rate(r, out));
         if (counter) note_not_counter(r, out);
         return OK;
     }
@@ -215,12 +220,13 @@ enum status window_rate(struct stage_run *r, struct column *out) {
     size_t resets = 0, next = 0;
     if (counter) TRY(resets_find(r, starts, &resets));
     if (starts == NULL) {
-        rate_plain(r, resets, counter, out);
+        TRY(rate_plain(r, resets, counter, out));
         if (counter) note_not_counter(r, out);
         return OK;
     }
     for (size_t k = 0; k < st->out.steps; k++) {
         struct rate_window w = {.lo = r->windows.lo[k], .hi = r->windows.hi[k]};
+        TRY(eval_work(r->ev, 8 + w.hi - w.lo));
         if (w.hi == w.lo) continue;
         w.end_ms = stage_ref(st, k);
         w.start_ms = w.end_ms - stage_window_ms(st);
@@ -244,6 +250,7 @@ enum status window_instant(struct stage_run *r, struct column *out) {
     const int64_t *starts = rate ? start_column(r) : NULL;
     for (size_t k = 0; k < r->stage->out.steps; k++) {
         size_t lo = r->windows.lo[k], hi = r->windows.hi[k];
+        TRY(eval_step(r->ev, k));
         if (hi - lo < 2) continue;
         double last = s->values[hi - 1], v = last;
         if (!rate || !pair_is_reset(s, starts, hi - 1)) v = last - s->values[hi - 2];
@@ -282,6 +289,7 @@ enum status window_changes(struct stage_run *r, struct column *out) {
     }
     for (size_t k = 0; k < r->stage->out.steps; k++) {
         size_t lo = r->windows.lo[k], hi = r->windows.hi[k];
+        TRY(eval_step(r->ev, k));
         if (hi == lo || !window_anchor(r, k, &lo)) continue;
         out->values[k] = running[hi - 1] - running[lo];
         out->kinds[k] = POINT_FLOAT;

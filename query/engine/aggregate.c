@@ -2,6 +2,7 @@
 /* Aggregations with partial states: sum, avg, count, min, max, group (topk, bottomk, limitk in
  * topk.c). A state is columns of doubles a group: sum (value, compensation), avg (and count),
  * count, min and max (value). */
+#include "query/engine/exact.h"
 #include "query/engine/internal.h"
 
 #include <math.h>
@@ -135,56 +136,85 @@ enum status agg_group_value(struct agg *a, const struct labelset *labels, struct
     return group_intern(a, &a->scratch, out);
 }
 
-/* A sum beyond 1e300 may overflow in one order and not in another. */
-static bool sum_is_safe(double before, double v, double after) {
-    return fabs(after) < 1e300 || !isfinite(before) || !isfinite(v);
-}
-
 /* Both have a float at every step: then no step needs to ask. */
 static bool fold_is_full(const struct agg *a, const struct group *g, const struct column *col) {
     return col->histograms == NULL && memchr(col->kinds, POINT_NONE, a->steps) == NULL &&
            memchr(g->seen, 0, a->steps) == NULL;
 }
 
-/* false, with nothing done, when a sum gets near overflow. The error of an addition is
- * kahan_add()'s, which is exact, in the form without a branch (TwoSum, Knuth, TAOCP 2, 4.2.2). */
-static bool fold_sum_full(size_t steps, double *restrict sum, double *restrict c,
-                          const double *restrict values) {
-    bool safe = true;
-    for (size_t k = 0; k < steps; k++)
-        safe &= fabs(sum[k] + values[k]) < 1e300;
-    if (!safe) return false;
-    for (size_t k = 0; k < steps; k++) {
-        double s = sum[k], v = values[k], t = s + v, z = t - s;
-        c[k] += (s - (t - z)) + (v - z);
-        sum[k] = t;
+/* A sum that is exact in two doubles, as nearly all are, needs no third column until one is not. */
+static struct exact sum_get(const struct group *g, size_t k) {
+    return (struct exact){g->cols[0][k], g->cols[1][k], g->rest == NULL ? 0 : g->rest[k]};
+}
+
+static enum status sum_set(struct agg *a, struct group *g, size_t k, const struct exact *x) {
+    if (x->r != 0 && g->rest == NULL) {
+        g->rest = arena_array(a->groups.arena, a->steps, sizeof *g->rest);
+        if (g->rest == NULL) return ERR_NOMEM;
     }
+    g->cols[0][k] = x->s;
+    g->cols[1][k] = x->c;
+    if (g->rest != NULL) g->rest[k] = x->r;
+    return OK;
+}
+
+static enum status sum_add(struct agg *a, struct group *g, size_t k, double v) {
+    struct exact x = sum_get(g, k);
+    if (!exact_add(&x, v) || !exact_is_safe(&v, 1)) a->order_free = false;
+    return sum_set(a, g, k, &x);
+}
+
+enum { SUM_BLOCK = 32 };
+
+/* Several steps at a time, without a branch. false, with nothing done, when one of them needs
+ * more. */
+static bool sum_block(double *restrict sum, double *restrict c, double *restrict rest,
+                      const double *restrict values) {
+    double s[SUM_BLOCK], t[SUM_BLOCK], u[SUM_BLOCK];
+    bool good = true;
+    for (size_t k = 0; k < SUM_BLOCK; k++) {
+        double e, e2;
+        s[k] = two_sum(sum[k], values[k], &e);
+        t[k] = two_sum(c[k], e, &e2);
+        u[k] = e2;
+        good &= fabs(values[k]) < EXACT_VALUE_MAX; /* and a number */
+    }
+    if (rest == NULL) {
+        for (size_t k = 0; k < SUM_BLOCK; k++)
+            good &= u[k] == 0;
+    } else {
+        for (size_t k = 0; k < SUM_BLOCK; k++) {
+            double e3;
+            u[k] = two_sum(rest[k], u[k], &e3);
+            good &= e3 == 0;
+        }
+    }
+    if (!good) return false;
+    memcpy(sum, s, sizeof s);
+    memcpy(c, t, sizeof t);
+    if (rest != NULL) memcpy(rest, u, sizeof u);
     return true;
 }
 
-static void fold_sum(struct agg *a, struct group *g, const struct column *col) {
-    double *sum = g->cols[0], *c = g->cols[1], *count = g->cols[2];
-    if (fold_is_full(a, g, col) && fold_sum_full(a->steps, sum, c, col->values)) {
-        for (size_t k = 0; count != NULL && k < a->steps; k++)
-            count[k]++;
-        return;
-    }
+static enum status fold_sum(struct agg *a, struct group *g, const struct column *col) {
+    double *count = g->cols[2];
+    bool full = col->histograms == NULL && memchr(col->kinds, POINT_NONE, a->steps) == NULL;
     for (size_t k = 0; k < a->steps; k++) {
-        if (col->kinds[k] != POINT_FLOAT) continue;
-        double v = col->values[k];
-        if (count != NULL) count[k]++;
-        if (g->seen[k] == 0) {
-            g->seen[k] = SEEN_FLOAT;
-            sum[k] = v;
-            if (!sum_is_safe(0, v, v)) a->order_free = false;
+        if (full && k % SUM_BLOCK == 0 && k + SUM_BLOCK <= a->steps &&
+            sum_block(&g->cols[0][k], &g->cols[1][k], g->rest == NULL ? NULL : &g->rest[k],
+                      &col->values[k])) {
+            k += SUM_BLOCK - 1;
             continue;
         }
-        struct kahan s = {sum[k], c[k]};
-        kahan_add(&s, v);
-        if (!sum_is_safe(sum[k], v, s.sum)) a->order_free = false;
-        sum[k] = s.sum;
-        c[k] = s.c;
+        if (col->kinds[k] != POINT_FLOAT) continue;
+        TRY(sum_add(a, g, k, col->values[k]));
     }
+    for (size_t k = 0; k < a->steps; k++) {
+        bool there = col->kinds[k] == POINT_FLOAT;
+        g->seen[k] |= there ? SEEN_FLOAT : 0;
+        if (count != NULL) count[k] += there;
+    }
+    return OK;
 }
 
 /* Of 0 and -0 the first one stays. */
@@ -326,7 +356,7 @@ enum status agg_fold(struct eval *ev, struct agg *a, const struct labelset *labe
     struct group *g = &a->groups.items[i];
     switch ((int)a->op) {
     case AGG_SUM:
-    case AGG_AVG: fold_sum(a, g, col); return OK;
+    case AGG_AVG: return fold_sum(a, g, col) == OK ? OK : eval_nomem(ev);
     case AGG_MIN:
     case AGG_MAX: fold_extreme(a, g, col); return OK;
     case AGG_COUNT:
@@ -337,15 +367,15 @@ enum status agg_fold(struct eval *ev, struct agg *a, const struct labelset *labe
     return st == ERR_NOMEM ? eval_nomem(ev) : st;
 }
 
-static void merge_sum(struct agg *a, struct group *into, const struct group *from, size_t k) {
-    double *sum = into->cols[0], *c = into->cols[1];
-    struct kahan s = {sum[k], c[k]};
-    double v = from->cols[0][k];
-    kahan_add(&s, v);
-    if (!sum_is_safe(sum[k], v, s.sum)) a->order_free = false;
-    sum[k] = s.sum;
-    c[k] = s.c + from->cols[1][k];
+static enum status merge_sum(struct agg *a, struct group *into, const struct group *from,
+                             size_t k) {
+    struct exact x = sum_get(into, k), more = sum_get(from, k);
+    bool exact = exact_add(&x, more.s);
+    exact = exact_add(&x, more.c) && exact;
+    exact = exact_add(&x, more.r) && exact;
+    if (!exact) a->order_free = false;
     if (into->cols[2] != NULL) into->cols[2][k] += from->cols[2][k];
+    return sum_set(a, into, k, &x);
 }
 
 static enum status merge_group(struct eval *ev, struct agg *a, struct group *into,
@@ -364,11 +394,11 @@ static enum status merge_group(struct eval *ev, struct agg *a, struct group *int
                 TRY(topk_push(a, &into->heaps[k], e, limit));
                 TRY(eval_work(ev, TOPK_WORK));
             }
+        } else if (a->op == AGG_SUM || a->op == AGG_AVG) {
+            TRY(merge_sum(a, into, from, k));
         } else if (fresh) {
             for (size_t i = 0; i < agg_columns(a->op); i++)
                 into->cols[i][k] = from->cols[i][k];
-        } else if (a->op == AGG_SUM || a->op == AGG_AVG) {
-            merge_sum(a, into, from, k);
         } else if (a->op == AGG_COUNT || a->op == AGG_COUNT_VALUES) {
             into->cols[0][k] += from->cols[0][k];
         } else if (a->op == AGG_MIN || a->op == AGG_MAX) {

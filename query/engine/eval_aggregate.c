@@ -2,6 +2,7 @@
 /* Aggregations over vectors at the coordinator: the partial ones where the input is not one
  * selector, and those that need all values at once, folded in label order: stddev, stdvar,
  * quantile, and avg where its sum overflows. */
+#include "query/engine/exact.h"
 #include "query/engine/internal.h"
 
 #include <math.h>
@@ -54,8 +55,15 @@ static void ordered_fini(struct ordered *o) {
     free(o->starts);
 }
 
+/* Exact where that cannot overflow, as in the partial states, so that it does not matter which of
+ * the two ways was taken; else as Prometheus does it, in label order. */
 static double avg_in_order(const double *v, size_t n) {
     struct kahan k;
+    double sum, rest_of_sum;
+    if (exact_is_safe(v, n)) {
+        exact_sum_of(v, n, &sum, &rest_of_sum);
+        return sum / (double)n + rest_of_sum / (double)n;
+    }
     if (kahan_mean(v, n, &k)) return k.sum + k.c;
     double s = k.sum + k.c, rest = isfinite(s) ? (k.sum - s) + k.c : 0;
     return s / (double)n + rest / (double)n;
@@ -63,6 +71,11 @@ static double avg_in_order(const double *v, size_t n) {
 
 static double sum_in_order(const double *v, size_t n) {
     struct kahan sum = {v[0], 0};
+    double exact, rest;
+    if (exact_is_safe(v, n)) {
+        exact_sum_of(v, n, &exact, &rest);
+        return exact;
+    }
     for (size_t i = 1; i < n; i++)
         kahan_add(&sum, v[i]);
     return sum.sum + sum.c;

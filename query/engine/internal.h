@@ -119,6 +119,8 @@ struct notes {
 #define NOTE_NOWHERE UINT32_MAX
 enum { NOTES_MAX = 10000 };
 void notes_fini(struct notes *n);
+/* By tree node and text: which series came first does not show. */
+void notes_sort(struct notes *n);
 enum status notes_add(struct notes *n, const struct note *note) MUST_USE; /* copies the text */
 enum status notes_merge(struct notes *into, const struct notes *from) MUST_USE;
 
@@ -354,6 +356,7 @@ struct group {
     uint64_t hash;
     double *cols[AGG_COLUMNS_MAX]; /* by operator: sum: value, compensation; avg: and count; count;
                                       min, max: value */
+    double *rest;                  /* of sums that two doubles do not hold (exact.h); or NULL */
     uint8_t *seen;
     struct topk_heap *heaps; /* topk, bottomk, limitk: one a step */
 };

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Partials on the wire, little-endian:
- *   u8 version, u8 kind, varint node number, varint steps, u8 flags (1 order-free, 2 duplicate),
- * varint read, peak, and in version 2 varint read at each step; notes: varint count, each: u8 (1
- * warning, 2 counted), varint number, text, when counted: 3 f64, 2 zigzag, varint ids:   varint
- * count, each 16 bytes content by kind; a row begins with its labels: varint count, (name,
- * value)..., u8 drop_name columns: one kind byte a step, then 8 bytes for each step that is present
- * Lengths come from the fragment, counts are checked against the bytes left. */
+ *   u8 version (1, 2 with counts of steps, 3 with third columns of sums, 4 with both), u8 kind,
+ * varint node number, varint steps, u8 flags (1 order-free, 2 duplicate), varint read, peak, and in
+ * version 2 varint read at each step; notes: varint count, each: u8 (1 warning, 2 counted), varint
+ * number, text, when counted: 3 f64, 2 zigzag, varint ids:   varint count, each 16 bytes content by
+ * kind; a row begins with its labels: varint count, (name, value)..., u8 drop_name columns: one
+ * kind byte a step, then 8 bytes for each step that is present Lengths come from the fragment,
+ * counts are checked against the bytes left. */
 #include "query/engine/internal.h"
 
 #include <assert.h>
@@ -16,7 +17,8 @@
 
 enum {
     PARTIAL_VERSION = 1,
-    PARTIAL_STEPS_VERSION = 2, /* of a query that asks for counts of each step */
+    PARTIAL_WITH_STEPS = 1, /* added: the query asks for counts of each step */
+    PARTIAL_WITH_REST = 2,  /* added: of sums that need a third column */
     FLAG_ORDER_FREE = 1,
     FLAG_DUPLICATE = 2,
     NOTE_WARNING = 1,
@@ -55,11 +57,20 @@ static void present_put(struct buf *b, const double *values, const uint8_t *kind
         if (kinds[k] != POINT_NONE) buf_put_f64(b, values[k]);
 }
 
-static void group_put(struct buf *b, const struct agg *a, const struct group *g) {
+/* Whether a sum needs its third column: then each group says whether it has one. */
+static bool agg_has_rest(const struct agg *a) {
+    for (uint32_t i = 0; i < a->groups.count; i++)
+        if (a->groups.items[i].rest != NULL) return true;
+    return false;
+}
+
+static void group_put(struct buf *b, const struct agg *a, const struct group *g, bool with_rest) {
     labels_put(b, &g->labels, g->drop_name);
     buf_put(b, g->seen, a->steps);
     for (size_t i = 0; i < agg_columns(a->op); i++)
         present_put(b, g->cols[i], g->seen, a->steps);
+    if (with_rest) buf_put_u8(b, g->rest != NULL);
+    if (g->rest != NULL) present_put(b, g->rest, g->seen, a->steps);
     if (!agg_is_topk(a->op)) return;
     for (size_t k = 0; k < a->steps; k++) {
         if (g->seen[k] == 0) continue;
@@ -77,9 +88,10 @@ static enum status agg_put(struct eval *ev, struct buf *b, const struct agg *a) 
         labels_put(b, &a->series_labels[i], a->series_drop_name[i]);
         TRY(eval_work(ev, 100));
     }
+    bool with_rest = agg_has_rest(a);
     buf_put_varint(b, a->groups.count);
     for (uint32_t i = 0; i < a->groups.count; i++) {
-        group_put(b, a, &a->groups.items[i]);
+        group_put(b, a, &a->groups.items[i], with_rest);
         TRY(eval_work(ev, 100 + a->steps * (agg_is_topk(a->op) ? 16 : 2)));
     }
     return OK;
@@ -122,7 +134,8 @@ static enum status rows_put(struct eval *ev, const struct partial *p, struct buf
 enum status partial_put(const struct partial *p, struct query_control *control, struct buf *out,
                         struct err *err) {
     struct eval ev = {.q = p->q, .err = err, .control = control};
-    buf_put_u8(out, p->reads.steps == NULL ? PARTIAL_VERSION : PARTIAL_STEPS_VERSION);
+    buf_put_u8(out, (uint8_t)(PARTIAL_VERSION + (p->reads.steps == NULL ? 0 : PARTIAL_WITH_STEPS) +
+                              (agg_has_rest(&p->agg) ? PARTIAL_WITH_REST : 0)));
     buf_put_u8(out, (uint8_t)p->kind);
     buf_put_varint(out, p->number);
     buf_put_varint(out, p->grid.steps);
@@ -153,6 +166,7 @@ struct decode {
     struct labelset labels; /* scratch; strings point into the input */
     size_t labels_cap;
     bool drop_name;
+    bool with_rest;
 };
 
 static enum status labels_read(struct decode *d) {
@@ -285,6 +299,11 @@ static enum status agg_read(struct decode *d) {
         TRY(kinds_read(d, g->seen));
         for (size_t c = 0; c < agg_columns(a->op); c++)
             TRY(present_read(d, g->cols[c], g->seen));
+        if (d->with_rest && read_u8(&d->r) != 0) {
+            g->rest = arena_array(a->groups.arena, a->steps + 1, sizeof *g->rest);
+            if (g->rest == NULL) return ERR_NOMEM;
+            TRY(present_read(d, g->rest, g->seen));
+        }
         if (agg_is_topk(a->op)) TRY(heaps_read(d, g));
     }
     return OK;
@@ -340,8 +359,11 @@ static enum status reads_steps_read(struct decode *d) {
 
 static enum status partial_read(struct decode *d, const struct fragment *f) {
     struct partial *p = d->p;
-    unsigned version = p->reads.steps == NULL ? PARTIAL_VERSION : PARTIAL_STEPS_VERSION;
-    if (read_u8(&d->r) != version || read_u8(&d->r) != f->kind) return ERR_CORRUPT;
+    unsigned least = PARTIAL_VERSION + (p->reads.steps == NULL ? 0 : PARTIAL_WITH_STEPS);
+    unsigned version = read_u8(&d->r);
+    bool sums = p->kind == FRAGMENT_PARTIAL && agg_columns(p->agg.op) > 1;
+    d->with_rest = version == least + PARTIAL_WITH_REST && sums;
+    if ((version != least && !d->with_rest) || read_u8(&d->r) != f->kind) return ERR_CORRUPT;
     if (read_varint(&d->r) != f->number || read_varint(&d->r) != p->grid.steps) return ERR_CORRUPT;
     uint8_t flags = read_u8(&d->r);
     p->agg.order_free = (flags & FLAG_ORDER_FREE) != 0;

@@ -191,6 +191,7 @@ static enum status finish(struct plan *p, struct result *out) {
     default: TRY(vector_out(p, root, &grid, out)); break;
     }
     TRY(eval_poll(&p->ev));
+    notes_sort(&p->notes);
     TRY(notes_of_kind(p, true, &out->warnings, &out->warnings_count));
     return notes_of_kind(p, false, &out->infos, &out->infos_count);
 }

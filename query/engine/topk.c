@@ -2,6 +2,7 @@
 /* topk, bottomk, limitk as heaps a group and step, and the results of aggregations as vectors. The
  * order of entries is total (value, then label set), so that the k best do not depend on the order
  * of folding. */
+#include "query/engine/exact.h"
 #include "query/engine/internal.h"
 
 #include <math.h>
@@ -132,18 +133,19 @@ static enum status finish_topk(struct eval *ev, struct agg *a, const uint32_t *o
     return st == OK && a->steps > 1 ? vectors_sort(ev, out) : st;
 }
 
-/* The sum and its compensation brought to the nearest double and the rest: the same for every order
- * of folding. */
-static double avg_of(double sum, double c, double count) {
-    if (!isfinite(sum) || !isfinite(c)) return sum / count + c / count;
-    double s = sum + c, rest = (sum - s) + c;
-    return s / count + rest / count;
+/* Rounded once from the sum itself: the same for every order of folding. */
+static double finish_sum(const struct group *g, size_t k, double *out_rest) {
+    struct exact x = {g->cols[0][k], g->cols[1][k], g->rest == NULL ? 0 : g->rest[k]};
+    double sum;
+    exact_round(&x, &sum, out_rest);
+    return sum;
 }
 
 static double finish_step(const struct agg *a, const struct group *g, size_t k) {
+    double sum, rest;
     switch ((int)a->op) {
-    case AGG_SUM: return g->cols[0][k] + g->cols[1][k];
-    case AGG_AVG: return avg_of(g->cols[0][k], g->cols[1][k], g->cols[2][k]);
+    case AGG_SUM: return finish_sum(g, k, &rest);
+    case AGG_AVG: sum = finish_sum(g, k, &rest); return sum / g->cols[2][k] + rest / g->cols[2][k];
     case AGG_GROUP: return 1;
     default: return g->cols[0][k];
     }

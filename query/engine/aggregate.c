@@ -147,11 +147,15 @@ static struct exact sum_get(const struct group *g, size_t k) {
     return (struct exact){g->cols[0][k], g->cols[1][k], g->rest == NULL ? 0 : g->rest[k]};
 }
 
+static enum status sum_needs_rest(struct agg *a, struct group *g) {
+    if (g->rest != NULL) return OK;
+    g->rest = arena_array(a->groups.arena, a->steps, sizeof *g->rest);
+    return g->rest == NULL ? ERR_NOMEM : OK;
+}
+
 static enum status sum_set(struct agg *a, struct group *g, size_t k, const struct exact *x) {
-    if (x->r != 0 && g->rest == NULL) {
-        g->rest = arena_array(a->groups.arena, a->steps, sizeof *g->rest);
-        if (g->rest == NULL) return ERR_NOMEM;
-    }
+    if (x->r != 0) TRY(sum_needs_rest(a, g));
+    if (!isfinite(x->s)) g->not_finite = true;
     g->cols[0][k] = x->s;
     g->cols[1][k] = x->c;
     if (g->rest != NULL) g->rest[k] = x->r;
@@ -164,55 +168,64 @@ static enum status sum_add(struct agg *a, struct group *g, size_t k, double v) {
     return sum_set(a, g, k, &x);
 }
 
-enum { SUM_BLOCK = 32 };
+enum { SUM_BLOCK = 64 };
 
-/* Several steps at a time, without a branch. false, with nothing done, when one of them needs
- * more. */
-static bool sum_block(double *restrict sum, double *restrict c, double *restrict rest,
-                      const double *restrict values) {
-    double s[SUM_BLOCK], t[SUM_BLOCK], u[SUM_BLOCK];
-    bool good = true;
-    for (size_t k = 0; k < SUM_BLOCK; k++) {
+/* Steps without a gap, without a branch for each: exact_add() but for the third column. Whether
+ * something is left for that. */
+static bool sum_block(double *restrict sum, double *restrict c, const double *restrict values,
+                      double *restrict lost, size_t count) {
+    uint64_t any = 0;
+    for (size_t k = 0; k < count; k++) {
         double e, e2;
-        s[k] = two_sum(sum[k], values[k], &e);
-        t[k] = two_sum(c[k], e, &e2);
-        u[k] = e2;
-        good &= fabs(values[k]) < EXACT_VALUE_MAX; /* and a number */
+        sum[k] = two_sum(sum[k], values[k], &e);
+        c[k] = two_sum(c[k], e, &e2);
+        lost[k] = e2;
+        any |= f64_bits(e2); /* an exact sum has lost +0 */
     }
-    if (rest == NULL) {
-        for (size_t k = 0; k < SUM_BLOCK; k++)
-            good &= u[k] == 0;
-    } else {
-        for (size_t k = 0; k < SUM_BLOCK; k++) {
+    return any != 0;
+}
+
+static enum status sum_full(struct agg *a, struct group *g, const double *values) {
+    double lost[SUM_BLOCK];
+    for (size_t from = 0; from < a->steps; from += SUM_BLOCK) {
+        size_t count = MIN(a->steps - from, (size_t)SUM_BLOCK);
+        double *sum = g->cols[0] + from, *c = g->cols[1] + from;
+        if (!sum_block(sum, c, values + from, lost, count)) continue;
+        TRY(sum_needs_rest(a, g));
+        bool exact = true;
+        for (size_t k = 0; k < count; k++) {
             double e3;
-            u[k] = two_sum(rest[k], u[k], &e3);
-            good &= e3 == 0;
+            g->rest[from + k] = two_sum(g->rest[from + k], lost[k], &e3);
+            exact &= e3 == 0;
         }
+        if (!exact) a->order_free = false;
     }
-    if (!good) return false;
-    memcpy(sum, s, sizeof s);
-    memcpy(c, t, sizeof t);
-    if (rest != NULL) memcpy(rest, u, sizeof u);
-    return true;
+    return OK;
+}
+
+/* Every step has a number, and none that is large. */
+static bool sum_is_plain(const struct agg *a, const struct group *g, const struct column *col) {
+    if (g->not_finite || col->histograms != NULL) return false;
+    if (memchr(col->kinds, POINT_NONE, a->steps) != NULL) return false;
+    bool safe = true;
+    for (size_t k = 0; k < a->steps; k++)
+        safe &= fabs(col->values[k]) < EXACT_VALUE_MAX;
+    return safe;
 }
 
 static enum status fold_sum(struct agg *a, struct group *g, const struct column *col) {
     double *count = g->cols[2];
-    bool full = col->histograms == NULL && memchr(col->kinds, POINT_NONE, a->steps) == NULL;
-    for (size_t k = 0; k < a->steps; k++) {
-        if (full && k % SUM_BLOCK == 0 && k + SUM_BLOCK <= a->steps &&
-            sum_block(&g->cols[0][k], &g->cols[1][k], g->rest == NULL ? NULL : &g->rest[k],
-                      &col->values[k])) {
-            k += SUM_BLOCK - 1;
-            continue;
-        }
-        if (col->kinds[k] != POINT_FLOAT) continue;
-        TRY(sum_add(a, g, k, col->values[k]));
+    if (sum_is_plain(a, g, col)) {
+        memset(g->seen, SEEN_FLOAT, a->steps);
+        for (size_t k = 0; count != NULL && k < a->steps; k++)
+            count[k]++;
+        return sum_full(a, g, col->values);
     }
     for (size_t k = 0; k < a->steps; k++) {
-        bool there = col->kinds[k] == POINT_FLOAT;
-        g->seen[k] |= there ? SEEN_FLOAT : 0;
-        if (count != NULL) count[k] += there;
+        if (col->kinds[k] != POINT_FLOAT) continue;
+        g->seen[k] = SEEN_FLOAT;
+        if (count != NULL) count[k]++;
+        TRY(sum_add(a, g, k, col->values[k]));
     }
     return OK;
 }

@@ -31,9 +31,13 @@ static double round_three(double a, double b, double c) {
 
 void exact_round(const struct exact *x, double *out_sum, double *out_rest) {
     double s = x->s, c = x->c, r = x->r;
-    *out_sum = s;
     *out_rest = 0;
+    *out_sum = s;
     if (!isfinite(s)) return;
+    if (r == 0) {
+        *out_sum = two_sum(s, c, out_rest);
+        return;
+    }
     for (int sweep = 0; sweep < 2; sweep++) {
         c = two_sum(c, r, &r);
         s = two_sum(s, c, &c);

@@ -357,6 +357,7 @@ struct group {
     double *cols[AGG_COLUMNS_MAX]; /* by operator: sum: value, compensation; avg: and count; count;
                                       min, max: value */
     double *rest;                  /* of sums that two doubles do not hold (exact.h); or NULL */
+    bool not_finite;               /* a sum is not */
     uint8_t *seen;
     struct topk_heap *heaps; /* topk, bottomk, limitk: one a step */
 };

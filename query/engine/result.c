@@ -24,9 +24,8 @@ static enum status points_out(struct plan *p, const struct series *s, const stru
     size_t n = column_points(&s->col, grid->steps);
     out->points = arena_array(&p->arena, n + 1, sizeof *out->points);
     if (out->points == NULL) return eval_nomem(&p->ev);
-    TRY(eval_work(&p->ev, 300 + MIN(grid->steps, (size_t)LOOK_STEPS)));
+    TRY(eval_work(&p->ev, 300 + grid->steps));
     for (size_t k = 0; k < grid->steps; k++) {
-        TRY(eval_step(&p->ev, k));
         if (s->col.kinds[k] == POINT_NONE) continue;
         struct result_point *point = &out->points[out->points_count++];
         point->time_ms = grid_time(grid, k);

@@ -106,9 +106,12 @@ static enum status read_instant_floats(struct stage_run *r, const struct samples
     const struct ref_times refs = stage_refs(s);
     const double *v = in->values;
     uint64_t read = 0;
-    for (size_t k = 0, next = 0; k < s->out.steps; k++) {
+    for (size_t k = 0, next = 0, end = 0; k < s->out.steps; k++) {
         int64_t ref = ref_time(&refs, k);
-        TRY(eval_step(r->ev, k));
+        if (k == end) { /* not at each step: a few instructions show here */
+            TRY(eval_work(r->ev, LOOK_STEPS / 4));
+            end += LOOK_STEPS;
+        }
         while (next < in->count && t[next] <= ref)
             next++;
         out->kinds[k] = POINT_NONE;
@@ -263,14 +266,17 @@ static enum status window_bounds(struct stage_run *r) {
     int64_t before = range + (m == RANGE_PLAIN ? 0 : lookback),
             after = m == RANGE_SMOOTHED ? lookback : 0;
     const int64_t *t = r->samples.times_ms;
-    size_t n = r->samples.count, lo = 0, hi = 0;
+    size_t n = r->samples.count, lo = 0, hi = 0, look = 0;
     if (n > UINT32_MAX) return eval_nomem(r->ev);
     const struct ref_times refs = stage_refs(s);
     uint32_t *los = w->lo, *his = w->hi;
     uint64_t read = 0;
     for (size_t k = 0; k < steps; k++) {
         int64_t ref = ref_time(&refs, k);
-        TRY(eval_step(r->ev, k));
+        if (k == look) {
+            TRY(eval_work(r->ev, LOOK_STEPS / 4));
+            look += LOOK_STEPS;
+        }
         while (hi < n && t[hi] <= ref + after)
             hi++;
         while (lo < hi && t[lo] <= ref - before)

@@ -144,7 +144,9 @@ static double finish_sum(const struct group *g, size_t k, double *out_rest) {
 static double finish_step(const struct agg *a, const struct group *g, size_t k) {
     double sum, rest;
     switch ((int)a->op) {
-    case AGG_SUM: return finish_sum(g, k, &rest);
+    case AGG_SUM:
+        if (g->rest == NULL) return g->cols[0][k] + g->cols[1][k];
+        return finish_sum(g, k, &rest);
     case AGG_AVG: sum = finish_sum(g, k, &rest); return sum / g->cols[2][k] + rest / g->cols[2][k];
     case AGG_GROUP: return 1;
     default: return g->cols[0][k];

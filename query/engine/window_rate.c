@@ -147,7 +147,8 @@ static double rate_of_edges(const struct rate_edges *e, const struct rate_window
     return w->increase * factor;
 }
 
-static enum status rate_plain(struct stage_run *r, size_t resets, bool counter,
+/* Steps from `from` on, before `to`. */
+static enum status rate_steps(struct stage_run *r, size_t resets, size_t from, size_t to,
                               struct column *out) {
     const struct stage *st = r->stage;
     const int64_t *times_ms = r->samples.times_ms;
@@ -155,12 +156,11 @@ static enum status rate_plain(struct stage_run *r, size_t resets, bool counter,
     const int64_t range_ms = stage_window_ms(st);
     const double range_s = (double)range_ms / 1000;
     const struct ref_times refs = stage_refs(st);
-    struct rate_window w = {.counter = counter, .per_second = st->fn == FN_RATE};
+    struct rate_window w = {.counter = st->fn != FN_DELTA, .per_second = st->fn == FN_RATE};
     struct rate_edges e = {.intervals = 0};
     size_t next = 0;
-    for (size_t k = 0; k < st->out.steps; k++) {
+    for (size_t k = from; k < to; k++) {
         size_t lo = r->windows.lo[k], hi = r->windows.hi[k];
-        TRY(eval_step(r->ev, k));
         if (hi - lo < 2) continue;
         int64_t first = times_ms[lo], last = times_ms[hi - 1], end = ref_time(&refs, k);
         w.increase = values[hi - 1] - values[lo];
@@ -180,6 +180,15 @@ static enum status rate_plain(struct stage_run *r, size_t resets, bool counter,
         }
         out->values[k] = rate_of_edges(&e, &w, values[lo], range_s);
         out->kinds[k] = POINT_FLOAT;
+    }
+    return OK;
+}
+
+static enum status rate_plain(struct stage_run *r, size_t resets, struct column *out) {
+    size_t steps = r->stage->out.steps;
+    for (size_t k = 0; k < steps; k += LOOK_STEPS) {
+        TRY(rate_steps(r, resets, k, MIN(steps, k + LOOK_STEPS), out));
+        TRY(eval_work(r->ev, MIN(steps, (size_t)LOOK_STEPS)));
     }
     return OK;
 }
@@ -220,7 +229,7 @@ enum status window_rate(struct stage_run *r, struct column *out) {
     size_t resets = 0, next = 0;
     if (counter) TRY(resets_find(r, starts, &resets));
     if (starts == NULL) {
-        TRY(rate_plain(r, resets, counter, out));
+        TRY(rate_plain(r, resets, out));
         if (counter) note_not_counter(r, out);
         return OK;
     }

@@ -74,6 +74,9 @@ const struct query_leaf *query_leaves(const struct query *q, size_t *out_count);
 
 /* -- stop conditions shared with the flow that owns the query: polled between series */
 struct query_control {
+    /* Of all that evaluates parts of the query on this node, told (relaxed) at every look: the
+     * limits of the query hold for them together. The engine's own. */
+    uint64_t held_samples, held_bytes;
     bool canceled;        /* set (relaxed) by the owner */
     uint64_t deadline_ns; /* monotonic; 0: none */
     uint64_t (*mono_ns)(void *ctx);

@@ -295,7 +295,8 @@ static enum status run_all(struct run *r, const struct fragment *f) {
     size_t count = r->src->ops->series_count(r->src, r->leaf.selector->leaf);
     for (size_t i = 0; i < count; i++)
         TRY(run_series(r, i));
-    return eval_poll(&r->ev);
+    TRY(eval_poll(&r->ev));
+    return eval_tell(&r->ev, true);
 }
 
 enum status fragment_run(const struct query *q, const struct fragment *f, const struct source *src,

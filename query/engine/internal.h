@@ -160,12 +160,18 @@ struct eval {
     struct err *err;
     struct bound *bounds;
     size_t bounds_count;
-    struct plan *plan;     /* NULL in a fragment */
-    uint64_t held, peak;   /* samples */
-    size_t work;           /* since the last look */
-    struct budget *budget; /* of the fragment's partial, or the plan */
+    struct plan *plan;                 /* NULL in a fragment */
+    uint64_t held, peak;               /* samples */
+    size_t work;                       /* since the last look */
+    uint64_t told_samples, told_bytes; /* to the control, of what is held here */
+    struct budget *budget;             /* of the fragment's partial, or the plan */
     enum status note_status;
 };
+/* Tells the control what is held, where that has changed by much or by anything, and what all
+ * together hold against the limits: ERR_LIMIT. */
+enum status eval_tell(struct eval *ev, bool anything) MUST_USE;
+/* Nothing else evaluates now: what others told is part of what is held here, or gone. */
+void eval_tell_alone(struct eval *ev);
 /* A look at the stop conditions. */
 enum status eval_poll(struct eval *ev) MUST_USE;
 /* Every loop says what it has done, in units of one to five nanoseconds, and there is a look

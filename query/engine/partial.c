@@ -193,6 +193,7 @@ enum status partial_merge(struct partial *into, struct partial *from, struct que
     /* both are there until the caller frees `from` */
     bool joined = from->budget.parent == NULL && budget_join(&into->budget, &from->budget);
     struct eval ev = {.q = into->q, .err = err, .control = control, .budget = &into->budget};
+    ev.told_bytes = into->budget.used_bytes; /* when these were made */
     enum status st = joined ? merge_content(&ev, into, from) : ERR_NOMEM;
     if (joined) budget_leave(&from->budget);
     return st == ERR_NOMEM ? eval_nomem(&ev) : st;

@@ -171,6 +171,7 @@ enum status plan_attach_bounds(struct plan *p) {
 enum status plan_round_done(struct plan *p, struct query_control *control, struct err *err) {
     p->ev.control = control;
     p->ev.err = err;
+    eval_tell_alone(&p->ev);
     p->peak = MAX(p->peak, p->round_held + p->round_peak);
     p->round_held = p->ev.held;
     p->round_peak = 0;

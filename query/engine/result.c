@@ -216,6 +216,7 @@ enum status plan_finish(struct plan *p, struct query_control *control, struct re
     struct result result = {0};
     p->ev.control = control;
     p->ev.err = err;
+    eval_tell_alone(&p->ev);
     TRY(finish(p, &result));
     TRY(reads_out(p, &result));
     result.samples_peak = MAX(p->peak, p->ev.peak);

@@ -154,7 +154,7 @@ struct run { /* one fragment_run */
     size_t labels_cap;
     struct samples samples;
     size_t charged_bytes; /* for bound inputs and samples */
-    bool may_repeat, drops, one_instant;
+    bool may_repeat, drops, one_instant, needs_labels;
 };
 
 static enum status run_charge(struct run *r, size_t bytes) {
@@ -163,7 +163,18 @@ static enum status run_charge(struct run *r, size_t bytes) {
     return OK;
 }
 
+/* An aggregation into one group of what a selector gives asks nobody for labels. */
+static bool needs_labels(const struct run *r) {
+    const struct agg *a = &r->p->agg;
+    bool one_group = r->p->kind == FRAGMENT_PARTIAL && !a->without && a->grouping->count == 0;
+    if (!one_group || agg_is_topk(a->op) || a->op == AGG_COUNT_VALUES || r->drops) return true;
+    for (size_t i = 0; i < r->chain->count; i++)
+        if (r->chain->stages[i].kind == STAGE_WINDOW) return true; /* annotations name the metric */
+    return false;
+}
+
 static enum status run_labels(struct run *r, size_t index) {
+    if (!r->needs_labels) return OK;
     uint32_t leaf = r->leaf.selector->leaf;
     size_t n = r->src->ops->labels(r->src, leaf, index, r->labels.labels, r->labels_cap);
     if (n > r->labels_cap) {
@@ -216,6 +227,8 @@ static enum status run_column(struct run *r, const struct column *col) {
     return OK;
 }
 
+enum { SERIES_WORK = 400 }; /* to find, label and group it */
+
 /* What has been read is charged and counted. */
 static enum status run_count(struct run *r, size_t cap_before, size_t count_before) {
     size_t columns = 2u + (r->samples.starts_ms != NULL) + (r->samples.histograms != NULL);
@@ -249,7 +262,7 @@ static enum status run_read(struct run *r, uint32_t leaf, size_t index) {
 }
 
 static enum status run_series(struct run *r, size_t index) {
-    TRY(eval_poll(&r->ev));
+    TRY(eval_work(&r->ev, SERIES_WORK));
     TRY(run_labels(r, index));
     TRY(run_read(r, r->leaf.selector->leaf, index));
     uint64_t held = r->samples.count;
@@ -283,6 +296,7 @@ static enum status run_prepare(struct run *r, const struct fragment *f) {
         r->drops = r->chain->changes_labels && !eval_delayed_names(&r->ev);
         r->may_repeat = chain_may_repeat(e, eval_delayed_names(&r->ev));
     }
+    r->needs_labels = needs_labels(r);
     r->one_instant = (r->leaf.kind == STAGE_SELECT || r->leaf.kind == STAGE_TIMESTAMP) &&
                      r->leaf.out.steps == 1 && r->leaf.selector->modifier == RANGE_PLAIN;
     stage_range(&r->leaf, query_params(q)->lookback_ms, &r->from_ms, &r->to_ms);

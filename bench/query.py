@@ -143,7 +143,7 @@ def measure_query(clients: list, kind: str, text: str, a, start: float, end: flo
             series = bodies["cairn"].count(b'"metric"')
             if "prometheus" in bodies and i < 3 and not wrong:
                 wrong = difference(bodies["cairn"], bodies["prometheus"])
-    return {n: {"p50": statistics.median(v), "p99": percentile(v, 0.99), "cpu": statistics.fmean(cpu[n])} for n, v in seconds.items()} | {
+    return {n: {"p50": statistics.median(v), "p99": percentile(v, 0.99), "cpu": statistics.median(cpu[n])} for n, v in seconds.items()} | {
         "wrong": wrong, "series": series}
 
 
@@ -164,7 +164,7 @@ def print_row(kind: str, text: str, found: dict, names: list) -> list:
         if kind.endswith("a"):
             limit = PROMETHEUS_TARGET if n == "prometheus" else VICTORIA_TARGET
         if p50 > limit:
-            missed.append(f"{p50:.2f} of {n}, at most {limit:.2f}: {text}")
+            missed.append(f"{p50:.2f} (CPU {cpu:.2f}) of {n}, at most {limit:.2f}: {text}")
     print(f"{kind:3}{found['series']:>7} " +
           " ".join(f"{found[n]['p50'] * 1e3:>14.2f} {found[n]['p99'] * 1e3:>8.2f} {found[n]['cpu'] * 1e3:>8.2f}   " for n in names) +
           "   " + "  ".join(ratios) + f"   {text}" + (f"\n    WRONG: {found['wrong']}" if found["wrong"] else ""), flush=True)

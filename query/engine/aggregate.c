@@ -2,6 +2,7 @@
 /* Aggregations with partial states: sum, avg, count, min, max, group (topk, bottomk, limitk in
  * topk.c). A state is columns of doubles a group: sum (value, compensation), avg (and count),
  * count, min and max (value). */
+#include "query/engine/exact.h"
 #include "query/engine/internal.h"
 
 #include <math.h>
@@ -10,6 +11,8 @@
 
 #include "node/base/bytes.h"
 #include "node/base/num.h"
+
+enum { TOPK_WORK = 16 }; /* an entry that is looked at, or put in its place */
 
 static const uint8_t columns_of_op[AGG_OP_COUNT] = {
     [AGG_SUM] = 2, [AGG_AVG] = 3, [AGG_COUNT] = 1,
@@ -133,56 +136,98 @@ enum status agg_group_value(struct agg *a, const struct labelset *labels, struct
     return group_intern(a, &a->scratch, out);
 }
 
-/* A sum beyond 1e300 may overflow in one order and not in another. */
-static bool sum_is_safe(double before, double v, double after) {
-    return fabs(after) < 1e300 || !isfinite(before) || !isfinite(v);
-}
-
 /* Both have a float at every step: then no step needs to ask. */
 static bool fold_is_full(const struct agg *a, const struct group *g, const struct column *col) {
     return col->histograms == NULL && memchr(col->kinds, POINT_NONE, a->steps) == NULL &&
            memchr(g->seen, 0, a->steps) == NULL;
 }
 
-/* false, with nothing done, when a sum gets near overflow. The error of an addition is
- * kahan_add()'s, which is exact, in the form without a branch (TwoSum, Knuth, TAOCP 2, 4.2.2). */
-static bool fold_sum_full(size_t steps, double *restrict sum, double *restrict c,
-                          const double *restrict values) {
-    bool safe = true;
-    for (size_t k = 0; k < steps; k++)
-        safe &= fabs(sum[k] + values[k]) < 1e300;
-    if (!safe) return false;
-    for (size_t k = 0; k < steps; k++) {
-        double s = sum[k], v = values[k], t = s + v, z = t - s;
-        c[k] += (s - (t - z)) + (v - z);
-        sum[k] = t;
-    }
-    return true;
+/* A sum that is exact in two doubles, as nearly all are, needs no third column until one is not. */
+static struct exact sum_get(const struct group *g, size_t k) {
+    return (struct exact){g->cols[0][k], g->cols[1][k], g->rest == NULL ? 0 : g->rest[k]};
 }
 
-static void fold_sum(struct agg *a, struct group *g, const struct column *col) {
-    double *sum = g->cols[0], *c = g->cols[1], *count = g->cols[2];
-    if (fold_is_full(a, g, col) && fold_sum_full(a->steps, sum, c, col->values)) {
+static enum status sum_needs_rest(struct agg *a, struct group *g) {
+    if (g->rest != NULL) return OK;
+    g->rest = arena_array(a->groups.arena, a->steps, sizeof *g->rest);
+    return g->rest == NULL ? ERR_NOMEM : OK;
+}
+
+static enum status sum_set(struct agg *a, struct group *g, size_t k, const struct exact *x) {
+    if (x->r != 0) TRY(sum_needs_rest(a, g));
+    if (!isfinite(x->s)) g->not_finite = true;
+    g->cols[0][k] = x->s;
+    g->cols[1][k] = x->c;
+    if (g->rest != NULL) g->rest[k] = x->r;
+    return OK;
+}
+
+static enum status sum_add(struct agg *a, struct group *g, size_t k, double v) {
+    struct exact x = sum_get(g, k);
+    if (!exact_add(&x, v) || !exact_is_safe(&v, 1)) a->order_free = false;
+    return sum_set(a, g, k, &x);
+}
+
+enum { SUM_BLOCK = 64 };
+
+/* Steps without a gap, without a branch for each: exact_add() but for the third column. Whether
+ * something is left for that. */
+static bool sum_block(double *restrict sum, double *restrict c, const double *restrict values,
+                      double *restrict lost, size_t count) {
+    uint64_t any = 0;
+    for (size_t k = 0; k < count; k++) {
+        double e, e2;
+        sum[k] = two_sum(sum[k], values[k], &e);
+        c[k] = two_sum(c[k], e, &e2);
+        lost[k] = e2;
+        any |= f64_bits(e2); /* an exact sum has lost +0 */
+    }
+    return any != 0;
+}
+
+static enum status sum_full(struct agg *a, struct group *g, const double *values) {
+    double lost[SUM_BLOCK];
+    for (size_t from = 0; from < a->steps; from += SUM_BLOCK) {
+        size_t count = MIN(a->steps - from, (size_t)SUM_BLOCK);
+        double *sum = g->cols[0] + from, *c = g->cols[1] + from;
+        if (!sum_block(sum, c, values + from, lost, count)) continue;
+        TRY(sum_needs_rest(a, g));
+        bool exact = true;
+        for (size_t k = 0; k < count; k++) {
+            double e3;
+            g->rest[from + k] = two_sum(g->rest[from + k], lost[k], &e3);
+            exact &= e3 == 0;
+        }
+        if (!exact) a->order_free = false;
+    }
+    return OK;
+}
+
+/* Every step has a number, and none that is large. */
+static bool sum_is_plain(const struct agg *a, const struct group *g, const struct column *col) {
+    if (g->not_finite || col->histograms != NULL) return false;
+    if (memchr(col->kinds, POINT_NONE, a->steps) != NULL) return false;
+    bool safe = true;
+    for (size_t k = 0; k < a->steps; k++)
+        safe &= fabs(col->values[k]) < EXACT_VALUE_MAX;
+    return safe;
+}
+
+static enum status fold_sum(struct agg *a, struct group *g, const struct column *col) {
+    double *count = g->cols[2];
+    if (sum_is_plain(a, g, col)) {
+        memset(g->seen, SEEN_FLOAT, a->steps);
         for (size_t k = 0; count != NULL && k < a->steps; k++)
             count[k]++;
-        return;
+        return sum_full(a, g, col->values);
     }
     for (size_t k = 0; k < a->steps; k++) {
         if (col->kinds[k] != POINT_FLOAT) continue;
-        double v = col->values[k];
+        g->seen[k] = SEEN_FLOAT;
         if (count != NULL) count[k]++;
-        if (g->seen[k] == 0) {
-            g->seen[k] = SEEN_FLOAT;
-            sum[k] = v;
-            if (!sum_is_safe(0, v, v)) a->order_free = false;
-            continue;
-        }
-        struct kahan s = {sum[k], c[k]};
-        kahan_add(&s, v);
-        if (!sum_is_safe(sum[k], v, s.sum)) a->order_free = false;
-        sum[k] = s.sum;
-        c[k] = s.c;
+        TRY(sum_add(a, g, k, col->values[k]));
     }
+    return OK;
 }
 
 /* Of 0 and -0 the first one stays. */
@@ -249,10 +294,12 @@ static enum status series_reserve(struct agg *a, uint32_t cap) {
     return OK;
 }
 
-static enum status fold_topk(struct agg *a, struct group *g, const struct labelset *labels,
-                             bool drop_name, const struct column *col) {
+static enum status fold_topk(struct eval *ev, struct agg *a, struct group *g,
+                             const struct labelset *labels, bool drop_name,
+                             const struct column *col) {
     uint32_t series = UINT32_MAX;
     for (size_t k = 0; k < a->steps; k++) {
+        TRY(eval_work(ev, TOPK_WORK));
         if (col->kinds[k] != POINT_FLOAT || a->param[k] < 1) continue;
         if (series == UINT32_MAX) {
             if (a->series_count == a->series_cap) {
@@ -272,7 +319,7 @@ static enum status fold_topk(struct agg *a, struct group *g, const struct labels
     return OK;
 }
 
-static enum status fold_values(struct agg *a, const struct labelset *labels,
+static enum status fold_values(struct eval *ev, struct agg *a, const struct labelset *labels,
                                const struct column *col) {
     uint32_t g = 0;
     bool known = false;
@@ -280,7 +327,9 @@ static enum status fold_values(struct agg *a, const struct labelset *labels,
     for (size_t k = 0; k < a->steps; k++) {
         if (col->kinds[k] != POINT_FLOAT) continue;
         double v = col->values[k];
+        TRY(eval_step(ev, k));
         if (!known || memcmp(&v, &last, sizeof v) != 0) {
+            TRY(eval_work(ev, 200));
             char text[NUM_TEXT_MAX];
             size_t n = num_format_f64(text, v, 'f');
             TRY(agg_group_value(a, labels, sv_make(text, n), &g));
@@ -310,36 +359,43 @@ enum status agg_fold(struct eval *ev, struct agg *a, const struct labelset *labe
     if (a->steps == 0) return OK;
     if (memchr(col->kinds, POINT_FLOAT, a->steps) == NULL && col->histograms == NULL) return OK;
     TRY(fold_histograms(ev, a, col));
-    if (a->op == AGG_COUNT_VALUES) return fold_values(a, labels, col) == OK ? OK : eval_nomem(ev);
+    TRY(eval_work(ev, 50 + a->steps));
+    if (a->op == AGG_COUNT_VALUES) {
+        enum status st = fold_values(ev, a, labels, col);
+        return st == ERR_NOMEM ? eval_nomem(ev) : st;
+    }
     uint32_t i;
     if (agg_group(a, labels, drop_name, &i) != OK) return eval_nomem(ev);
     struct group *g = &a->groups.items[i];
     switch ((int)a->op) {
     case AGG_SUM:
-    case AGG_AVG: fold_sum(a, g, col); return OK;
+    case AGG_AVG: return fold_sum(a, g, col) == OK ? OK : eval_nomem(ev);
     case AGG_MIN:
     case AGG_MAX: fold_extreme(a, g, col); return OK;
     case AGG_COUNT:
     case AGG_GROUP: fold_count(a, g, col); return OK;
-    default: return fold_topk(a, g, labels, drop_name, col) == OK ? OK : eval_nomem(ev);
+    default: break;
     }
+    enum status st = fold_topk(ev, a, g, labels, drop_name, col);
+    return st == ERR_NOMEM ? eval_nomem(ev) : st;
 }
 
-static void merge_sum(struct agg *a, struct group *into, const struct group *from, size_t k) {
-    double *sum = into->cols[0], *c = into->cols[1];
-    struct kahan s = {sum[k], c[k]};
-    double v = from->cols[0][k];
-    kahan_add(&s, v);
-    if (!sum_is_safe(sum[k], v, s.sum)) a->order_free = false;
-    sum[k] = s.sum;
-    c[k] = s.c + from->cols[1][k];
+static enum status merge_sum(struct agg *a, struct group *into, const struct group *from,
+                             size_t k) {
+    struct exact x = sum_get(into, k), more = sum_get(from, k);
+    bool exact = exact_add(&x, more.s);
+    exact = exact_add(&x, more.c) && exact;
+    exact = exact_add(&x, more.r) && exact;
+    if (!exact) a->order_free = false;
     if (into->cols[2] != NULL) into->cols[2][k] += from->cols[2][k];
+    return sum_set(a, into, k, &x);
 }
 
-static enum status merge_group(struct agg *a, struct group *into, const struct group *from,
-                               const uint32_t *remap) {
+static enum status merge_group(struct eval *ev, struct agg *a, struct group *into,
+                               const struct group *from, const uint32_t *remap) {
     into->drop_name = into->drop_name || from->drop_name;
     for (size_t k = 0; k < a->steps; k++) {
+        TRY(eval_step(ev, k));
         if (from->seen[k] == 0) continue;
         bool fresh = into->seen[k] == 0;
         into->seen[k] |= from->seen[k];
@@ -349,12 +405,13 @@ static enum status merge_group(struct agg *a, struct group *into, const struct g
                 struct topk_entry e = from->heaps[k].entries[i];
                 e.series = remap[e.series];
                 TRY(topk_push(a, &into->heaps[k], e, limit));
+                TRY(eval_work(ev, TOPK_WORK));
             }
+        } else if (a->op == AGG_SUM || a->op == AGG_AVG) {
+            TRY(merge_sum(a, into, from, k));
         } else if (fresh) {
             for (size_t i = 0; i < agg_columns(a->op); i++)
                 into->cols[i][k] = from->cols[i][k];
-        } else if (a->op == AGG_SUM || a->op == AGG_AVG) {
-            merge_sum(a, into, from, k);
         } else if (a->op == AGG_COUNT || a->op == AGG_COUNT_VALUES) {
             into->cols[0][k] += from->cols[0][k];
         } else if (a->op == AGG_MIN || a->op == AGG_MAX) {
@@ -366,7 +423,8 @@ static enum status merge_group(struct agg *a, struct group *into, const struct g
     return OK;
 }
 
-static enum status merge_series(struct agg *into, struct agg *from, uint32_t *remap) {
+static enum status merge_series(struct eval *ev, struct agg *into, struct agg *from,
+                                uint32_t *remap) {
     size_t need = (size_t)into->series_count + from->series_count;
     if (need > into->series_cap) {
         if (need > UINT32_MAX) return ERR_NOMEM;
@@ -374,6 +432,7 @@ static enum status merge_series(struct agg *into, struct agg *from, uint32_t *re
     }
     for (uint32_t i = 0; i < from->series_count; i++) {
         remap[i] = into->series_count;
+        TRY(eval_work(ev, 100));
         if (!labelset_copy(into->groups.arena, &from->series_labels[i], 0,
                            &into->series_labels[remap[i]]))
             return ERR_NOMEM;
@@ -383,16 +442,17 @@ static enum status merge_series(struct agg *into, struct agg *from, uint32_t *re
     return OK;
 }
 
-enum status agg_merge(struct agg *into, struct agg *from) {
+enum status agg_merge(struct eval *ev, struct agg *into, struct agg *from) {
     uint32_t *remap = calloc((size_t)from->series_count + 1, sizeof *remap);
     if (remap == NULL) return ERR_NOMEM;
     into->order_free = into->order_free && from->order_free;
-    enum status st = merge_series(into, from, remap);
+    enum status st = merge_series(ev, into, from, remap);
     for (uint32_t i = 0; st == OK && i < from->groups.count; i++) {
         uint32_t at;
-        st = group_intern(into, &from->groups.items[i].labels, &at);
+        st = eval_work(ev, 100 + MIN(into->steps, (size_t)LOOK_STEPS));
+        if (st == OK) st = group_intern(into, &from->groups.items[i].labels, &at);
         if (st == OK)
-            st = merge_group(into, &into->groups.items[at], &from->groups.items[i], remap);
+            st = merge_group(ev, into, &into->groups.items[at], &from->groups.items[i], remap);
     }
     free(remap);
     return st;

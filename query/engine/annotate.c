@@ -16,6 +16,16 @@ void notes_fini(struct notes *n) {
     *n = (struct notes){0};
 }
 
+static int note_order(const void *a, const void *b) {
+    const struct note *x = a, *y = b;
+    if (x->number != y->number) return x->number < y->number ? -1 : 1;
+    return sv_cmp(sv_make(x->text, x->text_len), sv_make(y->text, y->text_len));
+}
+
+void notes_sort(struct notes *n) {
+    if (n->count > 1) qsort(n->items, n->count, sizeof *n->items, note_order);
+}
+
 static void note_merge(struct note *into, const struct note *from) {
     into->number = MAX(into->number, from->number);
     if (!into->counted) return;

@@ -61,7 +61,9 @@ static enum status pick_one(struct pairing *p, const struct sig *sig) {
         p->pick[k] = UINT32_MAX;
     for (uint32_t i = 0; i < sig->one.count; i++) {
         const uint8_t *kinds = sig->one.series[i]->col.kinds;
+        TRY(eval_work(p->ev, 16 + MIN(p->steps, (size_t)LOOK_STEPS)));
         for (size_t k = 0; k < p->steps; k++) {
+            TRY(eval_step(p->ev, k));
             if (kinds[k] == POINT_NONE) continue;
             if (p->pick[k] != UINT32_MAX && (p->many_any[k] != 0 || fills))
                 return fail_many_to_many(p, sig, p->pick[k], i);
@@ -92,6 +94,7 @@ static enum status result_labels(struct pairing *p, const struct labelset *many,
 static enum status out_find(struct pairing *p, const struct labelset *labels,
                             struct out_series **out) {
     uint64_t hash = labelset_hash(labels);
+    TRY(eval_work(p->ev, 300 + p->outs_count));
     for (size_t i = 0; i < p->outs_count; i++)
         if (p->outs[i].hash == hash &&
             labelset_cmp(&p->out->series[p->outs[i].index].labels, labels) == 0) {
@@ -157,7 +160,9 @@ static enum status pair_run(struct pairing *p, const struct sig *sig, const stru
     const struct labelset *ml = pair->many != NULL ? &pair->many->labels : &sig->labels;
     const struct labelset *ol = pair->one != NULL ? &pair->one->labels : &sig->labels;
     struct out_series *o = NULL;
+    TRY(eval_work(p->ev, 8 + MIN(p->steps, (size_t)LOOK_STEPS)));
     for (size_t k = 0; k < p->steps; k++) {
+        TRY(eval_step(p->ev, k));
         if (pair->many != NULL ? pair->many->col.kinds[k] == POINT_NONE : p->matched[k] != 0)
             continue;
         if (p->pick[k] != one_index) continue;
@@ -218,11 +223,13 @@ enum status binary_arithmetic(struct eval *ev, const struct expr *e, struct matc
     enum status st =
         p.pick == NULL || p.matched == NULL || p.many_any == NULL ? eval_nomem(ev) : OK;
     for (uint32_t g = 0; st == OK && g < m->count; g++)
-        for (uint32_t i = 0; i < m->sigs[g].many.count; i++)
+        for (uint32_t i = 0; st == OK && i < m->sigs[g].many.count; i++) {
             for (size_t k = 0; k < p.steps; k++)
                 p.many_any[k] |= m->sigs[g].many.series[i]->col.kinds[k];
+            st = eval_work(ev, 16 + p.steps / 8);
+        }
     for (uint32_t i = 0; st == OK && i < m->count; i++) {
-        st = eval_poll(ev);
+        st = eval_work(ev, 50);
         if (st == OK) st = group_run(&p, &m->sigs[i]);
     }
     eval_free(ev, p.pick, p.steps + 1, sizeof *p.pick);

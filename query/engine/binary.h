@@ -20,8 +20,8 @@ struct matching {
     struct sig *sigs;
     uint32_t count, cap;
 };
-enum status matching_init(struct matching *m, const struct binary *b, struct vectors *many,
-                          struct vectors *one, struct budget *budget) MUST_USE;
+enum status matching_init(struct eval *ev, struct matching *m, const struct binary *b,
+                          struct vectors *many, struct vectors *one) MUST_USE;
 void matching_fini(struct matching *m);
 /* The labels that two series must share to match; out has room for in->count. */
 void match_labels(const struct binary *b, const struct labelset *in, struct labelset *out);

@@ -59,15 +59,16 @@ static enum status side_add(struct matching *m, struct sig_side *side, struct se
     return OK;
 }
 
-enum status matching_init(struct matching *m, const struct binary *b, struct vectors *many,
-                          struct vectors *one, struct budget *budget) {
+enum status matching_init(struct eval *ev, struct matching *m, const struct binary *b,
+                          struct vectors *many, struct vectors *one) {
     *m = (struct matching){.binary = b};
-    arena_init_budget(&m->arena, budget);
+    arena_init_budget(&m->arena, ev->budget);
     map_init(&m->map);
     for (int side = 0; side < 2; side++) {
         struct vectors *v = side == 0 ? many : one;
         for (size_t i = 0; i < v->count; i++) {
             uint32_t at;
+            TRY(eval_work(ev, 300));
             TRY(sig_find(m, &v->series[i].labels, &at));
             TRY(side_add(m, side == 0 ? &m->sigs[at].many : &m->sigs[at].one, &v->series[i]));
         }

@@ -242,7 +242,7 @@ void chain_free(struct chain *c) {
 enum status chain_run(struct chain *c, const struct samples *samples, const struct labelset *labels,
                       struct column **out) {
     for (size_t i = 0; i < c->count; i++) {
-        if (i > 0 && c->stages[i].out.steps > POLL_STEPS) TRY(eval_poll(c->runs[i].ev));
+        TRY(eval_work(c->runs[i].ev, 50 + c->stages[i].out.steps));
         c->runs[i].labels = labels;
         if (i == 0)
             TRY(stage_read(&c->runs[0], samples, &c->cols[0]));

@@ -103,32 +103,36 @@ struct series *vectors_add(struct vectors *v, const struct labelset *labels, siz
     return &v->series[v->count++];
 }
 
-static int series_order(const void *a, const void *b) {
+static int series_order(const void *a, const void *b, void *arg) {
+    (void)arg;
     return labelset_cmp(&((const struct series *)a)->labels, &((const struct series *)b)->labels);
 }
 
-void vectors_sort(struct vectors *v) {
-    for (size_t i = 1; i < v->count; i++)
-        if (series_order(&v->series[i - 1], &v->series[i]) > 0) {
-            qsort(v->series, v->count, sizeof *v->series, series_order);
-            return;
-        }
+enum status vectors_sort(struct eval *ev, struct vectors *v) {
+    struct sort_by by = {series_order, NULL};
+    return eval_sort(ev, v->series, v->count, sizeof *v->series, &by);
 }
 
-void vectors_drop_empty(struct vectors *v) {
+enum status vectors_drop_empty(struct eval *ev, struct vectors *v) {
     size_t n = 0;
-    for (size_t i = 0; i < v->count; i++)
+    for (size_t i = 0; i < v->count; i++) {
+        TRY(eval_work(ev, 16 + v->grid.steps / 16));
         if (v->grid.steps > 0 && memchr(v->series[i].col.kinds, POINT_FLOAT, v->grid.steps) != NULL)
             v->series[n++] = v->series[i];
         else if (v->series[i].col.histograms != NULL &&
                  column_points(&v->series[i].col, v->grid.steps) > 0)
             v->series[n++] = v->series[i];
+    }
     v->count = n;
+    return OK;
 }
 
-uint64_t vectors_points(const struct vectors *v) {
+enum status vectors_points(struct eval *ev, const struct vectors *v, uint64_t *out) {
     uint64_t points = 0;
-    for (size_t i = 0; i < v->count; i++)
+    for (size_t i = 0; i < v->count; i++) {
         points += column_points(&v->series[i].col, v->grid.steps);
-    return points;
+        TRY(eval_work(ev, 30 + v->grid.steps / 4));
+    }
+    *out = points;
+    return OK;
 }

@@ -74,6 +74,9 @@ const struct query_leaf *query_leaves(const struct query *q, size_t *out_count);
 
 /* -- stop conditions shared with the flow that owns the query: polled between series */
 struct query_control {
+    /* Of all that evaluates parts of the query on this node, told (relaxed) at every look: the
+     * limits of the query hold for them together. The engine's own. */
+    uint64_t held_samples, held_bytes;
     bool canceled;        /* set (relaxed) by the owner */
     uint64_t deadline_ns; /* monotonic; 0: none */
     uint64_t (*mono_ns)(void *ctx);
@@ -110,12 +113,20 @@ enum status fragment_run(const struct query *q, const struct fragment *f, const 
                          struct query_control *control, struct partial **out,
                          struct err *err) MUST_USE;
 /* Both of the same fragment. Copies what it needs: `from` stays the caller's, to be freed. */
-enum status partial_merge(struct partial *into, struct partial *from, struct err *err) MUST_USE;
+enum status partial_merge(struct partial *into, struct partial *from, struct query_control *control,
+                          struct err *err) MUST_USE;
 void partial_free(struct partial *p);
 size_t partial_memory_bytes(const struct partial *p);
 uint64_t partial_rows(const struct partial *p);
-void partial_put(const struct partial *p, struct buf *out);
-enum status partial_get(const struct query *q, const struct fragment *f, struct sv bytes,
+/* control as in fragment_run; NULL: it cannot be stopped. */
+enum status partial_put(const struct partial *p, struct query_control *control, struct buf *out,
+                        struct err *err) MUST_USE;
+struct partial_bytes {
+    const struct query *q;
+    const struct fragment *f;
+    struct sv bytes;
+};
+enum status partial_get(const struct partial_bytes *from, struct query_control *control,
                         struct partial **out, struct err *err) MUST_USE;
 
 /* -- the coordinator */

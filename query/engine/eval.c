@@ -4,7 +4,46 @@
 
 #include <stdlib.h>
 
+static enum status fail_samples(struct eval *ev) {
+    return err_set(ev->err, ERR_LIMIT, 0,
+                   "query processing would load too many samples into memory in query execution");
+}
+
+enum { TELL_SAMPLES = 4096, TELL_BYTES = 64 << 10 };
+
+static bool has_moved(uint64_t now, uint64_t told, uint64_t by) {
+    return (now > told ? now - told : told - now) >= by;
+}
+
+enum status eval_tell(struct eval *ev, bool anything) {
+    struct query_control *c = ev->control;
+    uint64_t bytes = ev->budget == NULL ? 0 : ev->budget->used_bytes;
+    const struct query_params *limits = query_params(ev->q);
+    if (c == NULL) return OK;
+    if (has_moved(ev->held, ev->told_samples, anything ? 1 : TELL_SAMPLES)) {
+        uint64_t change = ev->held - ev->told_samples; /* modulo 2^64: it may be less */
+        uint64_t all = __atomic_add_fetch(&c->held_samples, change, __ATOMIC_RELAXED);
+        ev->told_samples = ev->held;
+        if (limits->samples_max != 0 && all > limits->samples_max) return fail_samples(ev);
+    }
+    if (has_moved(bytes, ev->told_bytes, anything ? 1 : TELL_BYTES)) {
+        uint64_t change = bytes - ev->told_bytes;
+        uint64_t all = __atomic_add_fetch(&c->held_bytes, change, __ATOMIC_RELAXED);
+        ev->told_bytes = bytes;
+        if (limits->memory_bytes_max != 0 && all > limits->memory_bytes_max) return eval_nomem(ev);
+    }
+    return OK;
+}
+
+void eval_tell_alone(struct eval *ev) {
+    ev->told_samples = ev->told_bytes = 0;
+    if (ev->control == NULL) return;
+    __atomic_store_n(&ev->control->held_samples, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&ev->control->held_bytes, 0, __ATOMIC_RELAXED);
+}
+
 enum status eval_poll(struct eval *ev) {
+    ev->work = 0;
     if (ev->note_status != OK) return eval_nomem(ev);
     struct query_control *c = ev->control;
     if (c == NULL) return OK;
@@ -12,7 +51,7 @@ enum status eval_poll(struct eval *ev) {
         return err_set(ev->err, ERR_CANCELED, 0, "query was canceled in expression evaluation");
     if (c->deadline_ns != 0 && c->mono_ns != NULL && c->mono_ns(c->ctx) >= c->deadline_ns)
         return err_set(ev->err, ERR_TIMEOUT, 0, "query timed out in expression evaluation");
-    return OK;
+    return eval_tell(ev, false);
 }
 
 enum status eval_nomem(struct eval *ev) {
@@ -27,11 +66,7 @@ enum status eval_hold(struct eval *ev, uint64_t samples) {
     ev->held += samples;
     if (ev->held > ev->peak) ev->peak = ev->held;
     uint64_t max = query_params(ev->q)->samples_max;
-    if (max != 0 && ev->held > max)
-        return err_set(
-            ev->err, ERR_LIMIT, 0,
-            "query processing would load too many samples into memory in query execution");
-    return OK;
+    return max != 0 && ev->held > max ? fail_samples(ev) : OK;
 }
 
 void eval_release(struct eval *ev, uint64_t samples) {
@@ -79,7 +114,9 @@ enum status map_insert_charged(struct map *map, struct budget *budget, const str
 }
 
 enum status vectors_ready(struct eval *ev, struct vectors *v) {
-    v->held_points = vectors_points(v);
+    uint64_t points;
+    TRY(vectors_points(ev, v, &points));
+    v->held_points = points;
     return eval_hold(ev, v->held_points);
 }
 

@@ -2,6 +2,7 @@
 /* Aggregations over vectors at the coordinator: the partial ones where the input is not one
  * selector, and those that need all values at once, folded in label order: stddev, stdvar,
  * quantile, and avg where its sum overflows. */
+#include "query/engine/exact.h"
 #include "query/engine/internal.h"
 
 #include <math.h>
@@ -19,13 +20,16 @@ struct ordered { /* series of a vector by group, in label order */
 static enum status ordered_init(struct eval *ev, struct ordered *o, struct arena *arena,
                                 const struct expr *e, struct vectors *in) {
     agg_init(&o->agg, arena, e, 0);
-    vectors_sort(in);
+    TRY(vectors_sort(ev, in));
     o->members = calloc(in->count + 1, sizeof *o->members);
     uint32_t *group = calloc(in->count + 1, sizeof *group);
     enum status st = o->members == NULL || group == NULL ? eval_nomem(ev) : OK;
-    for (size_t i = 0; st == OK && i < in->count; i++)
-        if (agg_group(&o->agg, &in->series[i].labels, in->series[i].drop_name, &group[i]) != OK)
+    for (size_t i = 0; st == OK && i < in->count; i++) {
+        st = eval_work(ev, 200);
+        if (st == OK &&
+            agg_group(&o->agg, &in->series[i].labels, in->series[i].drop_name, &group[i]) != OK)
             st = eval_nomem(ev);
+    }
     o->starts = calloc((size_t)o->agg.groups.count + 2, sizeof *o->starts);
     if (st == OK && o->starts == NULL) st = eval_nomem(ev);
     if (st == OK) {
@@ -43,14 +47,23 @@ static enum status ordered_init(struct eval *ev, struct ordered *o, struct arena
     return st;
 }
 
+enum { LOOK_MEMBERS = 1024 };
+
 static void ordered_fini(struct ordered *o) {
     agg_fini(&o->agg);
     free(o->members);
     free(o->starts);
 }
 
+/* Exact where that cannot overflow, as in the partial states, so that it does not matter which of
+ * the two ways was taken; else as Prometheus does it, in label order. */
 static double avg_in_order(const double *v, size_t n) {
     struct kahan k;
+    double sum, rest_of_sum;
+    if (exact_is_safe(v, n)) {
+        exact_sum_of(v, n, &sum, &rest_of_sum);
+        return sum / (double)n + rest_of_sum / (double)n;
+    }
     if (kahan_mean(v, n, &k)) return k.sum + k.c;
     double s = k.sum + k.c, rest = isfinite(s) ? (k.sum - s) + k.c : 0;
     return s / (double)n + rest / (double)n;
@@ -58,6 +71,11 @@ static double avg_in_order(const double *v, size_t n) {
 
 static double sum_in_order(const double *v, size_t n) {
     struct kahan sum = {v[0], 0};
+    double exact, rest;
+    if (exact_is_safe(v, n)) {
+        exact_sum_of(v, n, &exact, &rest);
+        return exact;
+    }
     for (size_t i = 1; i < n; i++)
         kahan_add(&sum, v[i]);
     return sum.sum + sum.c;
@@ -73,13 +91,14 @@ static double variance_in_order(const double *v, size_t n) {
     return value / (double)n;
 }
 
-static double ordered_value(enum aggregate_op op, double param, double *v, size_t n) {
+static enum status ordered_value(struct eval *ev, enum aggregate_op op, double param, double *v,
+                                 size_t n, double *out) {
     switch ((int)op) {
-    case AGG_AVG: return avg_in_order(v, n);
-    case AGG_SUM: return sum_in_order(v, n);
-    case AGG_STDVAR: return variance_in_order(v, n);
-    case AGG_STDDEV: return sqrt(variance_in_order(v, n));
-    default: return quantile_of(param, v, n);
+    case AGG_AVG: *out = avg_in_order(v, n); return OK;
+    case AGG_SUM: *out = sum_in_order(v, n); return OK;
+    case AGG_STDVAR: *out = variance_in_order(v, n); return OK;
+    case AGG_STDDEV: *out = sqrt(variance_in_order(v, n)); return OK;
+    default: return quantile_of(ev, param, v, n, out);
     }
 }
 
@@ -91,28 +110,26 @@ static enum status ordered_groups(struct eval *ev, const struct expr *e, const s
     enum status st = OK;
     for (uint32_t g = 0; st == OK && g < o->agg.groups.count; g++) {
         struct series *s = vectors_add(out, &o->agg.groups.items[g].labels, 0);
-        st = s == NULL ? eval_nomem(ev) : eval_poll(ev);
+        st = s == NULL ? eval_nomem(ev) : eval_work(ev, 100);
         if (st != OK) break;
         s->drop_name = o->agg.groups.items[g].drop_name;
         for (size_t k = 0; st == OK && k < in->grid.steps; k++) {
             size_t n = 0;
-            if (k % (POLL_STEPS / 8) == 0) st = eval_poll(ev); /* each sorts a value a series */
-            for (uint32_t m = o->starts[g]; m < o->starts[g + 1]; m++) {
+            for (uint32_t m = o->starts[g]; st == OK && m < o->starts[g + 1]; m++) {
+                if (m % LOOK_MEMBERS == 0) st = eval_work(ev, 30 * LOOK_MEMBERS);
                 const struct column *c = &in->series[o->members[m]].col;
                 if (c->kinds[k] == POINT_FLOAT) values[n++] = c->values[k];
             }
-            if (n == 0) continue;
+            if (st == OK) st = eval_work(ev, 4 + 4 * n);
+            if (st != OK || n == 0) continue;
             s->col.kinds[k] = POINT_FLOAT;
-            s->col.values[k] =
-                ordered_value(e->u.aggregate.op, param == NULL ? 0 : param[k], values, n);
+            st = ordered_value(ev, e->u.aggregate.op, param == NULL ? 0 : param[k], values, n,
+                               &s->col.values[k]);
         }
     }
     free(values);
-    if (st == OK) {
-        vectors_drop_empty(out);
-        vectors_sort(out);
-    }
-    return st;
+    if (st == OK) st = vectors_drop_empty(ev, out);
+    return st == OK ? vectors_sort(ev, out) : st;
 }
 
 static void note_quantile(struct eval *ev, const struct expr *at, double q) {
@@ -165,7 +182,7 @@ static enum status partial_run(struct eval *ev, const struct expr *e, struct vec
         bool empty;
         if (st == OK) st = topk_check_params(ev, &a, &empty);
     }
-    vectors_sort(in);
+    if (st == OK) st = vectors_sort(ev, in);
     for (size_t i = 0; st == OK && i < in->count; i++)
         st = agg_fold(ev, &a, &in->series[i].labels, in->series[i].drop_name, &in->series[i].col);
     /* min and max are already folded in label order */

@@ -144,8 +144,10 @@ enum status fn_absent(struct eval *ev, const struct expr *e, const struct grid *
     enum status st = v == NULL ? eval_nomem(ev) : absent_labels(ev, v, e->children[0]);
     for (size_t k = 0; st == OK && k < grid->steps; k++) {
         bool present = false;
-        for (size_t i = 0; i < in->count && !present; i++)
+        for (size_t i = 0; st == OK && i < in->count && !present; i++) {
             present = in->series[i].col.kinds[k] != POINT_NONE;
+            st = eval_work(ev, 4);
+        }
         if (present) continue;
         v->series[0].col.kinds[k] = POINT_FLOAT;
         v->series[0].col.values[k] = 1;
@@ -157,7 +159,8 @@ enum status fn_absent(struct eval *ev, const struct expr *e, const struct grid *
         return st;
     }
     v->series[0].drop_name = eval_delayed_names(ev) && e->u.function->id == FN_ABSENT_OVER_TIME;
-    vectors_drop_empty(v);
-    *out = v;
-    return OK;
+    st = vectors_drop_empty(ev, v);
+    if (st != OK) vectors_free(v);
+    if (st == OK) *out = v;
+    return st;
 }

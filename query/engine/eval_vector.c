@@ -17,6 +17,7 @@ static int index_order(const void *a, const void *b, void *arg) {
 static enum status join_columns(struct eval *ev, struct column *into, const struct column *from,
                                 size_t steps) {
     for (size_t k = 0; k < steps; k++) {
+        TRY(eval_step(ev, k));
         if (from->kinds[k] == POINT_NONE) continue;
         if (into->kinds[k] != POINT_NONE) return fail_duplicate(ev);
         into->kinds[k] = from->kinds[k];
@@ -31,23 +32,24 @@ enum status vectors_join(struct eval *ev, struct vectors *v, bool whole) {
     if (order == NULL) return eval_nomem(ev);
     for (size_t i = 0; i < v->count; i++)
         order[i] = (uint32_t)i;
-    qsort_r(order, v->count, sizeof *order, index_order, v);
+    struct sort_by by = {index_order, v};
+    enum status st = eval_sort(ev, order, v->count, sizeof *order, &by);
     bool joined = false;
-    enum status st = OK;
     size_t first = 0;
     for (size_t i = 1; st == OK && i < v->count; i++) {
         struct series *a = &v->series[order[first]], *b = &v->series[order[i]];
+        st = eval_work(ev, 32);
         if (labelset_cmp(&a->labels, &b->labels) != 0) {
             first = i;
             continue;
         }
-        st = whole ? fail_duplicate(ev) : join_columns(ev, &a->col, &b->col, v->grid.steps);
+        if (st == OK)
+            st = whole ? fail_duplicate(ev) : join_columns(ev, &a->col, &b->col, v->grid.steps);
         memset(b->col.kinds, POINT_NONE, v->grid.steps);
         joined = true;
     }
     eval_free(ev, order, v->count, sizeof *order);
-    if (joined) vectors_drop_empty(v);
-    return st;
+    return st == OK && joined ? vectors_drop_empty(ev, v) : st;
 }
 
 enum status vectors_of_partial(struct eval *ev, struct partial *p, struct vectors **out) {
@@ -58,12 +60,12 @@ enum status vectors_of_partial(struct eval *ev, struct partial *p, struct vector
         v = p->vec;
         p->vec = NULL;
         if (v == NULL) return err_set(ev->err, ERR_EXEC, 0, "a fragment's answer was used twice");
-        vectors_sort(v);
+        st = vectors_sort(ev, v);
         struct stage s;
         const struct expr *child;
         bool whole =
             stage_describe(node_unwrap(query_expr(ev->q, p->number)), &s, &child) && s.whole_unique;
-        if (!eval_delayed_names(ev)) st = vectors_join(ev, v, whole);
+        if (st == OK && !eval_delayed_names(ev)) st = vectors_join(ev, v, whole);
     } else {
         assert(p->kind == FRAGMENT_PARTIAL);
         v = eval_vectors_new(ev, &p->grid);
@@ -99,7 +101,7 @@ static enum status stage_over(struct eval *ev, struct stage *s, struct vectors *
     if (st == OK && reads) st = reads_init(ev, &run.reads, s->out.steps);
     bool drop = s->changes_labels && !eval_delayed_names(ev);
     for (size_t i = 0; st == OK && i < in->count; i++) {
-        st = eval_poll(ev);
+        st = eval_work(ev, 200);
         if (st != OK) break;
         struct series *from = &in->series[i], *to = vectors_add(out, &from->labels, 0);
         if (to == NULL) {
@@ -114,7 +116,7 @@ static enum status stage_over(struct eval *ev, struct stage *s, struct vectors *
     if (st == OK && reads) st = plan_count(ev, s->expr, &run.reads);
     stage_run_fini(&run);
     if (st != OK) return st;
-    vectors_drop_empty(out);
+    TRY(vectors_drop_empty(ev, out));
     return eval_delayed_names(ev) ? OK : vectors_join(ev, out, s->whole_unique);
 }
 

@@ -24,7 +24,8 @@ struct classics {
     size_t count;
 };
 
-static int classic_order(const void *a, const void *b) {
+static int classic_order(const void *a, const void *b, void *arg) {
+    (void)arg;
     return labelset_cmp(&((const struct classic *)a)->labels, &((const struct classic *)b)->labels);
 }
 
@@ -63,6 +64,7 @@ static enum status classics_split(struct eval *ev, struct vectors *in, const str
         }
         struct classic *c = &out->items[out->count];
         if (!labelset_copy(&in->arena, &s->labels, 1, &c->labels)) return eval_nomem(ev);
+        TRY(eval_work(ev, 200));
         labelset_remove(&c->labels, &le_list, false, &c->labels);
         c->drop_name = s->drop_name;
         c->buckets = arena_alloc(&in->arena, sizeof *c->buckets);
@@ -74,13 +76,15 @@ static enum status classics_split(struct eval *ev, struct vectors *in, const str
     return OK;
 }
 
-static int bucket_order(const void *a, const void *b) {
+static int bucket_order(const void *a, const void *b, void *arg) {
+    (void)arg;
     double x = ((const struct bucket_series *)a)->le, y = ((const struct bucket_series *)b)->le;
     return (x > y) - (x < y);
 }
 
 static enum status classics_join(struct eval *ev, struct vectors *in, struct classics *cs) {
-    if (cs->count > 1) qsort(cs->items, cs->count, sizeof *cs->items, classic_order);
+    struct sort_by by = {classic_order, NULL};
+    TRY(eval_sort(ev, cs->items, cs->count, sizeof *cs->items, &by));
     size_t n = 0;
     for (size_t i = 0; i < cs->count; i++) {
         struct classic *from = &cs->items[i], *into = n > 0 ? &cs->items[n - 1] : NULL;
@@ -99,10 +103,10 @@ static enum status classics_join(struct eval *ev, struct vectors *in, struct cla
         into->buckets[into->count++] = from->buckets[0];
     }
     cs->count = n;
+    by.cmp = bucket_order;
     for (size_t i = 0; i < n; i++)
-        if (cs->items[i].count > 1)
-            qsort(cs->items[i].buckets, cs->items[i].count, sizeof *cs->items[i].buckets,
-                  bucket_order);
+        TRY(eval_sort(ev, cs->items[i].buckets, cs->items[i].count, sizeof *cs->items[i].buckets,
+                      &by));
     return OK;
 }
 
@@ -157,12 +161,13 @@ static enum status ask_all(const struct ask *a, struct classics *cs, struct labe
     enum status st = OK;
     for (size_t i = 0; st == OK && i < cs->count; i++) {
         struct series *s = vectors_add(out, &cs->items[i].labels, 1);
-        st = s == NULL ? eval_nomem(a->ev) : eval_poll(a->ev);
+        st = s == NULL ? eval_nomem(a->ev) : eval_work(a->ev, 100);
         if (st != OK) break;
         s->drop_name = eval_delayed_names(a->ev);
         if (!s->drop_name) labelset_drop_metadata(&s->labels);
         if (extra != NULL) labelset_set(&s->labels, extra->name, extra->value);
-        for (size_t k = a->first; k < a->end; k++) {
+        for (size_t k = a->first; st == OK && k < a->end; k++) {
+            st = eval_work(a->ev, 20 + 10 * cs->items[i].count);
             size_t n = buckets_at(&cs->items[i], k, b);
             if (n == 0) continue;
             s->col.values[k] = ask_step(a, &cs->items[i], k, grid_time(&out->grid, k), b, n);
@@ -208,8 +213,9 @@ static enum status over_classics(struct eval *ev, const struct expr *e, size_t a
     free(cs.items);
     vectors_done(ev, in);
     if (st == OK) {
-        vectors_drop_empty(v);
-        if (!eval_delayed_names(ev) || grid->steps > 1) st = vectors_join(ev, v, false);
+        st = vectors_drop_empty(ev, v);
+        if (st == OK && (!eval_delayed_names(ev) || grid->steps > 1))
+            st = vectors_join(ev, v, false);
     }
     if (st == OK) st = vectors_ready(ev, v);
     if (st != OK) {

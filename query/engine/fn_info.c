@@ -185,8 +185,8 @@ static void infos_filter(struct info *info, const struct vectors *base) {
 
 static enum status info_run(struct info *info, struct vectors *base) {
     info_matchers(info);
-    vectors_sort(base);
-    vectors_sort(info->infos);
+    TRY(vectors_sort(info->ev, base));
+    TRY(vectors_sort(info->ev, info->infos));
     if (base->count < 1000) infos_filter(info, base);
     for (size_t i = 0; i < base->count; i++) {
         TRY(eval_poll(info->ev));

@@ -6,6 +6,8 @@
 
 #include "node/base/regex.h"
 
+enum { REPLACE_WORK = 1000 }; /* a regular expression with its groups, for one value */
+
 struct replace {
     struct sv dst, replacement, src;
     struct regex *regex;
@@ -28,7 +30,7 @@ static enum status relabel(struct eval *ev, struct vectors *v, struct series *s,
 static enum status finish(struct eval *ev, enum status st, struct vectors *v,
                           struct vectors **out) {
     if (st == OK) st = vectors_join(ev, v, false);
-    if (st == OK) vectors_sort(v);
+    if (st == OK) st = vectors_sort(ev, v);
     if (st != OK) {
         vectors_free(v);
         return st;
@@ -58,7 +60,8 @@ enum status fn_label_replace(struct eval *ev, const struct expr *e, const struct
         struct sv groups[REGEX_GROUPS_MAX];
         size_t n = regex_match_groups(r.regex, labelset_get(&v->series[i].labels, r.src), groups,
                                       REGEX_GROUPS_MAX);
-        if (n == 0) continue;
+        st = eval_work(ev, REPLACE_WORK);
+        if (st != OK || n == 0) continue;
         buf_clear(&value);
         regex_expand(r.regex, r.replacement, groups, n, &value);
         st = value.failed ? eval_nomem(ev) : relabel(ev, v, &v->series[i], r.dst, buf_sv(&value));
@@ -86,6 +89,8 @@ enum status fn_label_join(struct eval *ev, const struct expr *e, const struct gr
     struct buf value = {0};
     enum status st = OK;
     for (size_t i = 0; st == OK && i < v->count; i++) {
+        st = eval_work(ev, 100 + 20 * e->children_count);
+        if (st != OK) break;
         buf_clear(&value);
         for (size_t j = 3; j < e->children_count; j++) {
             if (j > 3) buf_put_sv(&value, separator);

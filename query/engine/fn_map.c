@@ -145,11 +145,14 @@ static bool map_step(const struct stage *s, size_t k, double v, double *out) {
     }
 }
 
+enum { MAP_WORK = 8 }; /* a logarithm, a date */
+
 enum status map_stage(struct stage_run *r, const struct column *in, struct column *out) {
     const struct stage *s = r->stage;
     map_fn fn = map_function(s->fn);
     for (size_t k = 0; k < s->out.steps; k++) {
         uint8_t kind = in->kinds[k];
+        TRY(eval_work(r->ev, MAP_WORK));
         if (kind == POINT_HISTOGRAM && s->fn != FN_TIMESTAMP) kind = POINT_NONE;
         if (kind != POINT_NONE) {
             kind = POINT_FLOAT;

@@ -86,8 +86,10 @@ enum status fn_sort(struct eval *ev, const struct expr *e, const struct grid *gr
         eval_note(
             ev, true, e,
             "sort is ineffective for range queries since results are always ordered by labels");
-    else if (v->count > 1)
-        qsort_r(v->series, v->count, sizeof *v->series, sorter_order, &s);
-    *out = v;
-    return OK;
+    struct sort_by by = {sorter_order, &s};
+    enum status st =
+        grid->steps > 1 ? OK : eval_sort(ev, v->series, v->count, sizeof *v->series, &by);
+    if (st != OK) vectors_done(ev, v);
+    if (st == OK) *out = v;
+    return st;
 }

@@ -2,12 +2,14 @@
 /* Fragments: their bytes, and their evaluation over one source, series by series. */
 #include "query/engine/internal.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "node/base/bytes.h"
 
 enum { FRAGMENT_VERSION = 1, BOUNDS_MAX = 1024 };
+enum { PIECE_MS = 24 * 3600 * 1000, PIECE_SAMPLES = 100000 }; /* of one series, read at once */
 
 /* u8 version, u8 kind, varint number, zigzag start, end, step, bound inputs: length, then varint
  * count and for each varint number, varint steps, f64... */
@@ -152,7 +154,7 @@ struct run { /* one fragment_run */
     size_t labels_cap;
     struct samples samples;
     size_t charged_bytes; /* for bound inputs and samples */
-    bool may_repeat, drops, one_instant;
+    bool may_repeat, drops, one_instant, needs_labels;
 };
 
 static enum status run_charge(struct run *r, size_t bytes) {
@@ -161,7 +163,18 @@ static enum status run_charge(struct run *r, size_t bytes) {
     return OK;
 }
 
+/* An aggregation into one group of what a selector gives asks nobody for labels. */
+static bool needs_labels(const struct run *r) {
+    const struct agg *a = &r->p->agg;
+    bool one_group = r->p->kind == FRAGMENT_PARTIAL && !a->without && a->grouping->count == 0;
+    if (!one_group || agg_is_topk(a->op) || a->op == AGG_COUNT_VALUES || r->drops) return true;
+    for (size_t i = 0; i < r->chain->count; i++)
+        if (r->chain->stages[i].kind == STAGE_WINDOW) return true; /* annotations name the metric */
+    return false;
+}
+
 static enum status run_labels(struct run *r, size_t index) {
+    if (!r->needs_labels) return OK;
     uint32_t leaf = r->leaf.selector->leaf;
     size_t n = r->src->ops->labels(r->src, leaf, index, r->labels.labels, r->labels_cap);
     if (n > r->labels_cap) {
@@ -208,26 +221,52 @@ static enum status run_column(struct run *r, const struct column *col) {
     struct series *s = vectors_add(p->vec, &r->out_labels, 0);
     if (s == NULL) return eval_nomem(&r->ev);
     s->drop_name = drop_name;
+    p->points += points;
     memcpy(s->col.values, col->values, p->grid.steps * sizeof *col->values);
     memcpy(s->col.kinds, col->kinds, p->grid.steps);
     return OK;
 }
 
-static enum status run_series(struct run *r, size_t index) {
-    TRY(eval_poll(&r->ev));
-    TRY(run_labels(r, index));
-    samples_clear(&r->samples);
-    uint32_t leaf = r->leaf.selector->leaf;
-    size_t cap = r->samples.cap;
+enum { SERIES_WORK = 400 }; /* to find, label and group it */
+
+/* What has been read is charged and counted. */
+static enum status run_count(struct run *r, size_t cap_before, size_t count_before) {
+    size_t columns = 2u + (r->samples.starts_ms != NULL) + (r->samples.histograms != NULL);
+    if (r->samples.cap > cap_before)
+        TRY(run_charge(r, (r->samples.cap - cap_before) * columns * sizeof(double)));
+    TRY(eval_work(&r->ev, 2 * (r->samples.count - count_before)));
+    return eval_hold(&r->ev, r->samples.count - count_before);
+}
+
+/* A long range is read in pieces once the first one shows that there are many samples. */
+static enum status run_read(struct run *r, uint32_t leaf, size_t index) {
     const struct source_ops *ops = r->src->ops;
     bool newest = r->one_instant && ops->read_newest != NULL;
-    TRY((newest ? ops->read_newest : ops->read)(r->src, leaf, index, r->from_ms, r->to_ms,
-                                                &r->samples, r->ev.err));
-    size_t columns = 2u + (r->samples.starts_ms != NULL) + (r->samples.histograms != NULL);
-    if (r->samples.cap > cap) TRY(run_charge(r, (r->samples.cap - cap) * columns * sizeof(double)));
+    int64_t from_ms = r->from_ms, piece_ms = PIECE_MS;
+    samples_clear(&r->samples);
+    for (bool more = true; more;) {
+        int64_t to_ms = r->to_ms;
+        more =
+            !newest && to_ms > from_ms && (uint64_t)to_ms - (uint64_t)from_ms > (uint64_t)piece_ms;
+        if (more) to_ms = from_ms + piece_ms;
+        size_t cap = r->samples.cap, count = r->samples.count;
+        TRY((newest ? ops->read_newest : ops->read)(r->src, leaf, index, from_ms, to_ms,
+                                                    &r->samples, r->ev.err));
+        TRY(run_count(r, cap, count));
+        size_t got = MAX(r->samples.count - count, (size_t)1);
+        double wanted_ms = (double)(to_ms - from_ms) * PIECE_SAMPLES / (double)got;
+        piece_ms = (int64_t)fmin(fmax(wanted_ms, PIECE_MS), 1e15);
+        from_ms = to_ms;
+    }
+    return OK;
+}
+
+static enum status run_series(struct run *r, size_t index) {
+    TRY(eval_work(&r->ev, SERIES_WORK));
+    TRY(run_labels(r, index));
+    TRY(run_read(r, r->leaf.selector->leaf, index));
     uint64_t held = r->samples.count;
     if (held == 0) return OK;
-    TRY(eval_hold(&r->ev, held));
     if (r->p->kind == FRAGMENT_SAMPLES) {
         TRY(fragment_samples(&r->ev, r->p, &r->leaf, &r->samples, &r->labels));
     } else {
@@ -257,6 +296,7 @@ static enum status run_prepare(struct run *r, const struct fragment *f) {
         r->drops = r->chain->changes_labels && !eval_delayed_names(&r->ev);
         r->may_repeat = chain_may_repeat(e, eval_delayed_names(&r->ev));
     }
+    r->needs_labels = needs_labels(r);
     r->one_instant = (r->leaf.kind == STAGE_SELECT || r->leaf.kind == STAGE_TIMESTAMP) &&
                      r->leaf.out.steps == 1 && r->leaf.selector->modifier == RANGE_PLAIN;
     stage_range(&r->leaf, query_params(q)->lookback_ms, &r->from_ms, &r->to_ms);
@@ -269,7 +309,8 @@ static enum status run_all(struct run *r, const struct fragment *f) {
     size_t count = r->src->ops->series_count(r->src, r->leaf.selector->leaf);
     for (size_t i = 0; i < count; i++)
         TRY(run_series(r, i));
-    return eval_poll(&r->ev);
+    TRY(eval_poll(&r->ev));
+    return eval_tell(&r->ev, true);
 }
 
 enum status fragment_run(const struct query *q, const struct fragment *f, const struct source *src,

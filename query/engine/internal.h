@@ -91,9 +91,11 @@ void vectors_free(struct vectors *v);
 struct series *vectors_add(struct vectors *v, const struct labelset *labels, size_t spare);
 bool column_alloc(struct arena *arena, size_t steps, struct column *out);
 size_t column_points(const struct column *c, size_t steps);
-void vectors_sort(struct vectors *v);       /* by labels */
-void vectors_drop_empty(struct vectors *v); /* series without points */
-uint64_t vectors_points(const struct vectors *v);
+struct eval;
+enum status vectors_sort(struct eval *ev, struct vectors *v) MUST_USE; /* by labels */
+/* Takes out series without points. */
+enum status vectors_drop_empty(struct eval *ev, struct vectors *v) MUST_USE;
+enum status vectors_points(struct eval *ev, const struct vectors *v, uint64_t *out) MUST_USE;
 
 /* -- annotations */
 struct note {
@@ -117,6 +119,8 @@ struct notes {
 #define NOTE_NOWHERE UINT32_MAX
 enum { NOTES_MAX = 10000 };
 void notes_fini(struct notes *n);
+/* By tree node and text: which series came first does not show. */
+void notes_sort(struct notes *n);
 enum status notes_add(struct notes *n, const struct note *note) MUST_USE; /* copies the text */
 enum status notes_merge(struct notes *into, const struct notes *from) MUST_USE;
 
@@ -156,14 +160,40 @@ struct eval {
     struct err *err;
     struct bound *bounds;
     size_t bounds_count;
-    struct plan *plan;     /* NULL in a fragment */
-    uint64_t held, peak;   /* samples */
-    struct budget *budget; /* of the fragment's partial, or the plan */
+    struct plan *plan;                 /* NULL in a fragment */
+    uint64_t held, peak;               /* samples */
+    size_t work;                       /* since the last look */
+    uint64_t told_samples, told_bytes; /* to the control, of what is held here */
+    struct budget *budget;             /* of the fragment's partial, or the plan */
     enum status note_status;
 };
-enum status
-eval_poll(struct eval *ev) MUST_USE; /* between series, and every POLL_STEPS in long ones */
-enum { POLL_STEPS = 256 };
+/* Tells the control what is held, where that has changed by much or by anything, and what all
+ * together hold against the limits: ERR_LIMIT. */
+enum status eval_tell(struct eval *ev, bool anything) MUST_USE;
+/* Nothing else evaluates now: what others told is part of what is held here, or gone. */
+void eval_tell_alone(struct eval *ev);
+/* A look at the stop conditions. */
+enum status eval_poll(struct eval *ev) MUST_USE;
+/* Every loop says what it has done, in units of one to five nanoseconds, and there is a look
+ * whenever that is enough: so a query stops within a fraction of a millisecond
+ * (tests/query/engine/test_looks.c). */
+enum { LOOK_WORK = 1 << 15, LOOK_STEPS = 1 << 12 };
+static inline enum status eval_work(struct eval *ev, size_t units) {
+    ev->work += units;
+    return ev->work < LOOK_WORK ? OK : eval_poll(ev);
+}
+/* For a loop over steps, at each of them. */
+static inline enum status eval_step(struct eval *ev, size_t k) {
+    return k % LOOK_STEPS == LOOK_STEPS - 1 ? eval_work(ev, 2 * LOOK_STEPS) : OK;
+}
+/* Stable. An interrupted one leaves base in no order, with elements twice. */
+typedef int (*sort_cmp)(const void *a, const void *b, void *arg);
+struct sort_by {
+    sort_cmp cmp;
+    void *arg;
+};
+enum status eval_sort(struct eval *ev, void *base, size_t count, size_t size,
+                      const struct sort_by *by) MUST_USE;
 enum status eval_nomem(struct eval *ev) MUST_USE;
 enum status eval_hold(struct eval *ev,
                       uint64_t samples) MUST_USE; /* counts samples held; ERR_LIMIT */
@@ -212,7 +242,10 @@ static inline void kahan_add(struct kahan *k, double inc) {
 /* The mean of n > 0 values in their order, as Prometheus takes it: true and *out the mean, taken
  * step by step from where the sum overflowed; else *out is the sum, which the caller divides. */
 bool kahan_mean(const double *v, size_t n, struct kahan *out);
-double quantile_of(double q, double *values, size_t count); /* changes the order of the values */
+struct eval;
+/* Changes the order of the values. */
+enum status quantile_of(struct eval *ev, double q, double *values, size_t count,
+                        double *out) MUST_USE;
 
 /* -- stages */
 enum stage_kind {
@@ -329,6 +362,8 @@ struct group {
     uint64_t hash;
     double *cols[AGG_COLUMNS_MAX]; /* by operator: sum: value, compensation; avg: and count; count;
                                       min, max: value */
+    double *rest;                  /* of sums that two doubles do not hold (exact.h); or NULL */
+    bool not_finite;               /* a sum is not */
     uint8_t *seen;
     struct topk_heap *heaps; /* topk, bottomk, limitk: one a step */
 };
@@ -369,7 +404,8 @@ enum status agg_group_value(struct agg *a, const struct labelset *labels, struct
 /* Folds one series into its group. */
 enum status agg_fold(struct eval *ev, struct agg *a, const struct labelset *labels, bool drop_name,
                      const struct column *col) MUST_USE;
-enum status agg_merge(struct agg *into, struct agg *from) MUST_USE; /* labels are copied */
+enum status agg_merge(struct eval *ev, struct agg *into,
+                      struct agg *from) MUST_USE; /* labels are copied */
 enum status agg_finish(struct eval *ev, struct agg *a, struct vectors *out) MUST_USE;
 bool topk_better(const struct agg *a, const struct topk_entry *x, const struct topk_entry *y);
 enum status topk_push(struct agg *a, struct topk_heap *heap, struct topk_entry entry,
@@ -399,6 +435,7 @@ struct partial {
     struct grid grid;
     struct agg agg;      /* FRAGMENT_PARTIAL */
     struct vectors *vec; /* FRAGMENT_VECTORS */
+    uint64_t points;     /* in them */
     struct raw_series *raw;
     size_t raw_count, raw_cap;
     struct notes notes;

@@ -63,9 +63,11 @@ static enum status limit_ratio(struct eval *ev, const struct expr *e, const stru
         const struct series *from = &in->series[i];
         double offset = ratio_offset(&from->labels, &scratch);
         struct series *to = vectors_add(out, &from->labels, 0);
-        if (to == NULL || scratch.failed) {
+        enum status st =
+            to == NULL || scratch.failed ? eval_nomem(ev) : eval_work(ev, 100 + 4 * in->grid.steps);
+        if (st != OK) {
             buf_fini(&scratch);
-            return eval_nomem(ev);
+            return st;
         }
         to->drop_name = from->drop_name;
         for (size_t k = 0; k < in->grid.steps; k++) {
@@ -77,17 +79,16 @@ static enum status limit_ratio(struct eval *ev, const struct expr *e, const stru
         }
     }
     buf_fini(&scratch);
-    vectors_drop_empty(out);
-    return OK;
+    return vectors_drop_empty(ev, out);
 }
 
 enum status agg_limit_ratio(struct eval *ev, const struct expr *e, const struct grid *grid,
                             struct vectors **out) {
     struct vectors *in = NULL;
     TRY(eval_vector(ev, e->children[0], grid, &in));
-    vectors_sort(in);
+    enum status st = vectors_sort(ev, in);
     struct vectors *v = eval_vectors_new(ev, grid);
-    enum status st = v == NULL ? eval_nomem(ev) : limit_ratio(ev, e, in, v);
+    if (st == OK) st = v == NULL ? eval_nomem(ev) : limit_ratio(ev, e, in, v);
     vectors_done(ev, in);
     if (st == OK) st = vectors_ready(ev, v);
     if (st != OK) {

@@ -14,9 +14,9 @@ static enum status run_one(const struct query *q, const struct fragment *f,
                                   : fragment_get(buf_sv(&bytes), &got, err);
     if (st == OK) st = fragment_run(q, &got, src, NULL, &p, err);
     buf_clear(&bytes);
-    if (st == OK) partial_put(p, &bytes);
-    if (st == OK && bytes.failed) st = err_set(err, ERR_NOMEM, 0, "partial: out of memory");
-    if (st == OK) st = partial_get(q, f, buf_sv(&bytes), out, err);
+    if (st == OK) st = partial_put(p, NULL, &bytes, err);
+    struct partial_bytes back = {q, f, buf_sv(&bytes)};
+    if (st == OK) st = partial_get(&back, NULL, out, err);
     partial_free(p);
     fragment_fini(&got);
     buf_fini(&bytes);
@@ -36,7 +36,7 @@ static enum status run_fragment(struct plan *p, const struct query *q, const str
             merged = one;
             continue;
         }
-        st = partial_merge(merged, one, err);
+        st = partial_merge(merged, one, NULL, err);
         partial_free(one);
     }
     if (st != OK) {

@@ -71,7 +71,7 @@ uint64_t partial_points(const struct partial *p) {
     uint64_t points = 0;
     for (size_t i = 0; i < p->raw_count; i++)
         points += p->raw[i].count;
-    if (p->kind == FRAGMENT_VECTORS) points = p->vec == NULL ? 0 : vectors_points(p->vec);
+    if (p->kind == FRAGMENT_VECTORS) points = p->points;
     if (p->kind == FRAGMENT_PARTIAL) points = (uint64_t)p->agg.groups.count * p->grid.steps;
     return points;
 }
@@ -141,11 +141,13 @@ struct raw_series *partial_add_raw(struct partial *p, const struct labelset *lab
     return s;
 }
 
-static enum status merge_vectors(struct vectors *into, const struct vectors *from) {
+static enum status merge_vectors(struct eval *ev, struct vectors *into,
+                                 const struct vectors *from) {
     size_t steps = into->grid.steps;
     for (size_t i = 0; i < from->count; i++) {
         struct series *s = vectors_add(into, &from->series[i].labels, 0);
         if (s == NULL) return ERR_NOMEM;
+        TRY(eval_work(ev, 100 + steps));
         s->drop_name = from->series[i].drop_name;
         memcpy(s->col.values, from->series[i].col.values, steps * sizeof *s->col.values);
         memcpy(s->col.kinds, from->series[i].col.kinds, steps);
@@ -153,7 +155,7 @@ static enum status merge_vectors(struct vectors *into, const struct vectors *fro
     return OK;
 }
 
-static enum status merge_raw(struct partial *into, const struct partial *from) {
+static enum status merge_raw(struct eval *ev, struct partial *into, const struct partial *from) {
     for (size_t i = 0; i < from->raw_count; i++) {
         const struct raw_series *r = &from->raw[i];
         struct raw_series *s = partial_add_raw(into, &r->labels);
@@ -162,31 +164,37 @@ static enum status merge_raw(struct partial *into, const struct partial *from) {
         s->values = arena_array(&into->arena, r->count + 1, sizeof *s->values);
         if (s->times_ms == NULL || s->values == NULL) return ERR_NOMEM;
         s->count = r->count;
+        TRY(eval_work(ev, 100 + r->count));
         memcpy(s->times_ms, r->times_ms, r->count * sizeof *s->times_ms);
         memcpy(s->values, r->values, r->count * sizeof *s->values);
     }
     return OK;
 }
 
-static enum status merge_content(struct partial *into, struct partial *from) {
+static enum status merge_content(struct eval *ev, struct partial *into, struct partial *from) {
     TRY(notes_merge(&into->notes, &from->notes));
     into->duplicate = into->duplicate || from->duplicate;
-    for (uint32_t i = 0; i < from->ids.count; i++)
+    for (uint32_t i = 0; i < from->ids.count; i++) {
         TRY(id_set_add(&into->ids, &into->budget, from->ids.items[i], &into->duplicate));
-    if (into->kind == FRAGMENT_PARTIAL) return agg_merge(&into->agg, &from->agg);
-    if (into->kind == FRAGMENT_VECTORS) return merge_vectors(into->vec, from->vec);
-    return merge_raw(into, from);
+        TRY(eval_work(ev, 30));
+    }
+    if (into->kind == FRAGMENT_PARTIAL) return agg_merge(ev, &into->agg, &from->agg);
+    into->points += from->points;
+    if (into->kind == FRAGMENT_VECTORS) return merge_vectors(ev, into->vec, from->vec);
+    return merge_raw(ev, into, from);
 }
 
-enum status partial_merge(struct partial *into, struct partial *from, struct err *err) {
+enum status partial_merge(struct partial *into, struct partial *from, struct query_control *control,
+                          struct err *err) {
     assert(into->kind == from->kind && into->number == from->number);
     assert(grid_eq(&into->grid, &from->grid));
     reads_add(&into->reads, &from->reads);
     into->peak += from->peak;
     /* both are there until the caller frees `from` */
     bool joined = from->budget.parent == NULL && budget_join(&into->budget, &from->budget);
-    enum status st = joined ? merge_content(into, from) : ERR_NOMEM;
+    struct eval ev = {.q = into->q, .err = err, .control = control, .budget = &into->budget};
+    ev.told_bytes = into->budget.used_bytes; /* when these were made */
+    enum status st = joined ? merge_content(&ev, into, from) : ERR_NOMEM;
     if (joined) budget_leave(&from->budget);
-    struct eval ev = {.q = into->q, .err = err};
-    return st == OK ? OK : eval_nomem(&ev);
+    return st == ERR_NOMEM ? eval_nomem(&ev) : st;
 }

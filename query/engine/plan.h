@@ -5,7 +5,7 @@
 
 #include "query/engine/internal.h"
 
-enum plan_state { PLAN_WAITING, PLAN_SENT, PLAN_FOLDED, PLAN_REFETCH, PLAN_DROPPED };
+enum plan_state { PLAN_WAITING, PLAN_SENT, PLAN_FOLDED, PLAN_DROPPED };
 
 struct plan_bound { /* a scalar with data, needed by a fragment on this grid */
     const struct expr *expr;

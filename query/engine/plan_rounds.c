@@ -38,21 +38,24 @@ bool plan_has_round(const struct plan *p) {
 
 /* Label sets of a vector that are there twice come from dropping names; where the name was dropped
  * decides what it means. */
-static bool vectors_repeat(struct vectors *v) {
-    vectors_sort(v);
-    for (size_t i = 1; i < v->count; i++)
-        if (labelset_cmp(&v->series[i - 1].labels, &v->series[i].labels) == 0) return true;
-    return false;
+static enum status vectors_repeat(struct eval *ev, struct vectors *v, bool *out) {
+    TRY(vectors_sort(ev, v));
+    for (size_t i = 1; i < v->count && !*out; i++) {
+        *out = labelset_cmp(&v->series[i - 1].labels, &v->series[i].labels) == 0;
+        TRY(eval_work(ev, 32));
+    }
+    return OK;
 }
 
-static bool must_refetch(const struct plan_fragment *pf, const struct query *q) {
+static enum status must_refetch(struct plan *p, const struct plan_fragment *pf, bool *out) {
     struct partial *partial = pf->partial;
-    if (pf->f.kind == FRAGMENT_PARTIAL) return partial->duplicate || !partial_order_free(partial);
-    if (pf->f.kind == FRAGMENT_SAMPLES || !vectors_repeat(partial->vec)) return false;
-    const struct expr *e = node_unwrap(query_expr(q, pf->f.number));
+    if (pf->f.kind == FRAGMENT_PARTIAL) *out = partial->duplicate || !partial_order_free(partial);
+    if (pf->f.kind != FRAGMENT_VECTORS) return OK;
+    const struct expr *e = node_unwrap(query_expr(p->q, pf->f.number));
     bool leaf;
     const struct expr *lowest = chain_lowest_drop(e, &leaf);
-    return lowest != NULL && lowest != e;
+    if (lowest == NULL || lowest == e) return OK;
+    return vectors_repeat(&p->ev, partial->vec, out);
 }
 
 enum status plan_fold(struct plan *p, size_t i, struct partial *partial, struct err *err) {
@@ -73,7 +76,7 @@ enum status plan_fold(struct plan *p, size_t i, struct partial *partial, struct 
         return st;
     }
     pf->partial = partial;
-    pf->state = must_refetch(pf, p->q) ? PLAN_REFETCH : PLAN_FOLDED;
+    pf->state = PLAN_FOLDED;
     return OK;
 }
 
@@ -168,6 +171,7 @@ enum status plan_attach_bounds(struct plan *p) {
 enum status plan_round_done(struct plan *p, struct query_control *control, struct err *err) {
     p->ev.control = control;
     p->ev.err = err;
+    eval_tell_alone(&p->ev);
     p->peak = MAX(p->peak, p->round_held + p->round_peak);
     p->round_held = p->ev.held;
     p->round_peak = 0;
@@ -177,7 +181,9 @@ enum status plan_round_done(struct plan *p, struct query_control *control, struc
         struct plan_fragment *pf = p->round[i];
         if (pf->state == PLAN_SENT)
             return err_set(err, ERR_UNAVAILABLE, 0, "a fragment of the query was not answered");
-        if (pf->state != PLAN_REFETCH) continue;
+        bool must = false;
+        TRY(must_refetch(p, pf, &must));
+        if (!must) continue;
         TRY(refetch(p, pf, err));
         again = true;
     }

@@ -24,6 +24,7 @@ static enum status points_out(struct plan *p, const struct series *s, const stru
     size_t n = column_points(&s->col, grid->steps);
     out->points = arena_array(&p->arena, n + 1, sizeof *out->points);
     if (out->points == NULL) return eval_nomem(&p->ev);
+    TRY(eval_work(&p->ev, 300 + grid->steps));
     for (size_t k = 0; k < grid->steps; k++) {
         if (s->col.kinds[k] == POINT_NONE) continue;
         struct result_point *point = &out->points[out->points_count++];
@@ -59,21 +60,22 @@ static enum status vector_out(struct plan *p, const struct expr *e, const struct
     struct vectors *v = NULL;
     TRY(eval_vector(&p->ev, e, grid, &v));
     enum status st = names_drop(p, v);
-    if (matrix) vectors_sort(v);
+    if (st == OK && matrix) st = vectors_sort(&p->ev, v);
     if (st == OK) st = series_out(p, v, out);
     vectors_done(&p->ev, v);
     return st;
 }
 
-static int raw_order(const void *a, const void *b) {
+static int raw_order(const void *a, const void *b, void *arg) {
+    (void)arg;
     return labelset_cmp(&((const struct raw_series *)a)->labels,
                         &((const struct raw_series *)b)->labels);
 }
 
 static enum status raw_out(struct plan *p, struct partial *partial, struct result *out) {
     if (notes_merge(&p->notes, &partial->notes) != OK) return eval_nomem(&p->ev);
-    if (partial->raw_count > 1)
-        qsort(partial->raw, partial->raw_count, sizeof *partial->raw, raw_order);
+    struct sort_by by = {raw_order, NULL};
+    TRY(eval_sort(&p->ev, partial->raw, partial->raw_count, sizeof *partial->raw, &by));
     out->series = arena_array(&p->arena, partial->raw_count + 1, sizeof *out->series);
     if (out->series == NULL) return eval_nomem(&p->ev);
     for (size_t i = 0; i < partial->raw_count; i++) {
@@ -83,6 +85,7 @@ static enum status raw_out(struct plan *p, struct partial *partial, struct resul
         s->points = arena_array(&p->arena, raw->count + 1, sizeof *s->points);
         if (s->points == NULL) return eval_nomem(&p->ev);
         s->points_count = raw->count;
+        TRY(eval_work(&p->ev, 300 + raw->count));
         for (size_t k = 0; k < raw->count; k++)
             s->points[k] =
                 (struct result_point){.time_ms = raw->times_ms[k], .value = raw->values[k]};
@@ -187,6 +190,7 @@ static enum status finish(struct plan *p, struct result *out) {
     default: TRY(vector_out(p, root, &grid, out)); break;
     }
     TRY(eval_poll(&p->ev));
+    notes_sort(&p->notes);
     TRY(notes_of_kind(p, true, &out->warnings, &out->warnings_count));
     return notes_of_kind(p, false, &out->infos, &out->infos_count);
 }
@@ -212,6 +216,7 @@ enum status plan_finish(struct plan *p, struct query_control *control, struct re
     struct result result = {0};
     p->ev.control = control;
     p->ev.err = err;
+    eval_tell_alone(&p->ev);
     TRY(finish(p, &result));
     TRY(reads_out(p, &result));
     result.samples_peak = MAX(p->peak, p->ev.peak);

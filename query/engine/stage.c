@@ -99,14 +99,19 @@ static enum status column_histogram(struct stage_run *r, struct column *out, siz
     return OK;
 }
 
-static void read_instant_floats(struct stage_run *r, const struct samples *in, struct column *out) {
+static enum status read_instant_floats(struct stage_run *r, const struct samples *in,
+                                       struct column *out) {
     const struct stage *s = r->stage;
     const int64_t lookback = query_params(r->ev->q)->lookback_ms, *t = in->times_ms;
     const struct ref_times refs = stage_refs(s);
     const double *v = in->values;
     uint64_t read = 0;
-    for (size_t k = 0, next = 0; k < s->out.steps; k++) {
+    for (size_t k = 0, next = 0, end = 0; k < s->out.steps; k++) {
         int64_t ref = ref_time(&refs, k);
+        if (k == end) { /* not at each step: a few instructions show here */
+            TRY(eval_work(r->ev, LOOK_STEPS / 4));
+            end += LOOK_STEPS;
+        }
         while (next < in->count && t[next] <= ref)
             next++;
         out->kinds[k] = POINT_NONE;
@@ -118,6 +123,7 @@ static void read_instant_floats(struct stage_run *r, const struct samples *in, s
     r->reads.total += read;
     for (size_t k = 0; r->reads.steps != NULL && k < s->out.steps; k++)
         r->reads.steps[k] += out->kinds[k] != POINT_NONE;
+    return OK;
 }
 
 /* The newest sample with ref - lookback < t <= ref; a stale marker hides the series. */
@@ -126,8 +132,7 @@ static enum status read_instant(struct stage_run *r, const struct samples *in, s
     int64_t lookback = query_params(r->ev->q)->lookback_ms;
     const struct ref_times refs = stage_refs(s);
     if (s->kind == STAGE_SELECT && in->histograms == NULL && s->fn != FN_START_TIMESTAMP) {
-        read_instant_floats(r, in, out);
-        return OK;
+        return read_instant_floats(r, in, out);
     }
     /* timestamp(m @ t offset d) looks for a sample at t, but only among those that it has for t - d
      * (rangeEvalTimestampFunctionOverVectorSelector in Prometheus) */
@@ -135,6 +140,7 @@ static enum status read_instant(struct stage_run *r, const struct samples *in, s
     size_t next = 0; /* samples before it are <= ref */
     for (size_t k = 0; k < s->out.steps; k++) {
         int64_t ref = ref_time(&refs, k), at = fixed ? s->selector->shift.at_ms : ref;
+        TRY(eval_step(r->ev, k));
         while (next < in->count && in->times_ms[next] <= MIN(ref, at))
             next++;
         out->kinds[k] = POINT_NONE;
@@ -170,6 +176,7 @@ static enum status read_smoothed(struct stage_run *r, const struct samples *in,
     for (size_t k = 0; k < s->out.steps; k++) {
         int64_t ref = stage_ref(s, k);
         size_t lo = 0, hi = in->count;
+        TRY(eval_work(r->ev, 30));
         while (lo < hi) { /* first sample at or after ref */
             size_t mid = lo + (hi - lo) / 2;
             if (t[mid] < ref)
@@ -259,13 +266,17 @@ static enum status window_bounds(struct stage_run *r) {
     int64_t before = range + (m == RANGE_PLAIN ? 0 : lookback),
             after = m == RANGE_SMOOTHED ? lookback : 0;
     const int64_t *t = r->samples.times_ms;
-    size_t n = r->samples.count, lo = 0, hi = 0;
+    size_t n = r->samples.count, lo = 0, hi = 0, look = 0;
     if (n > UINT32_MAX) return eval_nomem(r->ev);
     const struct ref_times refs = stage_refs(s);
     uint32_t *los = w->lo, *his = w->hi;
     uint64_t read = 0;
     for (size_t k = 0; k < steps; k++) {
         int64_t ref = ref_time(&refs, k);
+        if (k == look) {
+            TRY(eval_work(r->ev, LOOK_STEPS / 4));
+            look += LOOK_STEPS;
+        }
         while (hi < n && t[hi] <= ref + after)
             hi++;
         while (lo < hi && t[lo] <= ref - before)
@@ -314,7 +325,8 @@ static enum status subquery_stage(struct stage_run *r, const struct column *in,
     if (!budget_take(r->ev->budget, g->steps * SAMPLE_BYTES)) return eval_nomem(r->ev);
     enum status st = samples_reserve(&from, g->steps);
     for (size_t k = 0; st == OK && k < g->steps; k++) {
-        if (in->kinds[k] == POINT_NONE) continue;
+        st = eval_step(r->ev, k);
+        if (st != OK || in->kinds[k] == POINT_NONE) continue;
         if (in->kinds[k] == POINT_HISTOGRAM) {
             st = eval_unsupported(r->ev, r->stage->expr->u.function->name);
             break;
@@ -340,6 +352,7 @@ static enum status scalar_op_stage(struct stage_run *r, const struct column *in,
     bool trims = binary_op_trims(op); /* floats have no buckets to trim */
     for (size_t k = 0; k < s->out.steps; k++) {
         uint8_t kind = in->kinds[k];
+        TRY(eval_step(r->ev, k));
         if (kind == POINT_HISTOGRAM) return eval_unsupported(r->ev, binary_op_text(op));
         if (kind == POINT_FLOAT && trims) {
             kind = POINT_NONE;
@@ -370,7 +383,7 @@ static enum status broadcast_stage(struct stage_run *r, const struct column *in,
     memset(out->kinds, in->kinds[0], steps);
     for (size_t k = 0; k < steps; k++)
         out->values[k] = v;
-    return OK;
+    return eval_work(r->ev, steps / 2);
 }
 
 enum status stage_apply(struct stage_run *r, const struct column *in, struct column *out) {
@@ -383,6 +396,7 @@ enum status stage_apply(struct stage_run *r, const struct column *in, struct col
     case STAGE_NEGATE:
         for (size_t k = 0; k < steps; k++) {
             if (in->kinds[k] == POINT_HISTOGRAM) return eval_unsupported(r->ev, "unary minus");
+            TRY(eval_step(r->ev, k));
             out->values[k] = -in->values[k];
             out->kinds[k] = in->kinds[k];
         }

@@ -2,6 +2,7 @@
 /* topk, bottomk, limitk as heaps a group and step, and the results of aggregations as vectors. The
  * order of entries is total (value, then label set), so that the k best do not depend on the order
  * of folding. */
+#include "query/engine/exact.h"
 #include "query/engine/internal.h"
 
 #include <math.h>
@@ -108,13 +109,17 @@ static enum status finish_topk(struct eval *ev, struct agg *a, const uint32_t *o
         struct group *g = &a->groups.items[order[i]];
         for (size_t k = 0; st == OK && k < a->steps; k++) {
             struct topk_heap *h = &g->heaps[k];
-            if (h->count > 1) qsort_r(h->entries, h->count, sizeof *h->entries, entry_order, a);
+            struct sort_by by = {entry_order, a};
+            st = eval_sort(ev, h->entries, h->count, sizeof *h->entries, &by);
+            if (st == OK) st = eval_work(ev, 4 + 8 * (size_t)h->count);
             for (uint32_t j = 0; st == OK && j < h->count; j++) {
                 struct topk_entry *e = &h->entries[j];
+                st = eval_work(ev, 8);
+                if (st != OK) break;
                 if (slot[e->series] == UINT32_MAX) {
                     struct series *s = vectors_add(out, &a->series_labels[e->series], 0);
-                    if (s == NULL) st = eval_nomem(ev);
-                    if (s == NULL) break;
+                    st = s == NULL ? eval_nomem(ev) : eval_work(ev, 50 + a->steps);
+                    if (st != OK) break;
                     s->drop_name = a->series_drop_name[e->series];
                     slot[e->series] = (uint32_t)(out->count - 1);
                 }
@@ -125,22 +130,24 @@ static enum status finish_topk(struct eval *ev, struct agg *a, const uint32_t *o
         }
     }
     free(slot);
-    if (st == OK && a->steps > 1) vectors_sort(out);
-    return st;
+    return st == OK && a->steps > 1 ? vectors_sort(ev, out) : st;
 }
 
-/* The sum and its compensation brought to the nearest double and the rest: the same for every order
- * of folding. */
-static double avg_of(double sum, double c, double count) {
-    if (!isfinite(sum) || !isfinite(c)) return sum / count + c / count;
-    double s = sum + c, rest = (sum - s) + c;
-    return s / count + rest / count;
+/* Rounded once from the sum itself: the same for every order of folding. */
+static double finish_sum(const struct group *g, size_t k, double *out_rest) {
+    struct exact x = {g->cols[0][k], g->cols[1][k], g->rest == NULL ? 0 : g->rest[k]};
+    double sum;
+    exact_round(&x, &sum, out_rest);
+    return sum;
 }
 
 static double finish_step(const struct agg *a, const struct group *g, size_t k) {
+    double sum, rest;
     switch ((int)a->op) {
-    case AGG_SUM: return g->cols[0][k] + g->cols[1][k];
-    case AGG_AVG: return avg_of(g->cols[0][k], g->cols[1][k], g->cols[2][k]);
+    case AGG_SUM:
+        if (g->rest == NULL) return g->cols[0][k] + g->cols[1][k];
+        return finish_sum(g, k, &rest);
+    case AGG_AVG: sum = finish_sum(g, k, &rest); return sum / g->cols[2][k] + rest / g->cols[2][k];
     case AGG_GROUP: return 1;
     default: return g->cols[0][k];
     }
@@ -151,9 +158,9 @@ enum status agg_finish(struct eval *ev, struct agg *a, struct vectors *out) {
     if (order == NULL) return eval_nomem(ev);
     for (uint32_t i = 0; i < a->groups.count; i++)
         order[i] = i;
-    qsort_r(order, a->groups.count, sizeof *order, group_order, a);
-    enum status st = OK;
-    if (agg_is_topk(a->op)) {
+    struct sort_by by = {group_order, a};
+    enum status st = eval_sort(ev, order, a->groups.count, sizeof *order, &by);
+    if (st == OK && agg_is_topk(a->op)) {
         st = finish_topk(ev, a, order, out);
         free(order);
         return st;
@@ -164,13 +171,14 @@ enum status agg_finish(struct eval *ev, struct agg *a, struct vectors *out) {
         if (s == NULL) st = eval_nomem(ev);
         if (s == NULL) break;
         s->drop_name = g->drop_name;
-        for (size_t k = 0; k < a->steps; k++) {
+        st = eval_work(ev, 50 + MIN(a->steps, (size_t)LOOK_STEPS));
+        for (size_t k = 0; st == OK && k < a->steps; k++) {
+            st = eval_step(ev, k);
             if (g->seen[k] == 0) continue;
             s->col.kinds[k] = POINT_FLOAT;
             s->col.values[k] = finish_step(a, g, k);
         }
     }
     free(order);
-    if (st == OK) vectors_drop_empty(out);
-    return st;
+    return st == OK ? vectors_drop_empty(ev, out) : st;
 }

@@ -10,7 +10,7 @@
 enum status window_rate(struct stage_run *r, struct column *out) MUST_USE;
 enum status window_instant(struct stage_run *r, struct column *out) MUST_USE;
 enum status window_changes(struct stage_run *r, struct column *out) MUST_USE;
-void window_extended_rate(struct stage_run *r, struct column *out);
+enum status window_extended_rate(struct stage_run *r, struct column *out);
 enum status window_sum(struct stage_run *r, struct column *out) MUST_USE;
 enum status window_extreme(struct stage_run *r, struct column *out) MUST_USE;
 enum status window_edge(struct stage_run *r, struct column *out) MUST_USE;

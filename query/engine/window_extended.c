@@ -58,7 +58,10 @@ static bool extended_step(const struct stage_run *r, size_t k, double *out) {
     return true;
 }
 
-void window_extended_rate(struct stage_run *r, struct column *out) {
-    for (size_t k = 0; k < r->stage->out.steps; k++)
+enum status window_extended_rate(struct stage_run *r, struct column *out) {
+    for (size_t k = 0; k < r->stage->out.steps; k++) {
+        TRY(eval_work(r->ev, 30 + r->windows.hi[k] - r->windows.lo[k]));
         if (extended_step(r, k, &out->values[k])) out->kinds[k] = POINT_FLOAT;
+    }
+    return OK;
 }

@@ -9,7 +9,8 @@
 
 #include "node/base/num.h"
 
-static int value_order(const void *a, const void *b) {
+static int value_order(const void *a, const void *b, void *arg) {
+    (void)arg;
     double x, y;
     memcpy(&x, a, sizeof x);
     memcpy(&y, b, sizeof y);
@@ -19,10 +20,11 @@ static int value_order(const void *a, const void *b) {
 
 /* Numbers only: moves the k-th smallest to its place, no larger ones before it and no smaller ones
  * behind it. Three-way quickselect; when pivots keep being bad, the rest is sorted. */
-static void select_kth(double *v, size_t count, size_t k) {
+static enum status select_kth(struct eval *ev, double *v, size_t count, size_t k) {
     size_t low = 0, high = count; /* the place is in [low, high) */
     for (unsigned rounds = 0; high - low > 16; rounds++) {
         if (rounds == 48) break;
+        TRY(eval_work(ev, 2 * (high - low)));
         double a = v[low], b = v[low + (high - low) / 2], c = v[high - 1];
         double pivot = a < b ? (b < c ? b : (a < c ? c : a)) : (a < c ? a : (b < c ? c : b));
         size_t less = low, equal = low;
@@ -43,16 +45,18 @@ static void select_kth(double *v, size_t count, size_t k) {
             v[equal] = x;
             equal += x <= pivot;
         }
-        if (k < equal) return;
+        if (k < equal) return OK;
         low = equal;
     }
-    qsort(v + low, high - low, sizeof *v, value_order);
+    struct sort_by by = {value_order, NULL};
+    return eval_sort(ev, v + low, high - low, sizeof *v, &by);
 }
 
-double quantile_of(double q, double *values, size_t count) {
-    if (count == 0 || isnan(q)) return NAN;
-    if (q < 0) return -HUGE_VAL;
-    if (q > 1) return HUGE_VAL;
+enum status quantile_of(struct eval *ev, double q, double *values, size_t count, double *out) {
+    *out = q < 0 ? -HUGE_VAL : HUGE_VAL;
+    if (count == 0 || isnan(q)) *out = NAN;
+    if (count == 0 || !(q >= 0 && q <= 1)) return OK;
+    TRY(eval_work(ev, 2 * count));
     double rank = q * ((double)count - 1);
     size_t lower = (size_t)fmax(0, floor(rank)), upper = MIN(lower + 1, count - 1), nans = 0;
     double weight = rank - floor(rank);
@@ -62,7 +66,7 @@ double quantile_of(double q, double *values, size_t count) {
         values[i] = values[nans];
         values[nans++] = x;
     }
-    if (lower >= nans) select_kth(values + nans, count - nans, lower - nans);
+    if (lower >= nans) TRY(select_kth(ev, values + nans, count - nans, lower - nans));
     if (upper >= nans && upper > lower) /* the smallest behind it */
         for (size_t i = upper + 1; i < count; i++)
             if (values[i] < values[upper]) {
@@ -70,16 +74,19 @@ double quantile_of(double q, double *values, size_t count) {
                 values[i] = values[upper];
                 values[upper] = x;
             }
-    return values[lower] * (1 - weight) + values[upper] * weight;
+    *out = values[lower] * (1 - weight) + values[upper] * weight;
+    return OK;
 }
 
-static double mad_of(double *values, size_t count) {
+static enum status mad_of(struct eval *ev, double *values, size_t count, double *out) {
+    double median;
+    *out = NAN;
     for (size_t i = 0; i < count; i++)
-        if (isnan(values[i])) return NAN;
-    double median = quantile_of(0.5, values, count);
+        if (isnan(values[i])) return OK;
+    TRY(quantile_of(ev, 0.5, values, count, &median));
     for (size_t i = 0; i < count; i++)
         values[i] = fabs(values[i] - median);
-    return quantile_of(0.5, values, count);
+    return quantile_of(ev, 0.5, values, count, out);
 }
 
 static void note_quantile(struct stage_run *r, double q) {
@@ -95,8 +102,8 @@ enum status window_quantile(struct stage_run *r, struct column *out) {
     double noted = 0.5;
     TRY(window_needs(r, s->count + 1));
     for (size_t k = 0; k < r->stage->out.steps; k++) {
-        if (k % POLL_STEPS == 0) TRY(eval_poll(r->ev));
         size_t lo = r->windows.lo[k], n = r->windows.hi[k] - lo;
+        TRY(eval_work(r->ev, 2));
         if (n == 0) continue;
         memcpy(r->scratch, &s->values[lo], n * sizeof *r->scratch);
         double q = mad ? 0.5 : r->stage->args[0][k];
@@ -104,7 +111,8 @@ enum status window_quantile(struct stage_run *r, struct column *out) {
             note_quantile(r, q);
             noted = q;
         }
-        out->values[k] = mad ? mad_of(r->scratch, n) : quantile_of(q, r->scratch, n);
+        TRY(mad ? mad_of(r->ev, r->scratch, n, &out->values[k])
+                : quantile_of(r->ev, q, r->scratch, n, &out->values[k]));
         out->kinds[k] = POINT_FLOAT;
     }
     return OK;
@@ -139,8 +147,8 @@ enum status window_regression(struct stage_run *r, struct column *out) {
     const struct samples *s = &r->samples;
     bool predict = r->stage->fn == FN_PREDICT_LINEAR;
     for (size_t k = 0; k < r->stage->out.steps; k++) {
-        if (k % POLL_STEPS == 0) TRY(eval_poll(r->ev));
         size_t lo = r->windows.lo[k], hi = r->windows.hi[k];
+        TRY(eval_work(r->ev, 2 + 6 * (hi - lo)));
         if (hi - lo < 2) continue;
         double slope, intercept;
         int64_t at = predict ? grid_time(&r->stage->out, k) : s->times_ms[lo];
@@ -154,8 +162,8 @@ enum status window_regression(struct stage_run *r, struct column *out) {
 enum status window_smoothing(struct stage_run *r, struct column *out) {
     const struct samples *s = &r->samples;
     for (size_t k = 0; k < r->stage->out.steps; k++) {
-        if (k % POLL_STEPS == 0) TRY(eval_poll(r->ev));
         size_t lo = r->windows.lo[k], hi = r->windows.hi[k];
+        TRY(eval_work(r->ev, 2 + 3 * (hi - lo)));
         if (hi == lo) continue;
         double sf = r->stage->args[0][k], tf = r->stage->args[1][k];
         if (sf <= 0 || sf >= 1)

@@ -62,8 +62,8 @@ enum status window_sum(struct stage_run *r, struct column *out) {
     TRY(window_needs(r, s->count + 1));
     bool exact = sums_are_exact(s, r->scratch);
     for (size_t k = 0; k < r->stage->out.steps; k++) {
-        if (k % POLL_STEPS == 0) TRY(eval_poll(r->ev));
         size_t lo = r->windows.lo[k], hi = r->windows.hi[k];
+        TRY(eval_work(r->ev, exact ? 2 : 2 + hi - lo));
         if (hi == lo) continue;
         out->kinds[k] = POINT_FLOAT;
         if (exact) {
@@ -99,8 +99,10 @@ enum status window_extreme(struct stage_run *r, struct column *out) {
     size_t head = 0, tail = 0, next = 0;
     for (size_t k = 0; k < r->stage->out.steps; k++) {
         size_t lo = r->windows.lo[k], hi = r->windows.hi[k];
+        TRY(eval_step(r->ev, k));
         if (next < lo) next = lo;
         for (; next < hi; next++) {
+            TRY(eval_step(r->ev, next));
             double v = s->values[next];
             while (tail > head && (size_t)queue[tail - 1] >= lo && !isnan(v) &&
                    extreme_beats(fn, v, s->values[(size_t)queue[tail - 1]]))
@@ -130,6 +132,7 @@ enum status window_edge(struct stage_run *r, struct column *out) {
     bool want_time = fn == FN_TS_OF_FIRST_OVER_TIME || fn == FN_TS_OF_LAST_OVER_TIME;
     for (size_t k = 0; k < r->stage->out.steps; k++) {
         size_t lo = r->windows.lo[k], hi = r->windows.hi[k];
+        TRY(eval_step(r->ev, k));
         if (hi == lo) continue;
         size_t i = first ? lo : hi - 1;
         out->values[k] = want_time ? (double)s->times_ms[i] / 1000 : s->values[i];
@@ -142,6 +145,7 @@ enum status window_count(struct stage_run *r, struct column *out) {
     bool count = r->stage->fn == FN_COUNT_OVER_TIME;
     for (size_t k = 0; k < r->stage->out.steps; k++) {
         size_t n = r->windows.hi[k] - r->windows.lo[k];
+        TRY(eval_step(r->ev, k));
         if (n == 0) continue;
         out->values[k] = count ? (double)n : 1;
         out->kinds[k] = POINT_FLOAT;
@@ -153,8 +157,8 @@ enum status window_count(struct stage_run *r, struct column *out) {
 enum status window_variance(struct stage_run *r, struct column *out) {
     const struct samples *s = &r->samples;
     for (size_t k = 0; k < r->stage->out.steps; k++) {
-        if (k % POLL_STEPS == 0) TRY(eval_poll(r->ev));
         size_t lo = r->windows.lo[k], hi = r->windows.hi[k];
+        TRY(eval_work(r->ev, 2 + 8 * (hi - lo)));
         if (hi == lo) continue;
         struct kahan mean = {0}, aux = {0};
         for (size_t i = lo; i < hi; i++) {

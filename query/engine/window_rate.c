@@ -147,25 +147,29 @@ static double rate_of_edges(const struct rate_edges *e, const struct rate_window
     return w->increase * factor;
 }
 
-static void rate_plain(struct stage_run *r, size_t resets, bool counter, struct column *out) {
+/* Steps from `from` on, before `to`. */
+static enum status rate_steps(struct stage_run *r, size_t resets, size_t from, size_t to,
+                              struct column *out) {
     const struct stage *st = r->stage;
     const int64_t *times_ms = r->samples.times_ms;
     const double *values = r->samples.values, *reset = r->scratch;
     const int64_t range_ms = stage_window_ms(st);
     const double range_s = (double)range_ms / 1000;
     const struct ref_times refs = stage_refs(st);
-    struct rate_window w = {.counter = counter, .per_second = st->fn == FN_RATE};
+    struct rate_window w = {.counter = st->fn != FN_DELTA, .per_second = st->fn == FN_RATE};
     struct rate_edges e = {.intervals = 0};
     size_t next = 0;
-    for (size_t k = 0; k < st->out.steps; k++) {
+    for (size_t k = from; k < to; k++) {
         size_t lo = r->windows.lo[k], hi = r->windows.hi[k];
         if (hi - lo < 2) continue;
         int64_t first = times_ms[lo], last = times_ms[hi - 1], end = ref_time(&refs, k);
         w.increase = values[hi - 1] - values[lo];
         while (next < resets && reset[next] <= (double)lo)
             next++;
-        for (size_t i = next; i < resets && reset[i] < (double)hi; i++)
+        size_t i = next;
+        for (; i < resets && reset[i] < (double)hi; i++)
             w.increase += values[(size_t)reset[i] - 1];
+        if (i > next) TRY(eval_work(r->ev, i - next));
         if (e.before_ms != first - (end - range_ms) || e.after_ms != end - last ||
             e.span_ms != last - first || e.intervals != hi - lo - 1) {
             e = (struct rate_edges){.before_ms = first - (end - range_ms),
@@ -177,6 +181,16 @@ static void rate_plain(struct stage_run *r, size_t resets, bool counter, struct 
         out->values[k] = rate_of_edges(&e, &w, values[lo], range_s);
         out->kinds[k] = POINT_FLOAT;
     }
+    return OK;
+}
+
+static enum status rate_plain(struct stage_run *r, size_t resets, struct column *out) {
+    size_t steps = r->stage->out.steps;
+    for (size_t k = 0; k < steps; k += LOOK_STEPS) {
+        TRY(rate_steps(r, resets, k, MIN(steps, k + LOOK_STEPS), out));
+        TRY(eval_work(r->ev, MIN(steps, (size_t)LOOK_STEPS)));
+    }
+    return OK;
 }
 
 /* The name tells a counter from a gauge, or the type label where these are on. */
@@ -206,7 +220,7 @@ enum status window_rate(struct stage_run *r, struct column *out) {
     const struct stage *st = r->stage;
     bool counter = st->fn != FN_DELTA, per_second = st->fn == FN_RATE;
     if (st->selector != NULL && st->selector->modifier != RANGE_PLAIN) {
-        window_extended_rate(r, out);
+        TRY(window_extended_rate(r, out));
         if (counter) note_not_counter(r, out);
         return OK;
     }
@@ -215,12 +229,13 @@ enum status window_rate(struct stage_run *r, struct column *out) {
     size_t resets = 0, next = 0;
     if (counter) TRY(resets_find(r, starts, &resets));
     if (starts == NULL) {
-        rate_plain(r, resets, counter, out);
+        TRY(rate_plain(r, resets, out));
         if (counter) note_not_counter(r, out);
         return OK;
     }
     for (size_t k = 0; k < st->out.steps; k++) {
         struct rate_window w = {.lo = r->windows.lo[k], .hi = r->windows.hi[k]};
+        TRY(eval_work(r->ev, 8 + w.hi - w.lo));
         if (w.hi == w.lo) continue;
         w.end_ms = stage_ref(st, k);
         w.start_ms = w.end_ms - stage_window_ms(st);
@@ -244,6 +259,7 @@ enum status window_instant(struct stage_run *r, struct column *out) {
     const int64_t *starts = rate ? start_column(r) : NULL;
     for (size_t k = 0; k < r->stage->out.steps; k++) {
         size_t lo = r->windows.lo[k], hi = r->windows.hi[k];
+        TRY(eval_step(r->ev, k));
         if (hi - lo < 2) continue;
         double last = s->values[hi - 1], v = last;
         if (!rate || !pair_is_reset(s, starts, hi - 1)) v = last - s->values[hi - 2];
@@ -282,6 +298,7 @@ enum status window_changes(struct stage_run *r, struct column *out) {
     }
     for (size_t k = 0; k < r->stage->out.steps; k++) {
         size_t lo = r->windows.lo[k], hi = r->windows.hi[k];
+        TRY(eval_step(r->ev, k));
         if (hi == lo || !window_anchor(r, k, &lo)) continue;
         out->values[k] = running[hi - 1] - running[lo];
         out->kinds[k] = POINT_FLOAT;

@@ -40,6 +40,7 @@ struct scatter_options {
     const struct fragment *fragment;
     const uint64_t *shards; /* wanted; NULL: all of the map */
     bool local_only;
+    bool encode; /* what is folded is wanted as bytes */
     uint64_t timeout_ms;
     struct query_control *control;              /* borrowed; polled by workers */
     void (*done)(struct scatter *s, void *ctx); /* once, on the core, never inside scatter_new */
@@ -47,17 +48,19 @@ struct scatter_options {
 };
 struct scatter_part {
     struct spread_part base;
-    struct partial *partial;
+    struct partial *partial; /* NULL with a long answer of another node, not yet decoded */
     struct part_times times;
     struct local_part *local; /* on a core of this node */
 };
 struct scatter {
     struct spread spread;
     struct scatter_options o;
+    struct work work; /* folding that takes long */
     /* outcome, for done */
     enum status status;
     struct err err;
     struct partial *partial; /* all parts folded; the receiver takes it (sets NULL) */
+    struct buf bytes;        /* and encoded */
 };
 MUST_USE enum status scatter_new(const struct scatter_options *options, struct scatter **out,
                                  struct err *err);
@@ -75,6 +78,8 @@ void local_part_free(struct local_part *local);
 
 /* -- remote parts */
 void remote_part_start(struct scatter_part *part);
+/* A long answer is decoded only when it is folded, by a worker. */
+MUST_USE enum status remote_part_decode(struct scatter_part *part, struct err *err);
 
 /* What travels in FRAME_FRAGMENT. */
 struct fragment_request {

@@ -7,11 +7,22 @@
 /* A reply: pieces of encoded partial; the last piece is the end (struct reply_end). Nothing is
  * folded before the end has come and agrees. */
 
+enum { DECODE_HERE_BYTES_MAX = 32 << 10 };
+
 /* -- asking */
+
+enum status remote_part_decode(struct scatter_part *part, struct err *err) {
+    struct scatter *s = scatter_of(part);
+    struct partial_bytes from = {s->o.query, s->o.fragment, buf_sv(&part->base.call.reply)};
+    TRY(partial_get(&from, s->o.control, &part->partial, err));
+    if (partial_rows(part->partial) != part->times.rows)
+        return err_set(err, ERR_CORRUPT, 0,
+                       "reply of another node has another number of rows than it says");
+    return OK;
+}
 
 static enum status remote_finish(struct spread_part *base, struct sv end) {
     struct scatter_part *part = container_of(base, struct scatter_part, base);
-    struct scatter *s = scatter_of(part);
     struct sv body = buf_sv(&base->call.reply);
     struct reply_end e;
     TRY(reply_end_get(end, &e, &base->err));
@@ -21,11 +32,7 @@ static enum status remote_finish(struct spread_part *base, struct sv end) {
     part->times.rows = e.rows;
     part->times.bytes = body.len;
     TRY(shard_list_narrow(base->map, e.shards, base->shards, &base->err));
-    TRY(partial_get(s->o.query, s->o.fragment, body, &part->partial, &base->err));
-    if (partial_rows(part->partial) != e.rows)
-        return err_set(&base->err, ERR_CORRUPT, 0,
-                       "reply of another node has another number of rows than it says");
-    return OK;
+    return body.len > DECODE_HERE_BYTES_MAX ? OK : remote_part_decode(part, &base->err);
 }
 
 void remote_part_start(struct scatter_part *part) {
@@ -83,8 +90,8 @@ static struct part_times scatter_times(const struct scatter *s) {
 
 static void fragment_served_answer(struct served *served) {
     struct scatter *s = container_of(served, struct served_fragment, base)->scatter;
-    struct buf body = {0}, end = {0}, shards = {0};
-    partial_put(s->partial, &body);
+    struct buf body = s->bytes, end = {0}, shards = {0};
+    s->bytes = (struct buf){0};
     shard_list_put(served->map, s->spread.claimed, &shards);
     struct reply_end e = {.rows = partial_rows(s->partial),
                           .body_len = body.len,
@@ -123,6 +130,7 @@ static enum status fragment_served_start(struct served *served, struct sv payloa
                                 .fragment = &f->fragment,
                                 .shards = served->shards,
                                 .local_only = true,
+                                .encode = true,
                                 .timeout_ms = r.timeout_ms,
                                 .control = &f->control,
                                 .done = fragment_served_on_done,

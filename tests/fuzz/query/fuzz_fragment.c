@@ -51,8 +51,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         fragment_run(q, &f, &m.source, NULL, &p, &err) == OK) {
         struct buf bytes = {0};
         struct partial *back = NULL;
-        partial_put(p, &bytes);
-        if (partial_get(q, &f, buf_sv(&bytes), &back, &err) != OK) abort();
+        status_ignore(partial_put(p, NULL, &bytes, NULL));
+        if (partial_get(&(struct partial_bytes){q, &f, buf_sv(&bytes)}, NULL, &back, &err) != OK)
+            abort();
         partial_free(back);
         buf_fini(&bytes);
     }

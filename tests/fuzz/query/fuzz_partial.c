@@ -32,11 +32,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         abort();
     if (plan_round(plan, &f, 1) != 1) abort();
     struct partial *p = NULL, *back = NULL;
-    if (partial_get(q, f, sv_make(data + 1, size - 1), &p, &err) == OK) {
+    if (partial_get(&(struct partial_bytes){q, f, sv_make(data + 1, size - 1)}, NULL, &p, &err) ==
+        OK) {
         struct buf bytes = {0};
-        partial_put(p, &bytes);
-        if (partial_get(q, f, buf_sv(&bytes), &back, &err) != OK) abort();
-        if (partial_merge(back, p, &err) != OK) abort();
+        status_ignore(partial_put(p, NULL, &bytes, NULL));
+        if (partial_get(&(struct partial_bytes){q, f, buf_sv(&bytes)}, NULL, &back, &err) != OK)
+            abort();
+        if (partial_merge(back, p, NULL, &err) != OK) abort();
         partial_free(back);
         buf_fini(&bytes);
         struct result result;

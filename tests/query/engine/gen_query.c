@@ -15,8 +15,8 @@ struct gen {
     unsigned depth;
 };
 
-const char *const gen_metrics[] = {"c",       "g",     "edge",        "h_bucket",
-                                   "h_count", "h_sum", "target_info", "caf\xc3\xa9 temp"};
+const char *const gen_metrics[] = {
+    "c", "g", "edge", "wide", "h_bucket", "h_count", "h_sum", "target_info", "caf\xc3\xa9 temp"};
 const unsigned gen_metrics_count = ARRAY_LEN(gen_metrics);
 
 /* Label names as they stand in by(), on() and the like. */

@@ -33,7 +33,7 @@ static void send_with(struct sent *s, const char *text, uint32_t features) {
     cr_assert_eq(plan_round(s->plan, &s->fragment, 1), 1);
     cr_assert_eq(fragment_run(s->q, s->fragment, &s->f.all.source, NULL, &s->partial, &err), OK,
                  "%s", err.msg);
-    partial_put(s->partial, &s->bytes);
+    status_ignore(partial_put(s->partial, NULL, &s->bytes, NULL));
     cr_assert(!s->bytes.failed);
 }
 
@@ -71,12 +71,13 @@ Test(fragment, partials_survive_the_wire) {
         send_with(&s, queries[i / 2], i % 2 == 0 ? 0 : FEATURE_PER_STEP_STATS);
         struct partial *back = NULL;
         struct err err = {0};
-        cr_assert_eq(partial_get(s.q, s.fragment, buf_sv(&s.bytes), &back, &err), OK, "%s: %s",
-                     queries[i / 2], err.msg);
+        cr_assert_eq(partial_get(&(struct partial_bytes){s.q, s.fragment, buf_sv(&s.bytes)}, NULL,
+                                 &back, &err),
+                     OK, "%s: %s", queries[i / 2], err.msg);
         cr_assert_eq(partial_rows(back), partial_rows(s.partial));
         cr_assert_gt(partial_rows(back), 0, "%s", queries[i / 2]);
         struct buf again = {0};
-        partial_put(back, &again);
+        status_ignore(partial_put(back, NULL, &again, NULL));
         cr_assert_eq(again.len, s.bytes.len, "%s", queries[i / 2]);
         cr_assert_eq(memcmp(again.ptr, s.bytes.ptr, again.len), 0, "%s", queries[i / 2]);
         buf_fini(&again);
@@ -92,7 +93,9 @@ Test(fragment, every_truncation_is_refused) {
         for (size_t n = 0; n < s.bytes.len; n++) {
             struct partial *back = NULL;
             struct err err = {0};
-            enum status st = partial_get(s.q, s.fragment, sv_make(s.bytes.ptr, n), &back, &err);
+            enum status st =
+                partial_get(&(struct partial_bytes){s.q, s.fragment, sv_make(s.bytes.ptr, n)}, NULL,
+                            &back, &err);
             cr_assert_eq(st, ERR_CORRUPT, "%s cut to %zu of %zu bytes", queries[i / 2], n,
                          s.bytes.len);
         }
@@ -109,7 +112,9 @@ Test(fragment, counts_of_steps_that_do_not_add_up_are_refused) {
     cr_assert_eq(s.bytes.ptr[0], 2);
     cr_assert_eq(s.bytes.ptr[3], 4);
     s.bytes.ptr[7]++;
-    cr_assert_eq(partial_get(s.q, s.fragment, buf_sv(&s.bytes), &back, &err), ERR_CORRUPT);
+    cr_assert_eq(
+        partial_get(&(struct partial_bytes){s.q, s.fragment, buf_sv(&s.bytes)}, NULL, &back, &err),
+        ERR_CORRUPT);
     done(&s);
 }
 
@@ -119,7 +124,9 @@ Test(fragment, an_answer_to_another_fragment_is_refused) {
     send(&b, "sum(m) + sum(m)");
     struct partial *back = NULL;
     struct err err;
-    cr_assert_eq(partial_get(b.q, b.fragment, buf_sv(&a.bytes), &back, &err), ERR_CORRUPT);
+    cr_assert_eq(
+        partial_get(&(struct partial_bytes){b.q, b.fragment, buf_sv(&a.bytes)}, NULL, &back, &err),
+        ERR_CORRUPT);
     done(&a);
     done(&b);
 }

@@ -24,11 +24,11 @@ enum {
      * limits. */
     SLACK_BYTES = 192 << 10,
 };
-/* From one look at the clock to the next: one series through one stage, or sorting one vector. */
+/* From one look at the clock to the next, and giving back what was held (test_looks.c). */
 #if defined(__SANITIZE_ADDRESS__)
-static const uint64_t slack_ns = 500000000;
+static const uint64_t slack_ns = 100000000;
 #else
-static const uint64_t slack_ns = 15000000;
+static const uint64_t slack_ns = 4000000;
 #endif
 
 /* -- malloc, counted (linked with --wrap) */
@@ -198,7 +198,12 @@ static int check_seed(uint64_t seed, struct mem_source *m, struct tally *n) {
     struct buf text = {0};
     struct measured measured = {0};
     gen_query(seed, &options, &text);
+    uint64_t most_ns = allowed_ns * 11 / 10 + slack_ns;
     enum status st = run(buf_sv(&text), &params, m, &control, &measured);
+    for (int again = 0; measured.took_ns > most_ns && again < 3; again++) {
+        control.deadline_ns = allowed_ns; /* a busy machine delays once, a loop always */
+        st = run(buf_sv(&text), &params, m, &control, &measured);
+    }
     n->queries++;
     n->ok += st == OK;
     n->limit += st == ERR_LIMIT;
@@ -209,7 +214,7 @@ static int check_seed(uint64_t seed, struct mem_source *m, struct tally *n) {
         bad = fail(seed, buf_sv(&text), status_name(st), 0, 0);
     if (bad == 0) bad = check_measured(seed, buf_sv(&text), &params, &measured, n);
     n->worst_time = fmax(n->worst_time, (double)measured.took_ns / (double)allowed_ns);
-    if (bad == 0 && measured.took_ns > allowed_ns * 11 / 10 + slack_ns)
+    if (bad == 0 && measured.took_ns > most_ns)
         bad = fail(seed, buf_sv(&text), "ns", (double)measured.took_ns, (double)allowed_ns);
     buf_fini(&text);
     return bad;

@@ -64,6 +64,26 @@ static void add(struct grammar_data *d, struct rng *rng, const char *name, unsig
     fill(series_new(d, labels, i % 5 == 0 ? 5 : 4), rng, kind);
 }
 
+/* Large numbers that cancel, and smaller ones that cancel too: what a sum is lies far below, and is
+ * lost by adding in doubles, or in pairs of them, in most orders. */
+static void add_wide(struct grammar_data *d, struct rng *rng, unsigned i) {
+    char instance[16];
+    snprintf(instance, sizeof instance, "i%u", i);
+    struct label labels[3] = {{SV("__name__"), SV("wide")},
+                              {SV("job"), i % 2 == 0 ? SV("a") : SV("b")},
+                              {SV("instance"), sv_from(instance)}};
+    struct mem_series *s = series_new(d, labels, 3);
+    for (int64_t t = 0; t <= GRAMMAR_END_MS; t += GRAMMAR_SCRAPE_MS) {
+        struct rng same; /* for all series at that time */
+        rng_init(&same, (uint64_t)t);
+        double large = ldexp((double)rng_below(&same, 1ULL << 53), 30 - 53);
+        double fine = ldexp((double)rng_below(rng, 1ULL << 53), -40 - 53);
+        double values[] = {ldexp(large, 60), -ldexp(large, 60), large, -large, fine, -fine,
+                           3 * fine};
+        check(mem_series_append(s, t, values[i / 2 % ARRAY_LEN(values)]));
+    }
+}
+
 /* Buckets of one histogram grow together, so that they are monotonic but for what is done to them.
  */
 static void add_histogram(struct grammar_data *d, struct rng *rng, unsigned i) {
@@ -95,12 +115,15 @@ void grammar_data_init(struct grammar_data *d, uint64_t seed) {
     struct rng rng;
     rng_init(&rng, seed);
     mem_source_init(&d->all);
+    d->parts_count = 0;
     for (unsigned i = 0; i < 36; i++)
         add(d, &rng, "c", i, 0);
     for (unsigned i = 0; i < 36; i++)
         add(d, &rng, "g", i, 1);
     for (unsigned i = 0; i < 24; i++)
         add(d, &rng, "edge", i, 2);
+    for (unsigned i = 0; i < 24; i++)
+        add_wide(d, &rng, i);
     for (unsigned i = 0; i < 10; i++)
         add_histogram(d, &rng, i);
     for (unsigned i = 0; i < 10; i++) {
@@ -118,17 +141,30 @@ void grammar_data_init(struct grammar_data *d, uint64_t seed) {
         info[2].value = sv_from(instance);
         fill(series_new(d, info, 4), &rng, 1);
     }
-    for (unsigned p = 0; p < GRAMMAR_PARTS; p++) {
+    grammar_data_deal(d, seed);
+}
+
+static void parts_fini(struct grammar_data *d) {
+    for (size_t p = 0; p < d->parts_count; p++)
+        mem_source_fini(&d->parts[p]);
+    d->parts_count = 0;
+}
+
+void grammar_data_deal(struct grammar_data *d, uint64_t seed) {
+    struct rng rng;
+    rng_init(&rng, seed);
+    parts_fini(d);
+    d->parts_count = 1 + (size_t)rng_below(&rng, GRAMMAR_PARTS_MAX);
+    for (size_t p = 0; p < d->parts_count; p++) {
         mem_source_init(&d->parts[p]);
         d->parts[p].is_view = true;
     }
     for (size_t i = 0; i < d->all.count; i++)
-        check(mem_source_view_add(&d->parts[rng_below(&rng, GRAMMAR_PARTS)], d->all.series[i]));
+        check(mem_source_view_add(&d->parts[rng_below(&rng, d->parts_count)], d->all.series[i]));
 }
 
 void grammar_data_fini(struct grammar_data *d) {
-    for (unsigned p = 0; p < GRAMMAR_PARTS; p++)
-        mem_source_fini(&d->parts[p]);
+    parts_fini(d);
     mem_source_fini(&d->all);
 }
 
@@ -137,8 +173,8 @@ void grammar_run(struct grammar_data *d, struct sv text, const struct query_para
     *out = (struct grammar_run){0};
     out->status = query_new(text, params, &out->q, &out->err);
     if (out->status != OK) return;
-    const struct source *sources[GRAMMAR_PARTS];
-    size_t count = parts ? GRAMMAR_PARTS : 1;
+    const struct source *sources[GRAMMAR_PARTS_MAX];
+    size_t count = parts ? d->parts_count : 1;
     for (size_t i = 0; i < count; i++) {
         struct mem_source *m = parts ? &d->parts[i] : &d->all;
         check(mem_source_select(m, out->q));

@@ -7,12 +7,15 @@
 
 #include "query/engine/mem_source.h"
 
-enum { GRAMMAR_PARTS = 3, GRAMMAR_END_MS = 3600000, GRAMMAR_SCRAPE_MS = 30000 };
+enum { GRAMMAR_PARTS_MAX = 8, GRAMMAR_END_MS = 3600000, GRAMMAR_SCRAPE_MS = 30000 };
 struct grammar_data {
     struct mem_source all;
-    struct mem_source parts[GRAMMAR_PARTS]; /* views of all */
+    struct mem_source parts[GRAMMAR_PARTS_MAX]; /* views of all */
+    size_t parts_count;
 };
 void grammar_data_init(struct grammar_data *d, uint64_t seed);
+/* Deals the series anew, to 1 to GRAMMAR_PARTS_MAX parts; some may get none. */
+void grammar_data_deal(struct grammar_data *d, uint64_t seed);
 void grammar_data_fini(struct grammar_data *d);
 
 /* A query evaluated; the plan holds the result. */

@@ -35,6 +35,41 @@ Test(limits, too_many_samples) {
     check(&ask, text);
 }
 
+/* Two cores of a node evaluate at once: the limit is for both. */
+Test(limits, parts_share_them) {
+    struct fixture f;
+    fixture_init(&f);
+    fixture_load(&f, 60000, data);
+    struct ask ask = {
+        .query = "m", .end_ms = 540000, .step_ms = 60000, .samples_max = 35, .sources = 1};
+    for (int by_memory = 0; by_memory < 2; by_memory++) {
+        struct query_params params = ask_params(&ask);
+        struct query *q = NULL;
+        struct plan *plan = NULL;
+        const struct fragment *fragment;
+        struct err err = {0};
+        struct query_control control = {0};
+        struct partial *one = NULL, *two = NULL;
+        if (by_memory) {
+            params.samples_max = 0;
+            params.memory_bytes_max = 1 << 20;
+            control.held_bytes = (1 << 20) - 1000; /* of another part */
+        }
+        cr_assert_eq(query_new(sv_from(ask.query), &params, &q, &err), OK);
+        cr_assert_eq(mem_source_select(&f.all, q), OK);
+        cr_assert_eq(plan_new(q, &plan, &err), OK);
+        cr_assert_eq(plan_round(plan, &fragment, 1), 1);
+        enum status st = fragment_run(q, fragment, &f.all.source, &control, &one, &err);
+        cr_expect_eq(st, by_memory ? ERR_LIMIT : OK, "%s", err.msg);
+        if (!by_memory)
+            cr_expect_eq(fragment_run(q, fragment, &f.all.source, &control, &two, &err), ERR_LIMIT);
+        partial_free(one);
+        plan_free(plan);
+        query_unref(q);
+    }
+    fixture_fini(&f);
+}
+
 Test(limits, memory) {
     struct ask ask = {.query = "m", .end_ms = 600000, .step_ms = 1, .memory_bytes_max = 64 << 10};
     check(&ask, "error limit: query evaluation would use more than 65536 bytes of memory");

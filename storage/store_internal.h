@@ -17,8 +17,9 @@ struct held_log {
     uint32_t copy;
     bool has_log; /* first and end are entries; before, they are 0/0 */
     bool damaged;
-    struct place first, end;
+    struct place end;
     uint64_t marked_file; /* of the last mark that was due */
+    struct place first;
     struct held_mark *marks;
     uint32_t marks_count, marks_cap;
     char *damage; /* owned; NULL also when there was no memory for it */
@@ -44,19 +45,21 @@ struct epoch_end {
     uint64_t history; /* hash of this end and of all before it, also of those not kept any more */
 };
 
+/* What a batch needs of each of its shards stands together: they are many, and seldom in a cache.
+ */
 struct store_shard {
     bool open;    /* this core's */
     bool writing; /* open_epoch ran, and nothing since made another node the writer */
     uint8_t role; /* enum store_role */
-    uint32_t map_epoch;
-    uint32_t tail_copy; /* 0: keeps no tail */
+    uint32_t refs_count, refs_cap;
+    uint32_t *refs;          /* by series number: what entries of this epoch name */
+    int64_t newest_ms;       /* INT64_MIN: no sample */
+    struct store_tail *tail; /* NULL: nothing is held of it */
     struct held_log log;
-    struct store_tail *tail;  /* NULL: nothing is held of it */
+    uint32_t map_epoch;
+    uint32_t tail_copy;       /* 0: keeps no tail */
     struct epoch_end *epochs; /* closed ones of `log`, ascending */
     uint32_t epochs_count, epochs_cap;
-    int64_t newest_ms; /* INT64_MIN: no sample */
-    uint32_t *refs;    /* by series number: what entries of this epoch name */
-    uint32_t refs_count, refs_cap;
 };
 
 struct store_append {

@@ -7,7 +7,7 @@
 
 #include "ring/replica/internal.h"
 
-enum { SHRINK_BYTES_MIN = 4096, SHRINK_PART = 4 };
+enum { SHRINK_BYTES_MIN = 4096, SHRINK_PART = 8 };
 
 static void block_free(struct replicas *r, struct block *b) {
     r->retained_bytes -= b->bytes_len;

@@ -69,6 +69,8 @@ void distributor_free(struct distributor *d) {
     arena_fini(&d->scratch);
     ring_map_unref(d->options.map);
     free(d->dest_of);
+    free(d->epochs);
+    free(d->offered);
     free(d->rank);
     free(d->marks);
     free(d->counts);

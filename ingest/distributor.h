@@ -32,7 +32,7 @@
  * (ring/replica/replica.h), which say what each does. */
 struct write_gate {
     void *ctx;
-    enum status (*may_write)(void *ctx, uint32_t shard, struct err *err);
+    enum status (*may_write)(void *ctx, uint32_t shard, uint64_t now_ns, struct err *err);
     void (*wait)(void *ctx, struct replica_wait *wait, const uint32_t *shards, size_t count,
                  void (*done)(struct replica_wait *wait, enum status status,
                               const struct err *err));

@@ -53,7 +53,9 @@ struct distributor {
     struct ack_board board; /* of the own log, without a gate */
     unsigned self_member;
     struct arena scratch; /* of a local part on this core */
-    uint16_t *dest_of;    /* by shard */
+    uint16_t *dest_of;    /* by shard, as are: */
+    uint32_t *epochs;     /* of the map, dense: a batch needs those of nearly all shards */
+    bool *offered;        /* no living copy has a head (part_local.c) */
     uint32_t *rank;       /* by shard: its place in the order (destination, shard) */
     uint32_t *marks;      /* by shard: 1 for a failed one; all 0 between calls */
     uint32_t *counts;     /* scratch of sorts, by key */

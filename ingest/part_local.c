@@ -72,9 +72,10 @@ static bool memory_is_full(const struct distributor *d) {
     return stats.memory_bytes > d->options.memory_bytes_max;
 }
 
-static enum status shard_may_write(const struct distributor *d, uint32_t shard, struct err *err) {
+static enum status shard_may_write(const struct distributor *d, uint32_t shard, uint64_t now_ns,
+                                   struct err *err) {
     const struct write_gate *gate = d->options.gate;
-    if (gate != NULL) return gate->may_write(gate->ctx, shard, err);
+    if (gate != NULL) return gate->may_write(gate->ctx, shard, now_ns, err);
     if (ack_member_failed(&d->board, d->self_member) != OK)
         return err_set(err, ERR_UNAVAILABLE, 0, "the log of this node has failed");
     if (d->dest_of[shard] != d->core->index)
@@ -88,11 +89,12 @@ static enum status part_check(struct distributor *d, struct write_part *part, ui
     struct err first = {.code = OK}, err;
     uint32_t first_shard = 0;
     size_t good = 0;
+    uint64_t now_ns = core_mono_ns(d->core);
     if (memory_is_full(d)) /* trying again would keep what there is of it for longer */
         return err_set(&part->err, ERR_NOMEM, 0,
                        "the memory of this node is full (--node.memory-limit)");
     for (size_t i = 0; i < *count; i++) {
-        if (shard_may_write(d, shards[i], &err) == OK) {
+        if (shard_may_write(d, shards[i], now_ns, &err) == OK) {
             shards[good++] = shards[i];
             continue;
         }
@@ -131,9 +133,7 @@ static int64_t cluster_ms(const struct distributor *d) {
 /* Without a living copy with a head (the map's primary is LOG, or INIT) a shard's writes are
  * offered: logged, and judged by who applies them later. */
 static bool shard_is_offered(const struct distributor *d, uint32_t shard) {
-    const struct ring_shard *s = &d->options.map->shards[shard];
-    return s->replicas[s->primary].state == REPLICA_LOG ||
-           s->replicas[s->primary].state == REPLICA_INIT;
+    return d->offered[shard];
 }
 
 typedef enum status (*store_fn)(struct store *store, const struct write_columns *columns,

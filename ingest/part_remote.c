@@ -131,6 +131,7 @@ static void part_send(struct write_part *part) {
     }
     struct write_frame_rows frame = {
         .count = count,
+        .epochs = d->epochs,
         .ids = rows->ids + first,
         .shards = rows->shards + first,
         .times_ms = rows->times_ms + first,
@@ -229,7 +230,8 @@ void distributor_on_frame(struct peer_request *req, struct sv payload, void *ctx
     enum status st = w->op.body.failed ? err_set(&err, ERR_NOMEM, 0, "out of memory") : OK;
     if (st == OK && d->stopping) st = err_set(&err, ERR_UNAVAILABLE, 0, "node is stopping");
     if (st == OK)
-        st = write_frame_get(d->options.map, buf_sv(&w->op.body), &w->op.rows, &with_labels, &err);
+        st = write_frame_get_by(d->options.map, d->epochs, buf_sv(&w->op.body), &w->op.rows,
+                                &with_labels, &err);
     if (st != OK) {
         peer_reply_error(req, st, err.msg);
         peer_write_free(w);

@@ -4,8 +4,9 @@
 
 #include "ingest/distributor.h"
 
-static inline enum status replica_gate_may_write(void *ctx, uint32_t shard, struct err *err) {
-    return replicas_may_write(ctx, shard, err);
+static inline enum status replica_gate_may_write(void *ctx, uint32_t shard, uint64_t now_ns,
+                                                 struct err *err) {
+    return replicas_may_write(ctx, shard, now_ns, err);
 }
 static inline void replica_gate_wait(void *ctx, struct replica_wait *wait, const uint32_t *shards,
                                      size_t count,

@@ -28,10 +28,13 @@ static void route_shards(const struct distributor *d, const struct ring_map *map
 static bool route_alloc(struct distributor *d, uint32_t shards) {
     if (d->dest_of != NULL) return true;
     d->dest_of = calloc(shards, sizeof *d->dest_of);
+    d->epochs = calloc(shards, sizeof *d->epochs);
+    d->offered = calloc(shards, sizeof *d->offered);
     d->rank = calloc(shards, sizeof *d->rank);
     d->marks = calloc(shards, sizeof *d->marks);
     d->counts = calloc((size_t)shards + 2, sizeof *d->counts); /* a key's place is behind it */
-    return d->dest_of != NULL && d->rank != NULL && d->marks != NULL && d->counts != NULL;
+    return d->dest_of != NULL && d->epochs != NULL && d->offered != NULL && d->rank != NULL &&
+           d->marks != NULL && d->counts != NULL;
 }
 
 enum status distributor_route(struct distributor *d, struct ring_map *map, const uint16_t *core_of,
@@ -47,6 +50,12 @@ enum status distributor_route(struct distributor *d, struct ring_map *map, const
     for (uint32_t i = 0; i < shards; i++) {
         d->rank[(uint32_t)keys[i]] = i;
         d->dest_of[(uint32_t)keys[i]] = (uint16_t)(keys[i] >> 32);
+    }
+    for (uint32_t i = 0; i < shards; i++) {
+        const struct ring_shard *s = &map->shards[i];
+        uint8_t state = s->replicas[s->primary].state;
+        d->epochs[i] = s->epoch;
+        d->offered[i] = state == REPLICA_LOG || state == REPLICA_INIT;
     }
     free(keys);
     return OK;

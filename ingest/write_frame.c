@@ -29,6 +29,10 @@ static size_t group_end(const uint32_t *shards, size_t first, size_t count) {
     return end;
 }
 
+static uint32_t epoch_of(const struct ring_map *map, const uint32_t *epochs, uint64_t shard) {
+    return epochs != NULL ? epochs[shard] : map->shards[shard].epoch;
+}
+
 static void put_groups(const struct ring_map *map, const struct write_frame_rows *rows,
                        struct buf *out) {
     size_t groups = 0;
@@ -39,7 +43,7 @@ static void put_groups(const struct ring_map *map, const struct write_frame_rows
         end = group_end(rows->shards, i, rows->count);
         assert(rows->shards[i] < map->settings.shards_count);
         buf_put_varint(out, rows->shards[i]);
-        buf_put_varint(out, map->shards[rows->shards[i]].epoch);
+        buf_put_varint(out, epoch_of(map, rows->epochs, rows->shards[i]));
         buf_put_varint(out, end - i);
     }
 }
@@ -101,8 +105,8 @@ static enum status get_head(struct reader *r, uint8_t *out_flags, struct err *er
 }
 
 /* Reads the group table into rows->shards. */
-static enum status get_groups(const struct ring_map *map, struct reader *r, struct write_rows *rows,
-                              struct err *err) {
+static enum status get_groups(const struct ring_map *map, const uint32_t *epochs, struct reader *r,
+                              struct write_rows *rows, struct err *err) {
     uint64_t groups = read_varint(r);
     for (uint64_t g = 0; g < groups && !r->failed; g++) {
         uint64_t shard = read_varint(r), epoch = read_varint(r), count = read_varint(r);
@@ -111,7 +115,7 @@ static enum status get_groups(const struct ring_map *map, struct reader *r, stru
             return err_set(err, ERR_CONFLICT, 0,
                            "write frame: shard %" PRIu64 ", but there are %" PRIu32, shard,
                            map->settings.shards_count);
-        if (epoch != map->shards[shard].epoch)
+        if (epoch != epoch_of(map, epochs, shard))
             return err_set(err, ERR_CONFLICT, 0,
                            "write frame: shard %" PRIu64 " at epoch %" PRIu64
                            ", here it is at epoch %" PRIu32,
@@ -202,14 +206,10 @@ static enum status get_labels(const struct ring_map *map, struct reader *r, stru
     return rows->count == 0 ? OK : corrupt(err, "cut off in its labels");
 }
 
-static enum status get_all(const struct ring_map *map, struct reader *r, struct write_rows *rows,
-                           bool *out_with_labels, struct err *err) {
-    uint8_t flags = 0;
-    TRY(get_head(r, &flags, err));
-    TRY(get_groups(map, r, rows, err));
+static enum status get_rest(const struct ring_map *map, uint8_t flags, struct reader *r,
+                            struct write_rows *rows, struct err *err) {
     TRY(get_columns(map, r, rows, err));
-    bool with_labels = (flags & FLAG_LABELS) != 0;
-    if (with_labels) {
+    if (flags & FLAG_LABELS) {
         TRY(get_labels(map, r, rows, err));
     } else {
         for (size_t i = 0; i < rows->count; i++)
@@ -218,17 +218,28 @@ static enum status get_all(const struct ring_map *map, struct reader *r, struct 
     if (flags & FLAG_EXEMPLARS) TRY(write_frame_get_exemplars(map, r, rows, err));
     if (flags & FLAG_METADATA) TRY(write_frame_get_metadata(map, r, rows, err));
     if (reader_left(r) > 0) return corrupt(err, "bytes behind its end");
-    *out_with_labels = with_labels;
     return OK;
+}
+
+enum status write_frame_get_by(const struct ring_map *map, const uint32_t *epochs,
+                               struct sv payload, struct write_rows *rows, bool *out_with_labels,
+                               struct err *err) {
+    struct reader r = reader_init(payload.ptr, payload.len);
+    uint8_t flags = 0;
+    write_rows_clear(rows);
+    enum status st = get_head(&r, &flags, err);
+    if (st == OK) st = get_groups(map, epochs, &r, rows, err);
+    if (st == OK) st = get_rest(map, flags, &r, rows, err);
+    if (st == OK)
+        *out_with_labels = (flags & FLAG_LABELS) != 0;
+    else
+        write_rows_clear(rows);
+    return st;
 }
 
 enum status write_frame_get(const struct ring_map *map, struct sv payload, struct write_rows *rows,
                             bool *out_with_labels, struct err *err) {
-    struct reader r = reader_init(payload.ptr, payload.len);
-    write_rows_clear(rows);
-    enum status st = get_all(map, &r, rows, out_with_labels, err);
-    if (st != OK) write_rows_clear(rows);
-    return st;
+    return write_frame_get_by(map, NULL, payload, rows, out_with_labels, err);
 }
 
 /* -- reply */

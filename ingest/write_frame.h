@@ -43,6 +43,7 @@ struct write_frame_rows {
     const struct write_exemplar *exemplars;
     const struct write_metadata *metadata;
     size_t exemplars_count, metadata_count;
+    const uint32_t *epochs; /* the map's, by shard, where they lie close together; may be NULL */
 };
 /* Appends to out; running out of memory sets out->failed. Epochs are the map's. */
 void write_frame_put(const struct ring_map *map, const struct write_frame_rows *rows,
@@ -53,6 +54,11 @@ void write_frame_put(const struct ring_map *map, const struct write_frame_rows *
 MUST_USE enum status write_frame_get(const struct ring_map *map, struct sv payload,
                                      struct write_rows *rows, bool *out_with_labels,
                                      struct err *err);
+
+/* The same for whoever has the map's epochs close together. */
+MUST_USE enum status write_frame_get_by(const struct ring_map *map, const uint32_t *epochs,
+                                        struct sv payload, struct write_rows *rows,
+                                        bool *out_with_labels, struct err *err);
 
 enum { WRITE_FRAME_NO_ROW = UINT32_MAX };
 struct write_frame_reply {

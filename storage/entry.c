@@ -43,9 +43,10 @@ static enum status entry_read(struct reader *r, const uint8_t *start, struct ent
     return OK;
 }
 
-enum status entry_next(struct sv *rest, struct entry *out, struct err *err) {
-    const uint8_t *start = (const uint8_t *)rest->ptr;
-    struct reader r = reader_init(rest->ptr, rest->len);
+/* Says why entry_next cannot read it. */
+static enum status entry_refuse(struct sv bytes, struct err *err) {
+    const uint8_t *start = (const uint8_t *)bytes.ptr;
+    struct reader r = reader_init(bytes.ptr, bytes.len);
     uint8_t type = read_u8(&r);
     if (r.failed) return err_set(err, ERR_CORRUPT, 0, "entry: byte 0: no entry");
     if (type < ENTRY_WRITE || type > ENTRY_OFFER) {
@@ -61,18 +62,27 @@ enum status entry_next(struct sv *rest, struct entry *out, struct err *err) {
     if ((seq == 0) != (type == ENTRY_EPOCH)) {
         return err_set(err, ERR_CORRUPT, 0, "entry: type %u with seq %" PRIu64, type, seq);
     }
-    if (body_len > reader_left(&r)) {
-        return err_set(err, ERR_CORRUPT, 0,
-                       "entry: byte %zu: a body of %" PRIu64 " bytes, and %zu are left",
-                       (size_t)(r.cur - start), body_len, reader_left(&r));
-    }
+    return err_set(err, ERR_CORRUPT, 0,
+                   "entry: byte %zu: a body of %" PRIu64 " bytes, and %zu are left",
+                   (size_t)(r.cur - start), body_len, reader_left(&r));
+}
+
+enum status entry_next(struct sv *rest, struct entry *out, struct err *err) {
+    struct reader r = reader_init(rest->ptr, rest->len);
+    uint8_t type = read_u8(&r);
+    uint64_t shard = read_varint(&r), incarnation = read_varint(&r), epoch = read_varint(&r);
+    uint64_t seq = read_varint(&r), body_len = read_varint(&r);
+    if (r.failed || type < ENTRY_WRITE || type > ENTRY_OFFER ||
+        (shard | incarnation | epoch) > UINT32_MAX || (seq == 0) != (type == ENTRY_EPOCH) ||
+        body_len > reader_left(&r))
+        return entry_refuse(*rest, err);
     *out = (struct entry){.type = (enum entry_type)type,
                           .shard = (uint32_t)shard,
                           .incarnation = (uint32_t)incarnation,
                           .epoch = (uint32_t)epoch,
                           .seq = seq,
                           .body = sv_make(r.cur, (size_t)body_len)};
-    *rest = sv_skip(*rest, (size_t)(r.cur - start) + (size_t)body_len);
+    *rest = sv_make(r.cur + body_len, reader_left(&r) - (size_t)body_len);
     return OK;
 }
 

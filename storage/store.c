@@ -268,7 +268,7 @@ bool store_append_reserve(struct store_append *a, size_t entries, size_t bytes) 
     bool ok = buf_reserve(&a->req.entries, bytes + entries * ENTRY_HEADER_BYTES_MAX);
     a->req.entries.failed = false; /* what is in it is whole, and goes into the log */
     if (!ok || count <= a->places_cap) return ok;
-    size_t cap = MAX(count, MAX(a->places_cap * 2, 16));
+    size_t cap = MAX(count, a->places_cap * 2);
     struct entry_at *places = realloc(a->places, cap * sizeof *places);
     if (places == NULL) return false;
     a->places = places;

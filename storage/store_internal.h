@@ -19,8 +19,9 @@ struct held_log {
     bool damaged;
     bool based;       /* `first` is a CUT, and what was before it is in blocks */
     bool marks_short; /* a mark was lost for lack of memory */
-    struct place first, end;
+    struct place end;
     uint64_t marked_file; /* of the last mark that was due */
+    struct place first;
     struct held_mark *marks;
     uint32_t marks_count, marks_cap;
     char *damage; /* owned; NULL also when there was no memory for it */
@@ -52,22 +53,24 @@ struct shard_cut {
     uint64_t position;        /* durable when that is */
 };
 
+/* What a batch needs of each of its shards stands together: they are many, and seldom in a cache.
+ */
 struct store_shard {
     bool open;    /* this core's */
     bool writing; /* open_epoch ran, and nothing since made another node the writer */
     uint8_t role; /* enum store_role */
-    uint32_t map_epoch;
-    uint32_t tail_copy; /* 0: keeps no tail */
+    uint32_t refs_count, refs_cap;
+    uint32_t *refs;          /* by series number: what entries of this epoch name */
+    int64_t newest_ms;       /* INT64_MIN: no sample */
+    int64_t cut_ms;          /* older samples are not taken any more; INT64_MIN */
+    struct store_tail *tail; /* NULL: nothing is held of it */
     struct held_log log;
-    struct store_tail *tail;  /* NULL: nothing is held of it */
+    uint32_t map_epoch;
+    uint32_t tail_copy;       /* 0: keeps no tail */
     struct epoch_end *epochs; /* closed ones of `log`, ascending */
     uint32_t epochs_count, epochs_cap;
-    int64_t newest_ms; /* INT64_MIN: no sample */
-    uint32_t *refs;    /* by series number: what entries of this epoch name */
-    uint32_t refs_count, refs_cap;
 
     /* store_cut.c, store_base.c; times are INT64_MIN where there is none */
-    int64_t cut_ms;   /* older samples are not taken any more */
     int64_t from_ms;  /* older ones are in blocks, and the head does not show them */
     int64_t floor_ms; /* older ones have ended their retention */
     struct place base;

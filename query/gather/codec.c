@@ -6,7 +6,7 @@
 #include "node/base/hash.h"
 #include "query/gather/internal.h"
 
-enum { REQUEST_VERSION = 2 }; /* 2: the end of the reply has timings */
+enum { REQUEST_VERSION = 3 }; /* 2: the end of the reply has timings; 3: shards are bits */
 
 void fragment_request_put(const struct fragment_request *r, struct buf *out) {
     const struct query_params *p = &r->params;
@@ -74,32 +74,59 @@ enum status reply_end_get(struct sv bytes, struct reply_end *out, struct err *er
     return OK;
 }
 
+static unsigned bits_next(uint64_t *left) {
+    unsigned bit = (unsigned)__builtin_ctzll(*left);
+    *left &= *left - 1;
+    return bit;
+}
+
 void shard_list_put(const struct ring_map *map, const uint64_t *shards, struct buf *out) {
-    uint32_t count = 0, previous = 0;
-    for (uint32_t i = 0; i < map->settings.shards_count; i++)
-        count += bit_get(shards, i);
-    buf_put_varint(out, count);
-    for (uint32_t i = 0; i < map->settings.shards_count; i++) {
-        if (!bit_get(shards, i)) continue;
-        buf_put_varint(out, i - previous);
-        buf_put_varint(out, map->shards[i].epoch);
-        previous = i;
-    }
+    uint32_t words = (map->settings.shards_count + 63) / 64, run = 0, epoch = 0;
+    while (words > 0 && shards[words - 1] == 0)
+        words--;
+    buf_put_varint(out, words);
+    for (uint32_t i = 0; i < words; i++)
+        buf_put_u64(out, shards[i]);
+    for (uint32_t i = 0; i < words; i++)
+        for (uint64_t left = shards[i]; left != 0; run++) {
+            uint32_t next = map->shards[i * 64 + bits_next(&left)].epoch;
+            if (next == epoch) continue;
+            if (run > 0) {
+                buf_put_varint(out, run);
+                buf_put_varint(out, epoch);
+            }
+            epoch = next;
+            run = 0;
+        }
+    if (run == 0) return;
+    buf_put_varint(out, run);
+    buf_put_varint(out, epoch);
 }
 
 enum status shard_list_get(const struct ring_map *map, struct sv bytes, uint64_t *shards,
                            struct err *err) {
     struct reader r = reader_init(bytes.ptr, bytes.len);
-    uint64_t count = read_varint(&r), shard = 0;
-    for (uint64_t i = 0; i < count && !r.failed; i++) {
-        shard += read_varint(&r);
-        uint64_t epoch = read_varint(&r);
-        if (shard >= map->settings.shards_count)
-            return err_set(err, ERR_CORRUPT, 0, "shard list: shard %" PRIu64 " of %" PRIu32, shard,
-                           map->settings.shards_count);
-        if (epoch == map->shards[shard].epoch) bit_set(shards, (uint32_t)shard);
-    }
-    if (r.failed || reader_left(&r) != 0)
+    uint32_t count = map->settings.shards_count;
+    uint64_t words = read_varint(&r), run = 0, epoch = 0;
+    if (!r.failed && words > (count + 63) / 64)
+        return err_set(err, ERR_CORRUPT, 0, "shard list: %" PRIu64 " shards of %" PRIu32,
+                       words * 64, count);
+    struct reader runs = r;
+    read_bytes(&runs, (size_t)words * 8);
+    for (uint64_t i = 0; i < words && !runs.failed; i++)
+        for (uint64_t left = read_u64(&r); left != 0 && !runs.failed; run--) {
+            uint32_t shard = (uint32_t)i * 64 + bits_next(&left);
+            if (shard >= count)
+                return err_set(err, ERR_CORRUPT, 0, "shard list: shard %" PRIu32 " of %" PRIu32,
+                               shard, count);
+            if (run == 0) {
+                run = read_varint(&runs);
+                epoch = read_varint(&runs);
+                if (run == 0) runs.failed = true;
+            }
+            if (!runs.failed && epoch == map->shards[shard].epoch) bit_set(shards, shard);
+        }
+    if (runs.failed || run != 0 || reader_left(&runs) != 0)
         return err_set(err, ERR_CORRUPT, 0, "shard list: malformed");
     return OK;
 }

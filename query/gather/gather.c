@@ -441,18 +441,13 @@ const char *gather_node_addr(const struct gather *g, node_id node) {
     return i < 0 ? "" : g->options.map->nodes[i].addr;
 }
 
-bool gather_may_read(const struct gather *g, uint32_t shard, uint32_t epoch) {
-    if (g->options.core_of[shard] != g->core->index) return false;
-    if (g->options.replicas != NULL) return replicas_may_read(g->options.replicas, shard, epoch);
-    return g->options.map->shards[shard].epoch == epoch;
-}
-
 void gather_set_map(struct gather *g, struct ring_map *map, const uint16_t *core_of) {
     assert(map->settings.shards_count == g->options.map->settings.shards_count);
     struct ring_map *old = g->options.map;
     g->options.map = ring_map_ref(map);
     g->options.core_of = core_of;
     ring_map_unref(old);
+    spread_forget_plans(g);
     LIST_FOREACH_SAFE(n, &g->spreads) spread_on_map(container_of(n, struct spread, node));
 }
 
@@ -476,6 +471,7 @@ uint32_t gather_missing(const struct ring_map *map, const uint64_t *claimed, cha
     char nodes[320] = "";
     uint64_t named[RING_NODES_MAX / 64] = {0};
     for (uint32_t i = 0; i < map->settings.shards_count; i++) {
+        if (i % 64 == 0 && claimed[i / 64] == UINT64_MAX) i += 63;
         if (bit_get(claimed, i)) continue;
         missing++;
         uint16_t node = shard_answerer(map, i);
@@ -505,6 +501,11 @@ enum status gather_new(struct core *core, const struct gather_options *options, 
     list_init(&g->spreads);
     uint32_t shards = options->map->settings.shards_count;
     g->words = (shards + 63) / 64;
+    g->scratch = calloc(g->words, sizeof *g->scratch);
+    if (g->scratch == NULL) {
+        gather_free(g);
+        return err_set(err, ERR_NOMEM, 0, "query: out of memory");
+    }
     *out = g;
     return OK;
 }
@@ -525,6 +526,8 @@ void gather_free(struct gather *g) {
     }
     gather_free_served(g);
     gather_free_lists(g);
+    spread_forget_plans(g);
     ring_map_unref(g->options.map);
+    free(g->scratch);
     free(g);
 }

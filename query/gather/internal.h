@@ -28,10 +28,9 @@ struct gather {
     bool stopping, starting;
     uint64_t remote_usual_ns; /* how long parts on other nodes take: a moving average */
     uint32_t words;           /* of a shard set */
+    uint64_t *scratch;        /* words, within one call */
+    struct spread_plan *plans[SPREAD_PLANS];
 };
-/* A replica on this core that may be read now, in that epoch. */
-bool gather_may_read(const struct gather *g, uint32_t shard, uint32_t epoch);
-
 /* -- one fragment over some shards */
 struct scatter;
 struct scatter_options {
@@ -92,7 +91,8 @@ struct fragment_request {
 void fragment_request_put(const struct fragment_request *r, struct buf *out);
 MUST_USE enum status fragment_request_get(struct sv bytes, struct fragment_request *out,
                                           struct err *err);
-/* varint count, then per shard: varint gap, varint epoch */
+/* varint count of words up to the last that is not 0, these as u64 with a bit for each shard; then,
+ * until all of those have one, their epochs in runs: varint shards, varint epoch */
 void shard_list_put(const struct ring_map *map, const uint64_t *shards, struct buf *out);
 /* Sets bits of shards whose epoch is the map's; the others are left out (the asker sees them
  * unclaimed). */

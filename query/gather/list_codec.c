@@ -6,7 +6,7 @@
 
 /* Request: u8 version, u8 kind, label, varint count of selectors, selectors, zigzag from and to,
  * varint most items, varint timeout in ms, shard list. Strings carry their length as a varint. */
-enum { LIST_VERSION = 1, LIST_SELECTORS_MAX = 10000 };
+enum { LIST_VERSION = 2, LIST_SELECTORS_MAX = 10000 }; /* 2: lists of shards are bits */
 
 void list_request_put(const struct list_request *r, struct buf *out) {
     const struct list_ask *a = &r->ask;

@@ -27,29 +27,33 @@ enum {
 
 /* -- what may be read here */
 
+/* Without replication what is here is all there is, and its owner's. */
+static void keep_own(const struct gather *g, const struct ring_map *asked, uint64_t *shards) {
+    for (uint32_t i = 0; i < asked->settings.shards_count; i++)
+        if (g->options.core_of[i] != g->core->index ||
+            g->options.map->shards[i].epoch != asked->shards[i].epoch)
+            shards[i / 64] &= ~((uint64_t)1 << (i % 64));
+}
+
 void spread_claim(struct core *here, const struct ring_map *asked, uint64_t *shards) {
     const struct gather *g = gather_of(here);
-    for (uint32_t i = 0; i < g->words; i++) {
-        uint64_t left = shards[i];
-        while (left != 0) {
-            uint32_t bit = (uint32_t)__builtin_ctzll(left);
-            uint32_t shard = i * 64 + bit;
-            left &= left - 1;
-            if (!gather_may_read(g, shard, asked->shards[shard].epoch))
-                shards[i] &= ~((uint64_t)1 << bit);
-        }
-    }
+    if (g->options.replicas != NULL)
+        replicas_keep_readable(g->options.replicas, asked, shards);
+    else
+        keep_own(g, asked, shards);
 }
 
 enum status spread_confirm(struct core *here, const struct ring_map *asked, const uint64_t *shards,
                            struct err *err) {
     const struct gather *g = gather_of(here);
-    for (uint32_t i = 0; i < g->words; i++)
-        for (uint64_t left = shards[i]; left != 0; left &= left - 1) {
-            uint32_t shard = i * 64 + (uint32_t)__builtin_ctzll(left);
-            if (!gather_may_read(g, shard, asked->shards[shard].epoch))
-                return err_set(err, ERR_UNAVAILABLE, 0, "shard %u changed hands meanwhile", shard);
-        }
+    memcpy(g->scratch, shards, g->words * sizeof *g->scratch);
+    spread_claim(here, asked, g->scratch);
+    for (uint32_t i = 0; i < g->words; i++) {
+        uint64_t lost = shards[i] & ~g->scratch[i];
+        if (lost != 0)
+            return err_set(err, ERR_UNAVAILABLE, 0, "shard %u changed hands meanwhile",
+                           i * 64 + (uint32_t)__builtin_ctzll(lost));
+    }
     return OK;
 }
 
@@ -137,12 +141,30 @@ static void spread_nomem(struct spread *s) {
     spread_fail(s, err_set(&err, ERR_NOMEM, 0, "query: out of memory"), &err);
 }
 
-/* A destination is a node of the map, or behind them a core of this node. targets[shard] holds its
- * number + 1, 0: none. */
-static void spread_ask(struct spread *s, uint16_t *targets, bool is_hedge) {
+/* A target is a node of the map, or behind them a core of this node; its number + 1, 0: none. */
+static void part_start(struct spread *s, struct spread_part *part, uint16_t target, bool is_hedge) {
     struct gather *g = s->o.g;
     const struct ring_map *map = g->options.map;
-    uint32_t shards = map->settings.shards_count, nodes = map->nodes_count;
+    memcpy(part->asked, part->shards, g->words * sizeof *part->asked);
+    part->is_hedge = is_hedge;
+    part_begin(s, part);
+    if (target <= map->nodes_count) {
+        part->to = map->nodes[target - 1].id;
+        s->o.ops->start_remote(part);
+        return;
+    }
+    part->core = target - map->nodes_count - 1;
+    struct err err;
+    enum status st = s->o.ops->start_local(part, g->core->rt->cores[part->core], &err);
+    if (st == OK) return;
+    part->state = PART_UNUSED;
+    s->parts_open--;
+    spread_fail(s, st, &err);
+}
+
+/* By the targets of the shards. */
+static void spread_ask(struct spread *s, uint16_t *targets, bool is_hedge) {
+    uint32_t shards = s->o.g->options.map->settings.shards_count;
     for (uint32_t first = 0; first < shards && s->status == OK; first++) {
         uint16_t target = targets[first];
         if (target == 0) continue;
@@ -154,27 +176,14 @@ static void spread_ask(struct spread *s, uint16_t *targets, bool is_hedge) {
         for (uint32_t i = first; i < shards; i++) {
             if (targets[i] != target) continue;
             bit_set(part->shards, i);
-            bit_set(part->asked, i);
             targets[i] = 0;
         }
-        part->is_hedge = is_hedge;
-        part_begin(s, part);
-        if (target <= nodes) {
-            part->to = map->nodes[target - 1].id;
-            s->o.ops->start_remote(part);
-            continue;
-        }
-        part->core = target - nodes - 1;
-        struct err err;
-        enum status st = s->o.ops->start_local(part, g->core->rt->cores[part->core], &err);
-        if (st == OK) continue;
-        part->state = PART_UNUSED;
-        s->parts_open--;
-        spread_fail(s, st, &err);
+        part_start(s, part, target, is_hedge);
     }
 }
 
-/* Fills targets for the shards that `wanted` names; true when there is one. */
+/* Fills targets for the shards that `wanted` names (NULL: all) and are not claimed; true when there
+ * is one. */
 static bool spread_aim(const struct spread *s, const uint64_t *wanted, int except,
                        uint16_t *targets) {
     const struct gather *g = s->o.g;
@@ -182,7 +191,7 @@ static bool spread_aim(const struct spread *s, const uint64_t *wanted, int excep
     int self = ring_map_node_index(map, g->options.self);
     bool any = false;
     for (uint32_t i = 0; i < map->settings.shards_count; i++) {
-        if (!bit_get(wanted, i) || bit_get(s->claimed, i)) continue;
+        if (wanted != NULL && (!bit_get(wanted, i) || bit_get(s->claimed, i))) continue;
         int target = self;
         if (!s->o.local_only) target = shard_target(s, i, self, except);
         if (target < 0) continue;
@@ -197,6 +206,84 @@ static bool spread_aim(const struct spread *s, const uint64_t *wanted, int excep
     }
     return any;
 }
+
+/* -- plans: whom to ask while nobody has failed or refused. One for all queries until a map comes,
+ * since looking at the replicas of each shard costs more than a small query. */
+
+struct spread_plan {
+    uint32_t targets_count;
+    struct plan_target {
+        uint16_t target;
+        uint64_t *shards; /* behind the targets */
+    } targets[];
+};
+
+/* Targets in the order of their first shards, as spread_ask has it. */
+static struct spread_plan *plan_make(uint16_t *targets, uint32_t shards, uint32_t words) {
+    uint32_t count = 0;
+    uint16_t *order = calloc(shards, sizeof *order);
+    if (order == NULL) return NULL;
+    for (uint32_t i = 0; i < shards; i++) {
+        uint32_t k = 0;
+        while (k < count && order[k] != targets[i])
+            k++;
+        if (targets[i] != 0 && k == count) order[count++] = targets[i];
+    }
+    size_t bytes = (size_t)count * words * sizeof(uint64_t);
+    struct spread_plan *plan = calloc(1, sizeof *plan + count * sizeof *plan->targets + bytes);
+    for (uint32_t k = 0; plan != NULL && k < count; k++) {
+        struct plan_target *t = &plan->targets[k];
+        t->target = order[k];
+        t->shards = (uint64_t *)(void *)&plan->targets[count] + (size_t)k * words;
+        for (uint32_t i = 0; i < shards; i++)
+            if (targets[i] == t->target) bit_set(t->shards, i);
+    }
+    if (plan != NULL) plan->targets_count = count;
+    free(order);
+    return plan;
+}
+
+static const struct spread_plan *spread_plan(struct spread *s) {
+    struct gather *g = s->o.g;
+    struct spread_plan **plan = &g->plans[s->o.local_only ? PLAN_OWN : PLAN_CLUSTER];
+    if (*plan != NULL) return *plan;
+    uint32_t shards = g->options.map->settings.shards_count;
+    uint16_t *targets = calloc(shards, sizeof *targets);
+    if (targets == NULL) return NULL;
+    spread_aim(s, NULL, -1, targets);
+    *plan = plan_make(targets, shards, g->words);
+    free(targets);
+    return *plan;
+}
+
+void spread_forget_plans(struct gather *g) {
+    for (unsigned i = 0; i < SPREAD_PLANS; i++) {
+        free(g->plans[i]);
+        g->plans[i] = NULL;
+    }
+}
+
+static void spread_follow_plan(struct spread *s) {
+    const struct gather *g = s->o.g;
+    const struct spread_plan *plan = spread_plan(s);
+    if (plan == NULL) spread_nomem(s);
+    for (uint32_t k = 0; plan != NULL && k < plan->targets_count && s->status == OK; k++) {
+        const struct plan_target *t = &plan->targets[k];
+        uint64_t any = 0;
+        for (uint32_t i = 0; i < g->words; i++)
+            any |= g->scratch[i] = t->shards[i] & s->wanted[i] & ~s->claimed[i];
+        if (any == 0) continue;
+        struct spread_part *part = part_new(s);
+        if (part == NULL) {
+            spread_nomem(s);
+            return;
+        }
+        memcpy(part->shards, g->scratch, g->words * sizeof *part->shards);
+        part_start(s, part, t->target, false);
+    }
+}
+
+/* -- attempts */
 
 static void spread_on_timer(struct timer *t);
 
@@ -223,15 +310,18 @@ static void spread_attempt(struct spread *s) {
         memset(s->refused, 0, g->words * sizeof *s->refused);
     }
     if (s->attempts++ > 0) metric_add(metric_get(&again_def, NULL), 1);
-    uint16_t *targets = calloc(g->options.map->settings.shards_count, sizeof *targets);
     s->parts_open++; /* until the timer: done never runs inside this function */
     timer_start(&s->timer, 0);
-    if (targets == NULL) {
-        spread_nomem(s);
-        return;
+    if (s->failed_count == 0 && !bits_any(s->refused, g->words)) {
+        spread_follow_plan(s);
+    } else {
+        uint16_t *targets = calloc(g->options.map->settings.shards_count, sizeof *targets);
+        if (targets == NULL)
+            spread_nomem(s);
+        else if (spread_aim(s, s->wanted, -1, targets))
+            spread_ask(s, targets, false);
+        free(targets);
     }
-    if (spread_aim(s, s->wanted, -1, targets)) spread_ask(s, targets, false);
-    free(targets);
     if (!s->o.local_only && spread_has_remote(s)) spread_hedge_arm(s);
 }
 
@@ -400,15 +490,17 @@ enum status spread_start(struct spread *s, const struct spread_options *options,
     list_init(&s->parts);
     timer_init(&s->timer, g->core, spread_on_timer);
     timer_init(&s->hedge, g->core, spread_on_hedge);
-    s->wanted = calloc(g->words, sizeof *s->wanted);
-    s->claimed = calloc(g->words, sizeof *s->claimed);
-    s->refused = calloc(g->words, sizeof *s->refused);
-    if (s->wanted == NULL || s->claimed == NULL || s->refused == NULL) {
+    s->wanted = calloc((size_t)g->words * 3, sizeof *s->wanted);
+    if (s->wanted == NULL) {
         spread_fini(s);
         return err_set(err, ERR_NOMEM, 0, "query: out of memory");
     }
-    for (uint32_t i = 0; i < g->options.map->settings.shards_count; i++)
-        if (options->shards == NULL || bit_get(options->shards, i)) bit_set(s->wanted, i);
+    s->claimed = s->wanted + g->words;
+    s->refused = s->claimed + g->words;
+    uint32_t shards = g->options.map->settings.shards_count;
+    for (uint32_t i = 0; i < g->words; i++)
+        s->wanted[i] = options->shards == NULL ? UINT64_MAX : options->shards[i];
+    if (shards % 64 != 0) s->wanted[g->words - 1] &= ((uint64_t)1 << (shards % 64)) - 1;
     s->o.shards = NULL;
     list_push_back(&g->spreads, &s->node);
     spread_attempt(s);
@@ -437,8 +529,6 @@ void spread_fini(struct spread *s) {
     while (!list_is_empty(&s->parts))
         part_free(s, container_of(list_pop_front(&s->parts), struct spread_part, node));
     free(s->wanted);
-    free(s->claimed);
-    free(s->refused);
     s->wanted = s->claimed = s->refused = NULL;
     s->o.g = NULL;
 }

@@ -20,6 +20,8 @@
 #include "query/gather/part_call.h"
 
 struct spread;
+struct spread_plan;
+enum { PLAN_CLUSTER, PLAN_OWN, SPREAD_PLANS }; /* own: of local_only */
 enum spread_part_state { PART_OPEN, PART_USED, PART_UNUSED };
 struct spread_part {
     struct list_node node; /* of spread->parts, in the order they began */
@@ -81,6 +83,8 @@ void spread_fini(struct spread *s); /* after done, or when the node goes as a wh
 void spread_part_done(struct spread_part *part);
 /* The gather has a new map. */
 void spread_on_map(struct spread *s);
+/* Whom to ask is found out anew: the map, or the cores of its shards, have changed. */
+void spread_forget_plans(struct gather *g);
 
 /* On the core that holds the shards: narrows shards to those that may be read here and now. */
 void spread_claim(struct core *here, const struct ring_map *asked, uint64_t *shards);

@@ -7,7 +7,7 @@
 
 #include "ring/replica/internal.h"
 
-enum { SHRINK_BYTES_MIN = 4096, SHRINK_PART = 4 };
+enum { SHRINK_BYTES_MIN = 4096, SHRINK_PART = 8 };
 
 static void block_free(struct replicas *r, struct block *b) {
     r->retained_bytes -= b->bytes_len;
@@ -72,6 +72,7 @@ void block_not_added(struct replicas *r, const struct store_block *of) {
 static void block_shrink(struct replicas *r, struct block *b) {
     struct block *small = block_new(r, b->position, b->items_held, b->bytes_held);
     if (small == NULL) return;
+    small->told = true;
     for (uint32_t i = 0; i < b->items_count; i++) {
         struct block_item *old = &b->items[i];
         if (!item_is_held(old)) continue;

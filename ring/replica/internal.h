@@ -151,7 +151,8 @@ struct replicas {
     const uint16_t *core_of;
     uint32_t shards_count;
     struct shard *shards;
-    bool may_open; /* the map knows this process of the node */
+    uint64_t *readable; /* bits of the shards that may be read here, under lease, by this map */
+    bool may_open;      /* the map knows this process of the node */
     /* No shard of this core has a member elsewhere: nothing is retained, and what is waited for is
      * the own log alone. Places (end, own, settled) are not kept then but asked of the store at the
      * next map. It saves reading every entry twice. */
@@ -204,6 +205,8 @@ static inline struct shard *shard_at(struct replicas *r, uint32_t shard) {
 void replicas_want_report(struct replicas *r);
 void replicas_soon(struct replicas *r);
 void replicas_changed(struct replicas *r);
+/* `complete` has changed, or the map. */
+void shard_set_readable(struct replicas *r, uint32_t shard);
 /* The follower has all that was acknowledged, if the map says so and its primary has opened. */
 void replicas_complete(struct replicas *r, uint32_t shard);
 

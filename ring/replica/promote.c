@@ -156,6 +156,7 @@ static void promote_became_open(struct replicas *r, uint32_t shard) {
     struct shard *s = shard_at(r, shard);
     s->role = ROLE_OPEN;
     s->complete = !s->own_tail;
+    shard_set_readable(r, shard);
     s->told_open = s->epoch;
     for (unsigned i = 0; i < s->members_count; i++)
         member_dirty(r, shard, &s->members[i]);

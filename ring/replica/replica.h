@@ -81,10 +81,14 @@ void replicas_durable(struct replicas *r, uint64_t position, enum status status,
 
 /* May a write for this shard be taken, here and now? ERR_CONFLICT: not primary (of this epoch);
  * ERR_UNAVAILABLE: being opened, no lease, fewer in sync than min_insync, retained bytes at their
- * limit, log failed. */
-MUST_USE enum status replicas_may_write(const struct replicas *r, uint32_t shard, struct err *err);
+ * limit, log failed. now_ns: core_mono_ns in this turn. */
+MUST_USE enum status replicas_may_write(const struct replicas *r, uint32_t shard, uint64_t now_ns,
+                                        struct err *err);
 /* May it be read, in this epoch of the asker's map? */
 bool replicas_may_read(const struct replicas *r, uint32_t shard, uint32_t epoch);
+/* The same for many, as bits by shard of the asker's map: those that may not are cleared. */
+void replicas_keep_readable(const struct replicas *r, const struct ring_map *asked,
+                            uint64_t *shards);
 
 /* Waits until every in-sync (and WAITED) member of the shards is durable up to this core's log end
  * as of now. When the sets change meanwhile the wait is made anew with the new ones; when a shard

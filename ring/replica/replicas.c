@@ -221,6 +221,7 @@ void replicas_free(struct replicas *r) {
     transfers_free_all(r);
     free(r->fars);
     free(r->shards);
+    free(r->readable);
     free(r->reports);
     ring_map_unref(r->map);
     r->core->locals[CORE_REPLICA] = NULL;
@@ -271,7 +272,19 @@ void replicas_complete(struct replicas *r, uint32_t shard) {
     if (mine < 0 || s->told_open != sh->epoch) return;
     if (!ring_replica_is_readable(&sh->replicas[mine])) return;
     s->complete = true;
+    shard_set_readable(r, shard);
     replicas_changed(r);
+}
+
+void shard_set_readable(struct replicas *r, uint32_t shard) {
+    const struct shard *s = shard_at(r, shard);
+    const struct ring_shard *sh = &r->map->shards[shard];
+    int mine = r->self < 0 || s->role == ROLE_NONE ? -1 : ring_shard_replica(sh, r->self);
+    uint64_t bit = UINT64_C(1) << (shard % 64);
+    if (mine >= 0 && s->complete && ring_replica_is_readable(&sh->replicas[mine]))
+        r->readable[shard / 64] |= bit;
+    else
+        r->readable[shard / 64] &= ~bit;
 }
 
 static void shard_lead(struct replicas *r, uint32_t shard, bool anew) {
@@ -345,7 +358,8 @@ void replicas_install(struct replicas *r, struct ring_map *map, const uint16_t *
     if (r->shards == NULL) {
         r->shards_count = map->settings.shards_count;
         r->shards = calloc(r->shards_count, sizeof *r->shards);
-        if (r->shards == NULL) abort(); /* nothing could be served */
+        r->readable = calloc((r->shards_count + 63) / 64, sizeof *r->readable);
+        if (r->shards == NULL || r->readable == NULL) abort(); /* nothing could be served */
         for (uint32_t i = 0; i < r->shards_count; i++) {
             list_init(&r->shards[i].retained);
             list_init(&r->shards[i].waits);
@@ -362,8 +376,10 @@ void replicas_install(struct replicas *r, struct ring_map *map, const uint16_t *
     r->may_open = true;
 #endif
     alone_end(r);
-    for (uint32_t i = 0; i < r->shards_count; i++)
+    for (uint32_t i = 0; i < r->shards_count; i++) {
         shard_install(r, i);
+        shard_set_readable(r, i);
+    }
     fars_install(r);
     for (uint32_t i = 0; i < r->shards_count; i++) {
         if (r->shards[i].role == ROLE_PROMOTING || r->shards[i].role == ROLE_OPEN)
@@ -439,12 +455,21 @@ void replicas_durable(struct replicas *r, uint64_t position, enum status status,
 /* -- what others ask */
 
 bool replicas_may_read(const struct replicas *r, uint32_t shard, uint32_t epoch) {
-    const struct shard *s = &r->shards[shard];
-    if (s->role == ROLE_NONE || s->epoch != epoch || !s->complete || r->self < 0) return false;
-    const struct ring_shard *sh = &r->map->shards[shard];
-    int mine = ring_shard_replica(sh, r->self);
-    return mine >= 0 && ring_replica_is_readable(&sh->replicas[mine]) &&
+    return (r->readable[shard / 64] >> (shard % 64) & 1) != 0 && r->shards[shard].epoch == epoch &&
            lease_is_held(r->o.lease, core_mono_ns(r->core));
+}
+
+void replicas_keep_readable(const struct replicas *r, const struct ring_map *asked,
+                            uint64_t *shards) {
+    bool may = r->map != NULL && lease_is_held(r->o.lease, core_mono_ns(r->core));
+    uint32_t count = asked->settings.shards_count;
+    assert(r->map == NULL || r->shards_count == count);
+    for (uint32_t i = 0; i < (count + 63) / 64; i++)
+        shards[i] &= may ? r->readable[i] : 0;
+    if (!may || asked->version == r->map->version) return; /* of the same epochs */
+    for (uint32_t i = 0; i < count; i++)
+        if (r->shards[i].epoch != asked->shards[i].epoch)
+            shards[i / 64] &= ~(UINT64_C(1) << (i % 64));
 }
 
 void replicas_on_frame(struct peer_request *req, struct sv payload, void *ctx) {

@@ -298,7 +298,8 @@ void replicas_wait(struct replicas *r, struct replica_wait *wait, const uint32_t
     wait_check(r, wait);
 }
 
-enum status replicas_may_write(const struct replicas *r, uint32_t shard, struct err *err) {
+enum status replicas_may_write(const struct replicas *r, uint32_t shard, uint64_t now_ns,
+                               struct err *err) {
     const struct shard *s = &r->shards[shard];
     if (s->role == ROLE_NONE || s->role == ROLE_FOLLOWER)
         return err_set(err,
@@ -311,7 +312,7 @@ enum status replicas_may_write(const struct replicas *r, uint32_t shard, struct 
         return err_set(err, ERR_UNAVAILABLE, 0, "it has too few replicas in sync");
     if (r->retained_bytes > r->o.retained_bytes_max)
         return err_set(err, ERR_UNAVAILABLE, 0, "replicas are behind");
-    if (!lease_is_held(r->o.lease, core_mono_ns(r->core)))
+    if (!lease_is_held(r->o.lease, now_ns))
         return err_set(err, ERR_UNAVAILABLE, 0, "this node has no lease of the controller");
     return OK;
 }

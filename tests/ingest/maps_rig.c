@@ -7,7 +7,8 @@
 
 /* -- the gate: as replication would say, for one replica a shard */
 
-static enum status gate_may_write(void *ctx, uint32_t shard, struct err *err) {
+static enum status gate_may_write(void *ctx, uint32_t shard, uint64_t now_ns, struct err *err) {
+    (void)now_ns;
     struct rig_core *c = ctx;
     const struct rig_node *node = c->node;
     if (node->map->nodes[ring_map_primary(node->map, shard)].id != rig_id(node->index) ||

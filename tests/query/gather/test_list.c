@@ -112,9 +112,9 @@ Test(list, a_request_comes_through_as_it_was) {
     b.len--;
     b.ptr[1] = 9;
     cr_expect_eq(list_request_get(buf_sv(&b), &arena, &out, &err), ERR_CORRUPT);
-    b.ptr[0] = 2;
+    b.ptr[0] = 3;
     cr_expect_eq(list_request_get(buf_sv(&b), &arena, &out, &err), ERR_UNSUPPORTED);
-    cr_expect_str_eq(err.msg, "list: request version 2, this program reads 1");
+    cr_expect_str_eq(err.msg, "list: request version 3, this program reads 2");
     buf_fini(&b);
     arena_fini(&arena);
 }

@@ -188,7 +188,7 @@ static void pass_ms(uint64_t ms) {
 }
 
 static enum status may_write(void) {
-    return replicas_may_write(rig.replicas, 0, NULL);
+    return replicas_may_write(rig.replicas, 0, core_mono_ns(rig.core), NULL);
 }
 
 static void open_alone(void) {

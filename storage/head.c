@@ -26,6 +26,7 @@ enum status head_new(const struct head_options *options, struct head **out) {
     symbols_init(&head->symbols);
     index_init(&head->index);
     chunk_slab_init(&head->blocks);
+    head_extras_init(&head->extras);
     head->min_time_ms = INT64_MAX;
     head->max_time_ms = INT64_MIN;
     *out = head;
@@ -53,6 +54,7 @@ void head_free(struct head *head) {
     index_fini(&head->index);
     bump_fini(&head->pair_ids);
     chunk_slab_fini(&head->blocks);
+    head_extras_fini(&head->extras);
     u32s_fini(&head->scratch_pairs);
     u32s_fini(&head->shards);
     free(head);
@@ -200,6 +202,11 @@ static int64_t time_before(int64_t newest_ms, int64_t window_ms) {
     return __builtin_sub_overflow(newest_ms, window_ms, &floor_ms) ? INT64_MIN : floor_ms;
 }
 
+int64_t head_in_order_ms(const struct head *head, int64_t shard_newest_ms) {
+    return time_before(shard_newest_ms,
+                       MAX(head->options.out_of_order_window_ms, IN_ORDER_WINDOW_MS));
+}
+
 /* N the shard's newest, W the window, L the series' newest (Prometheus 3.14, tsdb/head_append.go,
  * with the shard's newest time for the head's, so that a verdict is a function of the shard's log):
  *
@@ -220,6 +227,7 @@ enum verdict head_judge(const struct head *head, uint32_t ref, int64_t time_ms, 
     const struct chunk_open *open = &head_series(head, ref)->open;
     int64_t window_ms = head->options.out_of_order_window_ms;
     int64_t in_order_ms = time_before(shard_newest_ms, MAX(window_ms, IN_ORDER_WINDOW_MS));
+    if (open->has_extras) return head_judge_marked(head, ref, time_ms, value, shard_newest_ms);
     if (!open->has_last || time_ms > open->last_ms)
         return time_ms >= in_order_ms ? VERDICT_ACCEPT : VERDICT_TOO_OLD;
     uint64_t bits = f64_bits(value), held;
@@ -262,6 +270,7 @@ static enum status series_seal(struct head *head, struct series *s, uint32_t ref
 enum status head_append(struct head *head, uint32_t ref, int64_t time_ms, double value) {
     struct series *s = head_series(head, ref);
     uint64_t bits = f64_bits(value);
+    if (s->open.has_extras && head_holds_histogram(head, ref, time_ms)) return OK;
     if (s->open.has_last && time_ms <= s->open.last_ms) {
         uint64_t held;
         if (time_ms == s->open.last_ms || head_holds(head, ref, time_ms, &held)) return OK;
@@ -288,7 +297,7 @@ void head_stats(const struct head *head, struct head_stats *out) {
                         index_memory_bytes(&head->index) + head->pair_ids.memory_bytes +
                         head->blocks.memory_bytes + u32s_memory_bytes(&head->scratch_pairs) +
                         head->sealed_bytes + head->late_bytes + head->pairs_bytes +
-                        u32s_memory_bytes(&head->shards),
+                        u32s_memory_bytes(&head->shards) + head_extras_memory_bytes(&head->extras),
         .min_time_ms = head->min_time_ms,
         .max_time_ms = head->max_time_ms,
     };

@@ -11,7 +11,7 @@
 static void expect_hex(const struct buf *got, const char *want) {
     char text[1024] = "";
     for (size_t i = 0; i < got->len; i++)
-        sprintf(text + 2 * i, "%02x", (uint8_t)got->ptr[i]);
+        snprintf(text + 2 * i, 3, "%02x", (uint8_t)got->ptr[i]);
     cr_expect_str_eq(text, want);
 }
 

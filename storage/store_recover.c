@@ -61,6 +61,9 @@ static enum status apply_floats(struct store *store, struct store_shard *st, con
         if (e->type == ENTRY_OFFER && head_judge(store->head, ref, v->times_ms[i], v->values[i],
                                                  st->newest_ms) != VERDICT_ACCEPT)
             continue;
+        int64_t start_ms = v->starts_ms == NULL ? 0 : v->starts_ms[i];
+        if (start_ms != 0 || head_has_extras(store->head, ref))
+            TRY(head_set_start(store->head, ref, v->times_ms[i], start_ms));
         TRY(head_append(store->head, ref, v->times_ms[i], v->values[i]));
         *newest_ms = MAX(*newest_ms, v->times_ms[i]);
     }
@@ -80,6 +83,7 @@ static enum status apply_write(struct store *store, struct store_shard *st, cons
         status = apply_series(store, st, e->shard, v.series[i], err);
     if (status == OK) {
         status = apply_floats(store, st, e, &v, &newest_ms);
+        if (status == OK) status = recover_histograms(store, st, e, &v, &newest_ms);
         if (status == OK) status = recover_items(store, st, e->shard, &v);
         if (status != OK) status = apply_nomem(e->shard, err);
     }

@@ -225,9 +225,10 @@ int64_t head_in_order_ms(const struct head *head, int64_t shard_newest_ms) {
 enum verdict head_judge(const struct head *head, uint32_t ref, int64_t time_ms, double value,
                         int64_t shard_newest_ms) {
     const struct chunk_open *open = &head_series(head, ref)->open;
+    if (__builtin_expect(open->has_extras, 0))
+        return head_judge_marked(head, ref, time_ms, value, shard_newest_ms);
     int64_t window_ms = head->options.out_of_order_window_ms;
     int64_t in_order_ms = time_before(shard_newest_ms, MAX(window_ms, IN_ORDER_WINDOW_MS));
-    if (open->has_extras) return head_judge_marked(head, ref, time_ms, value, shard_newest_ms);
     if (!open->has_last || time_ms > open->last_ms)
         return time_ms >= in_order_ms ? VERDICT_ACCEPT : VERDICT_TOO_OLD;
     uint64_t bits = f64_bits(value), held;
@@ -267,10 +268,9 @@ static enum status series_seal(struct head *head, struct series *s, uint32_t ref
     return OK;
 }
 
-enum status head_append(struct head *head, uint32_t ref, int64_t time_ms, double value) {
-    struct series *s = head_series(head, ref);
+static inline enum status series_append(struct head *head, struct series *s, uint32_t ref,
+                                        int64_t time_ms, double value) {
     uint64_t bits = f64_bits(value);
-    if (s->open.has_extras && head_holds_histogram(head, ref, time_ms)) return OK;
     if (s->open.has_last && time_ms <= s->open.last_ms) {
         uint64_t held;
         if (time_ms == s->open.last_ms || head_holds(head, ref, time_ms, &held)) return OK;
@@ -284,6 +284,20 @@ enum status head_append(struct head *head, uint32_t ref, int64_t time_ms, double
     if (time_ms < head->min_time_ms) head->min_time_ms = time_ms;
     if (time_ms > head->max_time_ms) head->max_time_ms = time_ms;
     return OK;
+}
+
+enum status head_append(struct head *head, uint32_t ref, int64_t time_ms, double value) {
+    struct series *s = head_series(head, ref);
+    if (__builtin_expect(s->open.has_extras, 0))
+        return head_append_start(head, ref, time_ms, value, 0);
+    return series_append(head, s, ref, time_ms, value);
+}
+
+enum status head_append_start(struct head *head, uint32_t ref, int64_t time_ms, double value,
+                              int64_t start_ms) {
+    if (head_holds_histogram(head, ref, time_ms)) return OK;
+    TRY(head_set_start(head, ref, time_ms, start_ms));
+    return series_append(head, head_series(head, ref), ref, time_ms, value);
 }
 
 void head_stats(const struct head *head, struct head_stats *out) {

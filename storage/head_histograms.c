@@ -39,10 +39,6 @@ static struct series_extra *extra_find(const struct head *head, uint32_t ref) {
     return &extras->series[i];
 }
 
-bool head_has_extras(const struct head *head, uint32_t ref) {
-    return head_series(head, ref)->open.has_extras;
-}
-
 static struct series_extra *extra_make(struct head *head, uint32_t ref) {
     struct head_extras *extras = &head->extras;
     struct series_extra *e = extra_find(head, ref);

@@ -63,11 +63,9 @@ enum verdict head_judge_histogram(const struct head *head, uint32_t ref, int64_t
 /* As head_append. */
 enum status head_append_histogram(struct head *head, uint32_t ref, int64_t time_ms,
                                   struct sv bytes) MUST_USE;
-/* Before head_append of the float at that time; start_ms 0: none is known. A series that is not
- * marked need not be told of those. */
-enum status head_set_start(struct head *head, uint32_t ref, int64_t time_ms,
-                           int64_t start_ms) MUST_USE;
-bool head_has_extras(const struct head *head, uint32_t ref);
+/* head_append of a float with a start; head_append says that none is known, as 0 does here. */
+enum status head_append_start(struct head *head, uint32_t ref, int64_t time_ms, double value,
+                              int64_t start_ms) MUST_USE;
 /* Is there a histogram at that time? */
 bool head_holds_histogram(const struct head *head, uint32_t ref, int64_t time_ms);
 
@@ -80,6 +78,9 @@ void head_histograms_set_from(struct head *head, uint32_t shard, int64_t from_ms
 /* head_judge of a float in a marked series. */
 enum verdict head_judge_marked(const struct head *head, uint32_t ref, int64_t time_ms, double value,
                                int64_t shard_newest_ms);
+/* Before the float at that time is there. */
+enum status head_set_start(struct head *head, uint32_t ref, int64_t time_ms,
+                           int64_t start_ms) MUST_USE;
 bool head_extras_overlap(const struct head *head, uint32_t ref, int64_t from_ms, int64_t to_ms);
 void head_extras_view(const struct head *head, uint32_t ref, struct series_view *out);
 /* Of a marked series that is given. */

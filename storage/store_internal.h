@@ -133,11 +133,6 @@ enum status write_labels_check(const struct batch *b, size_t i, struct sv labels
 static inline struct sv write_histogram(const struct write_columns *c, size_t i) {
     return c->histograms == NULL ? (struct sv){0} : c->histograms[i];
 }
-static inline void write_count(struct batch *b, size_t i, enum verdict verdict) {
-    b->result->counts[verdict]++;
-    if (write_histogram(b->columns, i).ptr != NULL)
-        b->result->histograms_written += verdict == VERDICT_ACCEPT || verdict == VERDICT_NOOP;
-}
 /* The series has a number in the shard's log. */
 enum status write_series_number(struct batch *b, uint32_t ref) MUST_USE;
 /* A buffer for entries; NULL: no memory. Handed over, or put back when it is empty. */

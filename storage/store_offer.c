@@ -132,14 +132,14 @@ static enum status offer_sample(struct batch *b, size_t i) {
         entry_write_series(w, canonical);
     }
     struct entry_histogram item = {number, c->times_ms[i], write_histogram(c, i)};
-    enum status status = OK;
     if (item.bytes.ptr != NULL) {
         TRY(write_reserve(b, &w->histograms, entry_histogram_bound(&item)));
         entry_write_histogram(w, &item);
-        write_count(b, i, VERDICT_ACCEPT);
+        b->result->counts[VERDICT_ACCEPT]++;
+        b->result->histograms_written++;
         return OK;
     }
-    status = entry_write_float(w, number, c->times_ms[i], c->values[i]);
+    enum status status = entry_write_float(w, number, c->times_ms[i], c->values[i]);
     if (status == OK && c->starts_ms != NULL && c->starts_ms[i] != 0)
         status = entry_write_start(w, c->starts_ms[i]);
     assert(status == OK); /* reserved */

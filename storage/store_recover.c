@@ -62,9 +62,9 @@ static enum status apply_floats(struct store *store, struct store_shard *st, con
                                                  st->newest_ms) != VERDICT_ACCEPT)
             continue;
         int64_t start_ms = v->starts_ms == NULL ? 0 : v->starts_ms[i];
-        if (start_ms != 0 || head_has_extras(store->head, ref))
-            TRY(head_set_start(store->head, ref, v->times_ms[i], start_ms));
-        TRY(head_append(store->head, ref, v->times_ms[i], v->values[i]));
+        TRY(start_ms == 0
+                ? head_append(store->head, ref, v->times_ms[i], v->values[i])
+                : head_append_start(store->head, ref, v->times_ms[i], v->values[i], start_ms));
         *newest_ms = MAX(*newest_ms, v->times_ms[i]);
     }
     return OK;

@@ -120,9 +120,10 @@ static void put(struct head *head, uint32_t ref, const struct one *one, struct b
         MUST(head_append_histogram(head, ref, one->time_ms, encoding) == OK);
         return;
     }
-    if (one->start_ms != 0 || head_has_extras(head, ref))
-        MUST(head_set_start(head, ref, one->time_ms, one->start_ms) == OK);
-    MUST(head_append(head, ref, one->time_ms, one->value) == OK);
+    if (one->start_ms != 0)
+        MUST(head_append_start(head, ref, one->time_ms, one->value, one->start_ms) == OK);
+    else
+        MUST(head_append(head, ref, one->time_ms, one->value) == OK);
 }
 
 static enum verdict judge(struct head *head, uint32_t ref, const struct one *one, int64_t newest_ms,

@@ -94,9 +94,9 @@ static bool refs_add(struct refs *refs, uint64_t ref) {
 
 /* One field of references, packed or not; its form is right. */
 static bool refs_read(struct refs *refs, const struct scan_field *f) {
+    if (f->type == WIRE_VARINT) return refs_add(refs, f->number);
     struct wire w = {(const uint8_t *)f->bytes.ptr, (const uint8_t *)f->bytes.ptr + f->bytes.len};
     uint64_t ref;
-    if (f->type == WIRE_VARINT) return refs_add(refs, f->number);
     while (w.cur < w.end && wire_varint(&w, &ref))
         if (!refs_add(refs, ref)) return false;
     return true;

@@ -159,8 +159,9 @@ static bool histogram_read(struct reader *r, struct entry_histogram *out) {
 }
 
 bool entry_histogram_next(struct sv *rest, struct entry_histogram *out) {
+    if (rest->len == 0) return false;
     struct reader r = reader_init(rest->ptr, rest->len);
-    if (rest->len == 0 || !histogram_read(&r, out)) return false;
+    if (!histogram_read(&r, out)) return false;
     *rest = sv_make(r.cur, reader_left(&r));
     return true;
 }

@@ -72,7 +72,9 @@ static void check_reply(struct sv payload) {
     assert(write_frame_reply_get(buf_sv(&again), &got, NULL) == OK);
     assert(got.unknown_count == reply.unknown_count && got.first_refused == reply.first_refused);
     free(got.unknown);
+    free(got.failed);
     free(reply.unknown);
+    free(reply.failed);
     buf_fini(&again);
 }
 

@@ -55,15 +55,19 @@ static enum status series_delete(struct head *head, uint32_t ref, int64_t min_ms
     series_view_take(head, ref, &view);
     samples_clear(rows);
     TRY(series_view_read(&view, INT64_MIN, INT64_MAX, rows, NULL));
-    size_t kept = 0;
+    size_t kept = 0, floats = 0;
     for (size_t i = 0; i < rows->count; i++) {
+        if (rows->histograms != NULL && rows->histograms[i] != NULL) continue;
+        floats++;
         if (rows->times_ms[i] >= min_ms && rows->times_ms[i] <= max_ms) continue;
         rows->times_ms[kept] = rows->times_ms[i];
         rows->values[kept++] = rows->values[i];
     }
-    if (kept == rows->count) return OK;
     const struct chunk_open *open = &head_series(head, ref)->open;
+    if (open->has_extras) TRY(head_extras_delete(head, ref, min_ms, max_ms));
+    if (kept == floats) return OK;
     struct rebuild b = {.open = {.full = open->full, .owner = open->owner}};
+    b.open.has_extras = open->has_extras;
     enum status status = OK;
     for (size_t i = 0; i < kept && status == OK; i++)
         status = rebuild_append(head, &b, rows->times_ms[i], rows->values[i]);

@@ -87,6 +87,7 @@ static enum status trim_series(struct head *head, uint32_t ref, int64_t from_ms,
         head->chunks_count--;
     }
     *out_empty = cold->sealed_count == 0 && cold->late == NULL && open->count == 0;
+    if (open->has_extras && !head_extras_trim(head, ref, from_ms)) *out_empty = false;
     return OK;
 }
 

@@ -15,6 +15,7 @@
 #include "node/base/map.h"
 #include "storage/chunk.h"
 #include "storage/head.h"
+#include "storage/head_histograms.h"
 #include "storage/index.h"
 #include "storage/symbols.h"
 
@@ -67,6 +68,7 @@ struct retired {
     struct chunk_block *blocks_first, *blocks_last;
     struct late *late_first, *late_last;
     struct retired_chunks *chunks_first, *chunks_last;
+    struct extra_rows *extra_first, *extra_last;
     uint32_t dead_first, dead_last; /* series, HEAD_NONE: none */
 };
 
@@ -103,6 +105,7 @@ struct head {
         bool wanted, in_shard, lacked; /* memory */
     } trim;
     struct chunk_slab blocks;
+    struct head_extras extras; /* what few series have */
     struct u32s scratch_pairs;
     struct selection *newest; /* live selections, linked to older ones */
     uint64_t chunks_count;
@@ -137,6 +140,8 @@ static inline bool head_is_before(const struct head *head, uint32_t ref, int64_t
 static inline bool shard_is_asked(const struct shard_set *shards, uint32_t shard) {
     return shards == NULL || (shard < shards->shards_count && shard_set_has(shards, shard));
 }
+/* head.c: what is in order for its series is accepted from there on */
+int64_t head_in_order_ms(const struct head *head, int64_t shard_newest_ms);
 
 /* head_drop.c */
 uint32_t *head_pairs_alloc(struct head *head, uint32_t count) MUST_USE;
@@ -184,6 +189,7 @@ void series_view_take(const struct head *head, uint32_t ref, struct series_view 
 enum status head_retire_chunks(struct head *head, struct chunk *newest, uint32_t count) MUST_USE;
 void head_retire_blocks(struct head *head, struct chunk_block *first, struct chunk_block *last);
 void head_retire_late(struct head *head, struct late *late);
+void head_retire_extra(struct head *head, struct extra_rows *rows);
 void head_retire_series(struct head *head, uint32_t dead_first, uint32_t dead_last);
 /* Around taking references out of posting lists. */
 void selections_hold_places(struct head *head);

@@ -17,6 +17,10 @@ static void retired_free(struct head *head, struct retired *r) {
             head_chunk_free(head, batch->at[i]);
         free(batch);
     }
+    for (struct extra_rows *rows = r->extra_first, *next; rows != NULL; rows = next) {
+        next = rows->next;
+        head_extra_rows_free(head, rows);
+    }
     head_give_series(head, r->dead_first);
 }
 
@@ -35,6 +39,11 @@ static void retired_move(struct head *head, struct retired *to, const struct ret
         from->chunks_last->next = to->chunks_first;
         if (to->chunks_first == NULL) to->chunks_last = from->chunks_last;
         to->chunks_first = from->chunks_first;
+    }
+    if (from->extra_first != NULL) {
+        from->extra_last->next = to->extra_first;
+        if (to->extra_first == NULL) to->extra_last = from->extra_last;
+        to->extra_first = from->extra_first;
     }
     if (from->dead_first != HEAD_NONE) {
         head_series(head, from->dead_last)->open.owner = to->dead_first;
@@ -59,6 +68,15 @@ void head_retire_late(struct head *head, struct late *late) {
     struct retired r = {
         .late_first = late, .late_last = late, .dead_first = HEAD_NONE, .dead_last = HEAD_NONE};
     if (!late->seen || head->newest == NULL)
+        retired_free(head, &r);
+    else
+        retired_move(head, &head->newest->retired, &r);
+}
+
+void head_retire_extra(struct head *head, struct extra_rows *rows) {
+    struct retired r = {
+        .extra_first = rows, .extra_last = rows, .dead_first = HEAD_NONE, .dead_last = HEAD_NONE};
+    if (head->newest == NULL) /* not seen itself, its histograms may be in an array that was */
         retired_free(head, &r);
     else
         retired_move(head, &head->newest->retired, &r);

@@ -66,7 +66,8 @@ enum status node_blocks_open(struct node *node, const struct node_view *view, st
 static bool may_cut(void *ctx, uint32_t shard) {
     const struct node_core *nc = ctx;
     struct err err;
-    return nc->replicas != NULL && replicas_may_write(nc->replicas, shard, &err) == OK;
+    return nc->replicas != NULL &&
+           replicas_may_write(nc->replicas, shard, core_mono_ns(nc->core), &err) == OK;
 }
 
 static struct place settled_of(void *ctx, uint32_t shard) {

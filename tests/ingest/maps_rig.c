@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "storage/histogram.h"
+
 /* -- the gate: as replication would say, for one replica a shard */
 
 static enum status gate_may_write(void *ctx, uint32_t shard, uint64_t now_ns, struct err *err) {
@@ -333,6 +335,22 @@ static void write_on_done(struct core *here, struct write_op *op) {
     w->took_ms = sim_now_ms(w->sim) - w->began_ms;
 }
 
+/* Every third series is of native histograms with that sum, every third of floats with a start. */
+static void row_of_kind(struct rig_write *w, unsigned series, size_t i) {
+    struct write_rows *rows = &w->op.rows;
+    if (series % 3 == 2) {
+        MUST(write_rows_want_starts(rows) == OK);
+        rows->starts_ms[i] = rows->times_ms[i] - series - 1;
+    } else if (series % 3 == 1) {
+        struct histogram h = {.sum = rows->values[i], .start_ms = 3};
+        struct buf b = {0};
+        histogram_put(&h, &b);
+        MUST(write_rows_want_histograms(rows) == OK);
+        rows->histograms[i] = arena_sv(&w->op.arena, buf_sv(&b));
+        buf_fini(&b);
+    }
+}
+
 struct rig_write *rig_write_new(struct maps_rig *rig, unsigned first, unsigned count,
                                 int64_t time_ms, double value) {
     struct rig_write *w = calloc(1, sizeof *w);
@@ -350,6 +368,7 @@ struct rig_write *rig_write_new(struct maps_rig *rig, unsigned first, unsigned c
         rows->shards[i] = series_shard(rows->ids[i], RIG_SHARDS);
         rows->times_ms[i] = time_ms;
         rows->values[i] = value + first + i;
+        row_of_kind(w, first + i, i);
     }
     rows->count = count;
     return w;
@@ -387,11 +406,43 @@ int64_t rig_now_ms(struct maps_rig *rig) {
     abort();
 }
 
+static void read_series(struct store *store, series_id id, struct samples *out) {
+    struct select_query query = {.from_ms = INT64_MIN, .to_ms = INT64_MAX};
+    struct selection *sel;
+    bool done = false;
+    size_t count;
+    MUST(select_new(store_head(store), &query, &sel, NULL) == OK);
+    while (!done)
+        MUST(select_step(sel, 0, &done, NULL) == OK);
+    const struct series_view *views = selection_series(sel, &count);
+    for (size_t i = 0; i < count; i++)
+        if (series_id_eq(views[i].id, id))
+            MUST(series_view_read(&views[i], INT64_MIN, INT64_MAX, out, NULL) == OK);
+    selection_release(sel);
+}
+
 bool rig_newest(struct maps_rig *rig, unsigned node, unsigned series, int64_t *out_time_ms,
                 double *out_value) {
     series_id id = id_of(rig, series);
     struct store *store = rig->nodes[node].cores[rig_shard(rig, series) % RIG_CORES].store;
     const struct head *head = store_head(store);
     uint32_t ref = head_find(head, id);
-    return ref != HEAD_NONE && head_series_newest(head, ref, out_time_ms, out_value);
+    if (ref == HEAD_NONE) return false;
+    struct samples s = {0};
+    read_series(store, id, &s);
+    bool any = s.count > 0;
+    if (any) {
+        size_t last = s.count - 1;
+        *out_time_ms = s.times_ms[last];
+        *out_value = s.values[last];
+        bool is_histogram = s.histograms != NULL && s.histograms[last] != NULL;
+        int64_t start_ms = s.starts_ms == NULL ? 0 : s.starts_ms[last];
+        MUST(is_histogram == (series % 3 == 1));
+        if (is_histogram)
+            MUST(start_ms == 3);
+        else
+            MUST(start_ms == (series % 3 == 2 ? s.times_ms[last] - series - 1 : 0));
+    }
+    samples_fini(&s);
+    return any;
 }

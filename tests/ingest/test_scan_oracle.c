@@ -5,37 +5,9 @@
 #include <inttypes.h>
 
 #include "node/base/utf8.h"
-#include "request.h"
-#include "remote.pb-c.h"
+#include "scan_oracle.h"
 
 enum { SAMPLES_PER_SERIES_MAX = 4, BASES = 64 };
-
-static void put_histogram(struct buf *series, struct rng *rng) {
-    struct buf h = {0}, span = {0};
-    buf_put_u8(&h, 0x08); /* count_int */
-    request_varint(&h, rng_below(rng, 100000), 0);
-    buf_put_u8(&h, 0x19); /* sum */
-    buf_put_f64(&h, rng_unit(rng));
-    buf_put_u8(&span, 0x08);
-    request_varint(&span, 3, 0);
-    buf_put_u8(&span, 0x10);
-    request_varint(&span, 2, 0);
-    request_bytes(&h, 11, buf_sv(&span));
-    buf_clear(&span);
-    for (unsigned i = 0; i < 2; i++)
-        request_varint(&span, rng_below(rng, 1000), 0);
-    request_bytes(&h, 12, buf_sv(&span)); /* packed */
-    buf_put_u8(&h, 0x60);                 /* and one that is not */
-    request_varint(&h, 7, 0);
-    buf_clear(&span);
-    buf_put_f64(&span, 0.5);
-    request_bytes(&h, 16, buf_sv(&span));
-    buf_put_u8(&h, 0x78);
-    request_varint(&h, 1700000000000, 0);
-    request_bytes(series, 4, buf_sv(&h));
-    buf_fini(&h);
-    buf_fini(&span);
-}
 
 static void put_exemplar(struct buf *series) {
     struct buf e = {0};
@@ -65,7 +37,8 @@ static void put_series(struct buf *out, struct rng *rng) {
             &series, rng_chance(rng, 0.1) ? -5 : 1700000000000 + (int64_t)rng_below(rng, 60000),
             rng_chance(rng, 0.2) ? STALE_NAN_BITS : rng_u64(rng));
     if (rng_chance(rng, 0.2)) put_exemplar(&series);
-    if (rng_chance(rng, 0.2)) put_histogram(&series, rng);
+    if (rng_chance(rng, 0.2)) put_histogram(&series, 4, rng);
+    if (rng_chance(rng, 0.4)) put_histogram_valid(&series, 4, rng);
     request_series(out, &series);
     buf_fini(&series);
 }
@@ -81,44 +54,6 @@ static void put_request(struct buf *out, struct rng *rng) {
         request_bytes(&m, 4, SV("help"));
         request_bytes(out, 3, buf_sv(&m));
         buf_fini(&m);
-    }
-}
-
-/* -- mutations; room for 16 more bytes behind *len */
-
-static void mutate(struct rng *rng, uint8_t *p, size_t *len) {
-    static const uint8_t likely[] = {0x00, 0x01, 0x07, 0x08, 0x09, 0x0a, 0x0b, 0x0d,
-                                     0x10, 0x11, 0x12, 0x18, 0x1a, 0x22, 0x3a, 0x60,
-                                     0x62, 0x7f, 0x80, 0x81, 0x8a, 0xff};
-    size_t at = *len == 0 ? 0 : (size_t)rng_below(rng, *len);
-    uint8_t byte =
-        rng_chance(rng, 0.5) ? likely[rng_below(rng, sizeof likely)] : (uint8_t)rng_u64(rng);
-    switch (rng_below(rng, 6)) {
-    case 0:
-        if (*len > 0) p[at] = byte;
-        break;
-    case 1:
-        if (*len > 0) p[at] ^= (uint8_t)(1u << rng_below(rng, 8));
-        break;
-    case 2: /* insert */
-        memmove(p + at + 1, p + at, *len - at);
-        p[at] = byte;
-        ++*len;
-        break;
-    case 3: /* remove */
-        if (*len == 0) break;
-        memmove(p + at, p + at + 1, *len - at - 1);
-        --*len;
-        break;
-    case 4: /* cut off */
-        if (rng_chance(rng, 0.1)) *len = at;
-        break;
-    default: /* copy a run over another */
-        if (*len > 8) {
-            size_t n = 1 + (size_t)rng_below(rng, 7), from = (size_t)rng_below(rng, *len - n);
-            memmove(p + MIN(at, *len - n), p + from, n);
-        }
-        break;
     }
 }
 
@@ -149,7 +84,7 @@ static bool expect_labels(Prometheus__TimeSeries *ts, struct buf *out) {
 }
 
 struct totals {
-    uint64_t accepted, refused, tags, rows, skipped;
+    uint64_t accepted, refused, tags, rows, skipped, histograms, histograms_refused;
 };
 
 static void compare(Prometheus__WriteRequest *want, const struct scan_result *got,
@@ -157,7 +92,7 @@ static void compare(Prometheus__WriteRequest *want, const struct scan_result *go
     struct buf canonical = {0};
     const struct write_rows *rows = got->rows;
     size_t row = 0;
-    uint64_t skipped = 0, histograms = 0, exemplars = 0;
+    uint64_t skipped = 0, histograms = 0, exemplars = 0, refused = 0;
     for (size_t k = 0; k < want->n_timeseries; k++) {
         Prometheus__TimeSeries *ts = want->timeseries[k];
         exemplars += ts->n_exemplars;
@@ -167,13 +102,26 @@ static void compare(Prometheus__WriteRequest *want, const struct scan_result *go
         }
         histograms += ts->n_histograms;
         series_id id = series_id_of(REQUEST_SECRET, 0, buf_sv(&canonical));
+        size_t stored = count_stored(ts->histograms, ts->n_histograms);
+        size_t end = row + ts->n_samples + stored;
+        refused += ts->n_histograms - stored;
+        MUST(end <= rows->count);
+        for (size_t i = row; i < end; i++) {
+            MUST(sv_eq(rows->labels[i], buf_sv(&canonical)) && series_id_eq(rows->ids[i], id));
+            MUST(rows->shards[i] == id.hi % REQUEST_SHARDS);
+        }
+        compare_histograms(ts->histograms, ts->n_histograms, NULL, rows, row, end);
+        t->histograms += stored;
         for (size_t i = 0; i < ts->n_samples; i++, row++) {
-            MUST(row < rows->count && sv_eq(rows->labels[row], buf_sv(&canonical)));
-            MUST(series_id_eq(rows->ids[row], id) && rows->shards[row] == id.hi % REQUEST_SHARDS);
-            MUST(rows->times_ms[row] == ts->samples[i]->timestamp);
+            row = next_row(rows, row, end, false);
+            MUST(row < end && rows->times_ms[row] == ts->samples[i]->timestamp);
             MUST(f64_bits(rows->values[row]) == f64_bits(ts->samples[i]->value));
         }
+        MUST(next_row(rows, row, end, false) == end);
+        row = end;
     }
+    MUST(refused == got->refused && (refused == 0) == (got->refused_text[0] == '\0'));
+    t->histograms_refused += refused;
     MUST(row == rows->count && skipped == got->skipped_series_samples &&
          histograms == got->histograms);
     MUST(exemplars == got->exemplars && want->n_metadata == got->metadata);
@@ -233,8 +181,10 @@ int main(int argc, char **argv) {
         one(work, len, &rows, &t);
     }
     printf("accepted %" PRIu64 " (%" PRIu64 " samples, %" PRIu64
-           " skipped), refused by both %" PRIu64 ", large field numbers %" PRIu64 "\n",
-           t.accepted, t.rows, t.skipped, t.refused, t.tags);
+           " skipped), refused by both %" PRIu64 ", large field numbers %" PRIu64
+           ", histograms %" PRIu64 ", invalid ones %" PRIu64 "\n",
+           t.accepted, t.rows, t.skipped, t.refused, t.tags, t.histograms, t.histograms_refused);
+    MUST(t.histograms > mutations / 10 && t.histograms_refused > mutations / 10);
     /* the mutations must reach both sides, else nothing was compared */
     MUST(t.accepted > mutations / 10 && t.refused > mutations / 10 && t.skipped > 0 &&
          t.tags < mutations / 100);

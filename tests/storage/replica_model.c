@@ -12,11 +12,13 @@
 #include "node/base/arena.h"
 #include "node/base/bytes.h"
 #include "node/base/log.h"
+#include "storage/histogram.h"
 #include "storage/store.h"
 #include "tests/sim/sim.h"
 #include "tests/storage/log_rig.h"
 
 enum { NODES = 3, HEADS = 2, TAIL_NODE = 2, SHARDS = 4, SERIES = 24, BATCH_MAX = 16 };
+enum { HISTOGRAM_BYTES = 32 };
 #define START_MS 1767225600000
 
 struct history { /* of a shard: whole entries, and where each begins */
@@ -53,6 +55,7 @@ static series_id ids[SERIES];
 static uint32_t shards[SERIES];
 static unsigned slot_now;
 static uint64_t refills, crashes, promotions, offered;
+static uint64_t histograms, with_starts; /* compared */
 
 static const struct store_options options = {
     .head = {.secret = 5, .out_of_order_window_ms = 1800000},
@@ -217,10 +220,22 @@ static enum status node_follow(struct mnode *n, uint32_t shard, struct sv entrie
 
 /* -- steps */
 
+static struct sv histogram_of(double sum, struct buf *out) {
+    struct histogram h = {.sum = sum, .start_ms = (int64_t)rng_below(&rng, 2) * 9};
+    size_t before = out->len;
+    histogram_put(&h, out);
+    RIG_CHECK(!out->failed && out->len - before <= HISTOGRAM_BYTES, "memory");
+    return sv_make(out->ptr + before, out->len - before);
+}
+
 static void columns_fill(struct write_columns *c, series_id *c_ids, uint32_t *c_shards,
                          int64_t *times_ms, double *values) {
-    static struct sv c_labels[BATCH_MAX];
+    static struct sv c_labels[BATCH_MAX], c_histograms[BATCH_MAX];
+    static int64_t starts_ms[BATCH_MAX];
+    static struct buf bytes;
     size_t n = 0;
+    buf_clear(&bytes);
+    RIG_CHECK(buf_reserve(&bytes, BATCH_MAX * HISTOGRAM_BYTES), "memory");
     slot_now += (unsigned)rng_below(&rng, 3);
     for (uint32_t shard = 0; shard < SHARDS; shard++) {
         for (size_t s = 0; s < SERIES && n < BATCH_MAX; s++) {
@@ -231,6 +246,12 @@ static void columns_fill(struct write_columns *c, series_id *c_ids, uint32_t *c_
             c_shards[n] = shard;
             times_ms[n] = START_MS + ((int64_t)slot_now - (int64_t)back) * 15000;
             values[n] = (double)rng_below(&rng, 4);
+            /* series of floats, of histograms, of both, with and without starts */
+            bool is_histogram = s % 4 == 1 || (s % 4 == 2 && rng_chance(&rng, 0.5));
+            c_histograms[n] = is_histogram ? histogram_of(values[n], &bytes) : (struct sv){0};
+            starts_ms[n] = s % 4 != 0 && rng_chance(&rng, 0.7)
+                               ? START_MS - 1 - (int64_t)rng_below(&rng, 3)
+                               : 0;
             c_labels[n++] = labels[s];
         }
     }
@@ -239,7 +260,9 @@ static void columns_fill(struct write_columns *c, series_id *c_ids, uint32_t *c_
                                 .shards = c_shards,
                                 .times_ms = times_ms,
                                 .values = values,
-                                .labels = c_labels};
+                                .labels = c_labels,
+                                .starts_ms = starts_ms,
+                                .histograms = c_histograms};
 }
 
 static void step_write(void) {
@@ -444,6 +467,23 @@ static size_t rows_read(struct store *store, struct row *rows) {
     return count;
 }
 
+/* How many are histograms. */
+static uint64_t kinds_compare(const struct samples *a, const struct samples *b) {
+    uint64_t count = 0;
+    for (size_t i = 0; i < a->count; i++) {
+        const struct histogram *h = a->histograms == NULL ? NULL : a->histograms[i];
+        const struct histogram *g = b->histograms == NULL ? NULL : b->histograms[i];
+        RIG_CHECK((h == NULL) == (g == NULL), "a float and a histogram");
+        RIG_CHECK(h == NULL || histogram_equal(h, g), "histograms differ");
+        RIG_CHECK((a->starts_ms == NULL ? 0 : a->starts_ms[i]) ==
+                      (b->starts_ms == NULL ? 0 : b->starts_ms[i]),
+                  "starts differ");
+        count += h != NULL;
+        with_starts += a->starts_ms != NULL && a->starts_ms[i] != 0;
+    }
+    return count;
+}
+
 static void verify(void) {
     struct row a[SERIES] = {0}, b[SERIES] = {0};
     catch_up(&nodes[0]);
@@ -459,6 +499,7 @@ static void verify(void) {
             (memcmp(a[s].samples.times_ms, b[s].samples.times_ms, n * sizeof(int64_t)) == 0 &&
              memcmp(a[s].samples.values, b[s].samples.values, n * sizeof(double)) == 0);
         RIG_CHECK(same, "series %zu differs", s);
+        histograms += kinds_compare(&a[s].samples, &b[s].samples);
         samples_fini(&a[s].samples);
         samples_fini(&b[s].samples);
     }
@@ -607,11 +648,13 @@ int main(int argc, char **argv) {
         fflush(stdout);
         run(seed);
     }
-    RIG_CHECK(argc > 1 || (refills > 20 && crashes > 100 && promotions > 100 && offered > 200),
+    RIG_CHECK(argc > 1 || (refills > 20 && crashes > 100 && promotions > 100 && offered > 200 &&
+                           histograms > 1000 && with_starts > 1000),
               "%" PRIu64 " refills, %" PRIu64 " crashes, %" PRIu64 " promotions, %" PRIu64
               " offers",
               refills, crashes, promotions, offered);
-    printf("%" PRIu64 " refills, %" PRIu64 " crashes, %" PRIu64 " promotions, %" PRIu64 " offers\n",
-           refills, crashes, promotions, offered);
+    printf("%" PRIu64 " refills, %" PRIu64 " crashes, %" PRIu64 " promotions, %" PRIu64
+           " offers; %" PRIu64 " histograms and %" PRIu64 " starts compared\n",
+           refills, crashes, promotions, offered, histograms, with_starts);
     return 0;
 }

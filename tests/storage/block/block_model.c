@@ -185,7 +185,7 @@ struct block_writer_options model_writer_options(const struct model *m, struct d
 /* Each third shard has items, one byte more than its number. Nothing is allocated: allocations are
  * counted. */
 static struct sv items_of(uint32_t shard) {
-    static char items[4096];
+    static _Thread_local char items[4096];
     if (shard % 3 != 0 || shard >= sizeof items) return SV("");
     for (uint32_t i = 0; i <= shard; i++)
         items[i] = (char)(shard + i);

@@ -10,20 +10,26 @@ static enum status items_nomem(const struct scanner *s) {
     return err_set(s->err, ERR_NOMEM, 0, "remote write: out of memory");
 }
 
-/* The next field; false at the end. */
+bool scan_next_field(struct wire *w, struct scan_field *out) {
+    struct wire inner;
+    *out = (struct scan_field){.bytes = {"", 0}};
+    if (w->cur >= w->end || !wire_tag(w, &out->field, &out->type)) return false;
+    if (out->type == WIRE_VARINT) return wire_varint(w, &out->number);
+    if (out->type == WIRE_FIXED64) return wire_fixed64(w, &out->number);
+    if (out->type != WIRE_BYTES) return wire_skip(w, out->type);
+    if (!wire_bytes(w, &inner)) return false;
+    out->bytes = wire_sv(inner);
+    return true;
+}
+
 static bool next_field(struct wire *w, uint32_t *out_field, uint64_t *out_number,
                        struct sv *out_bytes) {
-    unsigned type;
-    struct wire inner;
-    if (w->cur >= w->end || !wire_tag(w, out_field, &type)) return false;
-    *out_bytes = (struct sv){"", 0};
-    *out_number = 0;
-    if (type == WIRE_VARINT) return wire_varint(w, out_number);
-    if (type == WIRE_FIXED64) return wire_fixed64(w, out_number);
-    if (type != WIRE_BYTES) return wire_skip(w, type);
-    if (!wire_bytes(w, &inner)) return false;
-    *out_bytes = wire_sv(inner);
-    return true;
+    struct scan_field f;
+    bool more = scan_next_field(w, &f);
+    *out_field = f.field;
+    *out_number = f.number;
+    *out_bytes = f.bytes;
+    return more;
 }
 
 static struct wire wire_of(struct sv s) {
@@ -36,6 +42,12 @@ struct exemplar_labels {
     bool bad;
 };
 
+static void add_label(struct exemplar_labels *labels, struct label l) {
+    if (l.value.len == 0) return; /* as Prometheus: an empty value is none */
+    labels->bad |= l.name.len == 0 || labels->count == EXEMPLAR_LABELS_MAX;
+    if (!labels->bad) labels->at[labels->count++] = l;
+}
+
 static void take_label(struct exemplar_labels *labels, struct sv bytes) {
     struct label l = {{"", 0}, {"", 0}};
     struct wire w = wire_of(bytes);
@@ -46,9 +58,7 @@ static void take_label(struct exemplar_labels *labels, struct sv bytes) {
         if (field == 1) l.name = text;
         if (field == 2) l.value = text;
     }
-    if (l.value.len == 0) return; /* as Prometheus: an empty value is none */
-    labels->bad |= l.name.len == 0 || labels->count == EXEMPLAR_LABELS_MAX;
-    if (!labels->bad) labels->at[labels->count++] = l;
+    add_label(labels, l);
 }
 
 /* ptr NULL: storage would not keep them. */
@@ -63,6 +73,14 @@ static enum status canonical_labels(struct scanner *s, struct exemplar_labels *l
     if (!entry_exemplar_labels_valid(buf_sv(&s->canonical))) return OK;
     *out = s->canonical.len == 0 ? SV("") : arena_sv(s->arena, buf_sv(&s->canonical));
     return out->ptr == NULL ? items_nomem(s) : OK;
+}
+
+enum status scan_exemplar_labels(struct scanner *s, const struct label *labels, size_t count,
+                                 struct sv *out) {
+    struct exemplar_labels list = {.count = 0};
+    for (size_t i = 0; i < count; i++)
+        add_label(&list, labels[i]);
+    return canonical_labels(s, &list, out);
 }
 
 enum status scan_exemplar(struct scanner *s, struct wire w) {

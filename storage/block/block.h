@@ -81,7 +81,9 @@ struct block_info {
     uint16_t level;
     uint32_t resolution_ms;
     int64_t min_ms, max_ms; /* of samples, both inclusive */
-    uint64_t series_count, samples_count, file_bytes, index_bytes, memory_bytes;
+    uint64_t series_count, samples_count, file_bytes;
+    uint64_t index_bytes;  /* all but pages of samples, their times, and items */
+    uint64_t memory_bytes; /* that the open block holds */
 };
 void block_get_info(const struct block *b, struct block_info *out);
 struct block_shard {

@@ -17,7 +17,7 @@
  * words for where a series comes from (job, instance, pod: the target side) and the others (the
  * metric side); both are numbered from 0.
  *
- *   PAGES       one or more whole pages, 8 KiB together where no one is longer: of floats as in
+ *   PAGES       one or more whole pages, 4 KiB together where no one is longer: of floats as in
  *               storage/page; of histograms for each varint len, the bytes of storage/histogram.h
  *   DIRECTORY   up to 256 series:
  *                 varint first series, varint series
@@ -57,6 +57,18 @@
 
 #include "node/base/hash.h"
 #include "storage/block/writer_internal.h"
+
+static_assert(BLOCK_HEADER_BYTES == 8 + 2 + 2 + 4 + 4 + 2 + 2 + 4 + 4 + 8, "header");
+static_assert(BLOCK_FOOTER_BYTES == 8 + 8 + 8 + 8 + 8, "footer");
+static_assert(FRAME_HEADER_BYTES == 8 + 4 + 4, "frame");
+static_assert(COLUMN_ENTRY_BYTES == 8 + 4 + 4 + 8 + 8, "an entry of COLUMNS_AT");
+static_assert(RESTART_BYTES == 3 * 4, "of each 32nd series");
+static_assert(STREAM_FRAME_BYTES % COLUMN_ENTRY_BYTES == 0, "no entry stands across frames");
+static_assert(FRAME_BYTES_MAX < 1 << 24, "the low part of a reference");
+static_assert(PAGE_SAMPLES_MAX >= 960, "rows of a page from level 2 on");
+static_assert((PAGE_KIND & (PAGE_LAST | PAGE_WHOLE | PAGE_MISSING | PAGE_STARTS | PAGE_SAME |
+                            PAGE_NEXT_FRAME)) == 0,
+              "flags are apart from the kind");
 
 const char *const block_part_names[PART_COUNT] = {
     [PART_PAGES] = "page",

@@ -79,8 +79,9 @@ static void labels_make(struct model_series *s, struct rng *rng, const struct mo
     CHECK(labels_encode(labels, count, &s->canonical, &err) == OK, "%s", err.msg);
 }
 
-static double value_make(struct rng *rng, unsigned kind, double before) {
+static double value_make(struct rng *rng, unsigned kind, size_t row, double before) {
     switch (kind) {
+    case 5: return (double)(row * 2654435761 % 1000) / 8; /* the same of each series */
     case 0: return before;
     case 1: return before + (double)rng_below(rng, 100);
     case 2: return (double)((int64_t)rng_below(rng, 2000) - 1000) / 100;
@@ -119,13 +120,13 @@ static void samples_make(struct model_series *s, struct rng *rng, const struct m
     rng_init(&grid, target * 3 + 1);
     size_t rows = 1 + (size_t)rng_below(rng, o->samples_max);
     if (rng_chance(rng, 0.6)) rows = o->samples_max;
-    unsigned kind = (unsigned)rng_below(rng, 6), odd = (unsigned)rng_below(rng, 10);
+    unsigned kind = (unsigned)rng_below(rng, 7), odd = (unsigned)rng_below(rng, 10);
     size_t skip = rng_chance(rng, 0.2) ? (size_t)rng_below(rng, rows) : 0;
     int64_t start = rng_chance(rng, 0.2) ? 5 : 0, t = 1000000 + (int64_t)target;
     double value = (double)rng_below(rng, 1000);
     for (size_t i = 0; i < rows; i++) {
         t += 15000 + (rng_chance(&grid, 0.02) ? 1 : 0);
-        value = value_make(rng, kind, value);
+        value = value_make(rng, kind, i, value);
         bool missing = (odd == 0 && rng_chance(rng, 0.01)) || (odd == 1 && i == rows / 2) ||
                        (odd == 2 && rng_chance(rng, 0.5)) || i < skip;
         if (missing && (i + 1 < rows || s->samples.count > 0)) continue;
@@ -506,6 +507,12 @@ void model_check_select(const struct model *m, struct block *b, struct rng *rng)
     if (rng_chance(rng, 0.5)) {
         q.from_ms = 1000000 + (int64_t)rng_below(rng, 20000000) - 1000000;
         q.to_ms = q.from_ms + (int64_t)rng_below(rng, 8000000) - 10;
+    } else if (m->count > 0 && rng_chance(rng, 0.5)) { /* from the last, or to the first of one */
+        const struct samples *s = &m->at[rng_below(rng, m->count)].samples;
+        if (rng_chance(rng, 0.5))
+            q.from_ms = s->times_ms[s->count - 1];
+        else
+            q.to_ms = s->times_ms[0] - (int64_t)rng_below(rng, 2);
     }
     selection_check(m, b, &q, rng);
     for (size_t i = 0; i < q.matchers_count; i++)

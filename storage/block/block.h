@@ -28,7 +28,9 @@
 struct block_digest {
     uint64_t hi, lo;
 };
-void block_digest_add(struct block_digest *d, series_id id, const struct samples *samples);
+/* ERR_NOMEM: a histogram is encoded to be hashed; *d is as it was. */
+MUST_USE enum status block_digest_add(struct block_digest *d, series_id id,
+                                      const struct samples *samples);
 static inline void block_digest_sum(struct block_digest *d, struct block_digest other) {
     d->lo += other.lo;
     d->hi += other.hi + (d->lo < other.lo);
@@ -80,7 +82,9 @@ struct block_info {
     uint16_t level;
     uint32_t resolution_ms;
     int64_t min_ms, max_ms; /* of samples, both inclusive */
-    uint64_t series_count, samples_count, file_bytes, index_bytes, memory_bytes;
+    uint64_t series_count, samples_count, file_bytes;
+    uint64_t index_bytes;  /* all but pages of samples, their times, and items */
+    uint64_t memory_bytes; /* that the open block holds */
 };
 void block_get_info(const struct block *b, struct block_info *out);
 struct block_shard {

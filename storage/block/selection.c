@@ -66,6 +66,7 @@ static enum status selection_fill(struct block_selection *s, struct err *err) {
     free(f->series.at);
     f->series = (struct set_bits){0};
     f->query = NULL;
+    f->canceled = NULL;
     f->err = NULL;
     return OK;
 }

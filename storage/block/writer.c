@@ -9,15 +9,16 @@
  *   footer  0 u64 offset, 8 u64 bytes of the root's frame | 16 u64 bytes of the file
  *           24 u64 0 | 32 u64 XXH3-64 of 0..31, seeded with the header's
  *   frame   0 u64 XXH3-64 of all that follows, seeded with the frame's offset | 8 u32 stored bytes
- *           12 u32 raw bytes | 16 stored bytes: zstd where they are fewer than raw, else as they
- * are stream  bytes cut into frames of 8 KiB, the last may be shorter; a position counts bytes
+ *           12 u32 raw bytes | 16 stored bytes: zstd where they are fewer than raw, else raw
+ *   stream  bytes cut into frames of 8 KiB, the last may be shorter; a position counts bytes
  *
  * A reference to a frame is offset << 24 | bytes with its header. Series are numbered from 0 in the
  * order of the file, shard by shard. Their labels are two sets, those whose names are in a list of
  * words for where a series comes from (job, instance, pod: the target side) and the others (the
  * metric side); both are numbered from 0.
  *
- *   PAGES       one or more whole pages (storage/page), 8 KiB together where no one is longer
+ *   PAGES       one or more whole pages, 4 KiB together where no one is longer: of floats as in
+ *               storage/page; of histograms for each varint len, the bytes of storage/histogram.h
  *   DIRECTORY   up to 256 series:
  *                 varint first series, varint series
  *                 varint n, varint end, n times: varint offset - end of the one before, varint
@@ -56,6 +57,18 @@
 
 #include "node/base/hash.h"
 #include "storage/block/writer_internal.h"
+
+static_assert(BLOCK_HEADER_BYTES == 8 + 2 + 2 + 4 + 4 + 2 + 2 + 4 + 4 + 8, "header");
+static_assert(BLOCK_FOOTER_BYTES == 8 + 8 + 8 + 8 + 8, "footer");
+static_assert(FRAME_HEADER_BYTES == 8 + 4 + 4, "frame");
+static_assert(COLUMN_ENTRY_BYTES == 8 + 4 + 4 + 8 + 8, "an entry of COLUMNS_AT");
+static_assert(RESTART_BYTES == 3 * 4, "of each 32nd series");
+static_assert(STREAM_FRAME_BYTES % COLUMN_ENTRY_BYTES == 0, "no entry stands across frames");
+static_assert(FRAME_BYTES_MAX < 1 << 24, "the low part of a reference");
+static_assert(PAGE_SAMPLES_MAX >= 960, "rows of a page from level 2 on");
+static_assert((PAGE_KIND & (PAGE_LAST | PAGE_WHOLE | PAGE_MISSING | PAGE_STARTS | PAGE_SAME |
+                            PAGE_NEXT_FRAME)) == 0,
+              "flags are apart from the kind");
 
 const char *const block_part_names[PART_COUNT] = {
     [PART_PAGES] = "page",
@@ -181,6 +194,8 @@ void block_writer_free(struct block_writer *w) {
     u64s_fini(&w->directory.frames);
     u64s_fini(&w->directory.firsts);
     columns_fini(&w->columns);
+    buf_fini(&w->histogram);
+    buf_fini(&w->histograms);
     ZSTD_freeCCtx(w->out.zstd);
     buf_fini(&w->out.pending);
     buf_fini(&w->out.packed);
@@ -201,7 +216,7 @@ enum status block_writer_add(struct block_writer *w, uint32_t shard, struct sv c
     TRY(writer_canceled(w, err));
     TRY(writer_begin_series(w, shard, canonical, err));
     TRY(writer_put_samples(w, samples, err));
-    block_digest_add(writer_digest(w), id, samples);
+    if (block_digest_add(writer_digest(w), id, samples) != OK) return writer_nomem(err);
     return writer_end_series(w, err);
 }
 

@@ -29,7 +29,21 @@ void samples_put(struct samples *s, int64_t time_ms, double value, int64_t start
     s->times_ms[s->count] = time_ms;
     s->values[s->count] = value;
     if (s->starts_ms != NULL) s->starts_ms[s->count] = start_ms;
+    if (s->histograms != NULL) s->histograms[s->count] = NULL;
     s->count++;
+}
+
+void samples_put_histogram(struct samples *s, int64_t time_ms, struct histogram *h) {
+    samples_put(s, time_ms, h->sum, h->start_ms);
+    CHECK(samples_want_histograms(s) == OK, "memory");
+    s->histograms[s->count - 1] = h;
+}
+
+void samples_put_from(struct samples *s, const struct samples *from, size_t i, double value) {
+    if (from->histograms != NULL && from->histograms[i] != NULL)
+        samples_put_histogram(s, from->times_ms[i], from->histograms[i]);
+    else
+        samples_put(s, from->times_ms[i], value, from->starts_ms == NULL ? 0 : from->starts_ms[i]);
 }
 
 /* -- making */
@@ -65,8 +79,9 @@ static void labels_make(struct model_series *s, struct rng *rng, const struct mo
     CHECK(labels_encode(labels, count, &s->canonical, &err) == OK, "%s", err.msg);
 }
 
-static double value_make(struct rng *rng, unsigned kind, double before) {
+static double value_make(struct rng *rng, unsigned kind, size_t row, double before) {
     switch (kind) {
+    case 5: return (double)(row * 2654435761 % 1000) / 8; /* the same of each series */
     case 0: return before;
     case 1: return before + (double)rng_below(rng, 100);
     case 2: return (double)((int64_t)rng_below(rng, 2000) - 1000) / 100;
@@ -74,6 +89,27 @@ static double value_make(struct rng *rng, unsigned kind, double before) {
     case 4: return rng_chance(rng, 0.9) ? before : f64_from_bits(0x7ff8000000000000 | rng_u64(rng));
     default: return rng_chance(rng, 0.3) ? value_stale() : rng_chance(rng, 0.3) ? -0.0 : 1.0 / 3;
     }
+}
+
+static struct histogram *histogram_make(struct samples *s, struct rng *rng) {
+    struct histogram *h = arena_zalloc(&s->arena, sizeof *h);
+    CHECK(h != NULL, "memory");
+    h->hint = (enum histogram_hint)rng_below(rng, 4);
+    h->schema = (int32_t)rng_below(rng, 8);
+    h->start_ms = rng_chance(rng, 0.1) ? 77000 : 0;
+    h->sum = rng_chance(rng, 0.05) ? value_stale() : (double)rng_below(rng, 1000) / 7;
+    struct histogram_side *side = &h->positive;
+    side->spans_count = (uint32_t)rng_below(rng, 4);
+    side->spans = arena_array(&s->arena, 4, sizeof *side->spans);
+    side->deltas = arena_array(&s->arena, 64, sizeof *side->deltas);
+    CHECK(side->spans != NULL && side->deltas != NULL, "memory");
+    for (uint32_t i = 0; i < side->spans_count; i++) {
+        side->spans[i] = (struct histogram_span){(int32_t)rng_below(rng, 9), 1 + i * 4};
+        side->buckets_count += side->spans[i].length;
+    }
+    for (uint32_t i = 0; i < side->buckets_count; i++)
+        h->count += (uint64_t)(side->deltas[i] = (int64_t)rng_below(rng, 300));
+    return h;
 }
 
 /* Times are a grid of the target's with rows missing at some, late by some ms, or the series' own.
@@ -84,19 +120,22 @@ static void samples_make(struct model_series *s, struct rng *rng, const struct m
     rng_init(&grid, target * 3 + 1);
     size_t rows = 1 + (size_t)rng_below(rng, o->samples_max);
     if (rng_chance(rng, 0.6)) rows = o->samples_max;
-    unsigned kind = (unsigned)rng_below(rng, 6), odd = (unsigned)rng_below(rng, 8);
+    unsigned kind = (unsigned)rng_below(rng, 7), odd = (unsigned)rng_below(rng, 10);
     size_t skip = rng_chance(rng, 0.2) ? (size_t)rng_below(rng, rows) : 0;
     int64_t start = rng_chance(rng, 0.2) ? 5 : 0, t = 1000000 + (int64_t)target;
     double value = (double)rng_below(rng, 1000);
     for (size_t i = 0; i < rows; i++) {
         t += 15000 + (rng_chance(&grid, 0.02) ? 1 : 0);
-        value = value_make(rng, kind, value);
+        value = value_make(rng, kind, i, value);
         bool missing = (odd == 0 && rng_chance(rng, 0.01)) || (odd == 1 && i == rows / 2) ||
                        (odd == 2 && rng_chance(rng, 0.5)) || i < skip;
         if (missing && (i + 1 < rows || s->samples.count > 0)) continue;
         if (start > 0 && rng_chance(rng, 0.01)) start += 1000;
         int64_t late = odd == 3 ? (int64_t)rng_below(rng, 9) : 0;
-        samples_put(&s->samples, t + late, value, start);
+        if (odd == 4 || (odd == 5 && i / 7 % 3 == 1))
+            samples_put_histogram(&s->samples, t + late, histogram_make(&s->samples, rng));
+        else
+            samples_put(&s->samples, t + late, value, start);
     }
 }
 
@@ -161,8 +200,7 @@ void model_make_part(struct model *part, const struct model *whole, struct rng *
             if (quarter < low || quarter >= high || (sparse && rng_chance(rng, 0.3))) continue;
             double value = from->samples.values[k];
             if (sparse && rng_chance(rng, 0.1)) value = 12345;
-            int64_t start = from->samples.starts_ms == NULL ? 0 : from->samples.starts_ms[k];
-            samples_put(&s->samples, from->samples.times_ms[k], value, start);
+            samples_put_from(&s->samples, &from->samples, k, value);
         }
         if (s->samples.count == 0) continue;
         buf_put_sv(&s->canonical, buf_sv(&from->canonical));
@@ -182,27 +220,24 @@ struct block_writer_options model_writer_options(const struct model *m, struct d
                                          .shards_count = m->shards_count};
 }
 
-/* Each third shard has items, as many bytes as its number. */
-static size_t items_make(uint32_t shard, struct buf *out) {
-    buf_clear(out);
-    if (shard % 3 != 0) return 0;
+/* Each third shard has items, one byte more than its number. Nothing is allocated: allocations are
+ * counted. */
+static struct sv items_of(uint32_t shard) {
+    static _Thread_local char items[4096];
+    if (shard % 3 != 0 || shard >= sizeof items) return SV("");
     for (uint32_t i = 0; i <= shard; i++)
-        buf_put_u8(out, (uint8_t)(shard + i));
-    return out->len;
+        items[i] = (char)(shard + i);
+    return (struct sv){items, shard + 1};
 }
 
 static enum status model_put(const struct model *m, struct block_writer *w, struct err *err) {
-    struct buf items = {0};
     enum status status = OK;
     for (size_t i = m->count; i-- > 0 && status == OK;) /* in another order than the series */
-        if (i + 1 == m->count || m->at[i].shard != m->at[i + 1].shard) {
-            (void)items_make(m->at[i].shard, &items);
-            status = block_writer_items(w, m->at[i].shard, buf_sv(&items), err);
-        }
+        if (i + 1 == m->count || m->at[i].shard != m->at[i + 1].shard)
+            status = block_writer_items(w, m->at[i].shard, items_of(m->at[i].shard), err);
     for (size_t i = 0; i < m->count && status == OK; i++)
         status = block_writer_add(w, m->at[i].shard, buf_sv(&m->at[i].canonical), &m->at[i].samples,
                                   err);
-    buf_fini(&items);
     return status;
 }
 
@@ -229,6 +264,12 @@ bool samples_equal(const struct samples *all, int64_t from_ms, int64_t to_ms,
         if (all->times_ms[i] <= from_ms || all->times_ms[i] > to_ms) continue;
         if (count == got->count || got->times_ms[count] != all->times_ms[i] ||
             f64_bits(got->values[count]) != f64_bits(all->values[i]))
+            return false;
+        const struct histogram *h = all->histograms == NULL ? NULL : all->histograms[i];
+        const struct histogram *g = got->histograms == NULL ? NULL : got->histograms[count];
+        if ((h == NULL) != (g == NULL)) return false;
+        if (h != NULL &&
+            (!histogram_equal(h, g) || h->hint != g->hint || h->start_ms != g->start_ms))
             return false;
         int64_t start = all->starts_ms == NULL ? 0 : all->starts_ms[i];
         if ((got->starts_ms == NULL ? 0 : got->starts_ms[count]) != start) return false;
@@ -272,7 +313,7 @@ static enum status all_compare(const struct model *m, struct block *b, struct er
     return status;
 }
 
-static void shard_sum(const struct model *m, uint32_t shard, struct block_shard *out) {
+static enum status shard_sum(const struct model *m, uint32_t shard, struct block_shard *out) {
     *out = (struct block_shard){.min_ms = INT64_MAX, .max_ms = INT64_MIN};
     for (size_t i = 0; i < m->count; i++) {
         const struct samples *s = &m->at[i].samples;
@@ -281,16 +322,18 @@ static void shard_sum(const struct model *m, uint32_t shard, struct block_shard 
         out->samples_count += s->count;
         out->min_ms = MIN(out->min_ms, s->times_ms[0]);
         out->max_ms = MAX(out->max_ms, s->times_ms[s->count - 1]);
-        block_digest_add(&out->digest, m->at[i].id, s);
+        TRY(block_digest_add(&out->digest, m->at[i].id, s));
     }
+    return OK;
 }
 
 static enum status shards_compare(const struct model *m, struct block *b, struct err *err) {
-    struct buf items = {0}, got = {0};
+    struct buf got = {0};
     enum status status = OK;
     for (uint32_t shard = 0; shard < m->shards_count && status == OK; shard++) {
         struct block_shard is, sum;
-        shard_sum(m, shard, &sum);
+        status = shard_sum(m, shard, &sum);
+        if (status != OK) break;
         CHECK(block_get_shard(b, shard, &is) == (sum.series_count > 0), "shard %u", shard);
         if (sum.series_count == 0) continue;
         CHECK(is.series_count == sum.series_count && is.samples_count == sum.samples_count &&
@@ -298,12 +341,11 @@ static enum status shards_compare(const struct model *m, struct block *b, struct
               "shard %u", shard);
         CHECK(is.digest.hi == sum.digest.hi && is.digest.lo == sum.digest.lo, "shard %u", shard);
         buf_clear(&got);
-        bool has = items_make(shard, &items) > 0;
+        struct sv items = items_of(shard);
         status = block_read_items(b, shard, &got, err);
-        if (!has && status == ERR_UNAVAILABLE) status = OK;
-        if (status == OK) CHECK(sv_eq(buf_sv(&items), buf_sv(&got)), "items of shard %u", shard);
+        if (items.len == 0 && status == ERR_UNAVAILABLE) status = OK;
+        if (status == OK) CHECK(sv_eq(items, buf_sv(&got)), "items of shard %u", shard);
     }
-    buf_fini(&items);
     buf_fini(&got);
     return status;
 }
@@ -465,6 +507,12 @@ void model_check_select(const struct model *m, struct block *b, struct rng *rng)
     if (rng_chance(rng, 0.5)) {
         q.from_ms = 1000000 + (int64_t)rng_below(rng, 20000000) - 1000000;
         q.to_ms = q.from_ms + (int64_t)rng_below(rng, 8000000) - 10;
+    } else if (m->count > 0 && rng_chance(rng, 0.5)) { /* from the last, or to the first of one */
+        const struct samples *s = &m->at[rng_below(rng, m->count)].samples;
+        if (rng_chance(rng, 0.5))
+            q.from_ms = s->times_ms[s->count - 1];
+        else
+            q.to_ms = s->times_ms[0] - (int64_t)rng_below(rng, 2);
     }
     selection_check(m, b, &q, rng);
     for (size_t i = 0; i < q.matchers_count; i++)

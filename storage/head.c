@@ -8,17 +8,14 @@
 #include "node/base/bytes.h"
 #include "storage/internal.h"
 
-enum {
-    SEAL_SAMPLES_MIN =
-        90, /* 120 in the middle, so that a node does not seal all its series at once */
-    SEAL_SAMPLES_SPREAD = CHUNK_SAMPLES_MAX - SEAL_SAMPLES_MIN + 1,
-};
 static const int64_t IN_ORDER_WINDOW_MS = 3600000; /* half of Prometheus' chunk range */
 
 enum status head_new(const struct head_options *options, struct head **out) {
     assert(options->out_of_order_window_ms >= 0);
-    struct head *head = calloc(1, sizeof *head);
+    struct head *head = malloc(sizeof *head);
     if (head == NULL) return ERR_NOMEM;
+    /* the work space behind is large and mostly never touched */
+    memset(head, 0, offsetof(struct head, times));
     head->options = *options;
     stable_init(&head->series, sizeof(struct series));
     stable_init(&head->cold, sizeof(struct series_cold));
@@ -26,11 +23,14 @@ enum status head_new(const struct head_options *options, struct head **out) {
     symbols_init(&head->symbols);
     index_init(&head->index);
     chunk_slab_init(&head->blocks);
+    times_init(&head->times);
+    page_scratch_init(&head->scratch);
     head->min_time_ms = INT64_MAX;
     head->max_time_ms = INT64_MIN;
     head->from_max_ms = INT64_MIN;
     head->refs_free = HEAD_NONE;
     head->trim.before = head->trim.sweep = HEAD_NONE;
+    head->target_names[0] = head->target_names[1] = MAP_NONE;
     if (options->shards_count > 0 && head_shard_reserve(head, options->shards_count - 1) != OK) {
         head_free(head);
         return ERR_NOMEM;
@@ -48,11 +48,7 @@ void head_free(struct head *head) {
         if (cold->pairs[0] >= PAIRS_SIZES)
             head_pairs_give(head, (uint32_t *)(uintptr_t)cold->pairs, cold->pairs[0]);
         free(cold->late);
-        struct chunk *c = cold->sealed, *older;
-        for (uint32_t left = cold->sealed_count; left > 0; left--, c = older) {
-            older = c->older;
-            free(c);
-        }
+        head_chain_free(head, &(struct chain){cold->sealed, cold->sealed_count});
     }
     stable_fini(&head->series);
     stable_fini(&head->cold);
@@ -60,6 +56,7 @@ void head_free(struct head *head) {
     symbols_fini(&head->symbols);
     index_fini(&head->index);
     orders_fini(&head->orders);
+    times_fini(&head->times);
     bump_fini(&head->pair_ids);
     chunk_slab_fini(&head->blocks);
     u32s_fini(&head->scratch_pairs);
@@ -149,8 +146,7 @@ static enum status series_make(struct head *head, series_id id, uint32_t shard, 
     head->live_count++;
     *head_series(head, ref) = (struct series){
         .id = id,
-        .open = {.full = (uint8_t)(SEAL_SAMPLES_MIN + id.lo % SEAL_SAMPLES_SPREAD),
-                 .owner = HEAD_NONE},
+        .open = {.full = CHUNK_SAMPLES_MAX, .owner = HEAD_NONE},
     };
     *head_cold(head, ref) = (struct series_cold){
         .pairs = ids, .shard = shard, .next_in_shard = head->shards[shard].first};
@@ -256,33 +252,23 @@ enum verdict head_judge(const struct head *head, uint32_t ref, int64_t time_ms, 
     return time_ms < in_order_ms ? VERDICT_TOO_OLD : VERDICT_OUT_OF_ORDER;
 }
 
-enum status head_chunk_seal(struct head *head, const struct chunk_open *open, struct chunk *older,
-                            struct chunk **out) {
-    uint8_t bytes[CHUNK_BYTES_MAX];
-    size_t len = chunk_encode(open, bytes), size = sizeof(struct chunk) + len;
-    struct chunk *c = malloc(size);
-    if (c == NULL) return ERR_NOMEM;
-    struct chunk_snapshot snapshot = chunk_snapshot(open);
-    *c = (struct chunk){
-        .older = older,
-        .min_ms = chunk_snapshot_first_ms(&snapshot),
-        .max_ms = open->last_ms,
-        .count = open->count,
-        .len_bytes = (uint16_t)len,
-    };
-    memcpy(c->bytes, bytes, len);
-    head->sealed_bytes += size;
-    *out = c;
-    return OK;
-}
-
 static enum status series_seal(struct head *head, struct series *s, uint32_t ref) {
     struct series_cold *cold = head_cold(head, ref);
-    TRY(head_chunk_seal(head, &s->open, cold->sealed, &cold->sealed));
-    cold->sealed_count++;
+    struct chain chain = {cold->sealed, cold->sealed_count};
+    TRY(head_chain_seal(head, &chain, &s->open, true));
+    head->chunks_count -= chain.count == cold->sealed_count; /* it went into another */
+    cold->sealed = chain.newest;
+    cold->sealed_count = chain.count;
     if (s->open.first != NULL) head_retire_blocks(head, s->open.first, s->open.tail);
     chunk_reset(&s->open);
     return OK;
+}
+
+static void series_began(struct head *head, struct series *s, uint32_t ref) {
+    if (s->open.count == 1)
+        head->chunks_count++;
+    else
+        s->open.full = head_seal_point(head, ref, &s->open);
 }
 
 enum status head_append(struct head *head, uint32_t ref, int64_t time_ms, double value) {
@@ -296,7 +282,7 @@ enum status head_append(struct head *head, uint32_t ref, int64_t time_ms, double
     } else {
         if (s->open.count == s->open.full) TRY(series_seal(head, s, ref));
         TRY(chunk_append(&s->open, &head->blocks, time_ms, bits));
-        if (s->open.count == 1) head->chunks_count++;
+        if (s->open.count <= 2) series_began(head, s, ref);
     }
     head->samples_appended++;
     if (time_ms < head->min_time_ms) head->min_time_ms = time_ms;
@@ -309,13 +295,15 @@ void head_stats(const struct head *head, struct head_stats *out) {
         .series = head->live_count,
         .label_pairs = symbols_count(&head->symbols),
         .chunks = head->chunks_count,
+        .time_columns = head->times.used,
         .samples_appended = head->samples_appended,
         .memory_bytes = sizeof *head + head->series.memory_bytes + head->cold.memory_bytes +
                         map_memory_bytes(&head->by_id) + symbols_memory_bytes(&head->symbols) +
                         index_memory_bytes(&head->index) + head->pair_ids.memory_bytes +
                         head->blocks.memory_bytes + u32s_memory_bytes(&head->scratch_pairs) +
-                        head->sealed_bytes + head->late_bytes + head->pairs_bytes +
-                        head->orders.memory_bytes + head->shards_count * sizeof *head->shards,
+                        head->sealed_bytes + head->times.memory_bytes + head->late_bytes +
+                        head->pairs_bytes + head->orders.memory_bytes +
+                        head->shards_count * sizeof *head->shards,
         .min_time_ms = head->min_time_ms,
         .max_time_ms = head->max_time_ms,
     };

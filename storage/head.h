@@ -182,6 +182,7 @@ MUST_USE enum status head_label_values(struct head *head, struct sv name,
 
 struct head_stats {
     uint64_t series, label_pairs, chunks, samples_appended, memory_bytes;
+    uint64_t time_columns; /* of sealed chunks, shared */
     int64_t min_time_ms, max_time_ms; /* none is outside; INT64_MAX, INT64_MIN when empty */
 };
 void head_stats(const struct head *head, struct head_stats *out);

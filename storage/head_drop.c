@@ -97,11 +97,6 @@ void head_ref_take(struct head *head) {
 
 /* -- dead to given */
 
-void head_chunk_free(struct head *head, struct chunk *c) {
-    head->sealed_bytes -= sizeof *c + c->len_bytes;
-    free(c);
-}
-
 static void pairs_unuse(struct head *head, const uint32_t *pairs) {
     for (uint32_t i = 1; i <= pairs[0]; i++) {
         struct pair *p = STABLE_AT(head->symbols.pairs.dir, struct pair, pairs[i]);
@@ -124,11 +119,7 @@ void head_give_series(struct head *head, uint32_t first) {
             head->late_bytes -= sizeof *cold->late + cold->late->cap * sizeof *cold->late->at;
             free(cold->late);
         }
-        struct chunk *c = cold->sealed, *older;
-        for (uint32_t left = cold->sealed_count; left > 0; left--, c = older) {
-            older = c->older;
-            head_chunk_free(head, c);
-        }
+        head_chain_free(head, &(struct chain){cold->sealed, cold->sealed_count});
         ref_give(head, ref);
     }
 }

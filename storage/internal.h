@@ -17,6 +17,7 @@
 #include "storage/head.h"
 #include "storage/index.h"
 #include "storage/symbols.h"
+#include "storage/times.h"
 
 struct series { /* all that appending a sample in order touches */
     series_id id;
@@ -24,12 +25,19 @@ struct series { /* all that appending a sample in order touches */
 };
 static_assert(sizeof(struct series) == 64, "one cache line");
 
-struct chunk {           /* sealed; immutable */
-    struct chunk *older; /* followed only as far as the count beside the chain says */
-    int64_t min_ms, max_ms;
-    uint16_t count, len_bytes;
-    uint8_t bytes[]; /* encoding first */
+/* Sealed; immutable. */
+enum chunk_kind {
+    CHUNK_CONST, /* bytes are those of the one value */
+    CHUNK_PAGE,  /* bytes are a page (storage/page/page.h) */
 };
+struct chunk {
+    struct chunk *older; /* followed only as far as the count beside the chain says */
+    struct times *times; /* as many as there are samples */
+    uint16_t len_bytes;
+    uint8_t kind;
+    uint8_t bytes[];
+};
+enum { CHUNK_JOINED_MAX = 480 }; /* samples of a constant chunk, which takes up those that follow */
 
 struct late_sample {
     int64_t time_ms;
@@ -109,6 +117,9 @@ struct head {
     uint64_t samples_appended;
     uint64_t sealed_bytes, late_bytes;
     int64_t min_time_ms, max_time_ms;
+    uint32_t target_names[2]; /* of "job", "instance"; MAP_NONE: not seen yet */
+    struct times_table times;
+    struct page_scratch scratch; /* of the core */
 };
 
 static inline struct series *head_series(const struct head *head, uint32_t ref) {
@@ -157,10 +168,22 @@ bool head_sweep_is_due(const struct head *head);
 bool head_sweep_step(struct head *head, uint64_t until_ns);
 void head_chunk_free(struct head *head, struct chunk *c);
 
-/* head.c */
-/* The open chunk becomes a sealed one, which is linked to older. */
-enum status head_chunk_seal(struct head *head, const struct chunk_open *open, struct chunk *older,
-                            struct chunk **out) MUST_USE;
+/* head_sealed.c */
+struct chain { /* of sealed chunks */
+    struct chunk *newest;
+    uint32_t count;
+};
+/* The open chunk's samples become the chain's newest, or go into its newest one where both are one
+ * value; a chunk that was seen is retired then. */
+enum status head_chain_seal(struct head *head, struct chain *chain, const struct chunk_open *open,
+                            bool seen) MUST_USE;
+/* How many samples a chunk that has two shall get. */
+uint8_t head_seal_point(struct head *head, uint32_t ref, const struct chunk_open *open);
+void head_chain_free(struct head *head, const struct chain *chain);
+size_t head_chunk_bytes(const struct chunk *c); /* of memory */
+/* Any thread. Rows from `from` on. */
+enum status chunk_values(const struct chunk *c, struct page_scratch *s, size_t from,
+                         double *out) MUST_USE;
 
 /* head_trim.c */
 void head_trim_want(struct head *head, uint32_t shard);

@@ -338,3 +338,77 @@ Test(head, a_selection_keeps_one_copy_of_late_samples_not_one_a_sample) {
     samples_fini(&s);
     head_free(head);
 }
+
+/* A hundred series a target, scraped at times of its own that are late by some ms; values differ.
+ * One begins late and one misses a scrape: they fall in with the others at the next end. */
+Test(head, series_of_a_target_share_their_times) {
+    enum { TARGETS = 4, EACH = 100, SCRAPES = 1200, STEP_MS = 15000 };
+    struct head *head = util_head(0);
+    uint32_t refs[TARGETS][EACH];
+    uint64_t seals_together = 0, seals_before = 0, seals = 0;
+    for (int target = 0; target < TARGETS; target++)
+        for (int i = 0; i < EACH; i++) {
+            char spec[64];
+            snprintf(spec, sizeof spec, "__name__=m%d,instance=h%d,job=node", i, target);
+            refs[target][i] = util_series(head, spec);
+        }
+    for (int k = 0; k < SCRAPES; k++) {
+        for (int target = 0; target < TARGETS; target++) {
+            int64_t t = T0 + k * (int64_t)STEP_MS + target * 3700 + k * 7919 % 11;
+            for (int i = 0; i < EACH; i++) {
+                if ((i == 0 && k < 50) || (i == 1 && k == 50)) continue;
+                cr_assert(head_append(head, refs[target][i], t, (i + 1) * k % 1009) == OK);
+            }
+        }
+        struct head_stats stats;
+        head_stats(head, &stats);
+        seals = stats.chunks - seals_before;
+        seals_before = stats.chunks;
+        if (k > 50) seals_together = MAX(seals_together, seals);
+    }
+    struct head_stats stats;
+    head_stats(head, &stats);
+    size_t chunks = stats.chunks / (TARGETS * EACH);
+    cr_expect(chunks == SCRAPES / 120 || chunks == SCRAPES / 120 + 1, "%zu chunks", chunks);
+    cr_expect(stats.time_columns <= TARGETS * (chunks + 4), "%zu columns",
+              (size_t)stats.time_columns);
+    cr_expect(seals_together < 2 * EACH, "%zu seals in one scrape", (size_t)seals_together);
+    for (int target = 0; target < TARGETS; target++)
+        for (int i = 0; i < EACH; i += 33) {
+            struct samples s = all_samples(head, refs[target][i], INT64_MIN, INT64_MAX);
+            cr_assert(s.count == (size_t)(i == 0 ? SCRAPES - 50 : SCRAPES));
+            for (size_t n = 0; n < s.count; n++) {
+                int64_t k = (int64_t)n + (i == 0 ? 50 : 0);
+                int64_t t = T0 + k * STEP_MS + target * 3700 + k * 7919 % 11;
+                cr_assert(s.times_ms[n] == t && s.values[n] == (double)((i + 1) * k % 1009));
+            }
+            samples_fini(&s);
+        }
+    head_free(head);
+}
+
+/* Values that stay, with times that jitter, then another value: as one value or not, all come back.
+ */
+Test(head, constant_series_take_little_and_come_back) {
+    struct head *head = util_head(0);
+    uint32_t ref = util_series(head, "__name__=up,job=a,instance=b");
+    for (int k = 0; k < 2000; k++) {
+        int64_t t = T0 + k * 15000LL + k % 3;
+        cr_assert(head_append(head, ref, t, k < 1500 ? 7 : k < 1501 ? -0.0 : 0.0) == OK);
+    }
+    struct head_stats stats;
+    head_stats(head, &stats);
+    cr_expect(stats.chunks <= 7, "%zu chunks", (size_t)stats.chunks);
+    for (int from = -1; from < 2000; from += 37) {
+        struct samples s = all_samples(head, ref, T0 + from * 15000LL + 5, T0 + 1600 * 15000LL);
+        size_t want = from < 1600 ? (size_t)(1600 - from - (1600 % 3 != 0)) : 0;
+        cr_assert(s.count == want, "%zu, not %zu", s.count, want);
+        for (size_t i = 0; i < s.count; i++) {
+            int k = from + 1 + (int)i;
+            cr_assert(s.times_ms[i] == T0 + k * 15000LL + k % 3);
+            cr_assert(f64_bits(s.values[i]) == f64_bits(k < 1500 ? 7 : k < 1501 ? -0.0 : 0.0));
+        }
+        samples_fini(&s);
+    }
+    head_free(head);
+}

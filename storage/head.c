@@ -24,6 +24,8 @@ enum status head_new(const struct head_options *options, struct head **out) {
     index_init(&head->index);
     chunk_slab_init(&head->blocks);
     times_init(&head->times);
+    spill_init(&head->spill, options->spill_dir, head_retire_buffer, head);
+    head->options.spill_dir = NULL;
     page_scratch_init(&head->scratch);
     head->min_time_ms = INT64_MAX;
     head->max_time_ms = INT64_MIN;
@@ -57,6 +59,7 @@ void head_free(struct head *head) {
     index_fini(&head->index);
     orders_fini(&head->orders);
     times_fini(&head->times);
+    spill_fini(&head->spill);
     bump_fini(&head->pair_ids);
     chunk_slab_fini(&head->blocks);
     u32s_fini(&head->scratch_pairs);
@@ -296,13 +299,15 @@ void head_stats(const struct head *head, struct head_stats *out) {
         .label_pairs = symbols_count(&head->symbols),
         .chunks = head->chunks_count,
         .time_columns = head->times.used,
+        .spilled_bytes = head->spill.file_bytes,
+        .spill_errors = head->spill.errors,
         .samples_appended = head->samples_appended,
         .memory_bytes = sizeof *head + head->series.memory_bytes + head->cold.memory_bytes +
                         map_memory_bytes(&head->by_id) + symbols_memory_bytes(&head->symbols) +
                         index_memory_bytes(&head->index) + head->pair_ids.memory_bytes +
                         head->blocks.memory_bytes + u32s_memory_bytes(&head->scratch_pairs) +
-                        head->sealed_bytes + head->times.memory_bytes + head->late_bytes +
-                        head->pairs_bytes + head->orders.memory_bytes +
+                        head->sealed_bytes + head->times.memory_bytes + head->spill.memory_bytes +
+                        head->late_bytes + head->pairs_bytes + head->orders.memory_bytes +
                         head->shards_count * sizeof *head->shards,
         .min_time_ms = head->min_time_ms,
         .max_time_ms = head->max_time_ms,

@@ -25,6 +25,9 @@ struct head_options {
     int64_t out_of_order_window_ms; /* 30 min; 0: none */
     uint64_t series_max;            /* 0: no limit */
     uint32_t shards_count;          /* for as many head_shard_set_from needs no memory */
+    /* Where all but the newest sealed chunk of a series go, in a file without a name
+     * (storage/spill.h); borrowed for head_new. NULL: they stay in memory. */
+    const char *spill_dir;
 };
 
 struct head;
@@ -183,6 +186,7 @@ MUST_USE enum status head_label_values(struct head *head, struct sv name,
 struct head_stats {
     uint64_t series, label_pairs, chunks, samples_appended, memory_bytes;
     uint64_t time_columns; /* of sealed chunks, shared */
+    uint64_t spilled_bytes, spill_errors /* of the disk; what was meant for it is in memory */;
     int64_t min_time_ms, max_time_ms; /* none is outside; INT64_MAX, INT64_MIN when empty */
 };
 void head_stats(const struct head *head, struct head_stats *out);

@@ -33,6 +33,10 @@ size_t head_chunk_bytes(const struct chunk *c) {
 void head_chunk_free(struct head *head, struct chunk *c) {
     head->sealed_bytes -= head_chunk_bytes(c);
     times_give(&head->times, c->times);
+    if (c->kind == CHUNK_FAR) {
+        struct spilled at = spilled_from(c->bytes);
+        spill_drop(&head->spill, &at);
+    }
     free(c);
 }
 
@@ -53,6 +57,11 @@ enum status chunk_values(const struct chunk *c, struct page_scratch *s, size_t f
         return OK;
     }
     struct page p = {c->bytes, c->len_bytes, count};
+    if (c->kind == CHUNK_FAR) {
+        struct spilled at = spilled_from(c->bytes);
+        p.bytes = spill_bytes(&at);
+        p.len = at.len;
+    }
     return page_decode_range(s, &p, from, count, out);
 }
 
@@ -129,6 +138,40 @@ static bool chain_join(struct head *head, struct chain *chain, const struct time
     return true;
 }
 
+/* The chain's newest chunk, which is about to be second, in the scratch file; without memory or
+ * disk it stays as it is. Its place is in no link that readers follow from newer chunks, as there
+ * are none. */
+static void chain_spill(struct head *head, struct chain *chain, bool seen) {
+    struct chunk *near = chain->count == 0 ? NULL : chain->newest;
+    struct spilled at;
+    if (near == NULL || near->kind != CHUNK_PAGE || near->len_bytes <= sizeof at) return;
+    if (!spill_put(&head->spill, near->bytes, near->len_bytes, &at)) return;
+    near->times->uses++;
+    struct chunk *c = chunk_make(head, near->times, CHUNK_FAR, (const uint8_t *)&at, sizeof at);
+    if (c == NULL) {
+        spill_drop(&head->spill, &at);
+        return;
+    }
+    c->older = near->older;
+    if (!seen) {
+        head_chunk_free(head, near);
+    } else if (head_retire_chunks(head, near, 1) != OK) {
+        head_chunk_free(head, c);
+        return;
+    }
+    chain->newest = c;
+}
+
+/* c NULL: out of memory. */
+static enum status chain_push(struct head *head, struct chain *chain, struct chunk *c, bool seen) {
+    if (c == NULL) return ERR_NOMEM;
+    chain_spill(head, chain, seen);
+    c->older = chain->newest;
+    chain->newest = c;
+    chain->count++;
+    return OK;
+}
+
 static enum status seal_const(struct head *head, struct chain *chain, struct times *times,
                               double value, bool seen) {
     uint8_t bytes[8];
@@ -137,12 +180,7 @@ static enum status seal_const(struct head *head, struct chain *chain, struct tim
         times_give(&head->times, times);
         return OK;
     }
-    struct chunk *c = chunk_make(head, times, CHUNK_CONST, bytes, sizeof bytes);
-    if (c == NULL) return ERR_NOMEM;
-    c->older = chain->newest;
-    chain->newest = c;
-    chain->count++;
-    return OK;
+    return chain_push(head, chain, chunk_make(head, times, CHUNK_CONST, bytes, sizeof bytes), seen);
 }
 
 enum status head_chain_seal(struct head *head, struct chain *chain, const struct chunk_open *open,
@@ -157,10 +195,5 @@ enum status head_chain_seal(struct head *head, struct chain *chain, const struct
     if (times == NULL) return ERR_NOMEM;
     if (values_are_one(values, open->count)) return seal_const(head, chain, times, values[0], seen);
     size_t len = page_encode(&head->scratch, values, open->count, bytes);
-    struct chunk *c = chunk_make(head, times, CHUNK_PAGE, bytes, len);
-    if (c == NULL) return ERR_NOMEM;
-    c->older = chain->newest;
-    chain->newest = c;
-    chain->count++;
-    return OK;
+    return chain_push(head, chain, chunk_make(head, times, CHUNK_PAGE, bytes, len), seen);
 }

@@ -16,6 +16,7 @@
 #include "storage/chunk.h"
 #include "storage/head.h"
 #include "storage/index.h"
+#include "storage/spill.h"
 #include "storage/symbols.h"
 #include "storage/times.h"
 
@@ -29,6 +30,7 @@ static_assert(sizeof(struct series) == 64, "one cache line");
 enum chunk_kind {
     CHUNK_CONST, /* bytes are those of the one value */
     CHUNK_PAGE,  /* bytes are a page (storage/page/page.h) */
+    CHUNK_FAR,   /* bytes are a struct spilled, which is where the page is */
 };
 struct chunk {
     struct chunk *older; /* followed only as far as the count beside the chain says */
@@ -75,6 +77,7 @@ struct retired {
     struct chunk_block *blocks_first, *blocks_last;
     struct late *late_first, *late_last;
     struct retired_chunks *chunks_first, *chunks_last;
+    struct spill_buffer *buffers_first, *buffers_last;
     uint32_t dead_first, dead_last; /* series, HEAD_NONE: none */
 };
 
@@ -118,6 +121,7 @@ struct head {
     uint64_t sealed_bytes, late_bytes;
     int64_t min_time_ms, max_time_ms;
     uint32_t target_names[2]; /* of "job", "instance"; MAP_NONE: not seen yet */
+    struct spill spill;
     struct times_table times;
     struct page_scratch scratch; /* of the core */
 };
@@ -207,6 +211,7 @@ void series_view_take(const struct head *head, uint32_t ref, struct series_view 
 enum status head_retire_chunks(struct head *head, struct chunk *newest, uint32_t count) MUST_USE;
 void head_retire_blocks(struct head *head, struct chunk_block *first, struct chunk_block *last);
 void head_retire_late(struct head *head, struct late *late);
+void head_retire_buffer(void *head, struct spill_buffer *buffer);
 void head_retire_series(struct head *head, uint32_t dead_first, uint32_t dead_last);
 /* Around taking references out of posting lists. */
 void selections_hold_places(struct head *head);

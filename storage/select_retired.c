@@ -17,6 +17,10 @@ static void retired_free(struct head *head, struct retired *r) {
             head_chunk_free(head, batch->at[i]);
         free(batch);
     }
+    for (struct spill_buffer *buffer = r->buffers_first, *next; buffer != NULL; buffer = next) {
+        next = buffer->next;
+        free(buffer);
+    }
     head_give_series(head, r->dead_first);
 }
 
@@ -35,6 +39,11 @@ static void retired_move(struct head *head, struct retired *to, const struct ret
         from->chunks_last->next = to->chunks_first;
         if (to->chunks_first == NULL) to->chunks_last = from->chunks_last;
         to->chunks_first = from->chunks_first;
+    }
+    if (from->buffers_first != NULL) {
+        from->buffers_last->next = to->buffers_first;
+        if (to->buffers_first == NULL) to->buffers_last = from->buffers_last;
+        to->buffers_first = from->buffers_first;
     }
     if (from->dead_first != HEAD_NONE) {
         head_series(head, from->dead_last)->open.owner = to->dead_first;
@@ -96,6 +105,19 @@ enum status head_retire_chunks(struct head *head, struct chunk *newest, uint32_t
     }
     if (r.chunks_first != NULL) retired_move(head, &head->newest->retired, &r);
     return OK;
+}
+
+void head_retire_buffer(void *ctx, struct spill_buffer *buffer) {
+    struct head *head = ctx;
+    struct retired r = {.buffers_first = buffer,
+                        .buffers_last = buffer,
+                        .dead_first = HEAD_NONE,
+                        .dead_last = HEAD_NONE};
+    buffer->next = NULL;
+    if (head->newest == NULL)
+        retired_free(head, &r);
+    else
+        retired_move(head, &head->newest->retired, &r);
 }
 
 void head_retire_series(struct head *head, uint32_t dead_first, uint32_t dead_last) {

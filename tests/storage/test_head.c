@@ -412,3 +412,31 @@ Test(head, constant_series_take_little_and_come_back) {
     }
     head_free(head);
 }
+
+/* The other series of the target shows where chunks end. */
+Test(head, chunks_of_different_constants_stay_apart) {
+    struct head *head = util_head(0);
+    uint32_t guide = util_series(head, "__name__=guide,job=a,instance=b");
+    uint32_t ref = util_series(head, "__name__=up,job=a,instance=b");
+    static double want[2000];
+    uint64_t chunks = 0;
+    double value = 1;
+    for (int k = 0; k < 2000; k++) {
+        int64_t t = T0 + k * 15000LL + k % 3;
+        struct head_stats stats;
+        cr_assert(head_append(head, guide, t, k) == OK);
+        head_stats(head, &stats);
+        if (k > 0 && stats.chunks > chunks) value = value == 1 ? 2 : value == 2 ? -0.0 : 1;
+        want[k] = value;
+        cr_assert(head_append(head, ref, t, value) == OK);
+        head_stats(head, &stats);
+        chunks = stats.chunks;
+    }
+    cr_expect(chunks > 20, "%zu chunks", (size_t)chunks);
+    struct samples s = all_samples(head, ref, INT64_MIN, INT64_MAX);
+    cr_assert(s.count == 2000);
+    for (size_t i = 0; i < s.count; i++)
+        cr_assert(f64_bits(s.values[i]) == f64_bits(want[i]), "row %zu", i);
+    samples_fini(&s);
+    head_free(head);
+}

@@ -176,11 +176,16 @@ static void steady_state(struct head *head, struct rng *r, size_t malloc_before)
     }
 }
 
-int main(void) {
+int main(int argc, char **argv) {
     struct rng r;
     rng_init(&r, 42);
     size_t malloc_before = heap_bytes();
-    struct head *head = util_head(1800000);
+    struct head_options options = {.secret = UTIL_SECRET,
+                                   .out_of_order_window_ms = 1800000,
+                                   .shards_count = UTIL_SHARDS,
+                                   .spill_dir = argc > 1 ? argv[1] : NULL};
+    struct head *head;
+    MUST(head_new(&options, &head) == OK);
     struct buf canonical = {0};
     uint64_t create_ns = now_ns();
     for (int i = 0; i < SERIES; i++) {

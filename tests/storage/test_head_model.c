@@ -534,7 +534,7 @@ static void run(uint64_t seed, uint64_t steps) {
     w.window_ms = windows_ms[below(4)];
     static const size_t series_max[] = {10, 40, SERIES_MAX};
     w.series_max = series_max[below(3)];
-    w.head = util_head(w.window_ms);
+    w.head = util_head_in(w.window_ms, seed % 2 == 0 ? P_tmpdir : NULL);
     for (size_t i = 0; i < UTIL_SHARDS; i++)
         w.newest_ms[i] = w.from_ms[i] = INT64_MIN;
     for (w.step = 0; w.step < steps; w.step++) {

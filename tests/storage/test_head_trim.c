@@ -180,7 +180,7 @@ int main(void) {
     struct core core = {.rt = &runtime};
     core_set_current(&core);
     rng_init(&rng, 5);
-    head = util_head(WINDOW_MS);
+    head = util_head_in(WINDOW_MS, P_tmpdir);
     for (uint32_t i = 0; i < SERIES; i++)
         birth(i);
     uint64_t peaks[MINUTES / CUT_MINUTES] = {0}, hash = 0, slices = 0;

@@ -33,7 +33,9 @@ enum status head_new(const struct head_options *options, struct head **out) {
     head->refs_free = HEAD_NONE;
     head->trim.before = head->trim.sweep = HEAD_NONE;
     head->target_names[0] = head->target_names[1] = MAP_NONE;
-    if (options->shards_count > 0 && head_shard_reserve(head, options->shards_count - 1) != OK) {
+    head->options.limits = NULL;
+    if (head_set_limits(head, options->limits, options->limits_count) != OK ||
+        (options->shards_count > 0 && head_shard_reserve(head, options->shards_count - 1) != OK)) {
         head_free(head);
         return ERR_NOMEM;
     }
@@ -64,6 +66,7 @@ void head_free(struct head *head) {
     chunk_slab_fini(&head->blocks);
     u32s_fini(&head->scratch_pairs);
     free(head->shards);
+    free(head->limits);
     free(head);
 }
 
@@ -157,7 +160,9 @@ static enum status series_make(struct head *head, series_id id, uint32_t shard, 
     head->shards[shard].series_count++;
     for (uint32_t i = 1; i < pairs->count; i++) {
         index_put(&head->index, pairs->at[i], order);
-        STABLE_AT(head->symbols.pairs.dir, struct pair, pairs->at[i])->uses++;
+        struct pair *pair = STABLE_AT(head->symbols.pairs.dir, struct pair, pairs->at[i]);
+        pair->uses++;
+        pair->live++;
     }
     *out_ref = ref;
     return OK;
@@ -308,7 +313,7 @@ void head_stats(const struct head *head, struct head_stats *out) {
                         head->blocks.memory_bytes + u32s_memory_bytes(&head->scratch_pairs) +
                         head->sealed_bytes + head->times.memory_bytes + head->spill.memory_bytes +
                         head->late_bytes + head->pairs_bytes + head->orders.memory_bytes +
-                        head->shards_count * sizeof *head->shards,
+                        head->shards_count * sizeof *head->shards + head->limits_bytes,
         .min_time_ms = head->min_time_ms,
         .max_time_ms = head->max_time_ms,
     };

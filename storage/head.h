@@ -19,6 +19,12 @@
 #include "storage/matcher.h"
 #include "storage/sample.h"
 
+struct head_limit { /* of series with that label */
+    struct sv name;
+    struct sv value;     /* empty: of each value by itself; of "__name__": of each metric name */
+    uint64_t series_max; /* 0: none may be */
+};
+
 struct head_options {
     uint64_t secret; /* of series ids */
     uint32_t tenant;
@@ -28,6 +34,8 @@ struct head_options {
     /* Where all but the newest sealed chunk of a series go, in a file without a name
      * (storage/spill.h); borrowed for head_new. NULL: they stay in memory. */
     const char *spill_dir;
+    const struct head_limit *limits; /* copied */
+    size_t limits_count;
 };
 
 struct head;
@@ -60,6 +68,14 @@ void head_prefetch_open(const struct head *head, uint32_t ref);
 /* labels: canonical bytes, copied (interned). The id must be unknown. */
 enum status head_series_new(struct head *head, series_id id, uint32_t shard, struct sv canonical,
                             uint32_t *out_ref, struct err *err) MUST_USE;
+/* Whether a new series with these labels is within series_max and the limits, which count this
+ * head's live series: ERR_LIMIT with a sentence that names the limit. For who decides; what was
+ * decided elsewhere, or earlier, is made without asking. */
+MUST_USE enum status head_series_allowed(const struct head *head, struct sv canonical,
+                                         struct err *err);
+/* Others from now on; series that are there stay. ERR_NOMEM: the limits are as they were. */
+MUST_USE enum status head_set_limits(struct head *head, const struct head_limit *limits,
+                                     size_t count);
 /* The number of the series in its shard's log (storage/entry.h), HEAD_NONE at first; set by the
  * store. A series with a number is not trimmed. */
 uint32_t head_series_number(const struct head *head, uint32_t ref);

@@ -200,6 +200,8 @@ void head_kill(struct head *head, uint32_t ref, struct dead_list *dead) {
     bool was_there = map_remove(&head->by_id, s->id.lo, ref);
     assert(was_there);
     orders_remove(&head->orders, series_order(cold->pairs));
+    for (uint32_t i = 1; i <= cold->pairs[0]; i++)
+        STABLE_AT(head->symbols.pairs.dir, struct pair, cold->pairs[i])->live--;
     head->chunks_count -= cold->sealed_count + (s->open.count > 0);
     memcpy(&s->id, &cold->pairs, sizeof cold->pairs);
     s->open.owner = HEAD_NONE;

@@ -120,6 +120,8 @@ struct head {
     uint64_t samples_appended;
     uint64_t sealed_bytes, late_bytes;
     int64_t min_time_ms, max_time_ms;
+    struct head_limit *limits; /* with their texts behind */
+    size_t limits_count, limits_bytes;
     uint32_t target_names[2]; /* of "job", "instance"; MAP_NONE: not seen yet */
     struct spill spill;
     struct times_table times;

@@ -440,3 +440,84 @@ Test(head, chunks_of_different_constants_stay_apart) {
     samples_fini(&s);
     head_free(head);
 }
+
+static enum status allowed(struct head *head, const char *spec, struct err *err) {
+    struct buf canonical = {0};
+    util_canonical(spec, &canonical);
+    enum status status = head_series_allowed(head, buf_sv(&canonical), err);
+    buf_fini(&canonical);
+    return status;
+}
+
+static void expect_limit(struct head *head, const char *spec, const char *want) {
+    struct err err = {0};
+    cr_expect(allowed(head, spec, &err) == ERR_LIMIT, "%s", spec);
+    cr_expect(strcmp(err.msg, want) == 0, "%s: %s", spec, err.msg);
+}
+
+Test(head, limits_by_name_and_by_label_value) {
+    char name[] = "__name__", team[] = "team", red[] = "red";
+    const struct head_limit limits[] = {
+        {sv_from(name), SV(""), 2}, {sv_from(team), sv_from(red), 3}, {sv_from(team), SV(""), 4}};
+    struct head_options options = {
+        .secret = UTIL_SECRET, .series_max = 9, .limits = limits, .limits_count = 3};
+    struct head *head;
+    cr_assert(head_new(&options, &head) == OK);
+    memset(name, 'x', sizeof name); /* they were copied */
+    memset(team, 'x', sizeof team);
+    memset(red, 'x', sizeof red);
+    cr_expect(allowed(head, "__name__=a,id=1", NULL) == OK);
+    uint32_t a1 = util_series(head, "__name__=a,id=1,team=red");
+    util_series(head, "__name__=a,id=2,team=red");
+    expect_limit(head, "__name__=a,id=3", "limit of 2 series of the metric name \"a\" reached");
+    cr_expect(allowed(head, "__name__=b,team=red", NULL) == OK);
+    util_series(head, "__name__=b,team=red");
+    expect_limit(head, "__name__=c,team=red",
+                 "limit of 3 series with the label team=\"red\" reached");
+    for (int i = 0; i < 4; i++) {
+        char spec[64];
+        snprintf(spec, sizeof spec, "__name__=n%d,team=blue", i);
+        cr_expect(allowed(head, spec, NULL) == OK, "%s", spec);
+        util_series(head, spec);
+    }
+    expect_limit(head, "__name__=c,team=blue",
+                 "limit of 4 series with the label team=\"blue\" reached");
+    cr_expect(allowed(head, "__name__=c,team=green", NULL) == OK);
+    /* known series go on, and what was decided elsewhere is made */
+    cr_expect(head_append(head, a1, T0, 1) == OK);
+    util_series(head, "__name__=a,id=3,team=red");
+    util_series(head, "__name__=d");
+    expect_limit(head, "__name__=e", "head: limit of 9 series reached");
+    head_free(head);
+}
+
+Test(head, limits_fall_when_series_go) {
+    const struct head_limit limits[] = {{SV("__name__"), SV(""), 2}};
+    struct head_options options = {
+        .secret = UTIL_SECRET, .limits = limits, .limits_count = 1, .shards_count = UTIL_SHARDS};
+    struct head *head;
+    cr_assert(head_new(&options, &head) == OK);
+    uint32_t a1 = util_series(head, "__name__=a,id=1"), a2 = util_series(head, "__name__=a,id=2");
+    cr_assert(head_append(head, a1, T0, 1) == OK && head_append(head, a2, T0 + 1, 1) == OK);
+    cr_expect(allowed(head, "__name__=a,id=3", NULL) == ERR_LIMIT);
+    struct select_query query = util_query(NULL, 0);
+    struct selection *sel = util_select(head, &query); /* what it sees does not count */
+    for (uint32_t shard = 0; shard < UTIL_SHARDS; shard++)
+        head_shard_set_from(head, shard, T0 + 1);
+    cr_assert(head_trim(head, 0));
+    cr_expect(allowed(head, "__name__=a,id=3", NULL) == OK);
+    util_series(head, "__name__=a,id=3");
+    cr_expect(allowed(head, "__name__=a,id=1", NULL) == ERR_LIMIT);
+    selection_release(sel);
+    head_shard_drop(head, head_series_shard(head, a2));
+    cr_expect(allowed(head, "__name__=a,id=1", NULL) == OK);
+    cr_assert(head_set_limits(head, NULL, 0) == OK);
+    util_series(head, "__name__=a,id=4");
+    util_series(head, "__name__=a,id=5");
+    cr_expect(allowed(head, "__name__=a,id=6", NULL) == OK);
+    const struct head_limit none = {SV("id"), SV("bad"), 0};
+    cr_assert(head_set_limits(head, &none, 1) == OK);
+    expect_limit(head, "__name__=b,id=bad", "limit of 0 series with the label id=\"bad\" reached");
+    cr_expect(allowed(head, "__name__=b,id=good", NULL) == OK);
+    head_free(head);
+}

@@ -159,18 +159,17 @@ bool head_sweep_step(struct head *head, uint64_t until_ns) {
     }
     uint32_t *pair = &head->trim.sweep;
     while (*pair < head->symbols.pairs.count) {
-        selections_hold_places(head);
         for (uint32_t asked = 0; *pair < head->symbols.pairs.count && asked < SWEEP_POSTINGS;
              ++*pair) {
             const struct pair *p = symbols_pair(head->symbols.pairs.dir, *pair);
             if (p->bytes == NULL) continue;
-            asked += 1 + index_get(&head->index, *pair).count;
+            asked += 1 + index_count(&head->index, *pair);
             uint32_t left = index_sweep(&head->index, *pair, &head->orders);
             if (p->uses > 0) continue;
             assert(left == 0);
             symbols_free(&head->symbols, *pair);
         }
-        selections_find_places(head);
+        selections_forget_hints(head);
         if (*pair < head->symbols.pairs.count && head_slice_is_over(until_ns)) return false;
     }
     *pair = HEAD_NONE;

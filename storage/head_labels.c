@@ -13,8 +13,9 @@ static bool series_counts(const struct head *head, const struct select_query *qu
 
 static bool pair_counts(const struct head *head, const struct select_query *query, uint32_t pair) {
     struct posting_view p = index_get(&head->index, pair);
-    for (uint32_t i = 0; i < p.count; i++)
-        if (series_counts(head, query, orders_ref(&head->orders, p.at[i]))) return true;
+    uint32_t hint = 0, order = 0;
+    while ((order = posting_seek(p, &hint, order)) != ORDERS_NONE)
+        if (series_counts(head, query, orders_ref(&head->orders, order++))) return true;
     return false;
 }
 

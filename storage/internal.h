@@ -215,9 +215,8 @@ void head_retire_blocks(struct head *head, struct chunk_block *first, struct chu
 void head_retire_late(struct head *head, struct late *late);
 void head_retire_buffer(void *head, struct spill_buffer *buffer);
 void head_retire_series(struct head *head, uint32_t dead_first, uint32_t dead_last);
-/* Around taking references out of posting lists. */
-void selections_hold_places(struct head *head);
-void selections_find_places(struct head *head);
+/* After series were taken out of posting lists. */
+void selections_forget_hints(struct head *head);
 /* The series that match, without asking for time: runs to the end. *out_refs freed by the caller.
  */
 enum status select_refs(struct head *head, const struct select_query *query, struct u32s *out,

@@ -71,9 +71,9 @@ struct selection {
     struct select_set *driver; /* the smallest; NULL: none of them has a list */
     enum select_walk walk;
     uint32_t driver_list;     /* among the driver's pairs; the shard */
-    uint32_t driver_position; /* in that list; the series of the shard, or of all */
-    uint32_t driver_held;     /* the order at the position, while lists are swept */
-    uint32_t *cursors;        /* per set of one pair, within driver_list */
+    uint32_t driver_position; /* the next order; the next series of the shard, or of all */
+    uint32_t driver_hint;
+    uint32_t *cursors; /* hints per set of one pair, within driver_list */
     uint32_t orders_end;
     uint32_t batch[SELECT_BATCH]; /* candidates under way */
     uint32_t batch_count, batch_at;

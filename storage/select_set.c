@@ -40,7 +40,7 @@ static enum status set_add(struct select_set *set, struct head *head, uint32_t p
         if (bit_get(set->members, value)) return OK;
         bit_set(set->members, value);
     }
-    set->postings += index_get(&head->index, pair).count;
+    set->postings += index_count(&head->index, pair);
     return u32s_put(&set->pairs, pair);
 }
 

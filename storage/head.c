@@ -49,8 +49,7 @@ void head_free(struct head *head) {
     for (uint32_t ref = 0; ref < head->series.count; ref++) {
         if (!head_is_live(head, ref)) continue;
         struct series_cold *cold = head_cold(head, ref);
-        if (cold->pairs[0] >= PAIRS_SIZES)
-            head_pairs_give(head, (uint32_t *)(uintptr_t)cold->pairs, cold->pairs[0]);
+        head_labels_give(head, cold->labels);
         free(cold->late);
         head_chain_free(head, &(struct chain){cold->sealed, cold->sealed_count});
     }
@@ -104,7 +103,7 @@ void head_prefetch_open(const struct head *head, uint32_t ref) {
         __builtin_prefetch(&open->tail->words[open->bits / 64 % CHUNK_BLOCK_WORDS], 1);
 }
 
-/* Interns the labels into scratch_pairs: the count, then one id a label. What is not canonical is
+/* Interns the labels into scratch_pairs, one id a label. What is not canonical is
  * refused: it would be one series under two ids. */
 static enum status series_intern(struct head *head, struct sv canonical, struct err *err) {
     struct u32s *pairs = &head->scratch_pairs;
@@ -112,11 +111,10 @@ static enum status series_intern(struct head *head, struct sv canonical, struct 
     struct label label;
     bool bad = false;
     pairs->count = 0;
-    TRY(u32s_put(pairs, 0));
     for (struct sv at = rest; labels_next(&rest, &label, &bad); at = rest) {
         struct sv bytes = {at.ptr, at.len - rest.len};
         if (bytes.len != label_canonical_bytes(&label) || label.value.len == 0 ||
-            (pairs->count > 1 && sv_cmp(last, label.name) >= 0))
+            (pairs->count > 0 && sv_cmp(last, label.name) >= 0))
             return err_set(err, ERR_CORRUPT, 0,
                            "head: labels of a new series are not canonical at byte %zu",
                            canonical.len - at.len);
@@ -130,7 +128,6 @@ static enum status series_intern(struct head *head, struct sv canonical, struct 
         return err_set(err, ERR_CORRUPT, 0,
                        "head: labels of a new series are malformed at byte %zu",
                        canonical.len - rest.len);
-    pairs->at[0] = pairs->count - 1;
     return OK;
 }
 
@@ -139,26 +136,25 @@ static enum status series_make(struct head *head, series_id id, uint32_t shard, 
     TRY(head_ref_reserve(head));
     TRY(head_shard_reserve(head, shard));
     TRY(orders_reserve(&head->orders));
-    uint32_t *ids = head_pairs_alloc(head, pairs->count - 1);
-    if (ids == NULL) return ERR_NOMEM;
+    struct series_labels *labels = head_labels_make(head, pairs->at, pairs->count);
+    if (labels == NULL) return ERR_NOMEM;
     uint32_t ref = head_ref_peek(head);
     if (map_insert(&head->by_id, id.lo, ref, series_rehash, head) != OK) {
-        head_pairs_give(head, ids, pairs->count - 1);
+        head_labels_give(head, labels);
         return ERR_NOMEM;
     }
     head_ref_take(head);
-    memcpy(ids, pairs->at, pairs->count * sizeof *ids);
-    uint32_t order = ids[-1] = orders_put(&head->orders, ref);
+    uint32_t order = labels->order = orders_put(&head->orders, ref);
     head->live_count++;
     *head_series(head, ref) = (struct series){
         .id = id,
         .open = {.full = CHUNK_SAMPLES_MAX, .owner = HEAD_NONE},
     };
     *head_cold(head, ref) = (struct series_cold){
-        .pairs = ids, .shard = shard, .next_in_shard = head->shards[shard].first};
+        .labels = labels, .shard = shard, .next_in_shard = head->shards[shard].first};
     head->shards[shard].first = ref;
     head->shards[shard].series_count++;
-    for (uint32_t i = 1; i < pairs->count; i++) {
+    for (uint32_t i = 0; i < pairs->count; i++) {
         index_put(&head->index, pairs->at[i], order);
         struct pair *pair = STABLE_AT(head->symbols.pairs.dir, struct pair, pairs->at[i]);
         pair->uses++;
@@ -202,9 +198,10 @@ uint32_t head_series_shard(const struct head *head, uint32_t ref) {
 }
 
 void head_series_labels(const struct head *head, uint32_t ref, struct buf *out) {
-    const uint32_t *pairs = head_cold(head, ref)->pairs;
-    for (uint32_t i = 1; i <= pairs[0]; i++) {
-        const struct pair *p = symbols_pair(head->symbols.pairs.dir, pairs[i]);
+    struct labels_walk walk = {.labels = head_cold(head, ref)->labels,
+                               .symbols = head->symbols.pairs.dir};
+    for (uint32_t pair; (pair = labels_walk_next(&walk)) != MAP_NONE;) {
+        const struct pair *p = symbols_pair(walk.symbols, pair);
         buf_put(out, p->bytes, p->len_bytes);
     }
 }
@@ -312,8 +309,9 @@ void head_stats(const struct head *head, struct head_stats *out) {
                         index_memory_bytes(&head->index) + head->pair_ids.memory_bytes +
                         head->blocks.memory_bytes + u32s_memory_bytes(&head->scratch_pairs) +
                         head->sealed_bytes + head->times.memory_bytes + head->spill.memory_bytes +
-                        head->late_bytes + head->pairs_bytes + head->orders.memory_bytes +
-                        head->shards_count * sizeof *head->shards + head->limits_bytes,
+                        head->late_bytes + head->pairs_bytes + head->sets_bytes +
+                        head->orders.memory_bytes + head->shards_count * sizeof *head->shards +
+                        head->limits_bytes,
         .min_time_ms = head->min_time_ms,
         .max_time_ms = head->max_time_ms,
     };

@@ -142,7 +142,7 @@ struct series_view { /* immutable; valid until its selection is released */
     uint32_t shard;
     /* private to the head */
     char *const *symbols;  /* directory of pairs */
-    const uint32_t *pairs; /* count, then pair ids by name */
+    const void *labels;    /* pair ids */
     const void *sealed;    /* newest sealed chunk, linked to older ones */
     const void *late;      /* samples that came out of order */
     int64_t after_ms;      /* nothing up to here is seen */

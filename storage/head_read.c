@@ -21,7 +21,7 @@ void series_view_take(const struct head *head, uint32_t ref, struct series_view 
         .ref = ref,
         .shard = cold->shard,
         .symbols = head->symbols.pairs.dir,
-        .pairs = cold->pairs,
+        .labels = cold->labels,
         .sealed = cold->sealed,
         .after_ms = after_ms(head, cold),
         .sealed_count = cold->sealed_count,
@@ -44,10 +44,13 @@ static struct chunk_snapshot view_open(const struct series_view *v) {
 }
 
 size_t series_view_labels(const struct series_view *v, struct label *out, size_t max) {
-    uint32_t count = v->pairs[0];
-    for (uint32_t i = 0; i < count && i < max; i++)
-        out[i] = pair_label(symbols_pair(v->symbols, v->pairs[1 + i]));
-    return count;
+    struct labels_walk walk = {.labels = v->labels, .symbols = v->symbols};
+    for (size_t i = 0; i < max; i++) {
+        uint32_t pair = labels_walk_next(&walk);
+        if (pair == MAP_NONE) break;
+        out[i] = pair_label(symbols_pair(v->symbols, pair));
+    }
+    return labels_total(v->labels);
 }
 
 static bool open_overlaps(const struct chunk_snapshot *open, int64_t from_ms, int64_t to_ms) {
@@ -177,7 +180,7 @@ void series_views_touch(const struct series_view *views, size_t count, int64_t f
         links[i] = views[i].open_bits == 0 ? 0 : (views[i].open_bits - 1u) / CHUNK_BLOCK_BITS;
         sealed[i] = views[i].sealed;
         left[i] = views[i].sealed_count;
-        __builtin_prefetch(views[i].pairs);
+        __builtin_prefetch(views[i].labels);
     }
     for (bool more = true; more;) {
         more = false;

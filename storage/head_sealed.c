@@ -68,15 +68,16 @@ enum status chunk_values(const struct chunk *c, struct page_scratch *s, size_t f
 /* A number that the series of a target share. */
 static uint64_t target_of(struct head *head, uint32_t ref) {
     static const struct sv names[2] = {SV_INIT("job"), SV_INIT("instance")};
-    const uint32_t *pairs = head_cold(head, ref)->pairs;
+    const struct series_labels *l = head_cold(head, ref)->labels;
     uint64_t target = 0;
     bool found = false;
     for (unsigned n = 0; n < ARRAY_LEN(names); n++) {
         uint32_t *name = &head->target_names[n];
         if (*name == MAP_NONE) *name = symbols_find_name(&head->symbols, names[n]);
-        for (uint32_t i = 1; i <= pairs[0] && *name != MAP_NONE; i++) {
-            if (symbols_pair(head->symbols.pairs.dir, pairs[i])->name != *name) continue;
-            target = (target + pairs[i] + 1) * 0x9e3779b97f4a7c15ULL;
+        for (uint32_t i = 0; i < labels_total(l) && *name != MAP_NONE; i++) {
+            uint32_t pair = labels_at(l, i);
+            if (symbols_pair(head->symbols.pairs.dir, pair)->name != *name) continue;
+            target = (target + pair + 1) * 0x9e3779b97f4a7c15ULL;
             found = true;
         }
     }

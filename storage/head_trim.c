@@ -187,7 +187,7 @@ void head_shard_stats(const struct head *head, uint32_t shard, struct head_shard
         int64_t oldest_ms = INT64_MAX;
         uint64_t samples = 0;
         out->memory_bytes += sizeof(struct series) + sizeof *cold;
-        out->memory_bytes += (cold->pairs[0] + 2) * sizeof *cold->pairs;
+        out->memory_bytes += sizeof *cold->labels + cold->labels->own * sizeof(uint32_t);
         if (open->count > 0 && open->last_ms >= from_ms) {
             samples += open->count;
             oldest_ms = chunk_snapshot_first_ms(&snapshot);

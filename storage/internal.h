@@ -2,8 +2,8 @@
 /* storage/internal.h: the inside of the head, for the files of this folder.
  *
  *   series (hot) 64 B --> open chunk: chain of 64-byte blocks
- *   series (cold) 40 B --> order and pair ids (exact size), sealed chunks newest to oldest, late
- *                          samples
+ *   series (cold) 40 B --> labels: order, own pair ids, a set of pair ids that others share; sealed
+ *                          chunks newest to oldest; late samples
  *   pair id --> struct pair (symbols), struct posting (index) --> orders --> reference
  *
  * Memory that a reader may hold (blocks of a chunk that was sealed, sealed chunks that were cut
@@ -52,20 +52,38 @@ struct late {          /* sorted; at[0..count) of a snapshot never changes */
     struct late_sample at[];
 };
 
+/* Pairs that many series have (head_sets.c); immutable. */
+struct label_set {
+    uint32_t uses, count;
+    uint32_t pairs[]; /* by name */
+};
+/* Of one series, exact in size; immutable. */
+struct series_labels {
+    union {
+        struct label_set *shared; /* NULL: none */
+        struct series_labels *next_free;
+    };
+    uint32_t order; /* of the series */
+    uint32_t own;
+    uint32_t pairs[]; /* by name, those that are not shared */
+};
+static inline uint32_t labels_total(const struct series_labels *l) {
+    return l->own + (l->shared == NULL ? 0 : l->shared->count);
+}
+/* Pairs in some order, 0 .. labels_total - 1. */
+static inline uint32_t labels_at(const struct series_labels *l, uint32_t i) {
+    return i < l->own ? l->pairs[i] : l->shared->pairs[i - l->own];
+}
+
 struct series_cold {
-    const uint32_t *pairs; /* count, then pair ids ordered by name; NULL: dead (head_drop.c). The
-                              order of the series is in front of them. */
-    struct chunk *sealed;  /* newest */
+    struct series_labels *labels; /* NULL: dead (head_drop.c) */
+    struct chunk *sealed;         /* newest */
     struct late *late;
     uint32_t sealed_count;
     uint32_t shard;
     uint32_t next_in_shard; /* of a free reference: the next one */
 };
 static_assert(sizeof(struct series) + sizeof(struct series_cold) <= 104, "memory per series");
-
-static inline uint32_t series_order(const uint32_t *pairs) {
-    return pairs[-1];
-}
 
 /* Sealed chunks that live selections may see. */
 struct retired_chunks {
@@ -81,7 +99,11 @@ struct retired {
     uint32_t dead_first, dead_last; /* series, HEAD_NONE: none */
 };
 
-enum { PAIRS_SIZES = 64 }; /* up to that many labels arrays of pair ids are used again by size */
+enum {
+    PAIRS_SIZES = 64, /* up to that many own pairs labels are used again by size */
+    SETS_RECENT = 8,
+    LAST_PAIRS_MAX = 64,
+};
 #define SHARD_GIVEN UINT32_MAX
 
 struct head_shard {
@@ -99,8 +121,11 @@ struct head {
     struct index index;
     struct orders orders;
     struct bump pair_ids;
-    uint32_t *pairs_free[PAIRS_SIZES];
-    uint64_t pairs_bytes; /* of larger ones */
+    struct series_labels *labels_free[PAIRS_SIZES];
+    uint64_t pairs_bytes;                       /* of larger ones */
+    struct label_set *sets_recent[SETS_RECENT]; /* named last first; NULL behind */
+    uint64_t sets_bytes;
+    uint32_t last_pairs[LAST_PAIRS_MAX], last_count; /* of the series that came last */
     struct head_shard *shards;
     uint32_t shards_count;
     int64_t from_max_ms; /* no shard's from_ms is later: times from there on need not ask */
@@ -140,7 +165,7 @@ static inline struct series_cold *head_cold(const struct head *head, uint32_t re
 /* A reference from a posting list, or remembered from an earlier slice, may be of a dead series. */
 static inline bool head_is_live(const struct head *head, uint32_t ref) {
     assert(ref < head->series.count);
-    return head->cold.dir[ref >> STABLE_SHIFT] != NULL && head_cold(head, ref)->pairs != NULL;
+    return head->cold.dir[ref >> STABLE_SHIFT] != NULL && head_cold(head, ref)->labels != NULL;
 }
 
 /* Of the shard; a shard that the head does not know has all. */
@@ -155,9 +180,20 @@ static inline bool shard_is_asked(const struct shard_set *shards, uint32_t shard
     return shards == NULL || (shard < shards->shards_count && shard_set_has(shards, shard));
 }
 
+/* head_sets.c */
+/* Of pairs by name; the order is the caller's to set. NULL: out of memory. */
+struct series_labels *head_labels_make(struct head *head, const uint32_t *pairs,
+                                       uint32_t count) MUST_USE;
+void head_labels_give(struct head *head, struct series_labels *l);
+/* By name; any thread. */
+struct labels_walk {
+    const struct series_labels *labels;
+    char *const *symbols;
+    uint32_t own, shared;
+};
+uint32_t labels_walk_next(struct labels_walk *w); /* a pair; MAP_NONE: the end */
+
 /* head_drop.c */
-uint32_t *head_pairs_alloc(struct head *head, uint32_t count) MUST_USE;
-void head_pairs_give(struct head *head, uint32_t *pairs, uint32_t count);
 /* A reference for a new series: reserved, then taken, which cannot fail. */
 enum status head_ref_reserve(struct head *head) MUST_USE;
 uint32_t head_ref_peek(const struct head *head);

@@ -42,8 +42,8 @@ enum status select_set_begin(struct select_set *set, struct head *head,
 enum status select_set_walk(struct select_set *set, struct head *head, uint32_t values) MUST_USE;
 /* Leaves the values to be asked when a series with them comes up. */
 enum status select_set_make_lazy(struct select_set *set) MUST_USE;
-/* pairs: as in series_cold. */
-bool select_set_has(struct select_set *set, const struct head *head, const uint32_t *pairs);
+bool select_set_has(struct select_set *set, const struct head *head,
+                    const struct series_labels *labels);
 
 enum select_state { SELECT_BEGIN, SELECT_SETS, SELECT_MATCH, SELECT_VIEWS, SELECT_DONE };
 /* Where candidates come from: the smallest set's posting lists; the lists of a few shards; all

@@ -521,3 +521,60 @@ Test(head, limits_fall_when_series_go) {
     cr_expect(allowed(head, "__name__=b,id=good", NULL) == OK);
     head_free(head);
 }
+
+/* Targets with eight labels of their own, some left out, whose series have names before, between
+ * and behind them; targets take turns, and half of the series goes in between. */
+static void shared_spec(int target, int i, char *out, size_t max) {
+    int n = snprintf(out, max, "__name__=m%d,a=1,c=cluster,e=t%d", i % 20, target);
+    if (i % 7 != 0) n += snprintf(out + n, max - (size_t)n, ",f=own%d", i);
+    if (i % 3 != 0) n += snprintf(out + n, max - (size_t)n, ",g=zone%d", target % 3);
+    n += snprintf(out + n, max - (size_t)n, ",h=%d,i=host%d,job=j,k=x", target % 5, target);
+    if (i % 2 != 0) n += snprintf(out + n, max - (size_t)n, ",le=%d", i % 9);
+    MUST(n > 0 && (size_t)n < max);
+}
+
+Test(head, labels_that_series_share_come_back) {
+    enum { TARGETS = 12, EACH = 60 };
+    struct head *head = util_head(0);
+    struct buf want = {0}, got = {0};
+    char spec[256];
+    for (int round = 0; round < 3; round++) {
+        for (int n = 0; n < TARGETS * EACH; n++) {
+            int target = n / 5 % TARGETS, i = n / (5 * TARGETS) * 5 + n % 5;
+            shared_spec(target, i, spec, sizeof spec);
+            cr_assert(head_append(head, util_series(head, spec), T0 + round, target) == OK);
+        }
+        struct head_stats stats;
+        head_stats(head, &stats);
+        cr_assert(stats.series == TARGETS * EACH);
+        struct select_query query = util_query(NULL, 0);
+        struct selection *sel = util_select(head, &query);
+        for (uint32_t shard = 0; shard < UTIL_SHARDS; shard += 2)
+            head_shard_drop(head, shard); /* what was selected is read all the same */
+        size_t count;
+        const struct series_view *views = selection_series(sel, &count);
+        cr_assert(count == TARGETS * EACH);
+        for (size_t v = 0; v < count; v++) {
+            struct label labels[16];
+            buf_clear(&got);
+            size_t labels_count = series_view_labels(&views[v], labels, 16);
+            cr_assert(labels_encode(labels, labels_count, &got, NULL) == OK);
+            cr_assert(series_id_eq(views[v].id, series_id_of(UTIL_SECRET, 0, buf_sv(&got))));
+        }
+        selection_release(sel);
+        for (int n = 0; n < TARGETS * EACH; n++) {
+            shared_spec(n % TARGETS, n / TARGETS, spec, sizeof spec);
+            util_canonical(spec, &want);
+            series_id id = series_id_of(UTIL_SECRET, 0, buf_sv(&want));
+            uint32_t ref = head_find(head, id);
+            cr_assert((ref == HEAD_NONE) == (series_shard(id, UTIL_SHARDS) % 2 == 0));
+            if (ref == HEAD_NONE) continue;
+            buf_clear(&got);
+            head_series_labels(head, ref, &got);
+            cr_assert(sv_eq(buf_sv(&want), buf_sv(&got)), "%s", spec);
+        }
+    }
+    buf_fini(&want);
+    buf_fini(&got);
+    head_free(head);
+}

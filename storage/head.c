@@ -189,6 +189,11 @@ void head_series_set_number(struct head *head, uint32_t ref, uint32_t number) {
     head_trim_want(head, head_cold(head, ref)->shard);
 }
 
+void head_watch_gone(struct head *head, void (*gone)(void *ctx, uint32_t ref), void *ctx) {
+    head->gone = gone;
+    head->gone_ctx = ctx;
+}
+
 bool head_series_is_live(const struct head *head, uint32_t ref) {
     return ref < head->series.count && head_is_live(head, ref);
 }

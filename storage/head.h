@@ -81,7 +81,10 @@ MUST_USE enum status head_set_limits(struct head *head, const struct head_limit 
 uint32_t head_series_number(const struct head *head, uint32_t ref);
 void head_series_set_number(struct head *head, uint32_t ref, uint32_t number);
 uint32_t head_series_shard(const struct head *head, uint32_t ref);
-/* Whether ref is of a series now: who keeps references asks after head_trim. */
+/* Who keeps references is told of each series that goes, when it goes: by head_trim or
+ * head_shard_drop. */
+void head_watch_gone(struct head *head, void (*gone)(void *ctx, uint32_t ref), void *ctx);
+/* Whether ref is of a series now. */
 bool head_series_is_live(const struct head *head, uint32_t ref);
 /* Canonical bytes appended to out. */
 void head_series_labels(const struct head *head, uint32_t ref, struct buf *out);

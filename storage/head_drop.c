@@ -169,6 +169,7 @@ enum status head_shard_reserve(struct head *head, uint32_t shard) {
 void head_kill(struct head *head, uint32_t ref, struct dead_list *dead) {
     struct series *s = head_series(head, ref);
     struct series_cold *cold = head_cold(head, ref);
+    if (head->gone != NULL) head->gone(head->gone_ctx, ref);
     bool was_there = map_remove(&head->by_id, s->id.lo, ref);
     assert(was_there);
     orders_remove(&head->orders, cold->labels->order);

@@ -141,6 +141,8 @@ struct head {
     struct chunk_slab blocks;
     struct u32s scratch_pairs;
     struct selection *newest; /* live selections, linked to older ones */
+    void (*gone)(void *ctx, uint32_t ref); /* may be NULL */
+    void *gone_ctx;
     uint64_t chunks_count;
     uint64_t samples_appended;
     uint64_t sealed_bytes, late_bytes;

@@ -74,6 +74,13 @@ static void churn(void) {
     }
 }
 
+static uint64_t gone_count;
+static void gone(void *ctx, uint32_t ref) {
+    (void)ctx;
+    MUST(head_series_is_live(head, ref)); /* who is told can still ask */
+    gone_count++;
+}
+
 static bool number_reset(void *ctx, uint32_t ref) {
     (void)ctx;
     head_series_set_number(head, ref, HEAD_NONE);
@@ -181,6 +188,7 @@ int main(void) {
     core_set_current(&core);
     rng_init(&rng, 5);
     head = util_head_in(WINDOW_MS, P_tmpdir);
+    head_watch_gone(head, gone, NULL);
     for (uint32_t i = 0; i < SERIES; i++)
         birth(i);
     uint64_t peaks[MINUTES / CUT_MINUTES] = {0}, hash = 0, slices = 0;
@@ -224,6 +232,7 @@ int main(void) {
     for (size_t i = 3; i < ARRAY_LEN(peaks); i++)
         MUST(peaks[i] < peaks[2] + peaks[2] / 16 && peaks[i] < stats.series * BYTES_PER_SERIES_MAX);
     MUST(slices > MINUTES + 300);
+    MUST(gone_count == born - stats.series);
     references_wait();
     head_free(head);
     core_set_current(NULL);

@@ -228,19 +228,27 @@ enum status exemplars_add(struct exemplars *e, uint32_t ref, const struct entry_
     return OK;
 }
 
+static void series_drop(struct exemplars *e, uint32_t place) {
+    for (uint32_t at = e->series[place].oldest, newer; at != EXEMPLARS_NONE; at = newer) {
+        newer = e->slots[at].newer;
+        e->bytes -= e->slots[at].labels_len;
+        free(e->slots[at].labels);
+        e->slots[at] = (struct exemplar_slot){.series = EXEMPLARS_NONE};
+        e->empty_count++;
+    }
+    series_release(e, place);
+}
+
 void exemplars_drop(struct exemplars *e, bool (*gone)(void *ctx, uint32_t ref), void *ctx) {
     for (uint32_t place = 0; place < e->series_count; place++) {
         const struct exemplar_series *s = &e->series[place];
-        if (s->ref == EXEMPLARS_NONE || !gone(ctx, s->ref)) continue;
-        for (uint32_t at = s->oldest, newer; at != EXEMPLARS_NONE; at = newer) {
-            newer = e->slots[at].newer;
-            e->bytes -= e->slots[at].labels_len;
-            free(e->slots[at].labels);
-            e->slots[at] = (struct exemplar_slot){.series = EXEMPLARS_NONE};
-            e->empty_count++;
-        }
-        series_release(e, place);
+        if (s->ref != EXEMPLARS_NONE && gone(ctx, s->ref)) series_drop(e, place);
     }
+}
+
+void exemplars_forget(struct exemplars *e, uint32_t ref) {
+    uint32_t place = map_find(&e->by_ref, ref_hash(ref), series_eq, e, &ref);
+    if (place != MAP_NONE) series_drop(e, place);
 }
 
 /* -- reading */

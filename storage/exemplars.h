@@ -47,6 +47,8 @@ static inline uint32_t exemplars_count(const struct exemplars *e) {
 }
 /* Forgets those of the series for which gone says so. */
 void exemplars_drop(struct exemplars *e, bool (*gone)(void *ctx, uint32_t ref), void *ctx);
+/* Those of one series, which is told of before its reference may be another's (head_watch_gone). */
+void exemplars_forget(struct exemplars *e, uint32_t ref);
 
 /* Reading, in parts: places from 0 to exemplars_places. A place keeps its series while that has
  * exemplars; false: the place is empty. Times are those of the oldest and newest. */

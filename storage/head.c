@@ -8,17 +8,14 @@
 #include "node/base/bytes.h"
 #include "storage/internal.h"
 
-enum {
-    SEAL_SAMPLES_MIN =
-        90, /* 120 in the middle, so that a node does not seal all its series at once */
-    SEAL_SAMPLES_SPREAD = CHUNK_SAMPLES_MAX - SEAL_SAMPLES_MIN + 1,
-};
 static const int64_t IN_ORDER_WINDOW_MS = 3600000; /* half of Prometheus' chunk range */
 
 enum status head_new(const struct head_options *options, struct head **out) {
     assert(options->out_of_order_window_ms >= 0);
-    struct head *head = calloc(1, sizeof *head);
+    struct head *head = malloc(sizeof *head);
     if (head == NULL) return ERR_NOMEM;
+    /* the work space behind is large and mostly never touched */
+    memset(head, 0, offsetof(struct head, times));
     head->options = *options;
     stable_init(&head->series, sizeof(struct series));
     stable_init(&head->cold, sizeof(struct series_cold));
@@ -27,12 +24,19 @@ enum status head_new(const struct head_options *options, struct head **out) {
     index_init(&head->index);
     chunk_slab_init(&head->blocks);
     head_extras_init(&head->extras);
+    times_init(&head->times);
+    spill_init(&head->spill, options->spill_dir, head_retire_buffer, head);
+    head->options.spill_dir = NULL;
+    page_scratch_init(&head->scratch);
     head->min_time_ms = INT64_MAX;
     head->max_time_ms = INT64_MIN;
     head->from_max_ms = INT64_MIN;
     head->refs_free = HEAD_NONE;
     head->trim.before = head->trim.sweep = HEAD_NONE;
-    if (options->shards_count > 0 && head_shard_reserve(head, options->shards_count - 1) != OK) {
+    head->target_names[0] = head->target_names[1] = MAP_NONE;
+    head->options.limits = NULL;
+    if (head_set_limits(head, options->limits, options->limits_count) != OK ||
+        (options->shards_count > 0 && head_shard_reserve(head, options->shards_count - 1) != OK)) {
         head_free(head);
         return ERR_NOMEM;
     }
@@ -46,14 +50,9 @@ void head_free(struct head *head) {
     for (uint32_t ref = 0; ref < head->series.count; ref++) {
         if (!head_is_live(head, ref)) continue;
         struct series_cold *cold = head_cold(head, ref);
-        if (cold->pairs[0] >= PAIRS_SIZES)
-            head_pairs_give(head, (uint32_t *)(uintptr_t)cold->pairs, cold->pairs[0]);
+        head_labels_give(head, cold->labels);
         free(cold->late);
-        struct chunk *c = cold->sealed, *older;
-        for (uint32_t left = cold->sealed_count; left > 0; left--, c = older) {
-            older = c->older;
-            free(c);
-        }
+        head_chain_free(head, &(struct chain){cold->sealed, cold->sealed_count});
     }
     stable_fini(&head->series);
     stable_fini(&head->cold);
@@ -61,11 +60,14 @@ void head_free(struct head *head) {
     symbols_fini(&head->symbols);
     index_fini(&head->index);
     orders_fini(&head->orders);
+    times_fini(&head->times);
+    spill_fini(&head->spill);
     bump_fini(&head->pair_ids);
     chunk_slab_fini(&head->blocks);
     head_extras_fini(&head->extras);
     u32s_fini(&head->scratch_pairs);
     free(head->shards);
+    free(head->limits);
     free(head);
 }
 
@@ -103,7 +105,7 @@ void head_prefetch_open(const struct head *head, uint32_t ref) {
         __builtin_prefetch(&open->tail->words[open->bits / 64 % CHUNK_BLOCK_WORDS], 1);
 }
 
-/* Interns the labels into scratch_pairs: the count, then one id a label. What is not canonical is
+/* Interns the labels into scratch_pairs, one id a label. What is not canonical is
  * refused: it would be one series under two ids. */
 static enum status series_intern(struct head *head, struct sv canonical, struct err *err) {
     struct u32s *pairs = &head->scratch_pairs;
@@ -111,11 +113,10 @@ static enum status series_intern(struct head *head, struct sv canonical, struct 
     struct label label;
     bool bad = false;
     pairs->count = 0;
-    TRY(u32s_put(pairs, 0));
     for (struct sv at = rest; labels_next(&rest, &label, &bad); at = rest) {
         struct sv bytes = {at.ptr, at.len - rest.len};
         if (bytes.len != label_canonical_bytes(&label) || label.value.len == 0 ||
-            (pairs->count > 1 && sv_cmp(last, label.name) >= 0))
+            (pairs->count > 0 && sv_cmp(last, label.name) >= 0))
             return err_set(err, ERR_CORRUPT, 0,
                            "head: labels of a new series are not canonical at byte %zu",
                            canonical.len - at.len);
@@ -129,7 +130,6 @@ static enum status series_intern(struct head *head, struct sv canonical, struct 
         return err_set(err, ERR_CORRUPT, 0,
                        "head: labels of a new series are malformed at byte %zu",
                        canonical.len - rest.len);
-    pairs->at[0] = pairs->count - 1;
     return OK;
 }
 
@@ -138,29 +138,29 @@ static enum status series_make(struct head *head, series_id id, uint32_t shard, 
     TRY(head_ref_reserve(head));
     TRY(head_shard_reserve(head, shard));
     TRY(orders_reserve(&head->orders));
-    uint32_t *ids = head_pairs_alloc(head, pairs->count - 1);
-    if (ids == NULL) return ERR_NOMEM;
+    struct series_labels *labels = head_labels_make(head, pairs->at, pairs->count);
+    if (labels == NULL) return ERR_NOMEM;
     uint32_t ref = head_ref_peek(head);
     if (map_insert(&head->by_id, id.lo, ref, series_rehash, head) != OK) {
-        head_pairs_give(head, ids, pairs->count - 1);
+        head_labels_give(head, labels);
         return ERR_NOMEM;
     }
     head_ref_take(head);
-    memcpy(ids, pairs->at, pairs->count * sizeof *ids);
-    uint32_t order = ids[-1] = orders_put(&head->orders, ref);
+    uint32_t order = labels->order = orders_put(&head->orders, ref);
     head->live_count++;
     *head_series(head, ref) = (struct series){
         .id = id,
-        .open = {.full = (uint8_t)(SEAL_SAMPLES_MIN + id.lo % SEAL_SAMPLES_SPREAD),
-                 .owner = HEAD_NONE},
+        .open = {.full = CHUNK_SAMPLES_MAX, .owner = HEAD_NONE},
     };
     *head_cold(head, ref) = (struct series_cold){
-        .pairs = ids, .shard = shard, .next_in_shard = head->shards[shard].first};
+        .labels = labels, .shard = shard, .next_in_shard = head->shards[shard].first};
     head->shards[shard].first = ref;
     head->shards[shard].series_count++;
-    for (uint32_t i = 1; i < pairs->count; i++) {
+    for (uint32_t i = 0; i < pairs->count; i++) {
         index_put(&head->index, pairs->at[i], order);
-        STABLE_AT(head->symbols.pairs.dir, struct pair, pairs->at[i])->uses++;
+        struct pair *pair = STABLE_AT(head->symbols.pairs.dir, struct pair, pairs->at[i]);
+        pair->uses++;
+        pair->live++;
     }
     *out_ref = ref;
     return OK;
@@ -191,6 +191,11 @@ void head_series_set_number(struct head *head, uint32_t ref, uint32_t number) {
     head_trim_want(head, head_cold(head, ref)->shard);
 }
 
+void head_watch_gone(struct head *head, void (*gone)(void *ctx, uint32_t ref), void *ctx) {
+    head->gone = gone;
+    head->gone_ctx = ctx;
+}
+
 bool head_series_is_live(const struct head *head, uint32_t ref) {
     return ref < head->series.count && head_is_live(head, ref);
 }
@@ -200,9 +205,10 @@ uint32_t head_series_shard(const struct head *head, uint32_t ref) {
 }
 
 void head_series_labels(const struct head *head, uint32_t ref, struct buf *out) {
-    const uint32_t *pairs = head_cold(head, ref)->pairs;
-    for (uint32_t i = 1; i <= pairs[0]; i++) {
-        const struct pair *p = symbols_pair(head->symbols.pairs.dir, pairs[i]);
+    struct labels_walk walk = {.labels = head_cold(head, ref)->labels,
+                               .symbols = head->symbols.pairs.dir};
+    for (uint32_t pair; (pair = labels_walk_next(&walk)) != MAP_NONE;) {
+        const struct pair *p = symbols_pair(walk.symbols, pair);
         buf_put(out, p->bytes, p->len_bytes);
     }
 }
@@ -265,33 +271,23 @@ enum verdict head_judge(const struct head *head, uint32_t ref, int64_t time_ms, 
     return time_ms < in_order_ms ? VERDICT_TOO_OLD : VERDICT_OUT_OF_ORDER;
 }
 
-enum status head_chunk_seal(struct head *head, const struct chunk_open *open, struct chunk *older,
-                            struct chunk **out) {
-    uint8_t bytes[CHUNK_BYTES_MAX];
-    size_t len = chunk_encode(open, bytes), size = sizeof(struct chunk) + len;
-    struct chunk *c = malloc(size);
-    if (c == NULL) return ERR_NOMEM;
-    struct chunk_snapshot snapshot = chunk_snapshot(open);
-    *c = (struct chunk){
-        .older = older,
-        .min_ms = chunk_snapshot_first_ms(&snapshot),
-        .max_ms = open->last_ms,
-        .count = open->count,
-        .len_bytes = (uint16_t)len,
-    };
-    memcpy(c->bytes, bytes, len);
-    head->sealed_bytes += size;
-    *out = c;
-    return OK;
-}
-
 static enum status series_seal(struct head *head, struct series *s, uint32_t ref) {
     struct series_cold *cold = head_cold(head, ref);
-    TRY(head_chunk_seal(head, &s->open, cold->sealed, &cold->sealed));
-    cold->sealed_count++;
+    struct chain chain = {cold->sealed, cold->sealed_count};
+    TRY(head_chain_seal(head, &chain, &s->open, true));
+    head->chunks_count -= chain.count == cold->sealed_count; /* it went into another */
+    cold->sealed = chain.newest;
+    cold->sealed_count = chain.count;
     if (s->open.first != NULL) head_retire_blocks(head, s->open.first, s->open.tail);
     chunk_reset(&s->open);
     return OK;
+}
+
+static void series_began(struct head *head, struct series *s, uint32_t ref) {
+    if (s->open.count == 1)
+        head->chunks_count++;
+    else
+        s->open.full = head_seal_point(head, ref, &s->open);
 }
 
 static inline enum status series_append(struct head *head, struct series *s, uint32_t ref,
@@ -305,7 +301,7 @@ static inline enum status series_append(struct head *head, struct series *s, uin
     } else {
         if (s->open.count == s->open.full) TRY(series_seal(head, s, ref));
         TRY(chunk_append(&s->open, &head->blocks, time_ms, bits));
-        if (s->open.count == 1) head->chunks_count++;
+        if (s->open.count <= 2) series_began(head, s, ref);
     }
     head->samples_appended++;
     if (time_ms < head->min_time_ms) head->min_time_ms = time_ms;
@@ -322,7 +318,7 @@ enum status head_append(struct head *head, uint32_t ref, int64_t time_ms, double
 
 enum status head_append_start(struct head *head, uint32_t ref, int64_t time_ms, double value,
                               int64_t start_ms) {
-    if (head_holds_histogram(head, ref, time_ms)) return OK;
+    if (head_is_before(head, ref, time_ms) || head_holds_histogram(head, ref, time_ms)) return OK;
     TRY(head_set_start(head, ref, time_ms, start_ms));
     return series_append(head, head_series(head, ref), ref, time_ms, value);
 }
@@ -332,14 +328,18 @@ void head_stats(const struct head *head, struct head_stats *out) {
         .series = head->live_count,
         .label_pairs = symbols_count(&head->symbols),
         .chunks = head->chunks_count,
+        .time_columns = head->times.used,
+        .spilled_bytes = head->spill.file_bytes,
+        .spill_errors = head->spill.errors,
         .samples_appended = head->samples_appended,
         .memory_bytes = sizeof *head + head->series.memory_bytes + head->cold.memory_bytes +
                         map_memory_bytes(&head->by_id) + symbols_memory_bytes(&head->symbols) +
                         index_memory_bytes(&head->index) + head->pair_ids.memory_bytes +
                         head->blocks.memory_bytes + u32s_memory_bytes(&head->scratch_pairs) +
-                        head->sealed_bytes + head->late_bytes + head->pairs_bytes +
+                        head->sealed_bytes + head->times.memory_bytes + head->spill.memory_bytes +
+                        head->late_bytes + head->pairs_bytes + head->sets_bytes +
                         head->orders.memory_bytes + head->shards_count * sizeof *head->shards +
-                        head_extras_memory_bytes(&head->extras),
+                        head->limits_bytes + head_extras_memory_bytes(&head->extras),
         .min_time_ms = head->min_time_ms,
         .max_time_ms = head->max_time_ms,
     };

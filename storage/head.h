@@ -19,12 +19,23 @@
 #include "storage/matcher.h"
 #include "storage/sample.h"
 
+struct head_limit { /* of series with that label */
+    struct sv name;
+    struct sv value;     /* empty: of each value by itself; of "__name__": of each metric name */
+    uint64_t series_max; /* 0: none may be */
+};
+
 struct head_options {
     uint64_t secret; /* of series ids */
     uint32_t tenant;
     int64_t out_of_order_window_ms; /* 30 min; 0: none */
     uint64_t series_max;            /* 0: no limit */
     uint32_t shards_count;          /* for as many head_shard_set_from needs no memory */
+    /* Where all but the newest sealed chunk of a series go, in a file without a name
+     * (storage/spill.h); borrowed for head_new. NULL: they stay in memory. */
+    const char *spill_dir;
+    const struct head_limit *limits; /* copied */
+    size_t limits_count;
 };
 
 struct head;
@@ -57,12 +68,23 @@ void head_prefetch_open(const struct head *head, uint32_t ref);
 /* labels: canonical bytes, copied (interned). The id must be unknown. */
 enum status head_series_new(struct head *head, series_id id, uint32_t shard, struct sv canonical,
                             uint32_t *out_ref, struct err *err) MUST_USE;
+/* Whether a new series with these labels is within series_max and the limits, which count this
+ * head's live series: ERR_LIMIT with a sentence that names the limit. For who decides; what was
+ * decided elsewhere, or earlier, is made without asking. */
+MUST_USE enum status head_series_allowed(const struct head *head, struct sv canonical,
+                                         struct err *err);
+/* Others from now on; series that are there stay. ERR_NOMEM: the limits are as they were. */
+MUST_USE enum status head_set_limits(struct head *head, const struct head_limit *limits,
+                                     size_t count);
 /* The number of the series in its shard's log (storage/entry.h), HEAD_NONE at first; set by the
  * store. A series with a number is not trimmed. */
 uint32_t head_series_number(const struct head *head, uint32_t ref);
 void head_series_set_number(struct head *head, uint32_t ref, uint32_t number);
 uint32_t head_series_shard(const struct head *head, uint32_t ref);
-/* Whether ref is of a series now: who keeps references asks after head_trim. */
+/* Who keeps references is told of each series that goes, when it goes: by head_trim or
+ * head_shard_drop. */
+void head_watch_gone(struct head *head, void (*gone)(void *ctx, uint32_t ref), void *ctx);
+/* Whether ref is of a series now. */
 bool head_series_is_live(const struct head *head, uint32_t ref);
 /* Canonical bytes appended to out. */
 void head_series_labels(const struct head *head, uint32_t ref, struct buf *out);
@@ -123,7 +145,7 @@ struct series_view { /* immutable; valid until its selection is released */
     uint32_t shard;
     /* private to the head */
     char *const *symbols;  /* directory of pairs */
-    const uint32_t *pairs; /* count, then pair ids by name */
+    const void *labels;    /* pair ids */
     const void *sealed;    /* newest sealed chunk, linked to older ones */
     const void *late;      /* samples that came out of order */
     int64_t after_ms;      /* nothing up to here is seen */
@@ -184,6 +206,8 @@ MUST_USE enum status head_label_values(struct head *head, struct sv name,
 
 struct head_stats {
     uint64_t series, label_pairs, chunks, samples_appended, memory_bytes;
+    uint64_t time_columns; /* of sealed chunks, shared */
+    uint64_t spilled_bytes, spill_errors /* of the disk; what was meant for it is in memory */;
     int64_t min_time_ms, max_time_ms; /* none is outside; INT64_MAX, INT64_MIN when empty */
 };
 void head_stats(const struct head *head, struct head_stats *out);

@@ -9,24 +9,18 @@
 
 struct rebuild {
     struct chunk_open open;
-    struct chunk *sealed;
-    uint32_t sealed_count;
+    struct chain sealed;
 };
 
 static void rebuild_drop(struct head *head, struct rebuild *b) {
     if (b->open.first != NULL) chunk_slab_give(&head->blocks, b->open.first, b->open.tail);
-    for (; b->sealed_count > 0; b->sealed_count--) {
-        struct chunk *older = b->sealed->older;
-        head_chunk_free(head, b->sealed);
-        b->sealed = older;
-    }
+    head_chain_free(head, &b->sealed);
 }
 
 static enum status rebuild_append(struct head *head, struct rebuild *b, int64_t time_ms,
                                   double value) {
     if (b->open.count == b->open.full) {
-        TRY(head_chunk_seal(head, &b->open, b->sealed, &b->sealed));
-        b->sealed_count++;
+        TRY(head_chain_seal(head, &b->sealed, &b->open, false));
         if (b->open.first != NULL) chunk_slab_give(&head->blocks, b->open.first, b->open.tail);
         chunk_reset(&b->open);
     }
@@ -41,10 +35,10 @@ static enum status rebuild_commit(struct head *head, uint32_t ref, const struct 
     if (open->first != NULL) head_retire_blocks(head, open->first, open->tail);
     if (cold->late != NULL) head_retire_late(head, cold->late);
     head->chunks_count -= cold->sealed_count + (open->count > 0);
-    head->chunks_count += b->sealed_count + (b->open.count > 0);
+    head->chunks_count += b->sealed.count + (b->open.count > 0);
     *open = b->open;
-    cold->sealed = b->sealed;
-    cold->sealed_count = b->sealed_count;
+    cold->sealed = b->sealed.newest;
+    cold->sealed_count = b->sealed.count;
     cold->late = NULL;
     return OK;
 }

@@ -2,15 +2,15 @@
 /* Series that go: those of a shard that begins anew or leaves the node, and those that have nothing
  * left (head_trim.c).
  *
- *   live -> dead      at once: out of the hash table, its order means nothing, pairs NULL
+ *   live -> dead      at once: out of the hash table, its order means nothing, labels NULL
  *   dead -> given     when the selections that may have a view of it are released: its chunks,
- *                     arrays, pair ids and its reference are free for others
+ *                     arrays, labels and its reference are free for others
  *   swept             when there are many: their orders go from the posting lists, then label pairs
  *                     that no series has are freed
  *
  * An order is never used again: posting lists stay ascending by appending, and what a selection
  * under way remembers cannot come to mean another series.
- * A dead series is linked by its number to the next one; its id's place holds its pair ids, since
+ * A dead series is linked by its number to the next one; its id's place holds its labels, since
  * views, which read them, have pointers of their own. What links it in its shard stays: a selection
  * may stand there. */
 #include <assert.h>
@@ -20,33 +20,6 @@
 #include "storage/internal.h"
 
 enum { SWEEP_MIN = 1024, SWEEP_PART = 8, SWEEP_POSTINGS = 16384 };
-
-/* -- pair ids, exact in size, used again by size */
-
-uint32_t *head_pairs_alloc(struct head *head, uint32_t count) {
-    size_t words = (size_t)count + 2;
-    uint32_t *at;
-    if (count >= PAIRS_SIZES) {
-        at = malloc(words * sizeof *at);
-        if (at != NULL) head->pairs_bytes += words * sizeof *at;
-    } else if ((at = head->pairs_free[count]) != NULL) {
-        memcpy(&head->pairs_free[count], at, sizeof at);
-    } else {
-        at = bump_alloc(&head->pair_ids, words * sizeof *at, sizeof *at);
-    }
-    return at == NULL ? NULL : at + 1;
-}
-
-void head_pairs_give(struct head *head, uint32_t *pairs, uint32_t count) {
-    uint32_t *at = pairs - 1;
-    if (count >= PAIRS_SIZES) {
-        head->pairs_bytes -= ((size_t)count + 2) * sizeof *at;
-        free(at);
-    } else {
-        memcpy(at, &head->pairs_free[count], sizeof at);
-        head->pairs_free[count] = at;
-    }
-}
 
 /* -- references */
 
@@ -97,14 +70,9 @@ void head_ref_take(struct head *head) {
 
 /* -- dead to given */
 
-void head_chunk_free(struct head *head, struct chunk *c) {
-    head->sealed_bytes -= sizeof *c + c->len_bytes;
-    free(c);
-}
-
-static void pairs_unuse(struct head *head, const uint32_t *pairs) {
-    for (uint32_t i = 1; i <= pairs[0]; i++) {
-        struct pair *p = STABLE_AT(head->symbols.pairs.dir, struct pair, pairs[i]);
+static void pairs_unuse(struct head *head, const struct series_labels *l) {
+    for (uint32_t i = 0; i < labels_total(l); i++) {
+        struct pair *p = STABLE_AT(head->symbols.pairs.dir, struct pair, labels_at(l, i));
         assert(p->uses > 0);
         p->uses--;
     }
@@ -115,21 +83,17 @@ void head_give_series(struct head *head, uint32_t first) {
         struct series *s = head_series(head, ref);
         struct series_cold *cold = head_cold(head, ref);
         next = s->open.owner;
-        uint32_t *pairs;
-        memcpy(&pairs, &s->id, sizeof pairs);
-        pairs_unuse(head, pairs);
-        head_pairs_give(head, pairs, pairs[0]);
+        struct series_labels *labels;
+        memcpy(&labels, &s->id, sizeof labels);
+        pairs_unuse(head, labels);
+        head_labels_give(head, labels);
         if (s->open.has_extras) head_extras_drop(head, ref);
         if (s->open.first != NULL) chunk_slab_give(&head->blocks, s->open.first, s->open.tail);
         if (cold->late != NULL) {
             head->late_bytes -= sizeof *cold->late + cold->late->cap * sizeof *cold->late->at;
             free(cold->late);
         }
-        struct chunk *c = cold->sealed, *older;
-        for (uint32_t left = cold->sealed_count; left > 0; left--, c = older) {
-            older = c->older;
-            head_chunk_free(head, c);
-        }
+        head_chain_free(head, &(struct chain){cold->sealed, cold->sealed_count});
         ref_give(head, ref);
     }
 }
@@ -169,18 +133,17 @@ bool head_sweep_step(struct head *head, uint64_t until_ns) {
     }
     uint32_t *pair = &head->trim.sweep;
     while (*pair < head->symbols.pairs.count) {
-        selections_hold_places(head);
         for (uint32_t asked = 0; *pair < head->symbols.pairs.count && asked < SWEEP_POSTINGS;
              ++*pair) {
             const struct pair *p = symbols_pair(head->symbols.pairs.dir, *pair);
             if (p->bytes == NULL) continue;
-            asked += 1 + index_get(&head->index, *pair).count;
+            asked += 1 + index_count(&head->index, *pair);
             uint32_t left = index_sweep(&head->index, *pair, &head->orders);
             if (p->uses > 0) continue;
             assert(left == 0);
             symbols_free(&head->symbols, *pair);
         }
-        selections_find_places(head);
+        selections_forget_hints(head);
         if (*pair < head->symbols.pairs.count && head_slice_is_over(until_ns)) return false;
     }
     *pair = HEAD_NONE;
@@ -207,13 +170,16 @@ enum status head_shard_reserve(struct head *head, uint32_t shard) {
 void head_kill(struct head *head, uint32_t ref, struct dead_list *dead) {
     struct series *s = head_series(head, ref);
     struct series_cold *cold = head_cold(head, ref);
+    if (head->gone != NULL) head->gone(head->gone_ctx, ref);
     bool was_there = map_remove(&head->by_id, s->id.lo, ref);
     assert(was_there);
-    orders_remove(&head->orders, series_order(cold->pairs));
+    orders_remove(&head->orders, cold->labels->order);
+    for (uint32_t i = 0; i < labels_total(cold->labels); i++)
+        STABLE_AT(head->symbols.pairs.dir, struct pair, labels_at(cold->labels, i))->live--;
     head->chunks_count -= cold->sealed_count + (s->open.count > 0);
-    memcpy(&s->id, &cold->pairs, sizeof cold->pairs);
+    memcpy(&s->id, &cold->labels, sizeof cold->labels);
     s->open.owner = HEAD_NONE;
-    cold->pairs = NULL;
+    cold->labels = NULL;
     head->shards[cold->shard].series_count--;
     head->live_count--;
     head->dead_count++;

@@ -13,8 +13,9 @@ static bool series_counts(const struct head *head, const struct select_query *qu
 
 static bool pair_counts(const struct head *head, const struct select_query *query, uint32_t pair) {
     struct posting_view p = index_get(&head->index, pair);
-    for (uint32_t i = 0; i < p.count; i++)
-        if (series_counts(head, query, orders_ref(&head->orders, p.at[i]))) return true;
+    uint32_t hint = 0, order = 0;
+    while ((order = posting_seek(p, &hint, order)) != ORDERS_NONE)
+        if (series_counts(head, query, orders_ref(&head->orders, order++))) return true;
     return false;
 }
 
@@ -79,9 +80,9 @@ static enum status names_matched(struct head *head, const struct select_query *q
     enum status status = seen == NULL ? ERR_NOMEM : OK;
     for (uint32_t r = 0; r < refs.count && status == OK; r++) {
         if (!head_series_overlaps(head, refs.at[r], query->from_ms, query->to_ms)) continue;
-        const uint32_t *pairs = head_cold(head, refs.at[r])->pairs;
-        for (uint32_t i = 1; i <= pairs[0] && status == OK; i++) {
-            uint32_t name = symbols_pair(head->symbols.pairs.dir, pairs[i])->name;
+        const struct series_labels *l = head_cold(head, refs.at[r])->labels;
+        for (uint32_t i = 0; i < labels_total(l) && status == OK; i++) {
+            uint32_t name = symbols_pair(head->symbols.pairs.dir, labels_at(l, i))->name;
             if (seen[name]) continue;
             seen[name] = 1;
             status = list_put(list, head->symbols.names[name].text);
@@ -112,9 +113,9 @@ static enum status values_all(const struct head *head, const struct name *name,
 
 /* The pair of that name, NULL when the series has none. */
 static const struct pair *series_pair(const struct head *head, uint32_t ref, uint32_t name) {
-    const uint32_t *pairs = head_cold(head, ref)->pairs;
-    for (uint32_t i = 1; i <= pairs[0]; i++) {
-        const struct pair *p = symbols_pair(head->symbols.pairs.dir, pairs[i]);
+    const struct series_labels *l = head_cold(head, ref)->labels;
+    for (uint32_t i = 0; i < labels_total(l); i++) {
+        const struct pair *p = symbols_pair(head->symbols.pairs.dir, labels_at(l, i));
         if (p->name == name) return p;
     }
     return NULL;

@@ -25,14 +25,36 @@ uint32_t late_seek(const struct late_sample *at, uint32_t count, int64_t time_ms
     return low;
 }
 
-static bool rows_hold(const int64_t *times_ms, const double *values, size_t count, int64_t time_ms,
-                      uint64_t *out_bits) {
-    for (size_t i = 0; i < count; i++) {
-        if (times_ms[i] != time_ms) continue;
-        *out_bits = f64_bits(values[i]);
-        return true;
-    }
-    return false;
+/* The row with that time among ascending ones, or count. */
+static size_t row_at(const int64_t *times_ms, size_t count, int64_t time_ms) {
+    for (size_t i = 0; i < count; i++)
+        if (times_ms[i] >= time_ms) return times_ms[i] == time_ms ? i : count;
+    return count;
+}
+
+static bool open_holds(const struct chunk_snapshot *open, int64_t time_ms, uint64_t *out_bits) {
+    int64_t times_ms[CHUNK_SAMPLES_MAX];
+    double values[CHUNK_SAMPLES_MAX];
+    enum status status = chunk_snapshot_read(open, times_ms, values);
+    assert(status == OK);
+    size_t row = row_at(times_ms, open->count, time_ms);
+    if (row == open->count) return false;
+    *out_bits = f64_bits(values[row]);
+    return true;
+}
+
+static bool sealed_holds(const struct chunk *c, int64_t time_ms, uint64_t *out_bits) {
+    struct page_scratch scratch;
+    int64_t times_ms[CHUNK_JOINED_MAX];
+    double values[CHUNK_JOINED_MAX];
+    page_scratch_init(&scratch);
+    times_read(c->times, &scratch, times_ms);
+    size_t row = row_at(times_ms, c->times->count, time_ms);
+    if (row == c->times->count) return false;
+    enum status status = chunk_values(c, &scratch, row, values);
+    assert(status == OK);
+    *out_bits = f64_bits(values[0]);
+    return true;
 }
 
 bool head_holds(const struct head *head, uint32_t ref, int64_t time_ms, uint64_t *out_bits) {
@@ -46,23 +68,15 @@ bool head_holds(const struct head *head, uint32_t ref, int64_t time_ms, uint64_t
             return true;
         }
     }
-    int64_t times_ms[CHUNK_SAMPLES_MAX];
-    double values[CHUNK_SAMPLES_MAX];
     struct chunk_snapshot open = chunk_snapshot(&head_series(head, ref)->open);
-    if (open.count > 0 && time_ms >= chunk_snapshot_first_ms(&open)) {
-        enum status status = chunk_snapshot_read(&open, times_ms, values);
-        assert(status == OK);
-        return rows_hold(times_ms, values, open.count, time_ms, out_bits);
-    }
+    if (open.count > 0 && time_ms >= chunk_snapshot_first_ms(&open))
+        return open_holds(&open, time_ms, out_bits);
     const struct chunk *c = cold->sealed;
     uint32_t left = cold->sealed_count;
-    for (; left > 0 && time_ms < c->min_ms; left--)
+    for (; left > 0 && time_ms < c->times->first_ms; left--)
         c = c->older;
-    if (left == 0 || time_ms > c->max_ms) return false;
-    enum status status =
-        chunk_decode(c->bytes, c->len_bytes, c->min_ms, c->count, times_ms, values);
-    assert(status == OK);
-    return rows_hold(times_ms, values, c->count, time_ms, out_bits);
+    if (left == 0 || time_ms > c->times->last_ms) return false;
+    return sealed_holds(c, time_ms, out_bits);
 }
 
 static size_t late_bytes(uint32_t cap) {

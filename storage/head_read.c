@@ -21,7 +21,7 @@ void series_view_take(const struct head *head, uint32_t ref, struct series_view 
         .ref = ref,
         .shard = cold->shard,
         .symbols = head->symbols.pairs.dir,
-        .pairs = cold->pairs,
+        .labels = cold->labels,
         .sealed = cold->sealed,
         .after_ms = after_ms(head, cold),
         .sealed_count = cold->sealed_count,
@@ -45,10 +45,13 @@ static struct chunk_snapshot view_open(const struct series_view *v) {
 }
 
 size_t series_view_labels(const struct series_view *v, struct label *out, size_t max) {
-    uint32_t count = v->pairs[0];
-    for (uint32_t i = 0; i < count && i < max; i++)
-        out[i] = pair_label(symbols_pair(v->symbols, v->pairs[1 + i]));
-    return count;
+    struct labels_walk walk = {.labels = v->labels, .symbols = v->symbols};
+    for (size_t i = 0; i < max; i++) {
+        uint32_t pair = labels_walk_next(&walk);
+        if (pair == MAP_NONE) break;
+        out[i] = pair_label(symbols_pair(v->symbols, pair));
+    }
+    return labels_total(v->labels);
 }
 
 static bool open_overlaps(const struct chunk_snapshot *open, int64_t from_ms, int64_t to_ms) {
@@ -69,8 +72,8 @@ bool head_series_overlaps(const struct head *head, uint32_t ref, int64_t from_ms
     struct chunk_snapshot s = chunk_snapshot(open);
     if (open_overlaps(&s, from_ms, to_ms)) return true;
     const struct chunk *c = cold->sealed;
-    for (uint32_t left = cold->sealed_count; left > 0 && c->max_ms > from_ms; left--) {
-        if (c->min_ms <= to_ms) return true;
+    for (uint32_t left = cold->sealed_count; left > 0 && c->times->last_ms > from_ms; left--) {
+        if (c->times->first_ms <= to_ms) return true;
         c = c->older;
     }
     if (cold->late == NULL || from_ms == INT64_MAX) return false;
@@ -93,54 +96,77 @@ static size_t times_seek_after(const int64_t *times_ms, size_t count, int64_t ms
     return low;
 }
 
-struct chunk_rows { /* of the oldest chunk that overlaps, which is the one that begins too early */
-    size_t first, count;
-    int64_t times_ms[CHUNK_SAMPLES_MAX];
-    double values[CHUNK_SAMPLES_MAX];
+/* The chunks of a view that overlap (from, to], newest to oldest; count 0: none. */
+struct span {
+    const struct chunk *newest, *oldest;
+    size_t count, rows;
 };
 
-/* Reads the chunk, or the open one when c is NULL. */
-static enum status rows_decode(const struct chunk *c, const struct chunk_snapshot *open,
-                               int64_t *times_ms, double *values) {
-    if (c == NULL) return chunk_snapshot_read(open, times_ms, values);
-    return chunk_decode(c->bytes, c->len_bytes, c->min_ms, c->count, times_ms, values);
+static struct span view_span(const struct series_view *v, int64_t from_ms, int64_t to_ms) {
+    const struct chunk *c = v->sealed;
+    uint32_t left = v->sealed_count;
+    struct span span = {0};
+    for (; left > 0 && c->times->first_ms > to_ms; left--)
+        c = c->older;
+    span.newest = c;
+    for (; left > 0 && c->times->last_ms > from_ms; left--, c = c->older) {
+        span.oldest = c;
+        span.count++;
+        span.rows += c->times->count;
+    }
+    return span;
 }
 
-/* Rows from after from_ms to the end of the last chunk that overlaps, written from the end: chunks
- * are linked from the newest and know their counts. */
+static enum status read_open(const struct chunk_snapshot *open, int64_t from_ms,
+                             struct samples *out, size_t *out_rows) {
+    TRY(samples_reserve(out, out->count + open->count));
+    int64_t *times_ms = out->times_ms + out->count;
+    double *values = out->values + out->count;
+    TRY(chunk_snapshot_read(open, times_ms, values));
+    size_t before = times_seek_after(times_ms, open->count, from_ms);
+    *out_rows = open->count - before;
+    memmove(times_ms, times_ms + before, *out_rows * sizeof *times_ms);
+    memmove(values, values + before, *out_rows * sizeof *values);
+    return OK;
+}
+
+/* Rows after from_ms to the end of the span, and of the open chunk, written from the end: chunks
+ * are linked from the newest and know their counts. The times of the oldest one, which may begin
+ * too early, say how many of its rows are left out. */
+static enum status read_sealed(const struct span *span, const struct chunk_snapshot *open,
+                               int64_t from_ms, struct samples *out, size_t *out_rows) {
+    struct page_scratch scratch;
+    int64_t times_ms[CHUNK_JOINED_MAX];
+    size_t count = span->oldest->times->count;
+    page_scratch_init(&scratch);
+    times_read(span->oldest->times, &scratch, times_ms);
+    size_t before = times_seek_after(times_ms, count, from_ms);
+    size_t open_rows = open == NULL ? 0 : open->count, rows = span->rows - before + open_rows;
+    TRY(samples_reserve(out, out->count + rows));
+    memcpy(out->times_ms + out->count, times_ms + before, (count - before) * sizeof *times_ms);
+    TRY(chunk_values(span->oldest, &scratch, before, out->values + out->count));
+    size_t at = out->count + rows - open_rows;
+    if (open != NULL) TRY(chunk_snapshot_read(open, out->times_ms + at, out->values + at));
+    for (const struct chunk *c = span->newest; c != span->oldest; c = c->older) {
+        at -= c->times->count;
+        times_read(c->times, &scratch, out->times_ms + at);
+        TRY(chunk_values(c, &scratch, 0, out->values + at));
+    }
+    *out_rows = rows;
+    return OK;
+}
+
 static enum status view_decode(const struct series_view *v, int64_t from_ms, int64_t to_ms,
                                struct samples *out, size_t *out_rows) {
     struct chunk_snapshot open = view_open(v);
     bool with_open = open_overlaps(&open, from_ms, to_ms);
-    size_t rows = with_open ? open.count : 0;
-    const struct chunk *newest = v->sealed, *oldest = NULL;
-    uint32_t left = v->sealed_count;
-    for (; left > 0 && newest->min_ms > to_ms; left--)
-        newest = newest->older;
-    for (const struct chunk *c = newest; left > 0 && c->max_ms > from_ms; left--) {
-        rows += c->count;
-        oldest = c;
-        c = c->older;
-    }
-    struct chunk_rows begin = {.count = oldest != NULL ? oldest->count : rows};
-    if (begin.count > 0) TRY(rows_decode(oldest, &open, begin.times_ms, begin.values));
-    begin.first = times_seek_after(begin.times_ms, begin.count, from_ms);
-    rows -= begin.first;
+    struct span span = view_span(v, from_ms, to_ms);
+    size_t rows = 0;
+    if (span.count > 0)
+        TRY(read_sealed(&span, with_open ? &open : NULL, from_ms, out, &rows));
+    else if (with_open)
+        TRY(read_open(&open, from_ms, out, &rows));
     TRY(samples_reserve(out, out->count + rows + v->late_count));
-    size_t kept = begin.count - begin.first, at = out->count + rows;
-    if (kept > 0) {
-        memcpy(out->times_ms + out->count, begin.times_ms + begin.first,
-               kept * sizeof *out->times_ms);
-        memcpy(out->values + out->count, begin.values + begin.first, kept * sizeof *out->values);
-    }
-    if (with_open && oldest != NULL) {
-        at -= open.count;
-        TRY(rows_decode(NULL, &open, out->times_ms + at, out->values + at));
-    }
-    for (const struct chunk *c = newest; oldest != NULL && c != oldest; c = c->older) {
-        at -= c->count;
-        TRY(rows_decode(c, &open, out->times_ms + at, out->values + at));
-    }
     *out_rows = times_seek_after(out->times_ms + out->count, rows, to_ms);
     return OK;
 }
@@ -158,7 +184,7 @@ void series_views_touch(const struct series_view *views, size_t count, int64_t f
         links[i] = views[i].open_bits == 0 ? 0 : (views[i].open_bits - 1u) / CHUNK_BLOCK_BITS;
         sealed[i] = views[i].sealed;
         left[i] = views[i].sealed_count;
-        __builtin_prefetch(views[i].pairs);
+        __builtin_prefetch(views[i].labels);
     }
     for (bool more = true; more;) {
         more = false;
@@ -174,7 +200,7 @@ void series_views_touch(const struct series_view *views, size_t count, int64_t f
             if (left[i] == 0) continue;
             for (size_t at = 0; at < sealed[i]->len_bytes; at += 64)
                 __builtin_prefetch(sealed[i]->bytes + at);
-            left[i] = sealed[i]->max_ms > MAX(from_ms, views[i].after_ms) ? left[i] - 1 : 0;
+            left[i] = sealed[i]->times->last_ms > MAX(from_ms, views[i].after_ms) ? left[i] - 1 : 0;
             if (left[i] > 0) sealed[i] = sealed[i]->older;
             more = true;
         }

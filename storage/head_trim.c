@@ -39,7 +39,7 @@ int64_t head_shard_from(const struct head *head, uint32_t shard) {
 static uint32_t chunks_kept(const struct series_cold *cold, int64_t from_ms) {
     const struct chunk *c = cold->sealed;
     for (uint32_t kept = 0; kept < cold->sealed_count; kept++, c = c->older)
-        if (c->max_ms < from_ms) return kept;
+        if (c->times->last_ms < from_ms) return kept;
     return cold->sealed_count;
 }
 
@@ -188,7 +188,7 @@ void head_shard_stats(const struct head *head, uint32_t shard, struct head_shard
         int64_t oldest_ms = INT64_MAX;
         uint64_t samples = 0;
         out->memory_bytes += sizeof(struct series) + sizeof *cold;
-        out->memory_bytes += (cold->pairs[0] + 2) * sizeof *cold->pairs;
+        out->memory_bytes += sizeof *cold->labels + cold->labels->own * sizeof(uint32_t);
         if (open->count > 0 && open->last_ms >= from_ms) {
             samples += open->count;
             oldest_ms = chunk_snapshot_first_ms(&snapshot);
@@ -197,9 +197,9 @@ void head_shard_stats(const struct head *head, uint32_t shard, struct head_shard
         out->memory_bytes += blocks * sizeof(struct chunk_block);
         const struct chunk *c = cold->sealed;
         for (uint32_t left = chunks_kept(cold, from_ms); left > 0; left--, c = c->older) {
-            samples += c->count;
-            oldest_ms = c->min_ms;
-            out->memory_bytes += sizeof *c + c->len_bytes;
+            samples += c->times->count;
+            oldest_ms = c->times->first_ms;
+            out->memory_bytes += head_chunk_bytes(c);
         }
         if (cold->late != NULL) {
             uint32_t first = late_seek(cold->late->at, cold->late->count, from_ms);

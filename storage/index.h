@@ -1,23 +1,33 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* storage/index.h: for every label pair the series that have it, ascending by their order: series
- * are counted as they come, for ever, so a position in a list stays what it was while series are
- * added, and the order of a series that went never comes to mean another. Thread: the core. */
+ * are counted as they come, for ever, so lists grow at their ends, and the order of a series that
+ * went never comes to mean another. Thread: the core. */
 #pragma once
 
 #include <stdint.h>
 
 #include "storage/symbols.h"
 
-/* Up to two orders stand in the list itself: most values of a churning label have one series.
- */
+/* Orders that follow each other: the series of a target come together, and most labels are its. */
+struct posting_run {
+    uint32_t first, count;
+};
+struct posting_runs {
+    uint32_t used;
+    struct posting_run at[];
+};
+/* Up to two orders stand in the list itself: most values of a churning label have one series. */
 struct posting {
     union {
         uint32_t *at;
+        struct posting_runs *runs;
         uint32_t few[2];
     };
-    uint32_t count, cap; /* cap 0: few */
+    uint32_t count; /* of series */
+    uint32_t cap;   /* 0: few; POSTING_RUNS + that many runs */
 };
 static_assert(sizeof(struct posting) == 16, "part of the memory per series");
+#define POSTING_RUNS 0x80000000u
 
 /* From the order of a series to its reference. A segment goes with the last of its series. */
 enum { ORDERS_SEGMENT = 255 }; /* 1 KiB with its count */
@@ -54,16 +64,20 @@ size_t index_memory_bytes(const struct index *ix);
 enum status index_reserve(struct index *ix, uint32_t pair) MUST_USE;
 /* Reserved before; order above all others of the pair. */
 void index_put(struct index *ix, uint32_t pair, uint32_t order);
-/* Takes out the series that went; gives back memory of a list that became short. Returns how many
- * are left. */
+/* Takes out the series that went, and gives back memory; without memory for a list of another shape
+ * it stays as it is. Returns how many are left. */
 uint32_t index_sweep(struct index *ix, uint32_t pair, const struct orders *orders);
 
-struct posting_view {
+/* How many series, with those that went since the list was swept. */
+uint32_t index_count(const struct index *ix, uint32_t pair);
+struct posting_view { /* orders, or runs of them */
     const uint32_t *at;
-    uint32_t count;
+    const struct posting_run *runs;
+    uint32_t entries;
 };
 /* Valid until the next index_reserve. */
 struct posting_view index_get(const struct index *ix, uint32_t pair);
-/* The first position from `from` on whose order is >= order, or count: doubling steps, then
- * bisection, so that walking two lists together costs the logarithm of their ratio per step. */
-uint32_t posting_seek(struct posting_view p, uint32_t from, uint32_t order);
+/* The first order in the list that is >= order, or ORDERS_NONE. *hint: 0 at first, then as it was
+ * left for a smaller order: doubling steps, then bisection, so that walking two lists together
+ * costs the logarithm of their ratio per step. A sweep makes hints void. */
+uint32_t posting_seek(struct posting_view p, uint32_t *hint, uint32_t order);

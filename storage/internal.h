@@ -2,8 +2,8 @@
 /* storage/internal.h: the inside of the head, for the files of this folder.
  *
  *   series (hot) 64 B --> open chunk: chain of 64-byte blocks
- *   series (cold) 40 B --> order and pair ids (exact size), sealed chunks newest to oldest, late
- *                          samples
+ *   series (cold) 40 B --> labels: order, own pair ids, a set of pair ids that others share; sealed
+ *                          chunks newest to oldest; late samples
  *   pair id --> struct pair (symbols), struct posting (index) --> orders --> reference
  *
  * Memory that a reader may hold (blocks of a chunk that was sealed, sealed chunks that were cut
@@ -17,7 +17,9 @@
 #include "storage/head.h"
 #include "storage/head_histograms.h"
 #include "storage/index.h"
+#include "storage/spill.h"
 #include "storage/symbols.h"
+#include "storage/times.h"
 
 struct series { /* all that appending a sample in order touches */
     series_id id;
@@ -25,12 +27,20 @@ struct series { /* all that appending a sample in order touches */
 };
 static_assert(sizeof(struct series) == 64, "one cache line");
 
-struct chunk {           /* sealed; immutable */
-    struct chunk *older; /* followed only as far as the count beside the chain says */
-    int64_t min_ms, max_ms;
-    uint16_t count, len_bytes;
-    uint8_t bytes[]; /* encoding first */
+/* Sealed; immutable. */
+enum chunk_kind {
+    CHUNK_CONST, /* bytes are those of the one value */
+    CHUNK_PAGE,  /* bytes are a page (storage/page/page.h) */
+    CHUNK_FAR,   /* bytes are a struct spilled, which is where the page is */
 };
+struct chunk {
+    struct chunk *older; /* followed only as far as the count beside the chain says */
+    struct times *times; /* as many as there are samples */
+    uint16_t len_bytes;
+    uint8_t kind;
+    uint8_t bytes[];
+};
+enum { CHUNK_JOINED_MAX = 480 }; /* samples of a constant chunk, which takes up those that follow */
 
 struct late_sample {
     int64_t time_ms;
@@ -43,20 +53,38 @@ struct late {          /* sorted; at[0..count) of a snapshot never changes */
     struct late_sample at[];
 };
 
+/* Pairs that many series have (head_sets.c); immutable. */
+struct label_set {
+    uint32_t uses, count;
+    uint32_t pairs[]; /* by name */
+};
+/* Of one series, exact in size; immutable. */
+struct series_labels {
+    union {
+        struct label_set *shared; /* NULL: none */
+        struct series_labels *next_free;
+    };
+    uint32_t order; /* of the series */
+    uint32_t own;
+    uint32_t pairs[]; /* by name, those that are not shared */
+};
+static inline uint32_t labels_total(const struct series_labels *l) {
+    return l->own + (l->shared == NULL ? 0 : l->shared->count);
+}
+/* Pairs in some order, 0 .. labels_total - 1. */
+static inline uint32_t labels_at(const struct series_labels *l, uint32_t i) {
+    return i < l->own ? l->pairs[i] : l->shared->pairs[i - l->own];
+}
+
 struct series_cold {
-    const uint32_t *pairs; /* count, then pair ids ordered by name; NULL: dead (head_drop.c). The
-                              order of the series is in front of them. */
-    struct chunk *sealed;  /* newest */
+    struct series_labels *labels; /* NULL: dead (head_drop.c) */
+    struct chunk *sealed;         /* newest */
     struct late *late;
     uint32_t sealed_count;
     uint32_t shard;
     uint32_t next_in_shard; /* of a free reference: the next one */
 };
 static_assert(sizeof(struct series) + sizeof(struct series_cold) <= 104, "memory per series");
-
-static inline uint32_t series_order(const uint32_t *pairs) {
-    return pairs[-1];
-}
 
 /* Sealed chunks that live selections may see. */
 struct retired_chunks {
@@ -69,10 +97,15 @@ struct retired {
     struct late *late_first, *late_last;
     struct retired_chunks *chunks_first, *chunks_last;
     struct extra_rows *extra_first, *extra_last;
+    struct spill_buffer *buffers_first, *buffers_last;
     uint32_t dead_first, dead_last; /* series, HEAD_NONE: none */
 };
 
-enum { PAIRS_SIZES = 64 }; /* up to that many labels arrays of pair ids are used again by size */
+enum {
+    PAIRS_SIZES = 64, /* up to that many own pairs labels are used again by size */
+    SETS_RECENT = 8,
+    LAST_PAIRS_MAX = 64,
+};
 #define SHARD_GIVEN UINT32_MAX
 
 struct head_shard {
@@ -90,8 +123,11 @@ struct head {
     struct index index;
     struct orders orders;
     struct bump pair_ids;
-    uint32_t *pairs_free[PAIRS_SIZES];
-    uint64_t pairs_bytes; /* of larger ones */
+    struct series_labels *labels_free[PAIRS_SIZES];
+    uint64_t pairs_bytes;                       /* of larger ones */
+    struct label_set *sets_recent[SETS_RECENT]; /* named last first; NULL behind */
+    uint64_t sets_bytes;
+    uint32_t last_pairs[LAST_PAIRS_MAX], last_count; /* of the series that came last */
     struct head_shard *shards;
     uint32_t shards_count;
     int64_t from_max_ms; /* no shard's from_ms is later: times from there on need not ask */
@@ -107,11 +143,19 @@ struct head {
     struct chunk_slab blocks;
     struct head_extras extras; /* what few series have */
     struct u32s scratch_pairs;
-    struct selection *newest; /* live selections, linked to older ones */
+    struct selection *newest;              /* live selections, linked to older ones */
+    void (*gone)(void *ctx, uint32_t ref); /* may be NULL */
+    void *gone_ctx;
     uint64_t chunks_count;
     uint64_t samples_appended;
     uint64_t sealed_bytes, late_bytes;
     int64_t min_time_ms, max_time_ms;
+    struct head_limit *limits; /* with their texts behind */
+    size_t limits_count, limits_bytes;
+    uint32_t target_names[2]; /* of "job", "instance"; MAP_NONE: not seen yet */
+    struct spill spill;
+    struct times_table times;
+    struct page_scratch scratch; /* of the core */
 };
 
 static inline struct series *head_series(const struct head *head, uint32_t ref) {
@@ -126,7 +170,7 @@ static inline struct series_cold *head_cold(const struct head *head, uint32_t re
 /* A reference from a posting list, or remembered from an earlier slice, may be of a dead series. */
 static inline bool head_is_live(const struct head *head, uint32_t ref) {
     assert(ref < head->series.count);
-    return head->cold.dir[ref >> STABLE_SHIFT] != NULL && head_cold(head, ref)->pairs != NULL;
+    return head->cold.dir[ref >> STABLE_SHIFT] != NULL && head_cold(head, ref)->labels != NULL;
 }
 
 /* Of the shard; a shard that the head does not know has all. */
@@ -143,9 +187,20 @@ static inline bool shard_is_asked(const struct shard_set *shards, uint32_t shard
 /* head.c: what is in order for its series is accepted from there on */
 int64_t head_in_order_ms(const struct head *head, int64_t shard_newest_ms);
 
+/* head_sets.c */
+/* Of pairs by name; the order is the caller's to set. NULL: out of memory. */
+struct series_labels *head_labels_make(struct head *head, const uint32_t *pairs,
+                                       uint32_t count) MUST_USE;
+void head_labels_give(struct head *head, struct series_labels *l);
+/* By name; any thread. */
+struct labels_walk {
+    const struct series_labels *labels;
+    char *const *symbols;
+    uint32_t own, shared;
+};
+uint32_t labels_walk_next(struct labels_walk *w); /* a pair; MAP_NONE: the end */
+
 /* head_drop.c */
-uint32_t *head_pairs_alloc(struct head *head, uint32_t count) MUST_USE;
-void head_pairs_give(struct head *head, uint32_t *pairs, uint32_t count);
 /* A reference for a new series: reserved, then taken, which cannot fail. */
 enum status head_ref_reserve(struct head *head) MUST_USE;
 uint32_t head_ref_peek(const struct head *head);
@@ -162,10 +217,22 @@ bool head_sweep_is_due(const struct head *head);
 bool head_sweep_step(struct head *head, uint64_t until_ns);
 void head_chunk_free(struct head *head, struct chunk *c);
 
-/* head.c */
-/* The open chunk becomes a sealed one, which is linked to older. */
-enum status head_chunk_seal(struct head *head, const struct chunk_open *open, struct chunk *older,
-                            struct chunk **out) MUST_USE;
+/* head_sealed.c */
+struct chain { /* of sealed chunks */
+    struct chunk *newest;
+    uint32_t count;
+};
+/* The open chunk's samples become the chain's newest, or go into its newest one where both are one
+ * value; a chunk that was seen is retired then. */
+enum status head_chain_seal(struct head *head, struct chain *chain, const struct chunk_open *open,
+                            bool seen) MUST_USE;
+/* How many samples a chunk that has two shall get. */
+uint8_t head_seal_point(struct head *head, uint32_t ref, const struct chunk_open *open);
+void head_chain_free(struct head *head, const struct chain *chain);
+size_t head_chunk_bytes(const struct chunk *c); /* of memory */
+/* Any thread. Rows from `from` on. */
+enum status chunk_values(const struct chunk *c, struct page_scratch *s, size_t from,
+                         double *out) MUST_USE;
 
 /* head_trim.c */
 void head_trim_want(struct head *head, uint32_t shard);
@@ -190,10 +257,10 @@ enum status head_retire_chunks(struct head *head, struct chunk *newest, uint32_t
 void head_retire_blocks(struct head *head, struct chunk_block *first, struct chunk_block *last);
 void head_retire_late(struct head *head, struct late *late);
 void head_retire_extra(struct head *head, struct extra_rows *rows);
+void head_retire_buffer(void *head, struct spill_buffer *buffer);
 void head_retire_series(struct head *head, uint32_t dead_first, uint32_t dead_last);
-/* Around taking references out of posting lists. */
-void selections_hold_places(struct head *head);
-void selections_find_places(struct head *head);
+/* After series were taken out of posting lists. */
+void selections_forget_hints(struct head *head);
 /* The series that match, without asking for time: runs to the end. *out_refs freed by the caller.
  */
 enum status select_refs(struct head *head, const struct select_query *query, struct u32s *out,

@@ -198,7 +198,7 @@ static void batch_fetch(struct selection *sel) {
         if (!head_is_live(head, sel->batch[i])) continue;
         const struct series_cold *cold = head_cold(head, sel->batch[i]);
         if (!shard_is_asked(sel->query.shards, cold->shard)) continue;
-        __builtin_prefetch(cold->pairs);
+        __builtin_prefetch(cold->labels);
         sel->batch[kept++] = sel->batch[i];
     }
     sel->batch_count = kept;
@@ -209,13 +209,13 @@ static void batch_fetch(struct selection *sel) {
 /* Asks the sets that are left for the batch's next series; up to SLICE_SETS of them. */
 static void batch_ask(struct selection *sel) {
     uint32_t ref = sel->batch[sel->batch_at], asked = 0;
-    bool passes = head_is_live(sel->head, ref) &&
-                  series_order(head_cold(sel->head, ref)->pairs) < sel->orders_end;
-    const uint32_t *pairs = passes ? head_cold(sel->head, ref)->pairs : NULL;
+    bool passes =
+        head_is_live(sel->head, ref) && head_cold(sel->head, ref)->labels->order < sel->orders_end;
+    const struct series_labels *labels = passes ? head_cold(sel->head, ref)->labels : NULL;
     for (; sel->batch_check < sel->checks_count && passes; sel->batch_check++) {
         struct select_set *set = sel->checks[sel->batch_check];
         if (asked++ == SLICE_SETS) return;
-        if (set != sel->driver) passes = select_set_has(set, sel->head, pairs);
+        if (set != sel->driver) passes = select_set_has(set, sel->head, labels);
     }
     if (passes) sel->refs.at[sel->refs.count++] = ref;
     sel->batch_at++;

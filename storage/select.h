@@ -42,8 +42,8 @@ enum status select_set_begin(struct select_set *set, struct head *head,
 enum status select_set_walk(struct select_set *set, struct head *head, uint32_t values) MUST_USE;
 /* Leaves the values to be asked when a series with them comes up. */
 enum status select_set_make_lazy(struct select_set *set) MUST_USE;
-/* pairs: as in series_cold. */
-bool select_set_has(struct select_set *set, const struct head *head, const uint32_t *pairs);
+bool select_set_has(struct select_set *set, const struct head *head,
+                    const struct series_labels *labels);
 
 enum select_state { SELECT_BEGIN, SELECT_SETS, SELECT_MATCH, SELECT_VIEWS, SELECT_DONE };
 /* Where candidates come from: the smallest set's posting lists; the lists of a few shards; all
@@ -71,9 +71,9 @@ struct selection {
     struct select_set *driver; /* the smallest; NULL: none of them has a list */
     enum select_walk walk;
     uint32_t driver_list;     /* among the driver's pairs; the shard */
-    uint32_t driver_position; /* in that list; the series of the shard, or of all */
-    uint32_t driver_held;     /* the order at the position, while lists are swept */
-    uint32_t *cursors;        /* per set of one pair, within driver_list */
+    uint32_t driver_position; /* the next order; the next series of the shard, or of all */
+    uint32_t driver_hint;
+    uint32_t *cursors; /* hints per set of one pair, within driver_list */
     uint32_t orders_end;
     uint32_t batch[SELECT_BATCH]; /* candidates under way */
     uint32_t batch_count, batch_at;

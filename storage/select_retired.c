@@ -21,6 +21,10 @@ static void retired_free(struct head *head, struct retired *r) {
         next = rows->next;
         head_extra_rows_free(head, rows);
     }
+    for (struct spill_buffer *buffer = r->buffers_first, *next; buffer != NULL; buffer = next) {
+        next = buffer->next;
+        free(buffer);
+    }
     head_give_series(head, r->dead_first);
 }
 
@@ -44,6 +48,11 @@ static void retired_move(struct head *head, struct retired *to, const struct ret
         from->extra_last->next = to->extra_first;
         if (to->extra_first == NULL) to->extra_last = from->extra_last;
         to->extra_first = from->extra_first;
+    }
+    if (from->buffers_first != NULL) {
+        from->buffers_last->next = to->buffers_first;
+        if (to->buffers_first == NULL) to->buffers_last = from->buffers_last;
+        to->buffers_first = from->buffers_first;
     }
     if (from->dead_first != HEAD_NONE) {
         head_series(head, from->dead_last)->open.owner = to->dead_first;
@@ -114,6 +123,19 @@ enum status head_retire_chunks(struct head *head, struct chunk *newest, uint32_t
     }
     if (r.chunks_first != NULL) retired_move(head, &head->newest->retired, &r);
     return OK;
+}
+
+void head_retire_buffer(void *ctx, struct spill_buffer *buffer) {
+    struct head *head = ctx;
+    struct retired r = {.buffers_first = buffer,
+                        .buffers_last = buffer,
+                        .dead_first = HEAD_NONE,
+                        .dead_last = HEAD_NONE};
+    buffer->next = NULL;
+    if (head->newest == NULL)
+        retired_free(head, &r);
+    else
+        retired_move(head, &head->newest->retired, &r);
 }
 
 void head_retire_series(struct head *head, uint32_t dead_first, uint32_t dead_last) {

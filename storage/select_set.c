@@ -40,7 +40,7 @@ static enum status set_add(struct select_set *set, struct head *head, uint32_t p
         if (bit_get(set->members, value)) return OK;
         bit_set(set->members, value);
     }
-    set->postings += index_get(&head->index, pair).count;
+    set->postings += index_count(&head->index, pair);
     return u32s_put(&set->pairs, pair);
 }
 
@@ -159,19 +159,21 @@ static bool lazy_matches(struct select_set *set, const struct pair *p) {
     return bit_get(set->members, p->value_index);
 }
 
-static bool pairs_have(const uint32_t *pairs, uint32_t pair) {
-    for (uint32_t i = 1; i <= pairs[0]; i++)
-        if (pairs[i] == pair) return true;
+static bool labels_have(const struct series_labels *l, uint32_t pair) {
+    uint32_t total = labels_total(l);
+    for (uint32_t i = 0; i < total; i++)
+        if (labels_at(l, i) == pair) return true;
     return false;
 }
 
-bool select_set_has(struct select_set *set, const struct head *head, const uint32_t *pairs) {
+bool select_set_has(struct select_set *set, const struct head *head,
+                    const struct series_labels *labels) {
     if (set->kind == SET_ALL) return true;
-    if (set->kind == SET_ONE) return pairs_have(pairs, set->pair);
+    if (set->kind == SET_ONE) return labels_have(labels, set->pair);
     if (set->kind == SET_NOT_IN && set->pairs.count == 1)
-        return !pairs_have(pairs, set->pairs.at[0]);
-    for (uint32_t i = 1; i <= pairs[0]; i++) {
-        const struct pair *p = symbols_pair(head->symbols.pairs.dir, pairs[i]);
+        return !labels_have(labels, set->pairs.at[0]);
+    for (uint32_t i = 0, total = labels_total(labels); i < total; i++) {
+        const struct pair *p = symbols_pair(head->symbols.pairs.dir, labels_at(labels, i));
         if (p->name != set->name) continue;
         if (set->kind == SET_LAZY) return lazy_matches(set, p);
         return bit_get(set->members, p->value_index) == (set->kind == SET_IN);

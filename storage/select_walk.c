@@ -11,15 +11,14 @@ static const uint32_t *driver_pairs(const struct select_set *driver, uint32_t *o
     return driver->kind == SET_ONE ? &driver->pair : driver->pairs.at;
 }
 
-/* Whether the other single pairs have the series; when one has not, *next is the first it could be
- * again. A series has few pairs, so one of many sets soon fails. */
+/* Whether the other single pairs have the series; when one has not, *next is the first order it
+ * could be again. A series has few pairs, so one of many sets soon fails. */
 static bool candidate_passes(struct selection *sel, uint32_t order, uint32_t *next) {
     for (uint32_t i = 0; i < sel->ones_count; i++) {
         const struct select_set *set = sel->checks[i];
         if (set == sel->driver) continue;
         struct posting_view p = index_get(&sel->head->index, set->pair);
-        sel->cursors[i] = posting_seek(p, sel->cursors[i], order);
-        uint32_t found = sel->cursors[i] < p.count ? p.at[sel->cursors[i]] : HEAD_NONE;
+        uint32_t found = posting_seek(p, &sel->cursors[i], order);
         if (found == order) continue;
         *next = found;
         return false;
@@ -30,33 +29,17 @@ static bool candidate_passes(struct selection *sel, uint32_t order, uint32_t *ne
 /* The next list of the driver; false when there is none. */
 static bool driver_next_list(struct selection *sel) {
     memset(sel->cursors, 0, sel->ones_count * sizeof *sel->cursors);
-    sel->driver_position = 0;
+    sel->driver_position = sel->driver_hint = 0;
     sel->driver_list++;
     uint32_t lists;
     (void)driver_pairs(sel->driver, &lists);
     return sel->driver_list < lists;
 }
 
-/* Orders go from posting lists while selections are under way: a position is that of the first
- * series that is not before the one it had. */
-void selections_hold_places(struct head *head) {
+void selections_forget_hints(struct head *head) {
     for (struct selection *sel = head->newest; sel != NULL; sel = sel->older) {
-        uint32_t lists;
-        sel->driver_held = HEAD_NONE;
-        if (sel->state != SELECT_MATCH || sel->walk != WALK_PAIRS) continue;
-        struct posting_view p =
-            index_get(&head->index, driver_pairs(sel->driver, &lists)[sel->driver_list]);
-        if (sel->driver_position < p.count) sel->driver_held = p.at[sel->driver_position];
-    }
-}
-
-void selections_find_places(struct head *head) {
-    for (struct selection *sel = head->newest; sel != NULL; sel = sel->older) {
-        uint32_t lists;
-        if (sel->state != SELECT_MATCH || sel->walk != WALK_PAIRS) continue;
-        struct posting_view p =
-            index_get(&head->index, driver_pairs(sel->driver, &lists)[sel->driver_list]);
-        sel->driver_position = posting_seek(p, 0, sel->driver_held);
+        if (sel->state != SELECT_MATCH) continue;
+        sel->driver_hint = 0;
         memset(sel->cursors, 0, sel->ones_count * sizeof *sel->cursors);
     }
 }
@@ -102,24 +85,18 @@ static uint32_t batch_of_pairs(struct selection *sel, uint32_t *batch, bool *out
     const uint32_t *pairs = driver_pairs(sel->driver, &lists);
     while (count < SELECT_BATCH && lists_seen < SLICE_LISTS && tried < SLICE_TRIES) {
         struct posting_view p = index_get(&sel->head->index, pairs[sel->driver_list]);
-        bool at_end =
-            sel->driver_position >= p.count || p.at[sel->driver_position] >= sel->orders_end;
-        if (at_end) {
+        uint32_t order = posting_seek(p, &sel->driver_hint, sel->driver_position);
+        if (order >= sel->orders_end) { /* or none */
             lists_seen++;
             if (driver_next_list(sel)) continue;
             sel->driver_list--;
-            sel->driver_position = p.count;
+            sel->driver_position = ORDERS_NONE;
             *out_more = false;
             return count;
         }
-        uint32_t order = p.at[sel->driver_position], next = order;
+        sel->driver_position = order + 1;
         tried++;
-        if (candidate_passes(sel, order, &next)) {
-            batch[count++] = order;
-            sel->driver_position++;
-        } else {
-            sel->driver_position = posting_seek(p, sel->driver_position, next);
-        }
+        if (candidate_passes(sel, order, &sel->driver_position)) batch[count++] = order;
     }
     return count;
 }

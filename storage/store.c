@@ -35,6 +35,11 @@ static const struct metric_def store_metrics[] = {
      "Number of exemplars currently in circular storage.", METRIC_GAUGE, NULL, 0},
 };
 
+static void series_gone(void *ctx, uint32_t ref) {
+    struct store *store = ctx;
+    exemplars_forget(&store->exemplars, ref);
+}
+
 enum status store_new(struct core *core, const struct store_options *options, struct store **out,
                       struct err *err) {
     assert(options->shards_count > 0);
@@ -57,6 +62,7 @@ enum status store_new(struct core *core, const struct store_options *options, st
         store_free(store);
         return err_set(err, ERR_NOMEM, 0, "store: not enough memory");
     }
+    head_watch_gone(store->head, series_gone, store);
     for (uint32_t i = 0; i < count; i++) {
         held_init(&store->shards[i].log, 0);
         store->shards[i].newest_ms = INT64_MIN;

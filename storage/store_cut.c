@@ -13,7 +13,7 @@
  * longer sends what is newer than anything the shard has. */
 #define IDLE_NS ((uint64_t)3 * 3600 * 1000000000)
 #define EMPTY_NS ((uint64_t)60 * 1000000000) /* without a sample there is no window */
-#define IN_ORDER_WINDOW_MIN_MS 3600000 /* as head_judge has it */
+#define IN_ORDER_WINDOW_MIN_MS 3600000       /* as head_judge has it */
 
 /* -- applying */
 

@@ -131,6 +131,7 @@ enum status recover_histograms(struct store *store, const struct store_shard *st
     struct entry_histogram h;
     while (entry_histogram_next(&histograms, &h)) {
         uint32_t ref = st->refs[h.number];
+        if (h.time_ms < st->cut_ms) continue;
         if (e->type == ENTRY_OFFER && head_judge_histogram(store->head, ref, h.time_ms, h.bytes,
                                                            st->newest_ms) != VERDICT_ACCEPT)
             continue;

@@ -131,7 +131,8 @@ enum status write_reserve(struct batch *b, struct buf *section, size_t more) {
 
 /* Judges as head_judge does for a series without samples; the verdict is LIMIT with b->err when it
  * may not be made. */
-static enum verdict judge_new(struct batch *b, int64_t time_ms) {
+static enum verdict judge_new(struct batch *b, size_t i) {
+    int64_t time_ms = b->columns->times_ms[i];
     const struct store_options *o = &b->store->options;
     int64_t window_ms = MAX(o->head.out_of_order_window_ms, IN_ORDER_WINDOW_MIN_MS), floor_ms;
     if (!__builtin_sub_overflow(b->newest_ms, window_ms, &floor_ms) && time_ms < floor_ms)
@@ -149,6 +150,8 @@ static enum verdict judge_new(struct batch *b, int64_t time_ms) {
                 o->memory_bytes_max);
         return VERDICT_LIMIT;
     }
+    if (head_series_allowed(b->store->head, batch_labels(b, i, HEAD_NONE), b->err) != OK)
+        return VERDICT_LIMIT;
     return VERDICT_ACCEPT;
 }
 
@@ -219,9 +222,10 @@ static NOINLINE enum status histogram_write(struct batch *b, size_t i) {
     if (c->times_ms[i] > b->future_ms)
         verdict = VERDICT_FUTURE;
     else if (ref == HEAD_NONE)
-        verdict = judge_new(b, c->times_ms[i]);
+        verdict = judge_new(b, i);
     else
         verdict = head_judge_histogram(head, ref, c->times_ms[i], c->histograms[i], b->newest_ms);
+    if (verdict == VERDICT_ACCEPT && c->times_ms[i] < b->st->cut_ms) verdict = VERDICT_TOO_OLD;
     if (verdict == VERDICT_ACCEPT) {
         if (ref == HEAD_NONE) TRY(series_make(b, i, &ref));
         TRY(histogram_apply(b, i, ref));
@@ -243,7 +247,7 @@ static enum status sample_write(struct batch *b, size_t i) {
     if (c->times_ms[i] > b->future_ms)
         verdict = VERDICT_FUTURE;
     else if (ref == HEAD_NONE)
-        verdict = judge_new(b, c->times_ms[i]);
+        verdict = judge_new(b, i);
     else
         verdict = head_judge(head, ref, c->times_ms[i], c->values[i], b->newest_ms);
     if (verdict == VERDICT_ACCEPT && c->times_ms[i] < b->st->cut_ms) verdict = VERDICT_TOO_OLD;

@@ -63,7 +63,7 @@ struct pair {
     uint32_t len_bytes, value_bytes;
     uint32_t name;        /* index into names */
     uint32_t value_index; /* among the values of the name; of a freed pair: the next freed one */
-    uint32_t uses;        /* series, kept by the head */
+    uint32_t uses, live;  /* series, kept by the head; uses: with those that may still be read */
 };
 static_assert(sizeof(struct pair) <= 32, "part of the memory per series");
 

@@ -51,12 +51,18 @@ static inline uint32_t util_series(struct head *head, const char *spec) {
     return ref;
 }
 
-static inline struct head *util_head(int64_t window_ms) {
-    struct head_options options = {
-        .secret = UTIL_SECRET, .out_of_order_window_ms = window_ms, .shards_count = UTIL_SHARDS};
+static inline struct head *util_head_in(int64_t window_ms, const char *spill_dir) {
+    struct head_options options = {.secret = UTIL_SECRET,
+                                   .out_of_order_window_ms = window_ms,
+                                   .shards_count = UTIL_SHARDS,
+                                   .spill_dir = spill_dir};
     struct head *head = NULL;
     MUST(head_new(&options, &head) == OK);
     return head;
+}
+
+static inline struct head *util_head(int64_t window_ms) {
+    return util_head_in(window_ms, NULL);
 }
 
 /* Everything in one go. */

@@ -338,3 +338,243 @@ Test(head, a_selection_keeps_one_copy_of_late_samples_not_one_a_sample) {
     samples_fini(&s);
     head_free(head);
 }
+
+/* A hundred series a target, scraped at times of its own that are late by some ms; values differ.
+ * One begins late and one misses a scrape: they fall in with the others at the next end. */
+Test(head, series_of_a_target_share_their_times) {
+    enum { TARGETS = 4, EACH = 100, SCRAPES = 1200, STEP_MS = 15000 };
+    struct head *head = util_head(0);
+    uint32_t refs[TARGETS][EACH];
+    uint64_t seals_together = 0, seals_before = 0, seals = 0;
+    for (int target = 0; target < TARGETS; target++)
+        for (int i = 0; i < EACH; i++) {
+            char spec[64];
+            snprintf(spec, sizeof spec, "__name__=m%d,instance=h%d,job=node", i, target);
+            refs[target][i] = util_series(head, spec);
+        }
+    for (int k = 0; k < SCRAPES; k++) {
+        for (int target = 0; target < TARGETS; target++) {
+            int64_t t = T0 + k * (int64_t)STEP_MS + target * 3700 + k * 7919 % 11;
+            for (int i = 0; i < EACH; i++) {
+                if ((i == 0 && k < 50) || (i == 1 && k == 50)) continue;
+                cr_assert(head_append(head, refs[target][i], t, (i + 1) * k % 1009) == OK);
+            }
+        }
+        struct head_stats stats;
+        head_stats(head, &stats);
+        seals = stats.chunks - seals_before;
+        seals_before = stats.chunks;
+        if (k > 50) seals_together = MAX(seals_together, seals);
+    }
+    struct head_stats stats;
+    head_stats(head, &stats);
+    size_t chunks = stats.chunks / (TARGETS * EACH);
+    cr_expect(chunks == SCRAPES / 120 || chunks == SCRAPES / 120 + 1, "%zu chunks", chunks);
+    cr_expect(stats.time_columns <= TARGETS * (chunks + 4), "%zu columns",
+              (size_t)stats.time_columns);
+    cr_expect(seals_together < 2 * EACH, "%zu seals in one scrape", (size_t)seals_together);
+    for (int target = 0; target < TARGETS; target++)
+        for (int i = 0; i < EACH; i += 33) {
+            struct samples s = all_samples(head, refs[target][i], INT64_MIN, INT64_MAX);
+            cr_assert(s.count == (size_t)(i == 0 ? SCRAPES - 50 : SCRAPES));
+            for (size_t n = 0; n < s.count; n++) {
+                int64_t k = (int64_t)n + (i == 0 ? 50 : 0);
+                int64_t t = T0 + k * STEP_MS + target * 3700 + k * 7919 % 11;
+                cr_assert(s.times_ms[n] == t && s.values[n] == (double)((i + 1) * k % 1009));
+            }
+            samples_fini(&s);
+        }
+    head_free(head);
+}
+
+/* Values that stay, with times that jitter, then another value: as one value or not, all come back.
+ */
+Test(head, constant_series_take_little_and_come_back) {
+    struct head *head = util_head(0);
+    uint32_t ref = util_series(head, "__name__=up,job=a,instance=b");
+    for (int k = 0; k < 2000; k++) {
+        int64_t t = T0 + k * 15000LL + k % 3;
+        cr_assert(head_append(head, ref, t, k < 1500 ? 7 : k < 1501 ? -0.0 : 0.0) == OK);
+    }
+    struct head_stats stats;
+    head_stats(head, &stats);
+    cr_expect(stats.chunks <= 7, "%zu chunks", (size_t)stats.chunks);
+    for (int from = -1; from < 2000; from += 37) {
+        struct samples s = all_samples(head, ref, T0 + from * 15000LL + 5, T0 + 1600 * 15000LL);
+        size_t want = from < 1600 ? (size_t)(1600 - from - (1600 % 3 != 0)) : 0;
+        cr_assert(s.count == want, "%zu, not %zu", s.count, want);
+        for (size_t i = 0; i < s.count; i++) {
+            int k = from + 1 + (int)i;
+            cr_assert(s.times_ms[i] == T0 + k * 15000LL + k % 3);
+            cr_assert(f64_bits(s.values[i]) == f64_bits(k < 1500 ? 7 : k < 1501 ? -0.0 : 0.0));
+        }
+        samples_fini(&s);
+    }
+    head_free(head);
+}
+
+/* The other series of the target shows where chunks end. */
+Test(head, chunks_of_different_constants_stay_apart) {
+    struct head *head = util_head(0);
+    uint32_t guide = util_series(head, "__name__=guide,job=a,instance=b");
+    uint32_t ref = util_series(head, "__name__=up,job=a,instance=b");
+    static double want[2000];
+    uint64_t chunks = 0;
+    double value = 1;
+    for (int k = 0; k < 2000; k++) {
+        int64_t t = T0 + k * 15000LL + k % 3;
+        struct head_stats stats;
+        cr_assert(head_append(head, guide, t, k) == OK);
+        head_stats(head, &stats);
+        if (k > 0 && stats.chunks > chunks) value = value == 1 ? 2 : value == 2 ? -0.0 : 1;
+        want[k] = value;
+        cr_assert(head_append(head, ref, t, value) == OK);
+        head_stats(head, &stats);
+        chunks = stats.chunks;
+    }
+    cr_expect(chunks > 20, "%zu chunks", (size_t)chunks);
+    struct samples s = all_samples(head, ref, INT64_MIN, INT64_MAX);
+    cr_assert(s.count == 2000);
+    for (size_t i = 0; i < s.count; i++)
+        cr_assert(f64_bits(s.values[i]) == f64_bits(want[i]), "row %zu", i);
+    samples_fini(&s);
+    head_free(head);
+}
+
+static enum status allowed(struct head *head, const char *spec, struct err *err) {
+    struct buf canonical = {0};
+    util_canonical(spec, &canonical);
+    enum status status = head_series_allowed(head, buf_sv(&canonical), err);
+    buf_fini(&canonical);
+    return status;
+}
+
+static void expect_limit(struct head *head, const char *spec, const char *want) {
+    struct err err = {0};
+    cr_expect(allowed(head, spec, &err) == ERR_LIMIT, "%s", spec);
+    cr_expect(strcmp(err.msg, want) == 0, "%s: %s", spec, err.msg);
+}
+
+Test(head, limits_by_name_and_by_label_value) {
+    char name[] = "__name__", team[] = "team", red[] = "red";
+    const struct head_limit limits[] = {
+        {sv_from(name), SV(""), 2}, {sv_from(team), sv_from(red), 3}, {sv_from(team), SV(""), 4}};
+    struct head_options options = {
+        .secret = UTIL_SECRET, .series_max = 9, .limits = limits, .limits_count = 3};
+    struct head *head;
+    cr_assert(head_new(&options, &head) == OK);
+    memset(name, 'x', sizeof name); /* they were copied */
+    memset(team, 'x', sizeof team);
+    memset(red, 'x', sizeof red);
+    cr_expect(allowed(head, "__name__=a,id=1", NULL) == OK);
+    uint32_t a1 = util_series(head, "__name__=a,id=1,team=red");
+    util_series(head, "__name__=a,id=2,team=red");
+    expect_limit(head, "__name__=a,id=3", "limit of 2 series of the metric name \"a\" reached");
+    cr_expect(allowed(head, "__name__=b,team=red", NULL) == OK);
+    util_series(head, "__name__=b,team=red");
+    expect_limit(head, "__name__=c,team=red",
+                 "limit of 3 series with the label team=\"red\" reached");
+    for (int i = 0; i < 4; i++) {
+        char spec[64];
+        snprintf(spec, sizeof spec, "__name__=n%d,team=blue", i);
+        cr_expect(allowed(head, spec, NULL) == OK, "%s", spec);
+        util_series(head, spec);
+    }
+    expect_limit(head, "__name__=c,team=blue",
+                 "limit of 4 series with the label team=\"blue\" reached");
+    cr_expect(allowed(head, "__name__=c,team=green", NULL) == OK);
+    /* known series go on, and what was decided elsewhere is made */
+    cr_expect(head_append(head, a1, T0, 1) == OK);
+    util_series(head, "__name__=a,id=3,team=red");
+    util_series(head, "__name__=d");
+    expect_limit(head, "__name__=e", "head: limit of 9 series reached");
+    head_free(head);
+}
+
+Test(head, limits_fall_when_series_go) {
+    const struct head_limit limits[] = {{SV("__name__"), SV(""), 2}};
+    struct head_options options = {
+        .secret = UTIL_SECRET, .limits = limits, .limits_count = 1, .shards_count = UTIL_SHARDS};
+    struct head *head;
+    cr_assert(head_new(&options, &head) == OK);
+    uint32_t a1 = util_series(head, "__name__=a,id=1"), a2 = util_series(head, "__name__=a,id=2");
+    cr_assert(head_append(head, a1, T0, 1) == OK && head_append(head, a2, T0 + 1, 1) == OK);
+    cr_expect(allowed(head, "__name__=a,id=3", NULL) == ERR_LIMIT);
+    struct select_query query = util_query(NULL, 0);
+    struct selection *sel = util_select(head, &query); /* what it sees does not count */
+    for (uint32_t shard = 0; shard < UTIL_SHARDS; shard++)
+        head_shard_set_from(head, shard, T0 + 1);
+    cr_assert(head_trim(head, 0));
+    cr_expect(allowed(head, "__name__=a,id=3", NULL) == OK);
+    util_series(head, "__name__=a,id=3");
+    cr_expect(allowed(head, "__name__=a,id=1", NULL) == ERR_LIMIT);
+    selection_release(sel);
+    head_shard_drop(head, head_series_shard(head, a2));
+    cr_expect(allowed(head, "__name__=a,id=1", NULL) == OK);
+    cr_assert(head_set_limits(head, NULL, 0) == OK);
+    util_series(head, "__name__=a,id=4");
+    util_series(head, "__name__=a,id=5");
+    cr_expect(allowed(head, "__name__=a,id=6", NULL) == OK);
+    const struct head_limit none = {SV("id"), SV("bad"), 0};
+    cr_assert(head_set_limits(head, &none, 1) == OK);
+    expect_limit(head, "__name__=b,id=bad", "limit of 0 series with the label id=\"bad\" reached");
+    cr_expect(allowed(head, "__name__=b,id=good", NULL) == OK);
+    head_free(head);
+}
+
+/* Targets with eight labels of their own, some left out, whose series have names before, between
+ * and behind them; targets take turns, and half of the series goes in between. */
+static void shared_spec(int target, int i, char *out, size_t max) {
+    int n = snprintf(out, max, "__name__=m%d,a=1,c=cluster,e=t%d", i % 20, target);
+    if (i % 7 != 0) n += snprintf(out + n, max - (size_t)n, ",f=own%d", i);
+    if (i % 3 != 0) n += snprintf(out + n, max - (size_t)n, ",g=zone%d", target % 3);
+    n += snprintf(out + n, max - (size_t)n, ",h=%d,i=host%d,job=j,k=x", target % 5, target);
+    if (i % 2 != 0) n += snprintf(out + n, max - (size_t)n, ",le=%d", i % 9);
+    MUST(n > 0 && (size_t)n < max);
+}
+
+Test(head, labels_that_series_share_come_back) {
+    enum { TARGETS = 12, EACH = 60 };
+    struct head *head = util_head(0);
+    struct buf want = {0}, got = {0};
+    char spec[256];
+    for (int round = 0; round < 3; round++) {
+        for (int n = 0; n < TARGETS * EACH; n++) {
+            int target = n / 5 % TARGETS, i = n / (5 * TARGETS) * 5 + n % 5;
+            shared_spec(target, i, spec, sizeof spec);
+            cr_assert(head_append(head, util_series(head, spec), T0 + round, target) == OK);
+        }
+        struct head_stats stats;
+        head_stats(head, &stats);
+        cr_assert(stats.series == TARGETS * EACH);
+        struct select_query query = util_query(NULL, 0);
+        struct selection *sel = util_select(head, &query);
+        for (uint32_t shard = 0; shard < UTIL_SHARDS; shard += 2)
+            head_shard_drop(head, shard); /* what was selected is read all the same */
+        size_t count;
+        const struct series_view *views = selection_series(sel, &count);
+        cr_assert(count == TARGETS * EACH);
+        for (size_t v = 0; v < count; v++) {
+            struct label labels[16];
+            buf_clear(&got);
+            size_t labels_count = series_view_labels(&views[v], labels, 16);
+            cr_assert(labels_encode(labels, labels_count, &got, NULL) == OK);
+            cr_assert(series_id_eq(views[v].id, series_id_of(UTIL_SECRET, 0, buf_sv(&got))));
+        }
+        selection_release(sel);
+        for (int n = 0; n < TARGETS * EACH; n++) {
+            shared_spec(n % TARGETS, n / TARGETS, spec, sizeof spec);
+            util_canonical(spec, &want);
+            series_id id = series_id_of(UTIL_SECRET, 0, buf_sv(&want));
+            uint32_t ref = head_find(head, id);
+            cr_assert((ref == HEAD_NONE) == (series_shard(id, UTIL_SHARDS) % 2 == 0));
+            if (ref == HEAD_NONE) continue;
+            buf_clear(&got);
+            head_series_labels(head, ref, &got);
+            cr_assert(sv_eq(buf_sv(&want), buf_sv(&got)), "%s", spec);
+        }
+    }
+    buf_fini(&want);
+    buf_fini(&got);
+    head_free(head);
+}

@@ -19,6 +19,8 @@ struct model_series {
     uint32_t ref; /* HEAD_NONE: the head need not know it */
     uint32_t shard;
     bool numbered;
+    int64_t gone_ms; /* a row it had */
+    uint64_t gone_bits;
     size_t count;
     int64_t times_ms[ROWS_MAX];
     uint64_t bits[ROWS_MAX];
@@ -163,6 +165,10 @@ static void step_append(void) {
     uint64_t bits = m->count == 0 ? 0 : m->bits[m->count - 1];
     if (below(3) == 0) bits = below(4) == 0 ? rng_u64(&w.rng) : f64_bits((double)below(5));
     if (below(50) == 0) bits = STALE_NAN_BITS;
+    if (m->gone_ms != 0 && below(8) == 0) {
+        t = m->gone_ms;
+        bits = m->gone_bits;
+    }
     double v = f64_from_bits(bits);
     enum verdict want = model_judge(m, t, bits);
     enum verdict got = head_judge(w.head, m->ref, t, v, w.newest_ms[m->shard]);
@@ -184,7 +190,11 @@ static void step_append(void) {
 static void model_cut(struct model_series *m, int64_t min_ms, int64_t max_ms) {
     size_t kept = 0;
     for (size_t i = 0; i < m->count; i++) {
-        if (m->times_ms[i] >= min_ms && m->times_ms[i] <= max_ms) continue;
+        if (m->times_ms[i] >= min_ms && m->times_ms[i] <= max_ms) {
+            m->gone_ms = m->times_ms[i];
+            m->gone_bits = m->bits[i];
+            continue;
+        }
         m->times_ms[kept] = m->times_ms[i];
         m->bits[kept++] = m->bits[i];
     }
@@ -487,6 +497,10 @@ static void step_delete(void) {
     int64_t min_ms = T0 + (int64_t)below((size_t)(w.now_ms - T0) + 1);
     int64_t max_ms = below(3) == 0 ? INT64_MAX : min_ms + (int64_t)below(5000000);
     if (below(3) == 0) min_ms = INT64_MIN;
+    const struct model_series *some = model_get(); /* edges at rows */
+    if (some->count > 0) min_ms = some->times_ms[below(some->count)];
+    if (some->count > 0 && below(2) == 0) max_ms = some->times_ms[below(some->count)];
+    if (some->count > 0 && below(2) == 0) shard = some->shard;
     MUST(head_delete(w.head, shard, q.matchers, q.count, min_ms, max_ms, NULL) == OK);
     q.q.shards = NULL;
     for (size_t i = 0; i < w.series_count; i++) {
@@ -520,7 +534,7 @@ static void run(uint64_t seed, uint64_t steps) {
     w.window_ms = windows_ms[below(4)];
     static const size_t series_max[] = {10, 40, SERIES_MAX};
     w.series_max = series_max[below(3)];
-    w.head = util_head(w.window_ms);
+    w.head = util_head_in(w.window_ms, seed % 2 == 0 ? P_tmpdir : NULL);
     for (size_t i = 0; i < UTIL_SHARDS; i++)
         w.newest_ms[i] = w.from_ms[i] = INT64_MIN;
     for (w.step = 0; w.step < steps; w.step++) {

@@ -7,7 +7,7 @@
 #include "node/base/rng.h"
 #include "tests/storage/head_util.h"
 
-enum { SERIES = 200, SERIES_END = 3000, ROUNDS = 300, JOBS = 4, WORKERS = 2, STEP_MS = 15000 };
+enum { SERIES = 200, SERIES_END = 3000, ROUNDS = 500, JOBS = 4, WORKERS = 2, STEP_MS = 15000 };
 #define T0 1600000000000LL
 
 enum job_state { JOB_FREE, JOB_GIVEN, JOB_TAKEN, JOB_DONE };
@@ -127,7 +127,7 @@ static void jobs_turn(struct head *head) {
 int main(void) {
     struct rng r;
     rng_init(&r, 7);
-    struct head *head = util_head(INT64_MAX);
+    struct head *head = util_head_in(INT64_MAX, P_tmpdir);
     pthread_t threads[WORKERS];
     for (int i = 0; i < SERIES; i++)
         series_add(head);
@@ -154,7 +154,7 @@ int main(void) {
     printf("%llu rows checked while %llu were appended to %llu series, %llu chunks\n",
            (unsigned long long)rows_checked, (unsigned long long)stats.samples_appended,
            (unsigned long long)stats.series, (unsigned long long)stats.chunks);
-    MUST(rows_checked > 100000);
+    MUST(rows_checked > 100000 && stats.spilled_bytes > 1 << 20 && stats.spill_errors == 0);
     head_free(head);
     return 0;
 }

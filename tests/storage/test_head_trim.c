@@ -16,6 +16,7 @@ enum {
     CHURN_MINUTES = 10,
     CHURN = SERIES / 20,
     WINDOW_MS = 30 * 60000,
+    BYTES_PER_SERIES_MAX = 800, /* with those that ended in the window, and a label value each */
     BORN_MAX = SERIES + MINUTES / CHURN_MINUTES * CHURN,
 };
 #define T0 1600000000000LL
@@ -71,6 +72,13 @@ static void churn(void) {
         lives[active[place]].active = false;
         birth(place);
     }
+}
+
+static uint64_t gone_count;
+static void gone(void *ctx, uint32_t ref) {
+    (void)ctx;
+    MUST(head_series_is_live(head, ref)); /* who is told can still ask */
+    gone_count++;
 }
 
 static bool number_reset(void *ctx, uint32_t ref) {
@@ -179,7 +187,8 @@ int main(void) {
     struct core core = {.rt = &runtime};
     core_set_current(&core);
     rng_init(&rng, 5);
-    head = util_head(WINDOW_MS);
+    head = util_head_in(WINDOW_MS, P_tmpdir);
+    head_watch_gone(head, gone, NULL);
     for (uint32_t i = 0; i < SERIES; i++)
         birth(i);
     uint64_t peaks[MINUTES / CUT_MINUTES] = {0}, hash = 0, slices = 0;
@@ -219,9 +228,11 @@ int main(void) {
     for (size_t i = 0; i < ARRAY_LEN(peaks); i++)
         printf(" %llu", (unsigned long long)peaks[i]);
     printf("\n");
-    for (size_t i = 2; i < ARRAY_LEN(peaks); i++)
-        MUST(peaks[i] < peaks[1] + peaks[1] / 16);
+    fflush(stdout);
+    for (size_t i = 3; i < ARRAY_LEN(peaks); i++)
+        MUST(peaks[i] < peaks[2] + peaks[2] / 16 && peaks[i] < stats.series * BYTES_PER_SERIES_MAX);
     MUST(slices > MINUTES + 300);
+    MUST(gone_count == born - stats.series);
     references_wait();
     head_free(head);
     core_set_current(NULL);

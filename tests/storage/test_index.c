@@ -5,51 +5,103 @@
 #include "node/base/rng.h"
 #include "storage/index.h"
 
-static void index_add(struct index *ix, uint32_t pair, uint32_t ref) {
+static void index_add(struct index *ix, uint32_t pair, uint32_t order) {
     cr_assert(index_reserve(ix, pair) == OK);
-    index_put(ix, pair, ref);
+    index_put(ix, pair, order);
 }
 
 Test(index, lists_keep_what_was_put) {
     struct index ix;
     index_init(&ix);
-    cr_expect(index_get(&ix, 5).count == 0);
-    for (uint32_t ref = 0; ref < 10000; ref++)
+    cr_expect(index_get(&ix, 5).entries == 0 && index_count(&ix, 5) == 0);
+    for (uint32_t order = 0; order < 10000; order++)
         for (uint32_t pair = 0; pair < 12; pair++)
-            if (ref % (1u << pair) == 0) index_add(&ix, pair, ref);
+            if (order % (1u << pair) == 0) index_add(&ix, pair, order);
     size_t bytes = 0;
     for (uint32_t pair = 0; pair < 12; pair++) {
         struct posting_view p = index_get(&ix, pair);
-        cr_assert(p.count == (9999u >> pair) + 1);
-        for (uint32_t i = 0; i < p.count; i++)
-            cr_assert(p.at[i] == i << pair);
-        bytes += p.count * sizeof *p.at;
+        uint32_t hint = 0, count = (9999u >> pair) + 1;
+        cr_assert(index_count(&ix, pair) == count);
+        for (uint32_t i = 0; i < count; i++)
+            cr_assert(posting_seek(p, &hint, i == 0 ? 0 : ((i - 1) << pair) + 1) == i << pair);
+        cr_assert(posting_seek(p, &hint, ((count - 1) << pair) + 1) == ORDERS_NONE);
+        bytes += pair == 0 ? 0 : count * sizeof *p.at;
     }
     cr_expect(index_memory_bytes(&ix) - 1024 * 16 - 16 * 8 <= bytes * 5 / 4, "%zu",
               index_memory_bytes(&ix));
     index_fini(&ix);
 }
 
-Test(index, seeking_finds_the_first_that_is_not_below) {
+enum { LIST_MAX = 4000 };
+
+/* Against a plain list: orders in runs and gaps of every kind, series that go, sweeps, and walks
+ * with growing and with fresh hints. */
+Test(index, lists_of_every_shape_against_a_plain_one) {
     const uint64_t seed = 0x5eed0003;
     printf("index seed %#llx\n", (unsigned long long)seed);
     struct rng r;
     rng_init(&r, seed);
-    static uint32_t at[300];
-    for (int round = 0; round < 3000; round++) {
-        uint32_t count = (uint32_t)rng_below(&r, 300), v = 0;
-        for (uint32_t i = 0; i < count; i++)
-            at[i] = v += 1 + (uint32_t)rng_below(&r, 9);
-        struct posting_view p = {at, count};
-        for (int k = 0; k < 20; k++) {
-            uint32_t from = (uint32_t)rng_below(&r, count + 1),
-                     ref = (uint32_t)rng_below(&r, v + 3), want = from;
-            if (k == 0) ref = UINT32_MAX;
-            while (want < count && at[want] < ref)
-                want++;
-            cr_assert(posting_seek(p, from, ref) == want, "%u from %u of %u", ref, from, count);
+    static uint32_t want[LIST_MAX];
+    uint32_t as_runs = 0;
+    for (int round = 0; round < 300; round++) {
+        struct index ix;
+        struct orders orders = {0};
+        index_init(&ix);
+        uint32_t count = 0, run = 1 + (uint32_t)rng_below(&r, 40),
+                 gap = 1 + (uint32_t)rng_below(&r, 9), left = run;
+        uint32_t adds = (uint32_t)rng_below(&r, LIST_MAX);
+        for (uint32_t i = 0; i < adds; i++) {
+            for (uint32_t skip = left == 0 ? gap : 0; skip > 0; skip--) {
+                cr_assert(orders_reserve(&orders) == OK);
+                (void)orders_put(&orders, 1);
+            }
+            left = left == 0 ? run : left - 1;
+            if (rng_chance(&r, 0.001)) run = 1 + (uint32_t)rng_below(&r, 40);
+            cr_assert(orders_reserve(&orders) == OK);
+            uint32_t order = orders_put(&orders, i);
+            index_add(&ix, 0, order);
+            want[count++] = order;
+            if (rng_chance(&r, 0.999)) continue;
+            double share = rng_unit(&r);
+            uint32_t kept = 0;
+            for (uint32_t k = 0; k < count; k++) {
+                bool goes = rng_chance(&r, share);
+                if (goes) orders_remove(&orders, want[k]);
+                if (!goes) want[kept++] = want[k];
+            }
+            count = kept;
+            cr_assert(index_sweep(&ix, 0, &orders) == count);
         }
+        struct posting_view p = index_get(&ix, 0);
+        as_runs += p.runs != NULL;
+        cr_assert(index_count(&ix, 0) == count);
+        uint32_t hint = 0, at = 0;
+        for (uint32_t order = 0; order <= orders.count; order += 1 + (uint32_t)rng_below(&r, 7)) {
+            uint32_t fresh = 0;
+            while (at < count && want[at] < order)
+                at++;
+            uint32_t found = at < count ? want[at] : ORDERS_NONE;
+            cr_assert(posting_seek(p, &hint, order) == found, "%u", order);
+            cr_assert(posting_seek(p, &fresh, order) == found, "%u", order);
+        }
+        index_fini(&ix);
+        orders_fini(&orders);
+        cr_assert(orders.memory_bytes == 0);
     }
+    cr_expect(as_runs > 50 && as_runs < 250, "%u lists are runs", as_runs);
+}
+
+/* A thousand series a target, twelve targets: what all have is one run. */
+Test(index, runs_take_no_memory_to_speak_of) {
+    struct index ix;
+    index_init(&ix);
+    for (uint32_t order = 0; order < 12000; order++) {
+        index_add(&ix, 0, order);
+        index_add(&ix, 1 + order / 1000, order);
+    }
+    cr_expect(index_memory_bytes(&ix) - 1024 * 16 - 16 * 8 < 13 * 100, "%zu",
+              index_memory_bytes(&ix));
+    index_fini(&ix);
 }
 
 Test(index, symbols_are_found_again_and_stay_where_they_are) {

@@ -45,6 +45,21 @@ static void expect_times(const struct exemplars *e, uint32_t ref, const char *wa
     entry_write_fini(&w);
 }
 
+Test(exemplars, a_series_that_goes_takes_its_own) {
+    struct exemplars e;
+    exemplars_init(&e, 8, 1000);
+    for (int64_t t = 1000; t < 1006; t++)
+        cr_assert(offer(&e, (uint32_t)t % 2, t, 1, A) == EXEMPLAR_ACCEPT);
+    exemplars_forget(&e, 7); /* has none */
+    exemplars_forget(&e, 1);
+    cr_expect(exemplars_count(&e) == 3);
+    expect_times(&e, 1, "");
+    expect_times(&e, 0, "1000:1 1002:1 1004:1 ");
+    cr_assert(offer(&e, 1, 500, 2, B) == EXEMPLAR_ACCEPT); /* another series of that reference */
+    expect_times(&e, 1, "500:2 ");
+    exemplars_fini(&e);
+}
+
 /* validateExemplar of Prometheus 3 (tsdb/exemplar.go), with a window of 100 ms */
 Test(exemplars, rules) {
     static const struct {

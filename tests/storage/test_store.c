@@ -241,6 +241,30 @@ Test(store, limits_refuse_new_series_only) {
     store_rig_fini(&rig);
 }
 
+/* A series that is known goes on; at recovery nobody asks. */
+Test(store, limits_of_labels_refuse_new_series) {
+    static const struct head_limit limits[] = {{SV_INIT("__name__"), SV_INIT(""), 1}};
+    start(1800000);
+    struct write_result r;
+    struct one o = {0, {STORE_START_MS}, {1}, 1};
+    cr_assert(write_one(&o, &r, NULL) == OK);
+    o.series = 1;
+    cr_assert(write_one(&o, &r, NULL) == OK && r.counts[VERDICT_ACCEPT] == 1);
+    wait_durable(r.position);
+    store_rig_kill(&rig);
+    rig.options.head.limits = limits;
+    rig.options.head.limits_count = 1;
+    store_rig_must_start(&rig, 1);
+    o = (struct one){1, {STORE_START_MS + 1}, {1}, 1};
+    cr_assert(write_one(&o, &r, NULL) == OK && r.counts[VERDICT_ACCEPT] == 1);
+    o = (struct one){2, {STORE_START_MS}, {1}, 1};
+    cr_assert(write_one(&o, &r, NULL) == OK && r.counts[VERDICT_LIMIT] == 1);
+    const char *want = "limit of 1 series of the metric name \"up\" reached for series "
+                       "{__name__=\"up\", job=\"job-2\"}";
+    cr_assert(strcmp(r.first_text, want) == 0, "%s", r.first_text);
+    store_rig_fini(&rig);
+}
+
 Test(store, closed_log_refuses_and_applies_nothing) {
     start(1800000);
     struct write_result r;

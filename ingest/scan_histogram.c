@@ -164,11 +164,19 @@ static enum status histogram_nomem(const struct scanner *s) {
     return err_set(s->err, ERR_NOMEM, 0, "remote write: out of memory");
 }
 
+static void refuse_large(struct scanner *s) {
+    scan_refuse(s, SV("histogram is too large"), SCAN_REFUSED_HISTOGRAM);
+}
+
 static enum status histogram_row(struct scanner *s, const struct reading *r) {
     struct write_rows *rows = s->out->rows;
     buf_clear(&s->histogram);
     histogram_put(&r->h, &s->histogram);
     if (s->histogram.failed) return histogram_nomem(s);
+    if (s->histogram.len > HISTOGRAM_BYTES_MAX) {
+        refuse_large(s);
+        return OK;
+    }
     TRY(scan_reserve(s, rows->count + 1));
     if (write_rows_want_histograms(rows) != OK) return histogram_nomem(s);
     struct sv bytes = arena_sv(s->arena, buf_sv(&s->histogram));
@@ -185,7 +193,7 @@ enum status scan_histogram(struct scanner *s, struct wire w, bool is_v2) {
     struct err why;
     TRY(scan_form(s, w, is_v2 ? &form_histogram_v2 : &form_histogram));
     if (wire_left(&w) > HISTOGRAM_BYTES_MAX) {
-        scan_refuse(s, SV("histogram is too large"), SCAN_REFUSED_HISTOGRAM);
+        refuse_large(s);
         return OK;
     }
     arena_reset(&s->scratch);

@@ -317,6 +317,36 @@ Test(ha, the_first_series_decides) {
     }
 }
 
+/* Remote write 2.0: symbols "", cluster, eu, __replica__, a, in front of or behind two series. */
+Test(ha, labels_of_a_2_0_request) {
+    static const char series[] = "\x2a\x08\x0a\x04\x01\x02\x03\x04\x12\x00";        /* one sample */
+    static const char other[] = "\x2a\x0a\x0a\x04\x01\x04\x03\x02\x1a\x00\x12\x00"; /* two */
+    static const char one_label[] = "\x2a\x06\x0a\x02\x01\x02\x12\x00";
+    static const char *const texts[] = {"", "cluster", "eu", "__replica__", "a"};
+    for (unsigned behind = 0; behind < 3; behind++) {
+        struct buf b = {0};
+        struct sv cluster, replica;
+        if (behind == 1) buf_put(&b, series, sizeof series - 1);
+        for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+            request_bytes(&b, 4, sv_from(texts[i]));
+        if (behind == 0) buf_put(&b, series, sizeof series - 1);
+        if (behind == 2) buf_put(&b, one_label, sizeof one_label - 1);
+        buf_put(&b, other, sizeof other - 1); /* the first decides */
+        bool found = ha_find_labels_v2(&options, buf_sv(&b), &cluster, &replica);
+        cr_assert_eq(found, behind < 2, "%u", behind);
+        if (found) cr_assert(sv_eq(cluster, SV("eu")) && sv_eq(replica, SV("a")));
+        cr_assert_eq(ha_count_samples_v2(buf_sv(&b)), 3);
+        for (size_t len = 0; len < b.len; len++) { /* cut anywhere: no crash, no more samples */
+            char *exact = malloc(len + 1);
+            memcpy(exact, b.ptr, len);
+            (void)ha_find_labels_v2(&options, sv_make(exact, len), &cluster, &replica);
+            cr_assert_leq(ha_count_samples_v2(sv_make(exact, len)), 3);
+            free(exact);
+        }
+        buf_fini(&b);
+    }
+}
+
 Test(ha, the_replica_label_is_taken_out_of_every_series) {
     static const char *const with[][9] = {
         {"__name__", "up", "__replica__", "a", "cluster", "eu", NULL},

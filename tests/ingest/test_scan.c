@@ -351,6 +351,80 @@ Test(scan, canonical_series_are_read_in_place) {
     free(value);
 }
 
+/* -- remote write 2.0; what it says in general is compared with protobuf-c (test_scan_v2_oracle.c)
+ */
+
+static enum status scan_v2(struct scan *t, struct sv body) {
+    struct scan_options o = request_scan_options();
+    *t = (struct scan){0};
+    arena_init(&t->arena, 0);
+    t->result.rows = &t->rows;
+    return scan_write_request_v2(body, &o, &t->arena, &t->result, &t->err);
+}
+
+static const char symbols_v2[] = "\x22\x00\x22\x08__name__\x22\x02up";
+
+Test(scan, what_2_0_is_told_is_bounded) {
+    struct buf body = {0}, refs = {0}, series = {0};
+    buf_put(&body, symbols_v2, sizeof symbols_v2 - 1);
+    for (int i = 0; i < 200000; i++)
+        request_varint(&refs, 100, 0); /* nowhere */
+    request_bytes(&series, 1, buf_sv(&refs));
+    request_bytes(&body, 5, buf_sv(&series));
+    request_bytes(&body, 5, SV("\x0a\x02\x01\x02\x12\x02\x10\x05"));
+    struct scan t;
+    cr_assert_eq(scan_v2(&t, buf_sv(&body)), OK, "%s", t.err.msg);
+    cr_assert(t.rows.count == 1 && t.rows.times_ms[0] == 5 && t.result.refused == 1);
+    cr_assert(t.result.errors.len <= 64 << 10);
+    scan_fini(&t);
+    /* a series of the same label over and over: a limit, before there is memory for it */
+    buf_clear(&refs);
+    buf_clear(&series);
+    buf_clear(&body);
+    buf_put(&body, symbols_v2, sizeof symbols_v2 - 1);
+    for (int i = 0; i < 200000; i++)
+        buf_put(&refs, "\x01\x02", 2);
+    request_bytes(&series, 1, buf_sv(&refs));
+    request_bytes(&body, 5, buf_sv(&series));
+    cr_assert_eq(scan_v2(&t, buf_sv(&body)), ERR_LIMIT);
+    cr_expect_str_eq(t.err.msg, "remote write: labels of over 1048576 bytes in one series");
+    scan_fini(&t);
+    buf_fini(&body);
+    buf_fini(&refs);
+    buf_fini(&series);
+}
+
+/* What is kept can be read again wherever it goes: storage's bound holds here. */
+Test(scan, a_histogram_beyond_the_bound_is_refused_alone) {
+    struct buf body = {0}, series = {0}, deltas = {0}, h = {0};
+    request_label(&series, SV("__name__"), SV("h"));
+    for (unsigned more = 0; more < 3; more++) {
+        /* bytes beside the deltas: 12 here, 17 in the encoding of storage */
+        uint32_t buckets = (256 << 10) - (more == 0 ? 17 : more == 1 ? 16 : 11);
+        buf_clear(&deltas);
+        buf_clear(&h);
+        buf_put(&h, "\x5a\x04\x10", 3);
+        request_varint(&h, buckets, 3);
+        for (uint32_t i = 0; i < buckets; i++)
+            buf_put_u8(&deltas, 0);
+        request_bytes(&h, 12, buf_sv(&deltas));
+        buf_put(&h, "\x78\x05", 2);
+        request_bytes(&series, 4, buf_sv(&h));
+    }
+    request_sample(&series, 7, 7);
+    request_series(&body, &series);
+    struct scan t;
+    cr_assert_eq(scan(&t, buf_sv(&body)), OK, "%s", t.err.msg);
+    cr_assert(t.rows.count == 2 && t.result.refused == 2);
+    cr_expect_str_eq(t.result.refused_text, "histogram is too large");
+    cr_assert(t.rows.histograms[0].len <= 256 << 10 && t.rows.histograms[1].ptr == NULL);
+    scan_fini(&t);
+    buf_fini(&body);
+    buf_fini(&series);
+    buf_fini(&deltas);
+    buf_fini(&h);
+}
+
 /* A series that is dropped, or a request before, leaves nothing in the columns of the next. */
 Test(scan, a_float_behind_a_dropped_histogram_is_a_float) {
     struct buf body = {0}, series = {0};

@@ -106,7 +106,7 @@ def writes(node, rng, now):
         check(a.code == 204 or 0 < len(a.text.strip()) < 700, what, "text:", a)
         check(time.monotonic() - began < 5 * SLOWER, what, "took", time.monotonic() - began)
     for headers in {"Content-Encoding": "gzip"}, {"Content-Encoding": "zstd"}, {"Content-Type": "text/plain"}, \
-            {"Content-Type": "application/x-protobuf;proto=io.prometheus.write.v2.Request"}:
+            {"Content-Type": "application/x-protobuf;proto=io.prometheus.write.v3.Request"}:
         a = post_write(node, packed, **headers)
         check(a.code in (400, 415), headers, a)
     for method in "GET", "PUT", "DELETE":

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Workers read selections while the core appends, in order and late, seals and adds series. What a
- * worker sees must be what was there when the selection was made, bit for bit. Meant for
- * -Db_sanitize=thread; two workers, fixed seed. */
+/* Workers read selections while the core appends, in order and late, seals and adds series, of
+ * floats, with and without starts, and of native histograms. What a worker sees must be what was
+ * there when the selection was made, bit for bit. Meant for -Db_sanitize=thread; two workers, fixed
+ * seed. */
 #include <pthread.h>
 
 #include "node/base/rng.h"
+#include "storage/head_histograms.h"
+#include "storage/histogram.h"
 #include "tests/storage/head_util.h"
 
 enum { SERIES = 200, SERIES_END = 3000, ROUNDS = 500, JOBS = 4, WORKERS = 2, STEP_MS = 15000 };
@@ -30,6 +33,29 @@ static double value_at(uint32_t ref, int64_t time_ms) {
     return ref % 3 == 0 ? (double)(h % 100) : f64_from_bits(h);
 }
 
+static bool is_histogram(uint32_t ref) {
+    return ref % 5 == 1;
+}
+
+static int64_t start_at(uint32_t ref, int64_t time_ms) {
+    return ref % 5 == 2 ? T0 - (time_ms - T0) / (STEP_MS * 40) - 1 : 0;
+}
+
+static void append(struct head *head, uint32_t ref, int64_t time_ms) {
+    static struct buf bytes;
+    double value = value_at(ref, time_ms);
+    if (is_histogram(ref)) {
+        struct histogram h = {.sum = value};
+        buf_clear(&bytes);
+        histogram_put(&h, &bytes);
+        MUST(head_append_histogram(head, ref, time_ms, buf_sv(&bytes)) == OK);
+    } else if (start_at(ref, time_ms) != 0) {
+        MUST(head_append_start(head, ref, time_ms, value, start_at(ref, time_ms)) == OK);
+    } else {
+        MUST(head_append(head, ref, time_ms, value) == OK);
+    }
+}
+
 static uint64_t view_check(const struct series_view *v, const struct job *job, struct samples *s) {
     samples_clear(s);
     MUST(series_view_read(v, INT64_MIN, INT64_MAX, s, NULL) == OK);
@@ -39,6 +65,8 @@ static uint64_t view_check(const struct series_view *v, const struct job *job, s
         MUST(i == 0 || s->times_ms[i] > s->times_ms[i - 1]);
         late += (s->times_ms[i] - T0) % STEP_MS != 0;
         MUST(f64_bits(s->values[i]) == f64_bits(value_at(v->ref, s->times_ms[i])));
+        MUST((s->histograms != NULL && s->histograms[i] != NULL) == is_histogram(v->ref));
+        MUST((s->starts_ms == NULL ? 0 : s->starts_ms[i]) == start_at(v->ref, s->times_ms[i]));
     }
     MUST(late == job->late[v->ref]);
     struct label labels[4];
@@ -92,12 +120,12 @@ static void series_add(struct head *head) {
 static void round_append(struct head *head, struct rng *r) {
     for (uint32_t ref = 0; ref < series_count; ref++) {
         int64_t t = T0 + (int64_t)in_order[ref]++ * STEP_MS;
-        MUST(head_append(head, ref, t, value_at(ref, t)) == OK);
+        append(head, ref, t);
         if (ref % 7 != 0 || rng_below(r, 4) != 0) continue;
         t -= STEP_MS / 2 + (int64_t)rng_below(r, in_order[ref]) * STEP_MS;
         struct head_stats before, after;
         head_stats(head, &before);
-        MUST(head_append(head, ref, t, value_at(ref, t)) == OK);
+        append(head, ref, t);
         head_stats(head, &after);
         late[ref] += after.samples_appended != before.samples_appended;
     }

@@ -176,11 +176,13 @@ static enum status points_reserve(struct prom_points *p) {
     return OK;
 }
 
-static enum status points_insert(struct prom_points *p, int64_t time_ms, double value) {
+/* The first at a time stays, of those that go into one chunk. */
+static enum status insert_late(struct prom_head_series *s, int64_t time_ms, double value) {
+    struct prom_points *p = &s->late;
     size_t at = p->count;
-    while (at > 0 && p->times_ms[at - 1] > time_ms)
+    while (at > s->late_open && p->times_ms[at - 1] > time_ms)
         at--;
-    if (at > 0 && p->times_ms[at - 1] == time_ms) return OK;
+    if (at > s->late_open && p->times_ms[at - 1] == time_ms) return OK;
     TRY(points_reserve(p));
     memmove(&p->times_ms[at + 1], &p->times_ms[at], (p->count - at) * sizeof *p->times_ms);
     memmove(&p->values[at + 1], &p->values[at], (p->count - at) * sizeof *p->values);
@@ -200,7 +202,7 @@ enum status prom_head_add_sample(struct prom_head *head, uint64_t ref, int64_t t
     }
     if (late) {
         seen(head, time_ms, time_ms);
-        return points_insert(&s->late, time_ms, value);
+        return insert_late(s, time_ms, value);
     }
     struct prom_points *p = &s->in_order;
     if (time_ms <= s->chunks_max_ms || (p->count > 0 && time_ms <= p->times_ms[p->count - 1]))
@@ -212,17 +214,21 @@ enum status prom_head_add_sample(struct prom_head *head, uint64_t ref, int64_t t
     return OK;
 }
 
+/* A chunk was begun, and the one before, if any, is at place. Where that was never written, or was
+ * cut, the log alone has its samples. Place 0 stands for the first one, and for one after a
+ * compaction: Prometheus then forgets what the log has, which it loses when it was killed. */
 void prom_head_mark(struct prom_head *head, uint64_t ref, uint64_t place) {
     struct prom_head_series *s = prom_head_find(head, ref);
-    /* a chunk that was never written, or was cut, has its samples here alone */
-    if (s != NULL && place <= head->chunk_last_place) s->late.count = 0;
+    if (s == NULL) return;
+    if (place != 0 && place <= head->chunk_last_place) s->late.count = s->late_open;
+    s->late_open = s->late.count;
 }
 
 enum status prom_head_delete(struct prom_head *head, uint64_t ref, int64_t min_ms, int64_t max_ms) {
     struct prom_head_series *s = prom_head_find(head, ref);
     if (s == NULL) return OK;
     if (min_ms == INT64_MIN && max_ms == INT64_MAX) { /* the series went to a block as a whole */
-        s->in_order.count = s->late.count = 0;
+        s->in_order.count = s->late.count = s->late_open = 0;
         for (int late = 0; late < 2; late++)
             s->chunks[late] = s->chunks_last[late] = MAP_NONE;
         s->chunks_max_ms = INT64_MIN;

@@ -217,7 +217,8 @@ struct prom_points {
 struct prom_head_series {
     struct sv canonical;
     uint32_t shard;
-    struct prom_points in_order, late;  /* those that are in no chunk; ascending */
+    struct prom_points in_order, late;  /* those that are in no chunk */
+    size_t late_open;                   /* from here on late ones go into one chunk, and ascend */
     uint32_t chunks[2], chunks_last[2]; /* in order, and not */
     int64_t chunks_max_ms;              /* of those in order */
     struct prom_intervals deleted;

@@ -11,7 +11,9 @@
  * - deletions hold for the block, or for the in-order part of the head, in which they were made;
  * - the last segment of a log may end within a record: it ends before that, and so does the last
  *   file of head chunks, whose samples are in the logs too. Prometheus cuts a log at any bad
- *   record, with all that follows; here that is ERR_CORRUPT.
+ *   record, with all that follows; here that is ERR_CORRUPT;
+ * - late samples that a kill took from Prometheus' chunks, but not from its log, are kept, though
+ *   Prometheus forgets them.
  * Samples of one series at one time that differ: which one Prometheus answers depends on where its
  * query begins. Here the later one of this order wins, and it is counted: blocks by their first
  * time, then by name; the head in order; out of order, by what was written when.

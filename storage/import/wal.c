@@ -22,6 +22,7 @@ enum {
     FLAG_SNAPPY = 8,
     FLAG_ZSTD = 16,
     AHEAD_BYTES = 256 << 10,
+    ZSTD_STEP_BYTES = 64 << 10,
 };
 static const size_t record_bytes_max = 256UL << 20;
 
@@ -46,29 +47,19 @@ static enum status unpack_zstd(struct sv in, struct buf *out) {
     buf_clear(out);
     ZSTD_inBuffer from = {in.ptr, in.len, 0};
     size_t left = 1;
+    bool full = true; /* the output was: more may be waiting */
     enum status got = OK;
-    while (got == OK && from.pos < from.size) {
+    while (got == OK && (from.pos < from.size || (full && left > 0))) {
         if (out->len > record_bytes_max)
             got = ERR_CORRUPT;
-        else if (!buf_reserve(out, 64 << 10))
+        else if (!buf_reserve(out, ZSTD_STEP_BYTES))
             got = ERR_NOMEM;
         if (got != OK) break;
         ZSTD_outBuffer to = {out->ptr + out->len, out->cap - out->len, 0};
         left = ZSTD_decompressStream(d, &to, &from);
         if (ZSTD_isError(left)) got = ERR_CORRUPT;
         out->len += to.pos;
-        /* the input is used up, but the output was full: what is left comes out next */
-        while (got == OK && left > 0 && to.pos == to.size && from.pos == from.size) {
-            if (out->len > record_bytes_max)
-                got = ERR_CORRUPT;
-            else if (!buf_reserve(out, 64 << 10))
-                got = ERR_NOMEM;
-            if (got != OK) break;
-            to = (ZSTD_outBuffer){out->ptr + out->len, out->cap - out->len, 0};
-            left = ZSTD_decompressStream(d, &to, &from);
-            if (ZSTD_isError(left)) got = ERR_CORRUPT;
-            out->len += to.pos;
-        }
+        full = to.pos == to.size;
     }
     ZSTD_freeDCtx(d);
     return got == OK && left != 0 ? ERR_CORRUPT : got;
@@ -76,7 +67,7 @@ static enum status unpack_zstd(struct sv in, struct buf *out) {
 
 struct segment {
     struct prom_file *f;
-    struct buf record, unpacked;
+    struct buf record, unpacked, padded;
     uint64_t at, record_at;
     unsigned fragments; /* of the record that began */
     /* why it ends here, in a torn way or not */
@@ -103,6 +94,22 @@ static bool is_torn(struct segment *s, size_t len) {
     return sector > s->at && prom_file_is_zero(s->f, sector);
 }
 
+/* A fragment whose end is not in the file. Prometheus reads zeros there up to the page's end, and
+ * so takes one that lost nothing else. */
+static enum status take_padded(struct segment *s, size_t len, uint32_t crc, const uint8_t **out,
+                               struct err *err) {
+    const uint8_t *p;
+    size_t left = prom_file_left(s->f, s->at + FRAGMENT_HEADER, len);
+    TRY(prom_file_read(s->f, s->at + FRAGMENT_HEADER, left, &p, err));
+    buf_clear(&s->padded);
+    char *to = buf_extend(&s->padded, len);
+    if (to == NULL) return err_set(err, ERR_NOMEM, 0, "%s: no memory", s->f->file->path);
+    memcpy(to, p, left);
+    memset(to + left, 0, len - left);
+    *out = prom_crc32c(0, to, len) == crc ? (const uint8_t *)to : NULL;
+    return OK;
+}
+
 /* One fragment with a header that is there; s->why is set when it cannot be taken. */
 static enum status take_fragment(struct segment *s, uint8_t *out_flags, struct err *err) {
     const uint8_t *p;
@@ -122,11 +129,15 @@ static enum status take_fragment(struct segment *s, uint8_t *out_flags, struct e
         return OK;
     }
     if (prom_file_left(s->f, s->at, FRAGMENT_HEADER + len) < FRAGMENT_HEADER + len) {
-        s->why = "a fragment is cut";
-        s->torn = true;
-        return OK;
+        TRY(take_padded(s, len, crc, &p, err));
+        if (p == NULL) {
+            s->why = "a fragment is cut";
+            s->torn = true;
+            return OK;
+        }
+    } else {
+        TRY(prom_file_read(s->f, s->at + FRAGMENT_HEADER, len, &p, err));
     }
-    TRY(prom_file_read(s->f, s->at + FRAGMENT_HEADER, len, &p, err));
     if (prom_crc32c(0, p, len) != crc) {
         s->why = "a fragment fails its checksum";
         s->torn = is_torn(s, len);
@@ -201,6 +212,7 @@ enum status prom_segment_read(struct prom_file *f, bool may_be_torn,
     }
     buf_fini(&s.record);
     buf_fini(&s.unpacked);
+    buf_fini(&s.padded);
     return got;
 }
 

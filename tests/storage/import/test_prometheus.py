@@ -1,0 +1,221 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""storage/import against Debian's Prometheus: a data directory with backfilled blocks, compacted blocks, checkpoint, log, head
+chunks, out-of-order log, deletions and exemplars, stopped, killed and cut. Every series and sample that Prometheus answers after a
+start on a copy must be read from another copy, bit for bit.
+
+    test_prometheus.py IMPORT_DUMP IMPORT_FLIPS"""
+import os, shutil, subprocess, sys
+
+from prom_data import PROMETHEUS, PROMTOOL, Dump, Prometheus, bits_of, check, compare, float_of, harness, make_labels, values_of
+from harness import check_eq, say
+
+HOUR = 3600_000
+FLIPS = "300"  # bits that are read wrong, one at a time
+DUMP = None
+ALWAYS = (-(1 << 62), 1 << 62)
+
+
+def import_dump(folder, shards=16, *span):
+    done = subprocess.run([DUMP, str(folder), str(shards), *map(str, span)], capture_output=True, text=True)
+    check(done.returncode == 0, "import_dump:", done.stderr)
+    check_eq(done.stderr, "", "stderr of import_dump")
+    return Dump(done.stdout)
+
+
+def times_of(distance, rng, start, end):
+    if distance is not None:
+        return list(range(start, end, distance))
+    out, t = [], start
+    while t < end:
+        out.append(t)
+        t += rng.choice([1, 3, 40, 1000, 15000, 15001, 9 * 60_000, 700_000])
+    return out
+
+
+def make_data(rng, labels, start, end):
+    out = []
+    for of, kind, distance in labels:
+        times = times_of(distance, rng, start, end)
+        out.append((of, list(zip(times, values_of(kind, rng, len(times))))))
+    return out
+
+
+def send_by_hour(server, data, exemplars=lambda of, ms: ()):
+    """In order of time, as scrapes are."""
+    first = min(s[0][0] for _, s in data if s)
+    last = max(s[-1][0] for _, s in data if s)
+    for begin in range(first, last + 1, HOUR // 2):
+        part = [(of, [s for s in samples if begin <= s[0] < begin + HOUR // 2]) for of, samples in data]
+        server.send([(of, samples, exemplars(of, samples)) for of, samples in part if samples])
+
+
+def backfill(rng, folder, data_dir, labels, start, end):
+    lines = []
+    for of, samples in make_data(rng, [l for l in labels if l[1] not in ("odd", "bits")], start, end):
+        name = dict(of)["__name__"]
+        rest = ",".join(f'{k}="{v}"' for k, v in of if k != "__name__")
+        for ms, bits in samples:
+            lines.append((ms, f"{name}{{{rest}}} {float_of(bits)!r} {ms / 1000:.3f}"))
+    text = folder / "old.om"
+    text.write_text("\n".join(l for _, l in lines) + "\n# EOF\n")
+    subprocess.run([PROMTOOL, "tsdb", "create-blocks-from", "openmetrics", str(text), str(data_dir)], check=True, capture_output=True)
+
+
+def late_writes(rng, server, labels, start, end):
+    """Between what is there; {(labels, ms): bits}"""
+    sent = {}
+    for of, kind, distance in labels[:12]:
+        times = rng.sample(range(start, end), 150)
+        for i in range(0, 150, 30):
+            samples = list(zip(times[i:i + 30], values_of(kind, rng, 30)))
+            server.send([(of, samples)])
+            sent.update({(of, ms): bits for ms, bits in samples})
+    return sent
+
+
+def exemplars_for(rng):
+    def pick(of, samples):
+        if dict(of)["__name__"] != "requests_total" or rng.random() < 0.5:
+            return ()
+        ms = samples[-1][0]
+        return [((("trace_id", f"{rng.getrandbits(64):x}"), ("span", "s")), ms, bits_of(rng.random()))]
+    return pick
+
+
+def ask(folder, data_dir, name):
+    """What Prometheus answers after a start on a copy: samples and exemplars. The second start: one that has to cut a log leaves
+    the late samples out until the next."""
+    copy = folder / name / "data"
+    shutil.copytree(data_dir, copy)
+    (copy / "lock").unlink(missing_ok=True)
+    Prometheus(folder / name, copy).start().kill()
+    (copy / "lock").unlink(missing_ok=True)
+    server = Prometheus(folder / name, copy).start()
+    samples = server.read(*ALWAYS)
+    found = server.data("/api/v1/query_exemplars", query='{__name__=~".+"}', start="0", end="99999999999")
+    server.kill()
+    shutil.rmtree(copy)
+    return samples, {tuple(sorted(e["seriesLabels"].items())): [(x["labels"], x["timestamp"], float(x["value"])) for x in e["exemplars"]]
+                     for e in found}
+
+
+def compare_all(folder, data_dir, name, before=None, late=None):
+    before = before or import_dump(data_dir)
+    want, exemplars = ask(folder, data_dir, name)
+    got = before.floats()
+    # a kill takes late samples from Prometheus, which it acknowledged, and which its log still has
+    series, samples = compare(got, want, name, may_be_more=lambda of, ms, bits: late is not None and late.get((of, ms)) == bits)
+    mine = {of: [(e[0], e[1] / 1000, float_of(e[2])) for e in list_] for of, list_ in before.exemplars.items() if list_}
+    check_eq(mine, exemplars, f"{name}: exemplars")
+    say(f"{name}: {series} series, {samples} samples, {sum(map(len, mine.values()))} exemplars;", *(f"{k} {v}" for k, v in before.counts.items() if v))
+    return before
+
+
+def cut_end(folder, by):
+    """The last file that has more than a header; those behind it go. Both kinds are made longer than what is in them."""
+    for path in sorted(folder.glob("[0-9]*"), reverse=True):
+        end = len(path.read_bytes().rstrip(b"\0"))
+        if end > by + 8:
+            os.truncate(path, end - by)
+            return path
+        path.unlink()
+    raise harness.Failure(f"nothing to cut in {folder}")
+
+
+def cut(folder, data_dir, log, by, late):
+    """As a crash leaves it: the last file some bytes shorter. Prometheus cuts what is torn; so must the import, and say so."""
+    copy = folder / f"cut-{log}-{by}"
+    shutil.copytree(data_dir, copy)
+    segment = cut_end(copy / log, by)
+    name = f"{log} without its last {by} bytes"
+    if log == "wbl":  # 2.42 takes this for a bad wal, and cuts that: it is asked where the record that was cut never was
+        dump = import_dump(copy)
+        os.truncate(segment, segment.stat().st_size - dump.counts["wal_cut_bytes"])
+        compare_all(folder, copy, name, dump, late)
+    else:
+        dump = compare_all(folder, copy, name, late=late)
+    shutil.rmtree(copy)
+    return dump.counts["head_chunks_cut_bytes" if log == "chunks_head" else "wal_cut_bytes"]
+
+
+def conflicts(rng, server, data, folder, data_dir):
+    """Other values at times that are there: which one Prometheus answers is a matter of where its query begins. One of the two
+    must be read, the later one, and all others unchanged."""
+    late = {}
+    for of, samples in rng.sample(data, 6):
+        late[of] = {ms: bits_of(rng.random()) for ms, _ in samples[10:-10:7]}
+        server.send([(of, list(late[of].items()))])
+    server.stop()
+    dump = import_dump(data_dir)
+    want, _ = ask(folder, data_dir, "conflicts")
+    agreed = 0
+    for of, samples in late.items():
+        for ms, bits in samples.items():
+            check_eq(dump.series[of][ms], bits, f"{of} at {ms}: the later value")
+            agreed += want[of][ms] == bits
+    compare(dump.floats(), want, "conflicts", lambda of, ms: ms in late.get(of, ()))
+    total = sum(map(len, late.values()))
+    check(dump.counts["conflicts"] >= total, "conflicts counted:", dump.counts["conflicts"], "of", total)
+    say(f"conflicts: {total}, Prometheus answers the later value of {agreed}")
+
+
+def has_hint(data_dir, hint):
+    return any(hint in p.read_text() for p in data_dir.glob("*/meta.json"))
+
+
+def test(folder):
+    global DUMP
+    DUMP = os.path.abspath(sys.argv[1])
+    harness.need(PROMETHEUS, PROMTOOL)
+    rng = harness.seed()
+    data_dir = folder / "data"
+    data_dir.mkdir()
+    now = 1709244000_000  # a multiple of the time that a head block has
+    labels = make_labels(rng)
+    backfill(rng, folder, data_dir, labels, now - 40 * HOUR, now - 33 * HOUR)
+
+    server = Prometheus(folder / "p", data_dir, compress=False).start()
+    send_by_hour(server, make_data(rng, labels, now - 10 * HOUR, now - 7 * HOUR), exemplars_for(rng))
+    server.stop()
+    compare_all(folder, data_dir, "log that is not compressed")
+    for hours in (7, 6, 5, 4):  # a start begins a segment; enough of them make a checkpoint
+        server = Prometheus(folder / "p", data_dir).start()
+        send_by_hour(server, make_data(rng, labels[hours % 3:], now - hours * HOUR, now - (hours - 1) * HOUR - HOUR // 2 * (hours == 4)),
+                     exemplars_for(rng))
+        server.stop()
+    server = Prometheus(folder / "p", data_dir).start()
+    send_by_hour(server, make_data(rng, labels, now - 3 * HOUR - HOUR // 2, now - 3 * HOUR - HOUR // 3), exemplars_for(rng))
+    harness.wait_for("a checkpoint", lambda: list((data_dir / "wal").glob("checkpoint.*")))
+    server.delete('requests_total{code=~"20[12]"}', now - 39 * HOUR, now - 36 * HOUR)
+    server.delete('temperature', now - 9 * HOUR, now - 8 * HOUR)
+    server.delete('gauge_slow', now - 5 * HOUR, now - 4 * HOUR)
+    server.delete('requests_total{code="203"}', now - 4 * HOUR - 600_000, now - 4 * HOUR + 600_000)
+    server.delete('counter_slow', 0, now)
+    late_writes(rng, server, labels, now - 6 * HOUR, now - 4 * HOUR)
+    server.stop()
+    counts = compare_all(folder, data_dir, "stopped").counts
+    check(counts["wbl_segments"] > 0 and counts["wal_segments"] > 0 and counts["blocks"] > 2 and
+          any(p.stat().st_size > 9 for p in data_dir.glob("*/tombstones")), "not all parts are there:", counts)
+
+    server = Prometheus(folder / "p", data_dir).start()
+    data = make_data(rng, labels, now - 3 * HOUR, now - 60_000)
+    send_by_hour(server, data, exemplars_for(rng))
+    late = late_writes(rng, server, labels[5:], now - 4 * HOUR, now - 2 * HOUR)
+    harness.wait_for("a block of late samples", lambda: has_hint(data_dir, "from-out-of-order"))
+    late.update(late_writes(rng, server, labels[3:8], now - 2 * HOUR, now - HOUR))
+    send_by_hour(server, make_data(rng, labels, now - 60_000, now), exemplars_for(rng))  # the end of the log, to be cut
+    server.kill()
+    compare_all(folder, data_dir, "killed", late=late)
+    for log, name in (("wal", "log"), ("wbl", "log of late samples"), ("chunks_head", "head chunks")):
+        check(sum(cut(folder, data_dir, log, by, late) for by in (6, 1 + rng.randrange(3000))) > 0, "nothing was cut of the", name)
+
+    flips = subprocess.run([sys.argv[2], str(data_dir), str(rng.randrange(1 << 32)), FLIPS], capture_output=True, text=True)
+    check(flips.returncode == 0, "import_flips:", flips.stdout, flips.stderr)
+    say(flips.stdout.strip())
+    server = Prometheus(folder / "p", data_dir).start()
+    conflicts(rng, server, data, folder, data_dir)
+
+
+if __name__ == "__main__":
+    harness.main(test)

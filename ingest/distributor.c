@@ -92,6 +92,7 @@ static void op_set_unavailable(struct write_op *op, enum write_refused_reason re
     if (op->outcome == WRITE_UNAVAILABLE) return; /* the first reason is told */
     op->reason = reason;
     op->outcome = WRITE_UNAVAILABLE;
+    op->plain_len = 0;
     snprintf(op->text, sizeof op->text, "%s", text);
 }
 
@@ -125,13 +126,15 @@ static void op_fold_part(struct write_op *op, const struct write_part *part) {
     }
     for (unsigned v = 0; v < VERDICT_COUNT; v++)
         op->counts[v] += part->result.counts[v];
+    op->histograms_written += part->result.histograms_written;
+    op->exemplars_kept += part->result.exemplars_kept;
     if (!part->result.refused || op->outcome == WRITE_UNAVAILABLE) return;
     size_t row = op->order[part->first[ITEM_ROWS] + part->result.first_index];
     if (op->outcome == WRITE_REFUSED && row > op->first_refused) return;
     op->outcome = WRITE_REFUSED;
     op->first_refused = row;
-    snprintf(op->text, sizeof op->text, "%.*s", (int)part->result.first_plain_len,
-             part->result.first_text);
+    snprintf(op->text, sizeof op->text, "%s", part->result.first_text);
+    op->plain_len = part->result.first_plain_len;
 }
 
 /* Rows that the asking node must send labels for; indexes of the op's rows. */
@@ -377,6 +380,8 @@ void distributor_write(struct distributor *d, struct write_op *op) {
     op->outcome = WRITE_OK;
     op->text[0] = '\0';
     memset(op->counts, 0, sizeof op->counts);
+    op->histograms_written = op->exemplars_kept = 0;
+    op->plain_len = 0;
     op->unknown = NULL;
     op->unknown_count = 0;
     op->failed = NULL;

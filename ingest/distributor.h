@@ -97,7 +97,10 @@ struct write_op {
     /* outcome */
     enum write_outcome outcome;
     uint32_t counts[VERDICT_COUNT];
-    char text[480]; /* REFUSED: first refused sample; UNAVAILABLE: why and which shard and node */
+    uint32_t histograms_written; /* of those accepted or held already */
+    uint32_t exemplars_kept;
+    char text[480];   /* REFUSED: first refused sample; UNAVAILABLE: why and which shard and node */
+    size_t plain_len; /* REFUSED: of the text, without the series that it names at the end */
     uint32_t *unknown; /* local_only: rows whose labels are needed; nothing was done */
     size_t unknown_count;
     /* local_only: shards of which nothing was acknowledged, and why the first was not; `outcome`,

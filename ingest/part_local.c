@@ -23,13 +23,16 @@ static void part_go_home(struct write_part *part) {
 
 static struct write_columns part_columns(const struct write_part *part) {
     const struct write_rows *rows = &part->op->sorted;
+    size_t first = part->first[ITEM_ROWS];
     return (struct write_columns){
+        .starts_ms = rows->starts_ms == NULL ? NULL : rows->starts_ms + first,
+        .histograms = rows->histograms == NULL ? NULL : rows->histograms + first,
         .count = part->count[ITEM_ROWS],
-        .ids = rows->ids + part->first[ITEM_ROWS],
-        .shards = rows->shards + part->first[ITEM_ROWS],
-        .times_ms = rows->times_ms + part->first[ITEM_ROWS],
-        .values = rows->values + part->first[ITEM_ROWS],
-        .labels = rows->labels + part->first[ITEM_ROWS],
+        .ids = rows->ids + first,
+        .shards = rows->shards + first,
+        .times_ms = rows->times_ms + first,
+        .values = rows->values + first,
+        .labels = rows->labels + first,
         .exemplars = rows->exemplars + part->first[ITEM_EXEMPLARS],
         .exemplars_count = part->count[ITEM_EXEMPLARS],
         .metadata = rows->metadata + part->first[ITEM_METADATA],

@@ -71,12 +71,14 @@ static void part_take_reply(struct write_part *part, struct write_frame_reply *r
     struct write_result *r = &part->result;
     size_t count = part->count[ITEM_ROWS];
     memcpy(r->counts, reply->counts, sizeof r->counts);
+    r->histograms_written = reply->histograms_written;
+    r->exemplars_kept = reply->exemplars_kept;
     r->refused = reply->outcome == WRITE_REFUSED && count > 0;
     size_t row = r->refused ? MIN((size_t)reply->first_refused, count - 1) : 0;
     uint32_t number = r->refused ? part->op->order[part->first[ITEM_ROWS] + row] : 0;
     snprintf(r->first_text, sizeof r->first_text, "%.*s", (int)sizeof r->first_text - 1,
              reply->text);
-    r->first_plain_len = strlen(r->first_text);
+    r->first_plain_len = MIN((size_t)reply->plain_len, strlen(r->first_text));
     if (reply->failed_count > 0 && part_leave(part, reply, &err) != OK) {
         part_fail(part, err.code, &err);
         return;
@@ -137,6 +139,8 @@ static void part_send(struct write_part *part) {
         .values = rows->values + first,
         .labels = part->labels_all ? rows->labels + first : labels,
         .with_labels = part->labels_all || labels != NULL,
+        .starts_ms = rows->starts_ms == NULL ? NULL : rows->starts_ms + first,
+        .histograms = rows->histograms == NULL ? NULL : rows->histograms + first,
         .exemplars = rows->exemplars + part->first[ITEM_EXEMPLARS],
         .exemplars_count = part->count[ITEM_EXEMPLARS],
         .metadata = rows->metadata + part->first[ITEM_METADATA],
@@ -197,7 +201,10 @@ static void peer_write_done(struct core *here, struct write_op *op) {
         struct write_frame_reply reply = {.outcome = op->outcome,
                                           .unknown = op->unknown,
                                           .unknown_count = op->unknown_count,
+                                          .histograms_written = op->histograms_written,
+                                          .exemplars_kept = op->exemplars_kept,
                                           .first_refused = (uint32_t)op->first_refused,
+                                          .plain_len = (uint32_t)op->plain_len,
                                           .failed = op->failed,
                                           .failed_count = op->failed_count,
                                           .failed_status = op->failed_status};

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "ingest/ha.h"
 #include "ingest/internal.h"
@@ -36,9 +37,10 @@ struct remote_write {
     /* what the decoder says */
     enum status status;
     struct err err;
-    uint64_t histograms, invalid_samples;
-    bool dropped;   /* its sender is not the elected one */
-    int limit_code; /* of ERR_LIMIT */
+    uint64_t refused, invalid_samples;
+    char refused_text[480]; /* of the first that the scanner refused */
+    bool dropped;           /* its sender is not the elected one */
+    int limit_code;         /* of ERR_LIMIT */
 };
 
 /* Declared bytes that wait for a core's decoder, one cache line a core. Any core reads all of them
@@ -84,10 +86,10 @@ static void remote_write_on_done(struct core *here, struct write_op *op) {
     assert(here == w->home);
     switch (op->outcome) {
     case WRITE_UNAVAILABLE: answer_busy(w->req, op->text); break;
-    case WRITE_REFUSED: http_answer_text(w->req, 400, "%s", op->text); break;
+    case WRITE_REFUSED: http_answer_text(w->req, 400, "%.*s", (int)op->plain_len, op->text); break;
     case WRITE_OK:
-        if (w->histograms > 0)
-            http_answer_text(w->req, 400, "native histograms are not supported by this version");
+        if (w->refused > 0)
+            http_answer_text(w->req, 400, "%s", w->refused_text);
         else
             http_answer(w->req, 204, (struct sv){0}, (struct sv){0});
         break;
@@ -122,7 +124,8 @@ static enum status remote_write_scan(struct remote_write *w, const struct ring_s
     };
     struct scan_result result = {.rows = &w->op.rows};
     TRY(scan_write_request(buf_sv(&w->op.body), &o, &w->op.arena, &result, &w->err));
-    w->histograms = result.histograms;
+    w->refused = result.refused;
+    memcpy(w->refused_text, result.refused_text, sizeof w->refused_text);
     w->invalid_samples = result.skipped_series_samples;
     return OK;
 }

@@ -125,6 +125,10 @@ static void rows_permute(struct write_op *op, size_t first, size_t n, const uint
     column_permute(rows->times_ms + first, sizeof *rows->times_ms, n, to, scratch);
     column_permute(rows->values + first, sizeof *rows->values, n, to, scratch);
     column_permute(rows->labels + first, sizeof *rows->labels, n, to, scratch);
+    if (rows->starts_ms != NULL)
+        column_permute(rows->starts_ms + first, sizeof *rows->starts_ms, n, to, scratch);
+    if (rows->histograms != NULL)
+        column_permute(rows->histograms + first, sizeof *rows->histograms, n, to, scratch);
     column_permute(op->order + first, sizeof *op->order, n, to, scratch);
 }
 
@@ -187,6 +191,19 @@ static enum status op_sort_beside(struct distributor *d, struct write_op *op) {
     return sort_in_place(&keys, op, first, count);
 }
 
+/* The columns that few requests have. */
+static enum status op_sort_rare(struct write_op *op) {
+    const struct write_rows *from = &op->rows;
+    struct write_rows *to = &op->sorted;
+    if (from->starts_ms != NULL) TRY(write_rows_want_starts(to));
+    if (from->histograms != NULL) TRY(write_rows_want_histograms(to));
+    for (size_t k = 0; from->starts_ms != NULL && k < to->count; k++)
+        to->starts_ms[k] = from->starts_ms[op->order[k]];
+    for (size_t k = 0; from->histograms != NULL && k < to->count; k++)
+        to->histograms[k] = from->histograms[op->order[k]];
+    return OK;
+}
+
 enum status op_sort(struct distributor *d, struct write_op *op) {
     size_t n = op->rows.count;
     TRY(op_sort_beside(d, op));
@@ -211,7 +228,7 @@ enum status op_sort(struct distributor *d, struct write_op *op) {
         to->labels[k] = op->rows.labels[i];
     }
     to->count = n;
-    return OK;
+    return op_sort_rare(op);
 }
 
 /* -- splitting */

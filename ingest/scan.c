@@ -245,9 +245,12 @@ enum status scan_write_request(struct sv body, const struct scan_options *option
                         .err = err,
                         .begin = begin,
                         .end = begin + body.len};
+    arena_init(&s.scratch, 0);
     enum status st = scan_request(&s, (struct wire){s.begin, s.end});
     free(s.labels);
     buf_fini(&s.canonical);
+    buf_fini(&s.histogram);
+    arena_fini(&s.scratch);
     if (st != OK) write_rows_clear(rows);
     return st;
 }

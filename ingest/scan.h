@@ -5,8 +5,9 @@
  * them, is hashed where it lies; others are sorted and rewritten into the arena. Exemplars and
  * metadata are handed out in rows as storage keeps them: labels in canonical order, metadata with
  * its name's shard. Those that storage would not keep (too long, not UTF-8, repeated names, more
- * exemplars than samples_max) are left out silently. Native histograms are counted only. Budget: <=
- * 75 ns a sample of a 12-label series with one sample, <= 15 ns with ten (bench in
+ * exemplars than samples_max) are left out silently. A native histogram is a row whose value is
+ * nothing; one that breaks a rule (storage/histogram.h) is refused, and the others are kept.
+ * Budget: <= 75 ns a sample of a 12-label series with one sample, <= 15 ns with ten (bench in
  * tests/ingest/bench_scan.c; libraries.md 14 measured 75 for a scanner and one hash). */
 #pragma once
 
@@ -26,7 +27,9 @@ struct scan_result {
     struct write_rows *rows;         /* given; its content is replaced */
     uint64_t skipped_series_samples; /* samples and histograms of series with invalid or repeated
                                         labels or without a name: dropped silently, counted */
-    uint64_t histograms;             /* native histograms of valid series; not stored */
+    uint64_t histograms;             /* native histograms of valid series, refused ones too */
+    uint64_t refused;                /* samples and histograms that break a rule: left out */
+    char refused_text[480];          /* Prometheus' sentence for the first; "" when there is none */
     uint64_t exemplars, metadata;    /* seen, kept or not */
 };
 /* body is the uncompressed message and must outlive rows. ERR_PARSE says what and at which byte. */

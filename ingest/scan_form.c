@@ -38,8 +38,10 @@ static const struct form_field histogram_fields[] = {
     {14, WIRE_VARINT, false, NULL},      /* reset_hint */
     {15, WIRE_VARINT, false, NULL},      /* timestamp */
     {16, WIRE_FIXED64, true, NULL},      /* custom_values */
+    {17, WIRE_VARINT, false, NULL},      /* start_timestamp, of 2.0 */
 };
-const struct form form_histogram = {"histogram", histogram_fields, ARRAY_LEN(histogram_fields)};
+const struct form form_histogram = {"histogram", histogram_fields, ARRAY_LEN(histogram_fields) - 1};
+const struct form form_histogram_v2 = {"histogram", histogram_fields, ARRAY_LEN(histogram_fields)};
 
 static bool packed_is_whole(struct wire w, unsigned type) {
     while (w.cur < w.end)

@@ -10,20 +10,26 @@ static enum status items_nomem(const struct scanner *s) {
     return err_set(s->err, ERR_NOMEM, 0, "remote write: out of memory");
 }
 
-/* The next field; false at the end. */
+bool scan_next_field(struct wire *w, struct scan_field *out) {
+    struct wire inner;
+    *out = (struct scan_field){.bytes = {"", 0}};
+    if (w->cur >= w->end || !wire_tag(w, &out->field, &out->type)) return false;
+    if (out->type == WIRE_VARINT) return wire_varint(w, &out->number);
+    if (out->type == WIRE_FIXED64) return wire_fixed64(w, &out->number);
+    if (out->type != WIRE_BYTES) return wire_skip(w, out->type);
+    if (!wire_bytes(w, &inner)) return false;
+    out->bytes = wire_sv(inner);
+    return true;
+}
+
 static bool next_field(struct wire *w, uint32_t *out_field, uint64_t *out_number,
                        struct sv *out_bytes) {
-    unsigned type;
-    struct wire inner;
-    if (w->cur >= w->end || !wire_tag(w, out_field, &type)) return false;
-    *out_bytes = (struct sv){"", 0};
-    *out_number = 0;
-    if (type == WIRE_VARINT) return wire_varint(w, out_number);
-    if (type == WIRE_FIXED64) return wire_fixed64(w, out_number);
-    if (type != WIRE_BYTES) return wire_skip(w, type);
-    if (!wire_bytes(w, &inner)) return false;
-    *out_bytes = wire_sv(inner);
-    return true;
+    struct scan_field f;
+    bool more = scan_next_field(w, &f);
+    *out_field = f.field;
+    *out_number = f.number;
+    *out_bytes = f.bytes;
+    return more;
 }
 
 static struct wire wire_of(struct sv s) {

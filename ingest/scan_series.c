@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "ingest/scan_internal.h"
 #include "node/base/utf8.h"
@@ -89,7 +91,7 @@ static enum status scan_fields(struct scanner *s, struct wire w, struct series_p
         } else if (field == 3) {
             TRY(scan_exemplar(s, inner));
         } else {
-            TRY(scan_form(s, inner, &form_histogram));
+            TRY(scan_histogram(s, inner, false));
             parts->histograms++;
         }
     }
@@ -127,12 +129,18 @@ static enum status rewrite_labels(struct scanner *s, struct sv *out) {
     return out->ptr != NULL ? OK : err_set(s->err, ERR_NOMEM, 0, "remote write: out of memory");
 }
 
+void scan_refuse_histogram(struct scanner *s, const char *why) {
+    if (s->series_refused++ == 0)
+        snprintf(s->series_refused_text, sizeof s->series_refused_text, "%s", why);
+}
+
 enum status scan_series_any(struct scanner *s, struct wire w) {
     struct write_rows *rows = s->out->rows;
     struct series_parts parts = {0};
     size_t first = rows->count, first_exemplar = rows->exemplars_count;
     const uint8_t *begin = w.cur;
     s->labels_count = 0;
+    s->series_refused = 0;
     TRY(scan_fields(s, w, &parts));
     if (parts.label_bytes > s->o->labels_bytes_max)
         return err_set(s->err, ERR_LIMIT, 0,
@@ -143,10 +151,13 @@ enum status scan_series_any(struct scanner *s, struct wire w) {
     if (labels_are_valid(s)) TRY(rewrite_labels(s, &labels));
     scan_set_exemplars(s, first_exemplar, labels);
     if (labels.ptr == NULL) {
-        s->out->skipped_series_samples += rows->count - first + parts.histograms;
-        rows->count = first;
+        s->out->skipped_series_samples += rows->count - first + s->series_refused;
+        write_rows_cut(rows, first);
         return OK;
     }
+    if (s->series_refused > 0 && s->out->refused == 0)
+        memcpy(s->out->refused_text, s->series_refused_text, sizeof s->out->refused_text);
+    s->out->refused += s->series_refused;
     s->out->histograms += parts.histograms;
     scan_set_series(s, first, labels);
     return OK;

@@ -11,8 +11,15 @@
 #include "node/base/bytes.h"
 #include "node/base/utf8.h"
 
-enum { WRITE_FRAME_VERSION = 1, TENANT = 0 };
-enum { FLAG_LABELS = 1, FLAG_EXEMPLARS = 2, FLAG_METADATA = 4, FLAGS_KNOWN = 7 };
+enum { WRITE_FRAME_VERSION = 1, REPLY_VERSION = 2, TENANT = 0 };
+enum {
+    FLAG_LABELS = 1,
+    FLAG_EXEMPLARS = 2,
+    FLAG_METADATA = 4,
+    FLAG_STARTS = 8,
+    FLAG_HISTOGRAMS = 16,
+    FLAGS_KNOWN = 31
+};
 enum { LABELS_NONE = 0, LABELS_AS_BEFORE = 1 };
 enum { ROW_BYTES_MIN = 16 + 1 + 8 }; /* id, time, value */
 static_assert(sizeof(series_id) == 16 && offsetof(series_id, hi) == 0 &&
@@ -62,10 +69,13 @@ static void put_labels(const struct write_frame_rows *rows, struct buf *out) {
 
 void write_frame_put(const struct ring_map *map, const struct write_frame_rows *rows,
                      struct buf *out) {
+    bool starts = write_frame_has_starts(rows);
+    size_t histograms = write_frame_histograms_count(rows);
     buf_put_u8(out, WRITE_FRAME_VERSION);
     buf_put_u8(out, (uint8_t)((rows->with_labels ? FLAG_LABELS : 0) |
                               (rows->exemplars_count > 0 ? FLAG_EXEMPLARS : 0) |
-                              (rows->metadata_count > 0 ? FLAG_METADATA : 0)));
+                              (rows->metadata_count > 0 ? FLAG_METADATA : 0) |
+                              (starts ? FLAG_STARTS : 0) | (histograms > 0 ? FLAG_HISTOGRAMS : 0)));
     buf_put_varint(out, TENANT);
     put_groups(map, rows, out);
     buf_put(out, rows->ids, rows->count * sizeof *rows->ids);
@@ -78,6 +88,8 @@ void write_frame_put(const struct ring_map *map, const struct write_frame_rows *
     if (rows->with_labels) put_labels(rows, out);
     if (rows->exemplars_count > 0) write_frame_put_exemplars(map, rows, out);
     if (rows->metadata_count > 0) write_frame_put_metadata(map, rows, out);
+    if (starts) write_frame_put_starts(rows, out);
+    if (histograms > 0) write_frame_put_histograms(rows, out);
 }
 
 static enum status corrupt(struct err *err, const char *what) {
@@ -217,6 +229,8 @@ static enum status get_all(const struct ring_map *map, struct reader *r, struct 
     }
     if (flags & FLAG_EXEMPLARS) TRY(write_frame_get_exemplars(map, r, rows, err));
     if (flags & FLAG_METADATA) TRY(write_frame_get_metadata(map, r, rows, err));
+    if (flags & FLAG_STARTS) TRY(write_frame_get_starts(r, rows, err));
+    if (flags & FLAG_HISTOGRAMS) TRY(write_frame_get_histograms(r, rows, err));
     if (reader_left(r) > 0) return corrupt(err, "bytes behind its end");
     *out_with_labels = with_labels;
     return OK;
@@ -234,14 +248,17 @@ enum status write_frame_get(const struct ring_map *map, struct sv payload, struc
 /* -- reply */
 
 void write_frame_reply_put(const struct write_frame_reply *reply, struct buf *out) {
-    buf_put_u8(out, WRITE_FRAME_VERSION);
+    buf_put_u8(out, REPLY_VERSION);
     buf_put_u8(out, (uint8_t)reply->outcome);
     buf_put_varint(out, VERDICT_COUNT);
     for (unsigned v = 0; v < VERDICT_COUNT; v++)
         buf_put_varint(out, reply->counts[v]);
+    buf_put_varint(out, reply->histograms_written);
+    buf_put_varint(out, reply->exemplars_kept);
     buf_put_varint(
         out, reply->first_refused == WRITE_FRAME_NO_ROW ? 0 : (uint64_t)reply->first_refused + 1);
     buf_put_lenstr(out, sv_make(reply->text, strnlen(reply->text, sizeof reply->text - 1)));
+    buf_put_varint(out, reply->plain_len);
     buf_put_varint(out, reply->failed_count);
     if (reply->failed_count > 0) {
         buf_put_u8(out, (uint8_t)reply->failed_status);
@@ -265,9 +282,9 @@ static bool get_text(struct reader *r, char *out, size_t size) {
 static enum status get_reply_head(struct reader *r, struct write_frame_reply *out,
                                   struct err *err) {
     uint8_t version = read_u8(r);
-    if (!r->failed && version != WRITE_FRAME_VERSION)
+    if (!r->failed && version != REPLY_VERSION)
         return err_set(err, ERR_UNSUPPORTED, 0, "write reply: version %u, this program speaks %d",
-                       version, WRITE_FRAME_VERSION);
+                       version, REPLY_VERSION);
     uint8_t outcome = read_u8(r);
     uint64_t verdicts = read_varint(r);
     if (r->failed || outcome > WRITE_UNAVAILABLE || verdicts != VERDICT_COUNT)
@@ -279,12 +296,19 @@ static enum status get_reply_head(struct reader *r, struct write_frame_reply *ou
         large |= count >> 32;
         out->counts[v] = (uint32_t)count;
     }
+    uint64_t histograms = read_varint(r), exemplars = read_varint(r);
+    large |= histograms >> 32 | exemplars >> 32;
+    out->histograms_written = (uint32_t)histograms;
+    out->exemplars_kept = (uint32_t)exemplars;
     uint64_t first = read_varint(r);
     out->first_refused = first == 0 ? WRITE_FRAME_NO_ROW : (uint32_t)(first - 1);
     if (r->failed || large != 0 || first > UINT32_MAX)
         return err_set(err, ERR_CORRUPT, 0, "write reply: malformed counts");
-    if (!get_text(r, out->text, sizeof out->text))
+    bool text = get_text(r, out->text, sizeof out->text);
+    uint64_t plain_len = read_varint(r);
+    if (!text || r->failed || plain_len > strlen(out->text))
         return err_set(err, ERR_CORRUPT, 0, "write reply: malformed text");
+    out->plain_len = (uint32_t)plain_len;
     return OK;
 }
 

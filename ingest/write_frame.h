@@ -2,7 +2,8 @@
 /* ingest/write_frame.h: payload of FRAME_WRITE (samples for shards of the receiver) and of its
  * reply. Little-endian.
  *
- *   request  u8 version (1), u8 flags (1: labels, 2: exemplars, 4: metadata follow),
+ *   request  u8 version (1), u8 flags (1: labels, 2: exemplars, 4: metadata, 8: starts,
+ *            16: histograms follow),
  *            varint tenant (0)
  *            varint groups, per group: varint shard, varint epoch, varint rows (>= 1)
  *            ids, 16 bytes each (hi, lo)
@@ -15,8 +16,14 @@
  *                                  varint length, canonical labels
  *            with metadata: varint count (>= 1), per item: varint epoch of its shard, u8 type,
  *                                  name, help and unit, each with its length as varint
- *   reply    u8 version (1), u8 outcome, varint verdicts, per verdict: varint count
- *            varint first refused row + 1 (0: none), varint length, text
+ *            with starts, per row: zigzag time - start, modulo 2^64; start 0: none is known
+ *            with histograms: varint count (>= 1), per histogram, whose value above is nothing:
+ *                                  varint rows between it and the one before, varint length, bytes
+ *                                  (storage/histogram.h)
+ *   reply    u8 version (2), u8 outcome, varint verdicts, per verdict: varint count
+ *            varint histograms written, varint exemplars kept
+ *            varint first refused row + 1 (0: none), varint length, text, varint length of the text
+ *            without its series
  *            varint failed shards (at most those of the map), when any: u8 status, varint length,
  *            text, per shard: varint
  *            varint unknown rows, per row: u32
@@ -40,6 +47,8 @@ struct write_frame_rows {
     const struct sv
         *labels; /* canonical; ptr NULL: not given. Read only with_labels, else may be NULL */
     bool with_labels;
+    const int64_t *starts_ms;    /* NULL: none */
+    const struct sv *histograms; /* as struct write_columns has them */
     const struct write_exemplar *exemplars;
     const struct write_metadata *metadata;
     size_t exemplars_count, metadata_count;
@@ -58,10 +67,12 @@ enum { WRITE_FRAME_NO_ROW = UINT32_MAX };
 struct write_frame_reply {
     enum write_outcome outcome;
     uint32_t counts[VERDICT_COUNT];
+    uint32_t histograms_written, exemplars_kept;
     uint32_t first_refused; /* row of the request, or WRITE_FRAME_NO_ROW */
     char text[480];
-    uint32_t *unknown; /* rows of the request whose labels are needed; then nothing was done. From
-                          get: heap, the caller's */
+    uint32_t plain_len; /* of the text, without the series that it names at the end */
+    uint32_t *unknown;  /* rows of the request whose labels are needed; then nothing was done. From
+                           get: heap, the caller's */
     size_t unknown_count;
     /* shards of which nothing was acknowledged: they want to be sent again, elsewhere or later. The
      * rest of the reply is about the others. From get: heap, the caller's */

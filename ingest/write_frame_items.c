@@ -2,6 +2,7 @@
 #include <inttypes.h>
 
 #include "ingest/write_frame_internal.h"
+#include "storage/histogram.h"
 
 enum { TENANT = 0 };
 enum {
@@ -99,4 +100,79 @@ enum status write_frame_get_metadata(const struct ring_map *map, struct reader *
         if (write_rows_add_metadata(rows, &m) != OK) return items_nomem(err);
     }
     return OK;
+}
+
+/* -- what few rows have */
+
+static uint64_t time_diff(int64_t a, int64_t b) {
+    return (uint64_t)a - (uint64_t)b;
+}
+
+bool write_frame_has_starts(const struct write_frame_rows *rows) {
+    for (size_t i = 0; rows->starts_ms != NULL && i < rows->count; i++)
+        if (rows->starts_ms[i] != 0) return true;
+    return false;
+}
+
+void write_frame_put_starts(const struct write_frame_rows *rows, struct buf *out) {
+    for (size_t i = 0; i < rows->count; i++)
+        buf_put_zigzag(out, (int64_t)time_diff(rows->times_ms[i], rows->starts_ms[i]));
+}
+
+enum status write_frame_get_starts(struct reader *r, struct write_rows *rows, struct err *err) {
+    if (write_rows_want_starts(rows) != OK) return items_nomem(err);
+    for (size_t i = 0; i < rows->count; i++)
+        rows->starts_ms[i] = (int64_t)time_diff(rows->times_ms[i], read_zigzag(r));
+    if (!r->failed) return OK;
+    return err_set(err, ERR_CORRUPT, 0, "write frame: cut off in its start times");
+}
+
+size_t write_frame_histograms_count(const struct write_frame_rows *rows) {
+    size_t count = 0;
+    for (size_t i = 0; rows->histograms != NULL && i < rows->count; i++)
+        count += rows->histograms[i].ptr != NULL;
+    return count;
+}
+
+void write_frame_put_histograms(const struct write_frame_rows *rows, struct buf *out) {
+    size_t next = 0;
+    buf_put_varint(out, write_frame_histograms_count(rows));
+    for (size_t i = 0; i < rows->count; i++) {
+        if (rows->histograms[i].ptr == NULL) continue;
+        buf_put_varint(out, i - next);
+        buf_put_lenstr(out, rows->histograms[i]);
+        next = i + 1;
+    }
+}
+
+static enum status get_histogram(struct reader *r, struct write_rows *rows, size_t *next,
+                                 struct arena *scratch, struct err *err) {
+    uint64_t skip = read_varint(r);
+    struct sv bytes = read_lenstr(r);
+    struct err why = {.msg = "no such row"};
+    if (r->failed || *next >= rows->count || skip >= rows->count - *next)
+        return err_set(err, ERR_CORRUPT, 0, "write frame: malformed histogram: %s", why.msg);
+    size_t row = *next + (size_t)skip;
+    arena_reset(scratch);
+    enum status status = histogram_check(bytes, scratch, &why);
+    if (status != OK)
+        return err_set(err, status, 0, "write frame: histogram of row %zu: %s", row, why.msg);
+    rows->histograms[row] = bytes;
+    *next = row + 1;
+    return OK;
+}
+
+enum status write_frame_get_histograms(struct reader *r, struct write_rows *rows, struct err *err) {
+    enum { HISTOGRAM_ITEM_BYTES_MIN = 2 + 12 };
+    uint64_t count = 0;
+    size_t next = 0;
+    TRY(get_count(r, "histograms", HISTOGRAM_ITEM_BYTES_MIN, &count, err));
+    if (write_rows_want_histograms(rows) != OK) return items_nomem(err);
+    struct arena scratch;
+    arena_init(&scratch, 0);
+    enum status status = OK;
+    for (uint64_t i = 0; i < count && status == OK; i++)
+        status = get_histogram(r, rows, &next, &scratch, err);
+    arena_fini(&scratch);
+    return status;
 }

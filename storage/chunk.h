@@ -62,7 +62,8 @@ struct chunk_open {
     uint8_t run;                      /* predicted samples that are not in blocks */
     uint8_t leading, significant;     /* the last window; significant 0: none */
     uint8_t full;                     /* seal at this count, 1 .. CHUNK_SAMPLES_MAX */
-    uint8_t has_last;                 /* there is a sample, here or sealed */
+    uint8_t has_last : 1;             /* there is a sample, here or sealed */
+    uint8_t has_extras : 1;           /* for the head (storage/head_histograms.h) */
     uint32_t owner;                   /* for the series; fills the line */
 };
 static_assert(sizeof(struct chunk_open) == 48, "with its id a series is one cache line");

@@ -19,7 +19,8 @@
  *     bit 4 metadata   varint count, varint len, { varint len, metric family name, u8 type,
  *                      varint len, help, varint len, unit }; the entry's shard is the name's
  *                      (storage/metadata.h)
- *     bit 5 histograms: not written by this build
+ *     bit 5 histograms varint count, varint len, { varint series number, zigzag time, varint len,
+ *                      histogram bytes (storage/histogram.h) }; each keeps all rules of one
  *     A section that is there is not empty. Differences of times are modulo 2^64.
  *   CUT    := zigzag range start, zigzag range end
  *   DELETE := matchers, ranges
@@ -28,8 +29,8 @@
  *             (opens an epoch: its own seq is 0, the next entry's is 1; every epoch begins with
  * one, that of a shard without a log names 0/0. Who held more than the end it names keeps that: it
  * was never acknowledged) OFFER  := as WRITE, by a primary without a head: not judged. Who applies
- * it judges each float against the shard's state before the entry, and passes over what is not
- * accepted.
+ * it judges each float, then each histogram, against the shard's state before the entry, and passes
+ * over what is not accepted.
  *
  * Series are numbered from 0 within an epoch, from one CUT to the next. An unknown type or section
  * is ERR_UNSUPPORTED: never guessed. Versioned by the log file's header and the frame protocol. */
@@ -97,6 +98,11 @@ struct entry_metadata {
     uint8_t type;
     struct sv help, unit;
 };
+struct entry_histogram {
+    uint32_t number; /* of the series */
+    int64_t time_ms;
+    struct sv bytes; /* storage/histogram.h */
+};
 /* Whether an entry may carry it: the bounds above, UTF-8, labels canonical. */
 bool entry_exemplar_labels_valid(struct sv labels);
 bool entry_metadata_valid(const struct entry_metadata *m);
@@ -112,8 +118,8 @@ struct entry_write {
     int64_t *starts_ms; /* one per float where has_starts; 0: none known */
     bool has_starts;
     size_t floats_count, floats_cap;
-    struct buf exemplars, metadata; /* encoded items */
-    uint32_t exemplars_count, metadata_count;
+    struct buf exemplars, metadata, histograms; /* encoded items */
+    uint32_t exemplars_count, metadata_count, histograms_count;
 };
 void entry_write_clear(struct entry_write *w); /* keeps the memory */
 void entry_write_fini(struct entry_write *w);
@@ -127,9 +133,11 @@ enum status entry_write_start(struct entry_write *w, int64_t start_ms) MUST_USE;
 /* Valid ones only. */
 void entry_write_exemplar(struct entry_write *w, const struct entry_exemplar *e);
 void entry_write_metadata(struct entry_write *w, const struct entry_metadata *m);
+void entry_write_histogram(struct entry_write *w, const struct entry_histogram *h);
 /* No less than one takes in its section. */
 size_t entry_exemplar_bound(const struct entry_exemplar *e);
 size_t entry_metadata_bound(const struct entry_metadata *m);
+size_t entry_histogram_bound(const struct entry_histogram *h);
 bool entry_write_is_empty(const struct entry_write *w);
 /* Appends the body. A buffer of w that ran out of memory makes out_body failed. */
 void entry_write_finish(const struct entry_write *w, struct buf *out_body);
@@ -148,8 +156,8 @@ struct entry_write_view {
     double *values;
     int64_t *starts_ms; /* NULL when the section is absent */
     size_t floats_count;
-    struct sv exemplars, metadata; /* encoded items, empty when absent */
-    uint32_t exemplars_count, metadata_count;
+    struct sv exemplars, metadata, histograms; /* encoded items, empty when absent */
+    uint32_t exemplars_count, metadata_count, histograms_count;
 };
 struct arena;
 enum status entry_write_decode(struct sv body, struct arena *scratch, struct entry_write_view *out,
@@ -159,6 +167,9 @@ enum status entry_write_series_count(struct sv body, uint32_t *out, struct err *
 /* Reads the next of a decoded view's items, which cannot fail; false at the end. */
 bool entry_exemplar_next(struct sv *rest, struct entry_exemplar *out);
 bool entry_metadata_next(struct sv *rest, struct entry_metadata *out);
+bool entry_histogram_next(struct sv *rest, struct entry_histogram *out);
 /* The same for items from anywhere: how many valid ones there are, or ERR_CORRUPT. */
 enum status entry_exemplars_check(struct sv items, uint64_t *out_count, struct err *err) MUST_USE;
 enum status entry_metadata_check(struct sv items, uint64_t *out_count, struct err *err) MUST_USE;
+enum status entry_histograms_check(struct sv items, struct arena *scratch, uint64_t *out_count,
+                                   struct err *err) MUST_USE;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Exemplars and metadata in the body of a WRITE entry. */
+/* Exemplars, metadata and histograms in the body of a WRITE entry. */
 #include <assert.h>
 
 #include "node/base/bytes.h"
 #include "node/base/utf8.h"
 #include "storage/entry.h"
+#include "storage/histogram.h"
 #include "storage/labels.h"
 
 /* -- exemplars */
@@ -131,6 +132,51 @@ enum status entry_metadata_check(struct sv items, uint64_t *out_count, struct er
         size_t offset = (size_t)(r.cur - (const uint8_t *)items.ptr);
         if (!metadata_read(&r, &m) || !entry_metadata_valid(&m))
             return err_set(err, ERR_CORRUPT, 0, "metadata: byte %zu: malformed metadata", offset);
+    }
+    *out_count = count;
+    return OK;
+}
+
+/* -- histograms */
+
+size_t entry_histogram_bound(const struct entry_histogram *h) {
+    return 5 + VARINT_BYTES_MAX + VARINT_BYTES_MAX + h->bytes.len;
+}
+
+void entry_write_histogram(struct entry_write *w, const struct entry_histogram *h) {
+    buf_put_varint(&w->histograms, h->number);
+    buf_put_zigzag(&w->histograms, h->time_ms);
+    buf_put_lenstr(&w->histograms, h->bytes);
+    w->histograms_count++;
+}
+
+static bool histogram_read(struct reader *r, struct entry_histogram *out) {
+    uint64_t number = read_varint(r);
+    out->number = (uint32_t)number;
+    out->time_ms = read_zigzag(r);
+    out->bytes = read_lenstr(r);
+    return !r->failed && number <= UINT32_MAX;
+}
+
+bool entry_histogram_next(struct sv *rest, struct entry_histogram *out) {
+    struct reader r = reader_init(rest->ptr, rest->len);
+    if (rest->len == 0 || !histogram_read(&r, out)) return false;
+    *rest = sv_make(r.cur, reader_left(&r));
+    return true;
+}
+
+enum status entry_histograms_check(struct sv items, struct arena *scratch, uint64_t *out_count,
+                                   struct err *err) {
+    struct reader r = reader_init(items.ptr, items.len);
+    struct entry_histogram h;
+    uint64_t count = 0;
+    for (; reader_left(&r) > 0; count++) {
+        size_t offset = (size_t)(r.cur - (const uint8_t *)items.ptr);
+        struct err why = {.msg = "malformed"};
+        enum status status =
+            histogram_read(&r, &h) ? histogram_check(h.bytes, scratch, &why) : ERR_CORRUPT;
+        if (status != OK)
+            return err_set(err, status, 0, "histograms: byte %zu: %s", offset, why.msg);
     }
     *out_count = count;
     return OK;

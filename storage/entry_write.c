@@ -10,21 +10,22 @@
 #include "storage/entry.h"
 
 enum {
-    SECTIONS_KNOWN =
-        SECTION_SERIES | SECTION_FLOATS | SECTION_STARTS | SECTION_EXEMPLARS | SECTION_METADATA,
+    SECTIONS_KNOWN = SECTION_SERIES | SECTION_FLOATS | SECTION_STARTS | SECTION_EXEMPLARS |
+                     SECTION_METADATA | SECTION_HISTOGRAMS,
     /* number, time delta, value, start at their longest */
     FLOAT_BYTES_MAX = 5 + VARINT_BYTES_MAX + 8 + VARINT_BYTES_MAX,
     /* number, value, and a time delta from the second float on, at their shortest */
     FLOAT_BYTES_MIN = 1 + 8 + 1,
     FLOATS_MIN_CAP = 16,
-    WRITE_FIXED_BYTES_MAX = 1 + 2 * (1 + VARINT_BYTES_MAX) + 4 * VARINT_BYTES_MAX,
+    WRITE_FIXED_BYTES_MAX = 1 + 2 * (1 + VARINT_BYTES_MAX) + 6 * VARINT_BYTES_MAX,
 };
 
 void entry_write_clear(struct entry_write *w) {
     buf_clear(&w->series);
     buf_clear(&w->exemplars);
     buf_clear(&w->metadata);
-    w->series_count = w->exemplars_count = w->metadata_count = 0;
+    buf_clear(&w->histograms);
+    w->series_count = w->exemplars_count = w->metadata_count = w->histograms_count = 0;
     w->floats_count = 0;
     w->has_starts = false;
 }
@@ -33,6 +34,7 @@ void entry_write_fini(struct entry_write *w) {
     buf_fini(&w->series);
     buf_fini(&w->exemplars);
     buf_fini(&w->metadata);
+    buf_fini(&w->histograms);
     free(w->numbers);
     free(w->times_ms);
     free(w->values);
@@ -98,12 +100,13 @@ enum status entry_write_start(struct entry_write *w, int64_t start_ms) {
 
 bool entry_write_is_empty(const struct entry_write *w) {
     return w->series_count == 0 && w->floats_count == 0 && w->exemplars_count == 0 &&
-           w->metadata_count == 0;
+           w->metadata_count == 0 && w->histograms_count == 0;
 }
 
 size_t entry_write_bound(const struct entry_write *w, size_t floats_more, size_t series_len) {
     return WRITE_FIXED_BYTES_MAX + w->series.len + w->exemplars.len + w->metadata.len +
-           (w->floats_count + floats_more) * FLOAT_BYTES_MAX + VARINT_BYTES_MAX + series_len;
+           w->histograms.len + (w->floats_count + floats_more) * FLOAT_BYTES_MAX +
+           VARINT_BYTES_MAX + series_len;
 }
 
 static inline uint8_t *write_varint(uint8_t *p, uint64_t v) {
@@ -138,7 +141,7 @@ static uint8_t *write_items(uint8_t *p, uint32_t count, const struct buf *items)
 }
 
 void entry_write_finish(const struct entry_write *w, struct buf *out_body) {
-    if (w->series.failed || w->exemplars.failed || w->metadata.failed) {
+    if (w->series.failed || w->exemplars.failed || w->metadata.failed || w->histograms.failed) {
         out_body->failed = true;
         return;
     }
@@ -149,6 +152,7 @@ void entry_write_finish(const struct entry_write *w, struct buf *out_body) {
     if (w->floats_count > 0 && w->has_starts) sections |= SECTION_STARTS;
     if (w->exemplars_count > 0) sections |= SECTION_EXEMPLARS;
     if (w->metadata_count > 0) sections |= SECTION_METADATA;
+    if (w->histograms_count > 0) sections |= SECTION_HISTOGRAMS;
     uint8_t *start = (uint8_t *)out_body->ptr + out_body->len, *p = start;
     p = write_varint(p, sections);
     if (sections & SECTION_SERIES) {
@@ -163,6 +167,7 @@ void entry_write_finish(const struct entry_write *w, struct buf *out_body) {
     }
     if (sections & SECTION_EXEMPLARS) p = write_items(p, w->exemplars_count, &w->exemplars);
     if (sections & SECTION_METADATA) p = write_items(p, w->metadata_count, &w->metadata);
+    if (sections & SECTION_HISTOGRAMS) p = write_items(p, w->histograms_count, &w->histograms);
     out_body->len += (size_t)(p - start);
 }
 
@@ -261,6 +266,22 @@ static enum status decode_items(struct reader *r, struct sv body, items_check ch
     return OK;
 }
 
+static enum status decode_histograms(struct reader *r, struct sv body, struct arena *scratch,
+                                     struct entry_write_view *v, struct err *err) {
+    uint64_t count = decode_varint(r), found = 0;
+    struct sv items = read_lenstr(r);
+    if (r->failed || count == 0 || count > items.len)
+        return decode_fail(r, body, "histograms", err);
+    struct err why;
+    enum status status = entry_histograms_check(items, scratch, &found, &why);
+    if (status == ERR_NOMEM) return decode_nomem(err);
+    if (status != OK) return err_set(err, ERR_CORRUPT, 0, "entry: WRITE body: %s", why.msg);
+    if (found != count || count > UINT32_MAX) return decode_fail(r, body, "histograms", err);
+    v->histograms = items;
+    v->histograms_count = (uint32_t)count;
+    return OK;
+}
+
 enum status entry_write_decode(struct sv body, struct arena *scratch, struct entry_write_view *out,
                                struct err *err) {
     struct entry_write_view v = {0};
@@ -279,6 +300,7 @@ enum status entry_write_decode(struct sv body, struct arena *scratch, struct ent
         TRY(decode_items(&r, body, entry_exemplars_check, &v.exemplars, &v.exemplars_count, err));
     if (sections & SECTION_METADATA)
         TRY(decode_items(&r, body, entry_metadata_check, &v.metadata, &v.metadata_count, err));
+    if (sections & SECTION_HISTOGRAMS) TRY(decode_histograms(&r, body, scratch, &v, err));
     if (reader_left(&r) != 0) return decode_fail(&r, body, "end: bytes are left over", err);
     *out = v;
     return OK;

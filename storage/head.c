@@ -26,6 +26,7 @@ enum status head_new(const struct head_options *options, struct head **out) {
     symbols_init(&head->symbols);
     index_init(&head->index);
     chunk_slab_init(&head->blocks);
+    head_extras_init(&head->extras);
     head->min_time_ms = INT64_MAX;
     head->max_time_ms = INT64_MIN;
     *out = head;
@@ -53,6 +54,7 @@ void head_free(struct head *head) {
     index_fini(&head->index);
     bump_fini(&head->pair_ids);
     chunk_slab_fini(&head->blocks);
+    head_extras_fini(&head->extras);
     u32s_fini(&head->scratch_pairs);
     u32s_fini(&head->shards);
     free(head);
@@ -200,6 +202,11 @@ static int64_t time_before(int64_t newest_ms, int64_t window_ms) {
     return __builtin_sub_overflow(newest_ms, window_ms, &floor_ms) ? INT64_MIN : floor_ms;
 }
 
+int64_t head_in_order_ms(const struct head *head, int64_t shard_newest_ms) {
+    return time_before(shard_newest_ms,
+                       MAX(head->options.out_of_order_window_ms, IN_ORDER_WINDOW_MS));
+}
+
 /* N the shard's newest, W the window, L the series' newest (Prometheus 3.14, tsdb/head_append.go,
  * with the shard's newest time for the head's, so that a verdict is a function of the shard's log):
  *
@@ -218,6 +225,8 @@ static int64_t time_before(int64_t newest_ms, int64_t window_ms) {
 enum verdict head_judge(const struct head *head, uint32_t ref, int64_t time_ms, double value,
                         int64_t shard_newest_ms) {
     const struct chunk_open *open = &head_series(head, ref)->open;
+    if (__builtin_expect(open->has_extras, 0))
+        return head_judge_marked(head, ref, time_ms, value, shard_newest_ms);
     int64_t window_ms = head->options.out_of_order_window_ms;
     int64_t in_order_ms = time_before(shard_newest_ms, MAX(window_ms, IN_ORDER_WINDOW_MS));
     if (!open->has_last || time_ms > open->last_ms)
@@ -259,8 +268,8 @@ static enum status series_seal(struct head *head, struct series *s, uint32_t ref
     return OK;
 }
 
-enum status head_append(struct head *head, uint32_t ref, int64_t time_ms, double value) {
-    struct series *s = head_series(head, ref);
+static inline enum status series_append(struct head *head, struct series *s, uint32_t ref,
+                                        int64_t time_ms, double value) {
     uint64_t bits = f64_bits(value);
     if (s->open.has_last && time_ms <= s->open.last_ms) {
         uint64_t held;
@@ -277,6 +286,20 @@ enum status head_append(struct head *head, uint32_t ref, int64_t time_ms, double
     return OK;
 }
 
+enum status head_append(struct head *head, uint32_t ref, int64_t time_ms, double value) {
+    struct series *s = head_series(head, ref);
+    if (__builtin_expect(s->open.has_extras, 0))
+        return head_append_start(head, ref, time_ms, value, 0);
+    return series_append(head, s, ref, time_ms, value);
+}
+
+enum status head_append_start(struct head *head, uint32_t ref, int64_t time_ms, double value,
+                              int64_t start_ms) {
+    if (head_holds_histogram(head, ref, time_ms)) return OK;
+    TRY(head_set_start(head, ref, time_ms, start_ms));
+    return series_append(head, head_series(head, ref), ref, time_ms, value);
+}
+
 void head_stats(const struct head *head, struct head_stats *out) {
     *out = (struct head_stats){
         .series = head->live_count,
@@ -288,7 +311,7 @@ void head_stats(const struct head *head, struct head_stats *out) {
                         index_memory_bytes(&head->index) + head->pair_ids.memory_bytes +
                         head->blocks.memory_bytes + u32s_memory_bytes(&head->scratch_pairs) +
                         head->sealed_bytes + head->late_bytes + head->pairs_bytes +
-                        u32s_memory_bytes(&head->shards),
+                        u32s_memory_bytes(&head->shards) + head_extras_memory_bytes(&head->extras),
         .min_time_ms = head->min_time_ms,
         .max_time_ms = head->max_time_ms,
     };

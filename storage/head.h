@@ -104,6 +104,8 @@ struct series_view { /* immutable; valid until its selection is released */
     uint64_t open_last_bits;
     uint16_t open_bits;
     uint8_t open_count, open_run;
+    uint32_t histograms_count, starts_count; /* storage/head_histograms.h */
+    const void *histograms, *starts;
 };
 
 struct selection; /* pins the head */

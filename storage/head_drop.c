@@ -54,6 +54,7 @@ void head_give_series(struct head *head, uint32_t first) {
         uint32_t *pairs;
         memcpy(&pairs, &s->id, sizeof pairs);
         head_pairs_give(head, pairs, pairs[0]);
+        if (s->open.has_extras) head_extras_drop(head, ref);
         if (s->open.first != NULL) chunk_slab_give(&head->blocks, s->open.first, s->open.tail);
         if (cold->late != NULL) {
             head->late_bytes -= sizeof *cold->late + cold->late->cap * sizeof *cold->late->at;

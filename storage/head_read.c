@@ -27,6 +27,7 @@ void series_view_take(const struct head *head, uint32_t ref, struct series_view 
         .open_count = s->open.count,
         .open_run = s->open.run,
     };
+    if (s->open.has_extras) head_extras_view(head, ref, out);
 }
 
 static struct chunk_snapshot view_open(const struct series_view *v) {
@@ -49,6 +50,7 @@ static bool open_overlaps(const struct chunk_snapshot *open, int64_t from_ms, in
 /* Says so when the span of a chunk overlaps, without looking into it. */
 bool head_series_overlaps(const struct head *head, uint32_t ref, int64_t from_ms, int64_t to_ms) {
     const struct chunk_open *open = &head_series(head, ref)->open;
+    if (open->has_extras && head_extras_overlap(head, ref, from_ms, to_ms)) return true;
     if (!open->has_last || open->last_ms <= from_ms) return false;
     if (open->last_ms <= to_ms) return true;
     struct chunk_snapshot s = chunk_snapshot(open);
@@ -196,9 +198,9 @@ enum status series_view_read(const struct series_view *v, int64_t from_ms, int64
             to_ms == INT64_MAX ? v->late_count : late_seek(late->at, v->late_count, to_ms + 1);
         rows = rows_merge_late(out, rows, late->at + first, end - first);
     }
-    if (out->histograms != NULL)
-        memset(out->histograms + out->count, 0, rows * sizeof(struct histogram *));
-    if (out->starts_ms != NULL) memset(out->starts_ms + out->count, 0, rows * sizeof(int64_t));
+    if (v->histograms_count > 0 || v->starts_count > 0 || out->histograms != NULL ||
+        out->starts_ms != NULL)
+        TRY(series_view_read_extras(v, from_ms, to_ms, out, &rows, err));
     out->count += rows;
     return OK;
 }
@@ -208,7 +210,7 @@ enum status series_view_newest(const struct series_view *v, int64_t from_ms, int
     /* A view has samples, and the last one in order is the newest of all, also when its chunk was
      * sealed. */
     if (v->open_last_ms <= from_ms || v->open_last_ms > to_ms || out->histograms != NULL ||
-        out->starts_ms != NULL)
+        out->starts_ms != NULL || v->histograms_count > 0 || v->starts_count > 0)
         return series_view_read(v, from_ms, to_ms, out, err);
     if (samples_reserve(out, out->count + 1) != OK)
         return err_set(err, ERR_NOMEM, 0, "head: out of memory for the samples of a series");

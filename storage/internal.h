@@ -14,6 +14,7 @@
 #include "node/base/map.h"
 #include "storage/chunk.h"
 #include "storage/head.h"
+#include "storage/head_histograms.h"
 #include "storage/index.h"
 #include "storage/symbols.h"
 
@@ -53,6 +54,7 @@ static_assert(sizeof(struct series) + sizeof(struct series_cold) <= 96, "memory 
 struct retired {
     struct chunk_block *blocks_first, *blocks_last;
     struct late *late_first, *late_last;
+    struct extra_rows *extra_first, *extra_last;
     uint32_t dead_first, dead_last; /* series, HEAD_NONE: none */
 };
 
@@ -72,6 +74,7 @@ struct head {
     uint32_t live_count;  /* series */
     uint32_t dead_count;  /* of them in posting lists */
     struct chunk_slab blocks;
+    struct head_extras extras; /* what few series have */
     struct u32s scratch_pairs;
     struct selection *newest; /* live selections, linked to older ones */
     uint64_t chunks_count;
@@ -94,6 +97,9 @@ static inline bool head_is_live(const struct head *head, uint32_t ref) {
     assert(ref < head->series.count);
     return head->cold.dir[ref >> STABLE_SHIFT] != NULL && head_cold(head, ref)->pairs != NULL;
 }
+
+/* head.c: what is in order for its series is accepted from there on */
+int64_t head_in_order_ms(const struct head *head, int64_t shard_newest_ms);
 
 /* head_drop.c */
 uint32_t *head_pairs_alloc(struct head *head, uint32_t count) MUST_USE;
@@ -118,6 +124,7 @@ void series_view_take(const struct head *head, uint32_t ref, struct series_view 
 /* select.c */
 void head_retire_blocks(struct head *head, struct chunk_block *first, struct chunk_block *last);
 void head_retire_late(struct head *head, struct late *late);
+void head_retire_extra(struct head *head, struct extra_rows *rows);
 void head_retire_series(struct head *head, uint32_t dead_first, uint32_t dead_last);
 /* Around taking references out of posting lists. */
 void selections_hold_places(struct head *head);

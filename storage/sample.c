@@ -41,5 +41,22 @@ void samples_fini(struct samples *s) {
     free(s->values);
     free(s->histograms);
     free(s->starts_ms);
+    arena_fini(&s->arena);
     *s = (struct samples){0};
+}
+
+void samples_clear_histograms(struct samples *s) {
+    free(s->histograms);
+    s->histograms = NULL;
+    arena_reset(&s->arena);
+}
+
+enum status samples_want_histograms(struct samples *s) {
+    if (s->histograms == NULL) s->histograms = calloc(s->cap + 1, sizeof *s->histograms);
+    return s->histograms == NULL ? ERR_NOMEM : OK;
+}
+
+enum status samples_want_starts(struct samples *s) {
+    if (s->starts_ms == NULL) s->starts_ms = calloc(s->cap + 1, sizeof *s->starts_ms);
+    return s->starts_ms == NULL ? ERR_NOMEM : OK;
 }

@@ -66,6 +66,10 @@ static void retired_free(struct head *head, struct retired *r) {
         head->late_bytes -= sizeof *late + late->cap * sizeof *late->at;
         free(late);
     }
+    for (struct extra_rows *rows = r->extra_first, *next; rows != NULL; rows = next) {
+        next = rows->next;
+        head_extra_rows_free(head, rows);
+    }
     head_give_series(head, r->dead_first);
 }
 
@@ -79,6 +83,11 @@ static void retired_move(struct head *head, struct retired *to, const struct ret
         from->late_last->next = to->late_first;
         if (to->late_first == NULL) to->late_last = from->late_last;
         to->late_first = from->late_first;
+    }
+    if (from->extra_first != NULL) {
+        from->extra_last->next = to->extra_first;
+        if (to->extra_first == NULL) to->extra_last = from->extra_last;
+        to->extra_first = from->extra_first;
     }
     if (from->dead_first != HEAD_NONE) {
         head_series(head, from->dead_last)->open.owner = to->dead_first;
@@ -103,6 +112,15 @@ void head_retire_late(struct head *head, struct late *late) {
     struct retired r = {
         .late_first = late, .late_last = late, .dead_first = HEAD_NONE, .dead_last = HEAD_NONE};
     if (!late->seen || head->newest == NULL)
+        retired_free(head, &r);
+    else
+        retired_move(head, &head->newest->retired, &r);
+}
+
+void head_retire_extra(struct head *head, struct extra_rows *rows) {
+    struct retired r = {
+        .extra_first = rows, .extra_last = rows, .dead_first = HEAD_NONE, .dead_last = HEAD_NONE};
+    if (head->newest == NULL) /* not seen itself, its histograms may be in an array that was */
         retired_free(head, &r);
     else
         retired_move(head, &head->newest->retired, &r);

@@ -148,13 +148,17 @@ struct write_columns {
     const int64_t *times_ms;
     const double *values;
     const struct sv *labels;  /* canonical bytes, ptr NULL where not known; NULL: none is */
-    const int64_t *starts_ms; /* NULL: none */
+    const int64_t *starts_ms; /* of floats, 0 where not known; NULL: none is */
+    /* bytes that keep the rules of histogram_check; ptr NULL: the sample is a float. NULL: all are.
+     * Of a histogram the value is not looked at, and its start is in its bytes. */
+    const struct sv *histograms;
     const struct write_exemplar *exemplars;
     const struct write_metadata *metadata;
     size_t exemplars_count, metadata_count;
 };
 struct write_result {
     uint32_t counts[VERDICT_COUNT];
+    uint32_t histograms_written; /* of those ACCEPT or NOOP */
     uint32_t exemplars_kept, metadata_kept;
     /* first refused sample (DUPLICATE, TOO_OLD, OUT_OF_ORDER, FUTURE, LIMIT): its index and
      * Prometheus' text */

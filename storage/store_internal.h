@@ -6,6 +6,7 @@
 #include "node/base/map.h"
 #include "node/base/metrics.h"
 #include "ring/replica/store_ops.h"
+#include "storage/head_histograms.h"
 #include "storage/store.h"
 
 /* What is held of a shard's log under one copy number. */
@@ -128,6 +129,10 @@ enum status write_reserve(struct batch *b, struct buf *section, size_t more) MUS
  * does. */
 bool write_labels_given(const struct write_columns *c, size_t i, struct sv *out);
 enum status write_labels_check(const struct batch *b, size_t i, struct sv labels) MUST_USE;
+/* Bytes of sample i; ptr NULL: it is a float. */
+static inline struct sv write_histogram(const struct write_columns *c, size_t i) {
+    return c->histograms == NULL ? (struct sv){0} : c->histograms[i];
+}
 /* The series has a number in the shard's log. */
 enum status write_series_number(struct batch *b, uint32_t ref) MUST_USE;
 /* A buffer for entries; NULL: no memory. Handed over, or put back when it is empty. */
@@ -182,6 +187,10 @@ enum status write_items_check(struct batch *b) MUST_USE;
 enum status write_items(struct batch *b) MUST_USE;
 void write_items_count(const struct batch *b);
 enum status write_shard_check(const struct batch *b, uint32_t shard) MUST_USE;
+/* Applies what a decoded entry has of histograms, as store_apply does floats. */
+enum status recover_histograms(struct store *store, const struct store_shard *st,
+                               const struct entry *e, const struct entry_write_view *v,
+                               int64_t *newest_ms) MUST_USE;
 /* Applies what a decoded entry has of them. */
 enum status recover_items_check(const struct store *store, const struct store_shard *st,
                                 uint32_t shard, const struct entry_write_view *v,

@@ -85,9 +85,16 @@ void write_items_count(const struct batch *b) {
 
 enum status recover_items_check(const struct store *store, const struct store_shard *st,
                                 uint32_t shard, const struct entry_write_view *v, struct err *err) {
-    struct sv exemplars = v->exemplars, metadata = v->metadata;
+    struct sv exemplars = v->exemplars, metadata = v->metadata, histograms = v->histograms;
     struct entry_exemplar e;
     struct entry_metadata m;
+    struct entry_histogram h;
+    while (entry_histogram_next(&histograms, &h)) {
+        if (h.number < st->refs_count + v->series_count) continue;
+        return err_set(err, ERR_CORRUPT, 0,
+                       "store: shard %u: histogram of series number %u, and there are %zu", shard,
+                       h.number, st->refs_count + v->series_count);
+    }
     while (entry_exemplar_next(&exemplars, &e)) {
         if (e.number < st->refs_count + v->series_count) continue;
         return err_set(err, ERR_CORRUPT, 0,
@@ -114,5 +121,21 @@ enum status recover_items(struct store *store, const struct store_shard *st, uin
         TRY(exemplars_add(&store->exemplars, st->refs[e.number], &e));
     while (entry_metadata_next(&metadata, &m))
         TRY(metadata_add(&store->meta, shard, &m));
+    return OK;
+}
+
+enum status recover_histograms(struct store *store, const struct store_shard *st,
+                               const struct entry *e, const struct entry_write_view *v,
+                               int64_t *newest_ms) {
+    struct sv histograms = v->histograms;
+    struct entry_histogram h;
+    while (entry_histogram_next(&histograms, &h)) {
+        uint32_t ref = st->refs[h.number];
+        if (e->type == ENTRY_OFFER && head_judge_histogram(store->head, ref, h.time_ms, h.bytes,
+                                                           st->newest_ms) != VERDICT_ACCEPT)
+            continue;
+        TRY(head_append_histogram(store->head, ref, h.time_ms, h.bytes));
+        *newest_ms = MAX(*newest_ms, h.time_ms);
+    }
     return OK;
 }

@@ -131,6 +131,14 @@ static enum status offer_sample(struct batch *b, size_t i) {
         if (offered_add(b->tail, c->ids[i]) != OK) return write_nomem(b->err);
         entry_write_series(w, canonical);
     }
+    struct entry_histogram item = {number, c->times_ms[i], write_histogram(c, i)};
+    if (item.bytes.ptr != NULL) {
+        TRY(write_reserve(b, &w->histograms, entry_histogram_bound(&item)));
+        entry_write_histogram(w, &item);
+        b->result->counts[VERDICT_ACCEPT]++;
+        b->result->histograms_written++;
+        return OK;
+    }
     enum status status = entry_write_float(w, number, c->times_ms[i], c->values[i]);
     if (status == OK && c->starts_ms != NULL && c->starts_ms[i] != 0)
         status = entry_write_start(w, c->starts_ms[i]);

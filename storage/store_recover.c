@@ -61,7 +61,10 @@ static enum status apply_floats(struct store *store, struct store_shard *st, con
         if (e->type == ENTRY_OFFER && head_judge(store->head, ref, v->times_ms[i], v->values[i],
                                                  st->newest_ms) != VERDICT_ACCEPT)
             continue;
-        TRY(head_append(store->head, ref, v->times_ms[i], v->values[i]));
+        int64_t start_ms = v->starts_ms == NULL ? 0 : v->starts_ms[i];
+        TRY(start_ms == 0
+                ? head_append(store->head, ref, v->times_ms[i], v->values[i])
+                : head_append_start(store->head, ref, v->times_ms[i], v->values[i], start_ms));
         *newest_ms = MAX(*newest_ms, v->times_ms[i]);
     }
     return OK;
@@ -80,6 +83,7 @@ static enum status apply_write(struct store *store, struct store_shard *st, cons
         status = apply_series(store, st, e->shard, v.series[i], err);
     if (status == OK) {
         status = apply_floats(store, st, e, &v, &newest_ms);
+        if (status == OK) status = recover_histograms(store, st, e, &v, &newest_ms);
         if (status == OK) status = recover_items(store, st, e->shard, &v);
         if (status != OK) status = apply_nomem(e->shard, err);
     }

@@ -54,23 +54,31 @@ static void put_series(struct sv canonical, struct buf *out) {
     free(list);
 }
 
+/* storage/interface.go of Prometheus: what is held, and the histogram, are not shown */
+static void put_duplicate(struct batch *b, size_t i, uint32_t ref, struct buf *out) {
+    const struct write_columns *c = b->columns;
+    char old_text[NUM_TEXT_MAX], new_text[NUM_TEXT_MAX];
+    int64_t held_ms = 0;
+    double held = 0;
+    size_t new_len = num_format_f64(new_text, c->values[i], 'g');
+    buf_put_sv(out, SV("duplicate sample for timestamp"));
+    if (write_histogram(c, i).ptr != NULL) return;
+    buf_printf(out, " %" PRId64 "; overrides not allowed: existing ", c->times_ms[i]);
+    if (head_holds_histogram(b->store->head, ref, c->times_ms[i])) {
+        buf_printf(out, "is a histogram, new value %.*s", (int)new_len, new_text);
+        return;
+    }
+    if (!head_series_newest(b->store->head, ref, &held_ms, &held)) assert(!"judged by it");
+    size_t old_len = num_format_f64(old_text, held, 'g');
+    buf_printf(out, "%.*s, new value %.*s", (int)old_len, old_text, (int)new_len, new_text);
+}
+
 /* storage/interface.go and tsdb/head_append.go of Prometheus */
 static void put_verdict(struct batch *b, size_t i, uint32_t ref, enum verdict verdict,
                         struct buf *out) {
     const struct store_options *o = &b->store->options;
-    char old_text[NUM_TEXT_MAX], new_text[NUM_TEXT_MAX];
-    int64_t held_ms = 0;
-    double held = 0;
     switch (verdict) {
-    case VERDICT_DUPLICATE:
-        if (!head_series_newest(b->store->head, ref, &held_ms, &held)) assert(!"judged by it");
-        size_t old_len = num_format_f64(old_text, held, 'g');
-        size_t new_len = num_format_f64(new_text, b->columns->values[i], 'g');
-        buf_printf(out,
-                   "duplicate sample for timestamp %" PRId64
-                   "; overrides not allowed: existing %.*s, new value %.*s",
-                   b->columns->times_ms[i], (int)old_len, old_text, (int)new_len, new_text);
-        break;
+    case VERDICT_DUPLICATE: put_duplicate(b, i, ref, out); break;
     case VERDICT_TOO_OLD:
         buf_put_sv(out,
                    o->head.out_of_order_window_ms > 0 ? SV("too old sample") : SV("out of bounds"));
@@ -170,18 +178,59 @@ enum status write_series_number(struct batch *b, uint32_t ref) {
 
 /* -- samples */
 
-static enum status sample_apply(struct batch *b, size_t i, uint32_t ref) {
+static enum status float_apply(struct batch *b, size_t i, uint32_t ref) {
     const struct write_columns *c = b->columns;
     struct store *store = b->store;
     TRY(write_series_number(b, ref));
-    if (head_append(store->head, ref, c->times_ms[i], c->values[i]) != OK)
-        return write_nomem(b->err);
-    enum status status = entry_write_float(&store->write, head_series_number(store->head, ref),
-                                           c->times_ms[i], c->values[i]);
-    if (status == OK && c->starts_ms != NULL && c->starts_ms[i] != 0)
-        status = entry_write_start(&store->write, c->starts_ms[i]);
+    bool start = c->starts_ms != NULL && c->starts_ms[i] != 0;
+    enum status status =
+        start ? head_append_start(store->head, ref, c->times_ms[i], c->values[i], c->starts_ms[i])
+              : head_append(store->head, ref, c->times_ms[i], c->values[i]);
+    if (status != OK) return write_nomem(b->err);
+    status = entry_write_float(&store->write, head_series_number(store->head, ref), c->times_ms[i],
+                               c->values[i]);
+    if (status == OK && start) status = entry_write_start(&store->write, c->starts_ms[i]);
     assert(status == OK); /* reserved */
     b->st->newest_ms = MAX(b->st->newest_ms, c->times_ms[i]);
+    return OK;
+}
+
+static enum status histogram_apply(struct batch *b, size_t i, uint32_t ref) {
+    struct store *store = b->store;
+    TRY(write_series_number(b, ref));
+    struct entry_histogram item = {.number = head_series_number(store->head, ref),
+                                   .time_ms = b->columns->times_ms[i],
+                                   .bytes = b->columns->histograms[i]};
+    TRY(write_reserve(b, &store->write.histograms, entry_histogram_bound(&item)));
+    if (head_append_histogram(store->head, ref, item.time_ms, item.bytes) != OK)
+        return write_nomem(b->err);
+    entry_write_histogram(&store->write, &item);
+    assert(!store->write.histograms.failed); /* reserved */
+    b->st->newest_ms = MAX(b->st->newest_ms, item.time_ms);
+    return OK;
+}
+
+/* As sample_write has it for floats; apart, so that those pay one test. */
+static NOINLINE enum status histogram_write(struct batch *b, size_t i) {
+    const struct write_columns *c = b->columns;
+    struct head *head = b->store->head;
+    uint32_t ref = b->refs[i];
+    if (ref == HEAD_NONE) ref = head_find(head, c->ids[i]);
+    enum verdict verdict;
+    if (c->times_ms[i] > b->future_ms)
+        verdict = VERDICT_FUTURE;
+    else if (ref == HEAD_NONE)
+        verdict = judge_new(b, c->times_ms[i]);
+    else
+        verdict = head_judge_histogram(head, ref, c->times_ms[i], c->histograms[i], b->newest_ms);
+    if (verdict == VERDICT_ACCEPT) {
+        if (ref == HEAD_NONE) TRY(series_make(b, i, &ref));
+        TRY(histogram_apply(b, i, ref));
+    } else if (verdict != VERDICT_NOOP) {
+        batch_refuse(b, i, ref, verdict);
+    }
+    b->result->counts[verdict]++;
+    b->result->histograms_written += verdict == VERDICT_ACCEPT || verdict == VERDICT_NOOP;
     return OK;
 }
 
@@ -189,6 +238,7 @@ static enum status sample_write(struct batch *b, size_t i) {
     const struct write_columns *c = b->columns;
     struct head *head = b->store->head;
     uint32_t ref = b->refs[i];
+    if (c->histograms != NULL && c->histograms[i].ptr != NULL) return histogram_write(b, i);
     if (ref == HEAD_NONE) ref = head_find(head, c->ids[i]); /* an earlier sample may have made it */
     enum verdict verdict;
     if (c->times_ms[i] > b->future_ms)
@@ -199,7 +249,7 @@ static enum status sample_write(struct batch *b, size_t i) {
         verdict = head_judge(head, ref, c->times_ms[i], c->values[i], b->newest_ms);
     if (verdict == VERDICT_ACCEPT) {
         if (ref == HEAD_NONE) TRY(series_make(b, i, &ref));
-        TRY(sample_apply(b, i, ref));
+        TRY(float_apply(b, i, ref));
     } else if (verdict != VERDICT_NOOP) {
         batch_refuse(b, i, ref, verdict);
     }

@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #define MUST_USE __attribute__((warn_unused_result))
+#define NOINLINE __attribute__((noinline)) /* what is rare stays out of what is not */
 #define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
 #define AUTO(fn) __attribute__((cleanup(fn)))
 #define NORETURN __attribute__((noreturn))

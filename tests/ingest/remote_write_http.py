@@ -175,7 +175,8 @@ def body_cases(now):
         ("invalid UTF-8", snappy(field(1, up + field(1, field(1, b"a") + field(2, b"\xff")) + one)), 204, "", True),
         ("repeated name", snappy(field(1, up + label("a", "1") + label("a", "2") + one)), 204, "", True),
         ("histogram", snappy(series("beside_histogram", {}, [(now, 7)]) + field(1, up + field(4, b"\x08\x05"))), 400,
-         "native histograms are not supported by this version", False),
+         "0 observations found in buckets, but the Count field is 5: histogram's observation count should equal the number of "
+         "observations found in the buckets (in absence of NaN)\n", False),
         ("label of 70 KB", snappy(series("long", {"v": "x" * 70000}, [(now, 1)])), 413, "label of 70001 bytes", False),
         ("2^20 + 1 samples", snappy(field(1, up + field(2, b"") * (2**20 + 1))), 413, "more than 1048576 samples", False),
         ("body over 32 MiB", b"\x00" * (32 * 2**20 + 1), 413, "", False),

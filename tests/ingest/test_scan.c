@@ -351,11 +351,35 @@ Test(scan, canonical_series_are_read_in_place) {
     free(value);
 }
 
-Test(scan, histograms_are_counted_and_the_rest_is_kept) {
+/* A series that is dropped, or a request before, leaves nothing in the columns of the next. */
+Test(scan, a_float_behind_a_dropped_histogram_is_a_float) {
+    struct buf body = {0}, series = {0};
+    request_label(&series, SV("unnamed"), SV("x"));
+    request_bytes(&series, 4, SV("\x78\x05"));
+    request_series(&body, &series);
+    request_label(&series, SV("__name__"), SV("up"));
+    request_sample(&series, 1, 1);
+    request_series(&body, &series);
+    struct scan t;
+    cr_assert_eq(scan(&t, buf_sv(&body)), OK);
+    cr_assert(t.rows.count == 1 && t.rows.histograms != NULL);
+    cr_assert(t.rows.histograms[0].ptr == NULL);
+    cr_assert_eq(t.result.skipped_series_samples, 1);
+    scan_fini(&t);
+    buf_fini(&body);
+    buf_fini(&series);
+}
+
+Test(scan, histograms_are_rows_and_invalid_ones_are_refused) {
     struct buf body = {0}, series = {0};
     request_label(&series, SV("__name__"), SV("h"));
-    request_bytes(&series, 4, SV("\x08\x05"));
-    request_bytes(&series, 4, SV(""));
+    request_bytes(&series, 4, SV("\x08\x05")); /* five observations, and no bucket */
+    /* count 5, sum 1.5, schema 1, zero threshold 0.5, zero count 1, spans (0, 2) (1, 1), deltas 1 1
+     * -1, hint 2, time 1000, and a field that 1.0 does not have */
+    request_bytes(&series, 4,
+                  hex("0805 19000000000000f83f 2002 29000000000000e03f 3001"
+                      "5a021002 5a0408021001 6203020201 7002 78e807 8801 07"));
+    request_sample(&series, 2000, 2);
     request_series(&body, &series);
     request_label(&series, SV("__name__"), SV("up"));
     request_sample(&series, 1, 1);
@@ -365,9 +389,20 @@ Test(scan, histograms_are_counted_and_the_rest_is_kept) {
     request_series(&body, &series);
     struct scan t;
     cr_assert_eq(scan(&t, buf_sv(&body)), OK);
-    cr_assert_eq(t.rows.count, 1);
+    cr_assert_eq(t.rows.count, 3);
     cr_assert_eq(t.result.histograms, 2);
     cr_assert_eq(t.result.skipped_series_samples, 1);
+    cr_assert_eq(t.result.refused, 1);
+    cr_expect_str_eq(t.result.refused_text,
+                     "0 observations found in buckets, but the Count field is 5: histogram's "
+                     "observation count should equal the number of observations found in the "
+                     "buckets (in absence of NaN)");
+    cr_assert(t.rows.times_ms[0] == 1000 && t.rows.times_ms[1] == 2000);
+    cr_assert(t.rows.histograms[1].ptr == NULL && t.rows.histograms[2].ptr == NULL);
+    /* as tests/storage/test_histogram.c has them, without the start */
+    cr_assert(sv_eq(t.rows.histograms[0], hex("01940105000000000000f83f000000000000e03f01"
+                                              "0200020201020201")));
+    cr_assert(t.rows.values[1] == 2 && t.rows.values[2] == 1);
     scan_fini(&t);
     buf_fini(&body);
     buf_fini(&series);

@@ -5,10 +5,36 @@
 #include <inttypes.h>
 
 #include "node/base/utf8.h"
+#include "storage/histogram.h"
 #include "request.h"
 #include "remote.pb-c.h"
 
 enum { SAMPLES_PER_SERIES_MAX = 4, BASES = 64 };
+
+/* One that keeps all rules, and another of floats with custom bounds. */
+static void put_histogram_valid(struct buf *series, struct rng *rng) {
+    struct buf h = {0}, packed = {0};
+    if (rng_chance(rng, 0.5)) {
+        buf_put(&h, "\x08\x05\x20\x02\x30\x01\x5a\x02\x10\x02\x5a\x04\x08\x02\x10\x01", 16);
+        buf_put(&h, "\x62\x03\x02\x02\x01\x70\x02", 7);
+    } else {
+        buf_put_u8(&h, 0x11);
+        buf_put_f64(&h, 3.5);
+        buf_put(&h, "\x20\x69\x5a\x02\x10\x02", 6); /* schema -53, a span of two */
+        for (unsigned i = 0; i < 2; i++)
+            buf_put_f64(&packed, rng_unit(rng));
+        request_bytes(&h, 13, buf_sv(&packed));
+        buf_clear(&packed);
+        for (unsigned i = 0; i < 2; i++)
+            buf_put_f64(&packed, (double)i + rng_unit(rng));
+        request_bytes(&h, 16, buf_sv(&packed));
+    }
+    buf_put_u8(&h, 0x78);
+    request_varint(&h, 1700000000000 + rng_below(rng, 5), 0);
+    request_bytes(series, 4, buf_sv(&h));
+    buf_fini(&h);
+    buf_fini(&packed);
+}
 
 static void put_histogram(struct buf *series, struct rng *rng) {
     struct buf h = {0}, span = {0};
@@ -66,6 +92,7 @@ static void put_series(struct buf *out, struct rng *rng) {
             rng_chance(rng, 0.2) ? STALE_NAN_BITS : rng_u64(rng));
     if (rng_chance(rng, 0.2)) put_exemplar(&series);
     if (rng_chance(rng, 0.2)) put_histogram(&series, rng);
+    if (rng_chance(rng, 0.4)) put_histogram_valid(&series, rng);
     request_series(out, &series);
     buf_fini(&series);
 }
@@ -148,8 +175,85 @@ static bool expect_labels(Prometheus__TimeSeries *ts, struct buf *out) {
     return named;
 }
 
+/* What prompb's ToIntHistogram and ToFloatHistogram make of it. */
+static struct histogram expect_histogram(Prometheus__Histogram *p, struct arena *arena) {
+    struct histogram h = {
+        .is_float = p->count_case == PROMETHEUS__HISTOGRAM__COUNT_COUNT_FLOAT,
+        .schema = p->schema,
+        .sum = p->sum,
+        .zero_threshold = p->zero_threshold,
+        .bounds = p->custom_values,
+        .bounds_count = (uint32_t)p->n_custom_values,
+    };
+    struct histogram_side *sides[] = {&h.negative, &h.positive};
+    Prometheus__BucketSpan **spans[] = {p->negative_spans, p->positive_spans};
+    size_t counts[] = {p->n_negative_spans, p->n_positive_spans};
+    for (size_t k = 0; k < 2; k++) {
+        sides[k]->spans = arena_array(arena, counts[k] + 1, sizeof *sides[k]->spans);
+        sides[k]->spans_count = (uint32_t)counts[k];
+        for (size_t i = 0; i < counts[k]; i++)
+            sides[k]->spans[i] = (struct histogram_span){spans[k][i]->offset, spans[k][i]->length};
+    }
+    if (p->reset_hint >= 0 && p->reset_hint <= 3) h.hint = (enum histogram_hint)p->reset_hint;
+    bool zero_float = p->zero_count_case == PROMETHEUS__HISTOGRAM__ZERO_COUNT_ZERO_COUNT_FLOAT;
+    bool zero_int = p->zero_count_case == PROMETHEUS__HISTOGRAM__ZERO_COUNT_ZERO_COUNT_INT;
+    if (h.is_float) {
+        h.count_float = p->count_float;
+        if (zero_float) h.zero_count_float = p->zero_count_float;
+        h.negative.counts = p->negative_counts;
+        h.positive.counts = p->positive_counts;
+        h.negative.buckets_count = (uint32_t)p->n_negative_counts;
+        h.positive.buckets_count = (uint32_t)p->n_positive_counts;
+    } else {
+        if (p->count_case == PROMETHEUS__HISTOGRAM__COUNT_COUNT_INT) h.count = p->count_int;
+        if (zero_int) h.zero_count = p->zero_count_int;
+        h.negative.deltas = p->negative_deltas;
+        h.positive.deltas = p->positive_deltas;
+        h.negative.buckets_count = (uint32_t)p->n_negative_deltas;
+        h.positive.buckets_count = (uint32_t)p->n_positive_deltas;
+    }
+    return h;
+}
+
+/* The next row of the series that is a histogram, or none. */
+static size_t next_row(const struct write_rows *rows, size_t row, size_t end, bool histogram) {
+    while (row < end &&
+           histogram != (rows->histograms != NULL && rows->histograms[row].ptr != NULL))
+        row++;
+    return row;
+}
+
+static void compare_histograms(Prometheus__TimeSeries *ts, const struct write_rows *rows,
+                               size_t first, size_t end, uint64_t *refused) {
+    struct arena arena;
+    struct buf bytes = {0};
+    size_t row = first;
+    arena_init(&arena, 0);
+    for (size_t i = 0; i < ts->n_histograms; i++) {
+        struct histogram h = expect_histogram(ts->histograms[i], &arena);
+        /* finer schemas are in test_histogram.c */
+        if (h.schema > 8 && h.schema <= 52) {
+            row = end;
+            break;
+        }
+        if (histogram_validate(&h, NULL) != OK) {
+            ++*refused;
+            continue;
+        }
+        row = next_row(rows, row, end, true);
+        buf_clear(&bytes);
+        histogram_put(&h, &bytes);
+        MUST(row < end && sv_eq(rows->histograms[row], buf_sv(&bytes)));
+        MUST(rows->times_ms[row] == ts->histograms[i]->timestamp);
+        row++;
+    }
+    MUST(next_row(rows, row, end, true) == end);
+    arena_fini(&arena);
+    buf_fini(&bytes);
+}
+
 struct totals {
-    uint64_t accepted, refused, tags, rows, skipped;
+    uint64_t accepted, refused, tags, rows, skipped, histograms, histograms_refused;
 };
 
 static void compare(Prometheus__WriteRequest *want, const struct scan_result *got,
@@ -157,7 +261,9 @@ static void compare(Prometheus__WriteRequest *want, const struct scan_result *go
     struct buf canonical = {0};
     const struct write_rows *rows = got->rows;
     size_t row = 0;
-    uint64_t skipped = 0, histograms = 0, exemplars = 0;
+    uint64_t skipped = 0, histograms = 0, exemplars = 0, refused = 0;
+    struct arena arena;
+    arena_init(&arena, 0);
     for (size_t k = 0; k < want->n_timeseries; k++) {
         Prometheus__TimeSeries *ts = want->timeseries[k];
         exemplars += ts->n_exemplars;
@@ -167,13 +273,34 @@ static void compare(Prometheus__WriteRequest *want, const struct scan_result *go
         }
         histograms += ts->n_histograms;
         series_id id = series_id_of(REQUEST_SECRET, 0, buf_sv(&canonical));
+        size_t end = row;
+        for (size_t i = 0; i < ts->n_histograms; i++) {
+            struct histogram h = expect_histogram(ts->histograms[i], &arena);
+            if (h.schema > 8 && h.schema <= 52) h.schema = 8;
+            bool valid = histogram_validate(&h, NULL) == OK;
+            end += valid;
+            refused += !valid;
+        }
+        end += ts->n_samples;
+        MUST(end <= rows->count);
+        for (size_t i = row; i < end; i++) {
+            MUST(sv_eq(rows->labels[i], buf_sv(&canonical)) && series_id_eq(rows->ids[i], id));
+            MUST(rows->shards[i] == id.hi % REQUEST_SHARDS);
+        }
+        uint64_t again = 0;
+        compare_histograms(ts, rows, row, end, &again);
+        t->histograms += end - row - ts->n_samples;
         for (size_t i = 0; i < ts->n_samples; i++, row++) {
-            MUST(row < rows->count && sv_eq(rows->labels[row], buf_sv(&canonical)));
-            MUST(series_id_eq(rows->ids[row], id) && rows->shards[row] == id.hi % REQUEST_SHARDS);
-            MUST(rows->times_ms[row] == ts->samples[i]->timestamp);
+            row = next_row(rows, row, end, false);
+            MUST(row < end && rows->times_ms[row] == ts->samples[i]->timestamp);
             MUST(f64_bits(rows->values[row]) == f64_bits(ts->samples[i]->value));
         }
+        MUST(next_row(rows, row, end, false) == end);
+        row = end;
     }
+    MUST(refused == got->refused && (refused == 0) == (got->refused_text[0] == '\0'));
+    t->histograms_refused += refused;
+    arena_fini(&arena);
     MUST(row == rows->count && skipped == got->skipped_series_samples &&
          histograms == got->histograms);
     MUST(exemplars == got->exemplars && want->n_metadata == got->metadata);
@@ -233,8 +360,10 @@ int main(int argc, char **argv) {
         one(work, len, &rows, &t);
     }
     printf("accepted %" PRIu64 " (%" PRIu64 " samples, %" PRIu64
-           " skipped), refused by both %" PRIu64 ", large field numbers %" PRIu64 "\n",
-           t.accepted, t.rows, t.skipped, t.refused, t.tags);
+           " skipped), refused by both %" PRIu64 ", large field numbers %" PRIu64
+           ", histograms %" PRIu64 ", invalid ones %" PRIu64 "\n",
+           t.accepted, t.rows, t.skipped, t.refused, t.tags, t.histograms, t.histograms_refused);
+    MUST(t.histograms > mutations / 10 && t.histograms_refused > mutations / 10);
     /* the mutations must reach both sides, else nothing was compared */
     MUST(t.accepted > mutations / 10 && t.refused > mutations / 10 && t.skipped > 0 &&
          t.tags < mutations / 100);

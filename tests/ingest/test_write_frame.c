@@ -107,6 +107,48 @@ Test(write_frame, bytes_are_as_written_down) {
     ring_map_unref(map);
 }
 
+/* A float with a start, then a histogram: the stale marker of tests/storage/test_histogram.c. */
+Test(write_frame, starts_and_histograms_are_as_written_down) {
+    struct ring_map *map = make_map();
+    struct buf got = {0};
+    series_id id = {.hi = 3, .lo = 1}, ids[2] = {id, id};
+    uint32_t shards[2] = {3, 3};
+    int64_t times[2] = {1000, 1001}, starts[2] = {400, 0};
+    double values[2] = {1.0, 0};
+    struct sv histograms[2] = {{0}, SV("\x01\0\0\0\x02\0\0\0\0\0\xf0\x7f")};
+    struct write_frame_rows rows = {.count = 2,
+                                    .ids = ids,
+                                    .shards = shards,
+                                    .times_ms = times,
+                                    .values = values,
+                                    .starts_ms = starts,
+                                    .histograms = histograms};
+    write_frame_put(map, &rows, &got);
+    static const char tail[] = "\xb0\x09\xd2\x0f" /* zigzag 600 = 1200, zigzag 1001 = 2002 */
+                               "\x01\x01\x0c\x01\0\0\0\x02\0\0\0\0\0\xf0\x7f";
+    cr_assert(got.ptr[1] == 24 && got.len == 4 + 3 + 32 + 3 + 16 + sizeof tail - 1);
+    cr_assert(memcmp(got.ptr + got.len - (sizeof tail - 1), tail, sizeof tail - 1) == 0);
+    struct write_rows back = {0};
+    struct err err;
+    bool with_labels;
+    cr_assert_eq(write_frame_get(map, buf_sv(&got), &back, &with_labels, &err), OK, "%s", err.msg);
+    cr_assert(back.count == 2 && back.starts_ms[0] == 400 && back.starts_ms[1] == 0);
+    cr_assert(back.histograms[0].ptr == NULL && sv_eq(back.histograms[1], histograms[1]));
+    for (size_t len = 0; len < got.len; len++) {
+        char *exact = malloc(len + 1);
+        memcpy(exact, got.ptr, len);
+        enum status st = write_frame_get(map, sv_make(exact, len), &back, &with_labels, &err);
+        cr_assert_eq(st, ERR_CORRUPT);
+        cr_assert(back.count == 0 && back.histograms == NULL && back.starts_ms == NULL);
+        free(exact);
+    }
+    got.ptr[got.len - 10] = 9; /* no such schema */
+    cr_assert_eq(write_frame_get(map, buf_sv(&got), &back, &with_labels, &err), ERR_CORRUPT);
+    write_rows_fini(&back);
+    buf_fini(&got);
+    ring_map_unref(map);
+}
+
 Test(write_frame, rows_come_back_as_they_were) {
     struct ring_map *map = make_map();
     for (unsigned with = 0; with < 2; with++) {
@@ -199,7 +241,7 @@ Test(write_frame, other_versions_epochs_and_shards_are_refused_by_name) {
     struct err err;
     cr_assert_eq(get_edited(map, &frame, 0, 2, &err), ERR_UNSUPPORTED);
     cr_assert(strstr(err.msg, "version 2") != NULL);
-    cr_assert_eq(get_edited(map, &frame, 1, 9, &err), ERR_UNSUPPORTED);
+    cr_assert_eq(get_edited(map, &frame, 1, 33, &err), ERR_UNSUPPORTED);
     cr_assert_eq(get_edited(map, &frame, 2, 1, &err), ERR_UNSUPPORTED);
     /* byte 4, 5, 6: shard, epoch, rows of the first group */
     cr_assert_eq(frame.ptr[4], 0);
@@ -366,11 +408,15 @@ Test(write_frame, replies_come_back_and_are_checked) {
     snprintf(reply.failed_text, sizeof reply.failed_text, "not primary");
     for (unsigned v = 0; v < VERDICT_COUNT; v++)
         reply.counts[v] = v * 1000;
-    snprintf(reply.text, sizeof reply.text, "out of order sample");
+    snprintf(reply.text, sizeof reply.text, "out of order sample for {}");
+    reply.plain_len = 19;
+    reply.histograms_written = 300;
+    reply.exemplars_kept = 5;
     struct buf out = {0};
     write_frame_reply_put(&reply, &out);
-    static const char head[] = "\x01\x01\x07\x00\xe8\x07\xd0\x0f";
-    static const char tail[] = "\x06\x13out of order sample" /* row, text */
+    static const char head[] = "\x02\x01\x07\x00\xe8\x07\xd0\x0f";
+    static const char tail[] = "\xac\x02\x05"                           /* written, kept */
+                               "\x06\x1aout of order sample for {}\x13" /* row, text, plain */
                                "\x02\x08\x0bnot primary\x03\xac\x02"
                                "\x03\x00\x00\x00\x00\x07\x00\x00\x00\x00\x28\x6b\xee";
     cr_assert(out.len > 8 && memcmp(out.ptr, head, 8) == 0);
@@ -388,13 +434,14 @@ Test(write_frame, replies_come_back_and_are_checked) {
     cr_assert_arr_eq(got.unknown, unknown, sizeof unknown);
     cr_assert_arr_eq(got.counts, reply.counts, sizeof reply.counts);
     cr_assert_str_eq(got.text, reply.text);
+    cr_assert(got.plain_len == 19 && got.histograms_written == 300 && got.exemplars_kept == 5);
     cr_assert(got.failed_count == 2 && got.failed[0] == 3 && got.failed[1] == 300);
     cr_assert(got.failed_status == ERR_CONFLICT && strcmp(got.failed_text, "not primary") == 0);
     free(got.unknown);
     free(got.failed);
-    out.ptr[0] = 2;
+    out.ptr[0] = 3;
     cr_assert_eq(write_frame_reply_get(buf_sv(&out), &got, NULL), ERR_UNSUPPORTED);
-    out.ptr[0] = 1;
+    out.ptr[0] = 2;
     out.ptr[1] = 3;
     cr_assert_eq(write_frame_reply_get(buf_sv(&out), &got, NULL), ERR_CORRUPT);
     buf_clear(&out);

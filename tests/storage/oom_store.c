@@ -56,7 +56,10 @@ static enum status write_all(unsigned slot, struct write_result *r) {
     uint32_t shards[SAMPLES], *unknown;
     int64_t times_ms[SAMPLES];
     double values[SAMPLES];
-    struct sv labels[SAMPLES];
+    struct sv labels[SAMPLES], histograms[SAMPLES];
+    int64_t starts_ms[SAMPLES];
+    static char histogram_bytes[SAMPLES * STORE_HISTOGRAM_BYTES];
+    struct buf bytes = {.ptr = histogram_bytes, .cap = sizeof histogram_bytes};
     size_t n = 0, unknown_count;
     for (uint32_t shard = 0; shard < STORE_SHARDS; shard++) {
         for (size_t s = 0; s < STORE_SERIES; s++) {
@@ -66,11 +69,14 @@ static enum status write_all(unsigned slot, struct write_result *r) {
                 times_ms[n] = STORE_START_MS + (slot + k) * (int64_t)STORE_SLOT_MS;
                 values[n] = store_rig_value(s, slot + k);
                 labels[n] = sv_make(rig.series[s], rig.series_len[s]);
+                histograms[n] = store_rig_histogram(s, values[n], &bytes);
+                starts_ms[n] = store_rig_start_ms(s, slot + k);
                 rig.sent[s][slot + k] = true;
             }
         }
     }
-    struct write_columns c = {n, ids, shards, times_ms, values, labels, .starts_ms = NULL};
+    struct write_columns c = {n,      ids,    shards,    times_ms,
+                              values, labels, starts_ms, .histograms = histograms};
     struct arena scratch;
     arena_init(&scratch, 0);
     core_set_current(rig.rt->cores[0]);

@@ -6,6 +6,7 @@
 
 #include "node/base/bytes.h"
 #include "node/base/log.h"
+#include "storage/histogram.h"
 
 enum { BATCH_SAMPLES_MAX = 24 };
 #define STORE_NOW_MS (STORE_START_MS + STORE_SLOTS * (int64_t)STORE_SLOT_MS)
@@ -220,7 +221,23 @@ static void batch_fill(struct store_rig *rig, struct store_batch *b) {
     }
 }
 
+struct sv store_rig_histogram(size_t series, double value, struct buf *out) {
+    struct histogram_span span = {2, 1};
+    int64_t delta = 7;
+    struct histogram h = {
+        .count = 7, .sum = value, .start_ms = 5, .positive = {&span, 1, 1, .deltas = &delta}};
+    size_t before = out->len;
+    if (!store_rig_is_histogram(series)) return (struct sv){0};
+    RIG_CHECK(out->cap - before >= STORE_HISTOGRAM_BYTES, "no room");
+    histogram_put(&h, out);
+    return sv_make(out->ptr + before, out->len - before);
+}
+
 static void batch_send(struct store_rig *rig, struct store_batch *b) {
+    static char histogram_bytes[BATCH_SAMPLES_MAX * STORE_HISTOGRAM_BYTES];
+    struct buf bytes = {.ptr = histogram_bytes, .cap = sizeof histogram_bytes};
+    struct sv histograms[BATCH_SAMPLES_MAX];
+    int64_t starts_ms[BATCH_SAMPLES_MAX];
     series_id ids[BATCH_SAMPLES_MAX];
     uint32_t shards[BATCH_SAMPLES_MAX];
     int64_t times_ms[BATCH_SAMPLES_MAX];
@@ -233,9 +250,11 @@ static void batch_send(struct store_rig *rig, struct store_batch *b) {
         times_ms[i] = STORE_START_MS + b->slots[i] * (int64_t)STORE_SLOT_MS;
         values[i] = store_rig_value(s, b->slots[i]);
         labels[i] = sv_make(rig->series[s], rig->series_len[s]);
+        histograms[i] = store_rig_histogram(s, values[i], &bytes);
+        starts_ms[i] = store_rig_start_ms(s, b->slots[i]);
     }
-    struct write_columns columns = {b->count, ids,    shards,           times_ms,
-                                    values,   labels, .starts_ms = NULL};
+    struct write_columns columns = {b->count, ids,    shards,    times_ms,
+                                    values,   labels, starts_ms, .histograms = histograms};
     struct write_result r;
     struct err err = {0};
     enum status status = store_rig_write(rig, &columns, STORE_NOW_MS, &r, &err);
@@ -341,6 +360,13 @@ static void series_collect(const struct store_rig *rig, const struct series_view
                   "series %zu: a sample that was never sent", s);
         RIG_CHECK(samples.values[i] == store_rig_value(s, slot), "series %zu slot %zu: %g", s, slot,
                   samples.values[i]);
+        const struct histogram *h = samples.histograms == NULL ? NULL : samples.histograms[i];
+        int64_t start_ms = samples.starts_ms == NULL ? 0 : samples.starts_ms[i];
+        bool whole = h == NULL || (h->count == 7 && h->positive.deltas[0] == 7);
+        RIG_CHECK((h != NULL) == store_rig_is_histogram(s) && whole, "series %zu slot %zu", s,
+                  slot);
+        RIG_CHECK(start_ms == (h != NULL ? 5 : store_rig_start_ms(s, slot)),
+                  "series %zu slot %zu: start %lld", s, slot, (long long)start_ms);
         RIG_CHECK(!found[s][slot], "series %zu slot %zu: twice", s, slot);
         found[s][slot] = true;
     }

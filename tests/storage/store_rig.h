@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tests/storage/store_rig.h: the shipped stores of a node's cores over the shipped log, on a
  * simulated runtime and a disk whose power can be cut, with a model of the samples that were sent,
- * acknowledged and must come back. The value of a sample is a function of (series, slot). */
+ * acknowledged and must come back. The value of a sample is a function of (series, slot); every
+ * third series is of native histograms with that sum, every third of floats with a start. */
 #pragma once
 
 #include "storage/store.h"
@@ -65,6 +66,15 @@ void store_rig_work(struct store_rig *rig, unsigned batches_count);
 void store_rig_verify(struct store_rig *rig, bool exact);
 void store_rig_heal(struct store_rig *rig); /* the model takes over what is there */
 double store_rig_value(size_t series, size_t slot);
+/* Bytes for a sample of the series, into out, which must not move; ptr NULL: it is of floats. */
+enum { STORE_HISTOGRAM_BYTES = 64 };
+struct sv store_rig_histogram(size_t series, double value, struct buf *out);
+static inline bool store_rig_is_histogram(size_t series) {
+    return series % 3 == 1;
+}
+static inline int64_t store_rig_start_ms(size_t series, size_t slot) { /* 0: none */
+    return series % 3 == 2 ? STORE_START_MS - 1 - (int64_t)(slot / 3) : 0;
+}
 /* Writes on the core that owns all the shards. */
 enum status store_rig_write(struct store_rig *rig, const struct write_columns *columns,
                             int64_t now_ms, struct write_result *out, struct err *err);

@@ -110,6 +110,42 @@ Test(entry, golden_write_body) {
     buf_fini(&body);
 }
 
+/* The stale marker of storage/histogram.h: 3 bytes, count 0, sum. */
+Test(entry, golden_histograms) {
+    struct entry_write w = {0};
+    struct buf body = {0}, bytes = hex("01000000020000000000f07f");
+    struct entry_histogram h = {300, 1000, buf_sv(&bytes)};
+    cr_expect(entry_write_is_empty(&w));
+    entry_write_histogram(&w, &h);
+    cr_expect_not(entry_write_is_empty(&w));
+    cr_expect(entry_histogram_bound(&h) >= w.histograms.len);
+    entry_write_finish(&w, &body);
+    expect_bytes(&body, "20 01 11 ac02 d00f 0c 01000000020000000000f07f");
+    buf_clear(&body);
+    cr_assert_eq(entry_write_float(&w, 0, 5, 1.0), OK);
+    h = (struct entry_histogram){1, -1, buf_sv(&bytes)};
+    entry_write_histogram(&w, &h);
+    entry_write_finish(&w, &body);
+    expect_bytes(&body, "22 01 0a 00 000000000000f03f 02 20 ac02 d00f 0c 01000000020000000000f07f"
+                        "01 01 0c 01000000020000000000f07f");
+    struct arena scratch;
+    arena_init(&scratch, 0);
+    struct entry_write_view v;
+    struct err err;
+    cr_assert_eq(entry_write_decode(buf_sv(&body), &scratch, &v, &err), OK);
+    cr_expect(v.histograms_count == 2 && v.floats_count == 1);
+    struct entry_histogram first, second;
+    cr_assert(entry_histogram_next(&v.histograms, &first));
+    cr_assert(entry_histogram_next(&v.histograms, &second));
+    cr_expect_not(entry_histogram_next(&v.histograms, &first));
+    cr_expect(first.number == 300 && first.time_ms == 1000 && sv_eq(first.bytes, buf_sv(&bytes)));
+    cr_expect(second.number == 1 && second.time_ms == -1 && sv_eq(second.bytes, buf_sv(&bytes)));
+    arena_fini(&scratch);
+    buf_fini(&bytes);
+    buf_fini(&body);
+    entry_write_fini(&w);
+}
+
 static const int64_t times[] = {0, 1, -1, 1767225600000, INT64_MAX, INT64_MIN, 1767225615000};
 static const uint64_t values[] = {
     0, 0x8000000000000000, 0x7ff0000000000002, 0x7ff8000000000001, 0x7ff0000000000000,
@@ -266,7 +302,7 @@ Test(entry, malformed_headers_are_named) {
 
 static const struct bad_entry bad_bodies[] = {
     {"00", ERR_CORRUPT, "byte 1: malformed sections"},
-    {"22 01", ERR_UNSUPPORTED, "sections 0x20"},
+    {"42 01", ERR_UNSUPPORTED, "sections 0x40"},
     {"8180808010", ERR_UNSUPPORTED, "sections 0x100000000"},
     {"01 00", ERR_CORRUPT, "series count"},
     {"01 01 00", ERR_CORRUPT, "series"},
@@ -279,6 +315,12 @@ static const struct bad_entry bad_bodies[] = {
     {"04 01", ERR_CORRUPT, "start times"},
     {"08 01 00", ERR_CORRUPT, "exemplars"},
     {"08 00 01 61", ERR_CORRUPT, "exemplars"},
+    {"20 01 00", ERR_CORRUPT, "histograms"},
+    {"20 02 0f 00 00 0c 01000000020000000000f07f", ERR_CORRUPT, "histograms"},
+    {"20 01 0e 00 00 0b 010000000200000000f07f", ERR_CORRUPT,
+     "histograms: byte 0: histogram: byte"},
+    {"20 01 0f 00 00 0c 01000001000000000000f03f", ERR_CORRUPT,
+     "histograms: byte 0: 0 observations found in buckets, but the Count field is 1"},
     {"10 01 02 61", ERR_CORRUPT, "metadata"},
 };
 

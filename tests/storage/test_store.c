@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "node/base/bytes.h"
+#include "storage/histogram.h"
 #include "tests/storage/store_rig.h"
 
 #define HOUR_MS 3600000
@@ -450,10 +451,110 @@ Test(store, what_this_build_cannot_apply_stops_recovery) {
     cr_assert(store_recover(rig.stores[0], &e, NULL) == ERR_UNSUPPORTED);
     e.type = ENTRY_FLOOR;
     cr_assert(store_recover(rig.stores[0], &e, NULL) == ERR_UNSUPPORTED);
-    e = (struct entry){ENTRY_WRITE, 1, 1, 1, 1, SV("\x20\x01\x01x")}; /* histograms */
+    e = (struct entry){ENTRY_WRITE, 1, 1, 1, 1, SV("\x40\x01\x01x")}; /* what comes next */
     cr_assert(store_recover(rig.stores[0], &e, NULL) == ERR_UNSUPPORTED);
     e.shard = STORE_SHARDS;
     cr_assert(store_recover(rig.stores[0], &e, NULL) == ERR_CONFLICT);
+    store_rig_fini(&rig);
+}
+
+/* A series of one sample after the other, floats and histograms; expected: tsdb/head_append.go and
+ * storage/interface.go of Prometheus 3.14. */
+static const struct typed_step {
+    int64_t at_ms;
+    double value; /* or the histogram's sum */
+    bool histogram;
+    enum verdict verdict;
+    const char *text;
+} typed_steps[] = {
+    {HOUR_MS, 1, true, VERDICT_ACCEPT, NULL},
+    {HOUR_MS, 1, true, VERDICT_NOOP, NULL},
+    {HOUR_MS, 2, true, VERDICT_DUPLICATE, "duplicate sample for timestamp"},
+    {HOUR_MS, 1, false, VERDICT_DUPLICATE,
+     "duplicate sample for timestamp 1767229200000; overrides not allowed: existing is a "
+     "histogram, "
+     "new value 1"},
+    {HOUR_MS + 1, 3, false, VERDICT_ACCEPT, NULL},
+    {HOUR_MS + 1, 3, true, VERDICT_DUPLICATE, "duplicate sample for timestamp"},
+    {HOUR_MS, 5, false, VERDICT_NOOP, NULL}, /* late: the first stays, whatever it is */
+    {HOUR_MS + 1, 3, false, VERDICT_NOOP, NULL},
+    {HOUR_MS - 1799999, 7, true, VERDICT_ACCEPT, NULL},
+    {HOUR_MS - 1799998, 8, false, VERDICT_ACCEPT, NULL},
+    {HOUR_MS - 1799999, 8, true, VERDICT_NOOP, NULL},
+    {HOUR_MS - 1799999, 8, false, VERDICT_NOOP, NULL},
+    {HOUR_MS - 1800000, 9, true, VERDICT_TOO_OLD, "too old sample"},
+    {48 * HOUR_MS + 600001, 4, true, VERDICT_FUTURE,
+     "out of bounds: timestamp is too far in the future"},
+    {40 * HOUR_MS, 7, true, VERDICT_ACCEPT, NULL},
+    {HOUR_MS, 1, true, VERDICT_NOOP, NULL}, /* held: at any age */
+    {HOUR_MS, 2, true, VERDICT_TOO_OLD, "too old sample"},
+};
+
+static void expect_typed(const char *when) {
+    struct select_query query = {.from_ms = INT64_MIN, .to_ms = INT64_MAX};
+    struct selection *sel;
+    struct samples s = {0};
+    bool done;
+    size_t count, at = 0;
+    cr_assert(select_new(store_head(rig.stores[0]), &query, &sel, NULL) == OK);
+    cr_assert(select_step(sel, 0, &done, NULL) == OK && done);
+    const struct series_view *views = selection_series(sel, &count);
+    cr_assert(count == 1, "%s", when);
+    cr_assert(series_view_read(views, INT64_MIN, INT64_MAX, &s, NULL) == OK);
+    for (size_t i = 0; i < s.count; i++, at++) {
+        const struct typed_step *want = NULL;
+        for (size_t k = 0; k < ARRAY_LEN(typed_steps); k++)
+            if (typed_steps[k].verdict == VERDICT_ACCEPT &&
+                STORE_START_MS + typed_steps[k].at_ms == s.times_ms[i])
+                want = &typed_steps[k];
+        cr_assert(want != NULL, "%s: sample %zu", when, i);
+        const struct histogram *h = s.histograms[i];
+        cr_expect((h != NULL) == want->histogram && s.values[i] == want->value, "%s: sample %zu",
+                  when, i);
+        cr_expect(h == NULL || (h->sum == want->value && h->start_ms == 4), "%s: %zu", when, i);
+        int64_t start_ms = want->value == 3 ? 11 : 0; /* of a float */
+        cr_expect(s.starts_ms[i] == (h != NULL ? 4 : start_ms), "%s: sample %zu", when, i);
+    }
+    cr_expect(at == 5, "%s: %zu samples", when, at);
+    samples_fini(&s);
+    selection_release(sel);
+}
+
+Test(store, floats_and_histograms_of_one_series) {
+    start(1800000);
+    struct buf bytes = {0};
+    struct write_result r;
+    for (size_t i = 0; i < ARRAY_LEN(typed_steps); i++) {
+        const struct typed_step *s = &typed_steps[i];
+        struct histogram h = {.sum = s->value, .start_ms = 4};
+        int64_t time_ms = STORE_START_MS + s->at_ms, start_ms = s->value == 3 ? 11 : 0;
+        struct sv labels = sv_make(rig.series[0], rig.series_len[0]);
+        buf_clear(&bytes);
+        histogram_put(&h, &bytes);
+        struct sv histogram = s->histogram ? buf_sv(&bytes) : (struct sv){0};
+        struct write_columns c = {.count = 1,
+                                  .ids = rig.ids,
+                                  .shards = rig.shards,
+                                  .times_ms = &time_ms,
+                                  .values = &s->value,
+                                  .labels = &labels,
+                                  .starts_ms = &start_ms,
+                                  .histograms = &histogram};
+        cr_assert(store_rig_write(&rig, &c, NOW_MS, &r, NULL) == OK);
+        cr_expect(r.counts[s->verdict] == 1, "step %zu", i);
+        bool written = s->verdict == VERDICT_ACCEPT || s->verdict == VERDICT_NOOP;
+        cr_expect(r.histograms_written == (s->histogram && written), "step %zu", i);
+        cr_expect(r.refused == (s->text != NULL), "step %zu", i);
+        if (s->text == NULL) continue;
+        r.first_text[r.first_plain_len] = '\0';
+        cr_expect_str_eq(r.first_text, s->text);
+    }
+    expect_typed("written");
+    wait_durable(r.position);
+    store_rig_power_cut(&rig);
+    store_rig_must_start(&rig, 1);
+    expect_typed("recovered");
+    buf_fini(&bytes);
     store_rig_fini(&rig);
 }
 

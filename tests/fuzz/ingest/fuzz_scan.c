@@ -6,6 +6,7 @@
 
 #include "ingest/scan.h"
 #include "node/base/buf.h"
+#include "storage/histogram.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -19,6 +20,11 @@ static void check_row(const struct write_rows *rows, size_t i, const struct scan
     assert(!bad && labels_get(rows->labels[i], SV("__name__")).len > 0);
     assert(series_id_eq(rows->ids[i], series_id_of(o->secret, o->tenant, rows->labels[i])));
     assert(rows->shards[i] == series_shard(rows->ids[i], o->shards_count));
+    struct sv histogram = rows->histograms == NULL ? (struct sv){0} : rows->histograms[i];
+    struct arena scratch;
+    arena_init(&scratch, 0);
+    assert(histogram.ptr == NULL || histogram_check(histogram, &scratch, NULL) == OK);
+    arena_fini(&scratch);
     if (rest.len > 0) return;
     struct buf again = {0};
     assert(labels_encode(list, n, &again, NULL) == OK);

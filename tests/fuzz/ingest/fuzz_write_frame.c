@@ -40,7 +40,9 @@ static void check_frame(const struct ring_map *map, struct sv payload) {
                                        .exemplars = rows.exemplars,
                                        .exemplars_count = rows.exemplars_count,
                                        .metadata = rows.metadata,
-                                       .metadata_count = rows.metadata_count};
+                                       .metadata_count = rows.metadata_count,
+                                       .starts_ms = rows.starts_ms,
+                                       .histograms = rows.histograms};
         write_frame_put(map, &put, &frame);
         assert(write_frame_get(map, buf_sv(&frame), &again, &with_labels_again, NULL) == OK);
         assert(again.count == rows.count && with_labels_again == with_labels);
@@ -50,6 +52,9 @@ static void check_frame(const struct ring_map *map, struct sv payload) {
             assert(f64_bits(rows.values[i]) == f64_bits(again.values[i]) &&
                    rows.shards[i] == again.shards[i]);
             assert(sv_eq(rows.labels[i], again.labels[i]));
+            assert((rows.starts_ms == NULL ? 0 : rows.starts_ms[i]) ==
+                   (again.starts_ms == NULL ? 0 : again.starts_ms[i]));
+            assert(rows.histograms == NULL || sv_eq(rows.histograms[i], again.histograms[i]));
         }
         check_items(&rows, &again);
     }

@@ -28,6 +28,15 @@ static void same_items(const struct entry_write_view *a, const struct entry_writ
         assert(sv_eq(m.help, n.help) && sv_eq(m.unit, n.unit));
     }
     assert(x.len == 0 && y.len == 0 && count == a->metadata_count && count == b->metadata_count);
+    struct entry_histogram h, i;
+    x = a->histograms;
+    y = b->histograms;
+    for (count = 0; entry_histogram_next(&x, &h); count++) {
+        assert(entry_histogram_next(&y, &i) && h.number == i.number && h.time_ms == i.time_ms);
+        assert(sv_eq(h.bytes, i.bytes));
+    }
+    assert(x.len == 0 && y.len == 0);
+    assert(count == a->histograms_count && count == b->histograms_count);
 }
 
 static void same_view(const struct entry_write_view *a, const struct entry_write_view *b) {
@@ -62,13 +71,16 @@ static void try_body(struct sv body) {
             assert(entry_write_float(&w, v.numbers[i], v.times_ms[i], v.values[i]) == OK);
             if (v.starts_ms != NULL) assert(entry_write_start(&w, v.starts_ms[i]) == OK);
         }
-        struct sv exemplars = v.exemplars, metadata = v.metadata;
+        struct sv exemplars = v.exemplars, metadata = v.metadata, histograms = v.histograms;
         struct entry_exemplar exemplar;
         struct entry_metadata item;
+        struct entry_histogram histogram;
         while (entry_exemplar_next(&exemplars, &exemplar))
             entry_write_exemplar(&w, &exemplar);
         while (entry_metadata_next(&metadata, &item))
             entry_write_metadata(&w, &item);
+        while (entry_histogram_next(&histograms, &histogram))
+            entry_write_histogram(&w, &histogram);
         entry_write_finish(&w, &out);
         assert(!out.failed && out.len <= body.len); /* varints may have been longer */
         struct arena more;

@@ -23,8 +23,8 @@
 #include "storage/labels.h"
 #include "storage/sample.h"
 
-/* Sum modulo 2^128 over samples of a hash of (series id, time, value or histogram): equal for equal
- * contents, whatever block or order they are in. */
+/* Sum modulo 2^128 over samples of a hash of (series id, time, value or histogram; not the start
+ * time): equal for equal contents, whatever block or order they are in. */
 struct block_digest {
     uint64_t hi, lo;
 };
@@ -46,11 +46,12 @@ struct block_writer_options {
     uint32_t resolution_ms;        /* 0: raw; else downsampled to that */
     const volatile bool *canceled; /* may be NULL */
 };
+/* After an error of any call only block_writer_free may follow. */
 struct block_writer;
 MUST_USE enum status block_writer_new(const struct block_writer_options *options,
                                       struct block_writer **out, struct err *err);
-/* Series ascending by shard, within it by canonical bytes; samples ascending by time, at least one,
- * any number of them. Everything is borrowed during the call. */
+/* Series ascending by shard, which is that of their id, within it by canonical bytes; samples
+ * ascending by time, at least one, any number of them. Everything is borrowed during the call. */
 MUST_USE enum status block_writer_add(struct block_writer *w, uint32_t shard, struct sv canonical,
                                       const struct samples *samples, struct err *err);
 /* Exemplars and metadata of a shard as the sections of log entries encode them (storage/entry.h),
@@ -65,7 +66,8 @@ void block_writer_free(struct block_writer *w); /* unfinished: the file under th
 /* -- reading */
 
 struct block;
-/* Reads the ends and what of the index stays in memory (a few bytes per thousand series). */
+/* Reads the ends and what of the index stays in memory: some 60 bytes per thousand series and 70
+ * per shard. ERR_UNSUPPORTED: written by a later version; ERR_CONFLICT: of another tenant. */
 MUST_USE enum status block_open(struct disk *disk, const char *path, uint64_t secret,
                                 uint32_t tenant, struct block **out, struct err *err);
 struct block *block_ref(struct block *b);
@@ -85,7 +87,7 @@ struct block_shard {
     int64_t min_ms, max_ms; /* both inclusive */
     struct block_digest digest;
 };
-/* False: nothing of that shard is in it. No disk. */
+/* False: nothing of that shard is in it. Items alone: no series, no times. No disk. */
 bool block_get_shard(const struct block *b, uint32_t shard, struct block_shard *out);
 /* ERR_UNAVAILABLE: it has none. */
 MUST_USE enum status block_read_items(const struct block *b, uint32_t shard, struct buf *out,
@@ -143,8 +145,9 @@ struct block_merge_options {
                    size_t labels_count, struct samples *samples);
     void *ctx;
 };
-/* One file from many. Pages that are unchanged are copied as they are where that is no larger than
- * encoding them anew. Memory: a bound that does not grow with the number of series, but for the new
- * index's part of block_open and the tables of labels. */
+/* One file from many; items of a shard are those of its inputs, one after the other. Pages that are
+ * unchanged are copied as they are where that is no larger than encoding them anew. Memory: a bound
+ * that does not grow with the number of series, but for the new index's part of block_open and the
+ * tables of labels. */
 MUST_USE enum status block_merge(const struct block_merge_options *options, bool *out_written,
                                  struct err *err);

@@ -21,16 +21,11 @@ void prom_head_init(struct prom_head *head, const struct prom_options *options,
     map_init(&head->by_ref);
 }
 
-static void points_fini(struct prom_points *p) {
-    free(p->times_ms);
-    free(p->values);
-}
-
 void prom_head_fini(struct prom_head *head) {
     for (size_t i = 0; i < head->series_count; i++) {
         struct prom_head_series *s = &head->series[i];
-        points_fini(&s->in_order);
-        points_fini(&s->late);
+        samples_fini(&s->in_order);
+        samples_fini(&s->late);
         prom_intervals_fini(&s->deleted);
         free(s->exemplars);
     }
@@ -163,55 +158,41 @@ enum status prom_head_add_series(struct prom_head *head, uint64_t ref_number, st
 
 /* -- what the logs say of them */
 
-static enum status points_reserve(struct prom_points *p) {
-    if (p->count < p->cap) return OK;
-    size_t cap = p->cap < 8 ? 8 : p->cap * 2;
-    int64_t *times_ms = realloc(p->times_ms, cap * sizeof *times_ms);
-    if (times_ms == NULL) return ERR_NOMEM;
-    p->times_ms = times_ms;
-    double *values = realloc(p->values, cap * sizeof *values);
-    if (values == NULL) return ERR_NOMEM;
-    p->values = values;
-    p->cap = cap;
-    return OK;
-}
-
-/* The first at a time stays, of those that go into one chunk. */
-static enum status insert_late(struct prom_head_series *s, int64_t time_ms, double value) {
-    struct prom_points *p = &s->late;
-    size_t at = p->count;
-    while (at > s->late_open && p->times_ms[at - 1] > time_ms)
-        at--;
-    if (at > s->late_open && p->times_ms[at - 1] == time_ms) return OK;
-    TRY(points_reserve(p));
-    memmove(&p->times_ms[at + 1], &p->times_ms[at], (p->count - at) * sizeof *p->times_ms);
-    memmove(&p->values[at + 1], &p->values[at], (p->count - at) * sizeof *p->values);
-    p->times_ms[at] = time_ms;
-    p->values[at] = value;
+static enum status insert(struct samples *p, size_t at, const struct prom_sample *sample) {
+    if (p->count == p->cap) TRY(samples_reserve(p, p->count == 0 ? 1 : p->count * 2));
+    if (sample->histogram != NULL) TRY(samples_want_histograms(p));
+    size_t behind = p->count - at;
+    memmove(&p->times_ms[at + 1], &p->times_ms[at], behind * sizeof *p->times_ms);
+    memmove(&p->values[at + 1], &p->values[at], behind * sizeof *p->values);
+    p->times_ms[at] = sample->time_ms;
+    p->values[at] = sample->value;
+    if (p->histograms != NULL) {
+        memmove(&p->histograms[at + 1], &p->histograms[at], behind * sizeof(void *));
+        p->histograms[at] = sample->histogram;
+    }
     p->count++;
     return OK;
 }
 
-enum status prom_head_add_sample(struct prom_head *head, uint64_t ref, int64_t time_ms,
-                                 double value, bool late) {
-    if (!late && time_ms < head->min_valid_ms) return OK;
-    struct prom_head_series *s = prom_head_find(head, ref);
+enum status prom_head_add_sample(struct prom_head *head, const struct prom_sample *sample) {
+    int64_t time_ms = sample->time_ms;
+    if (!sample->late && time_ms < head->min_valid_ms) return OK;
+    struct prom_head_series *s = prom_head_find(head, sample->ref);
     if (s == NULL) {
         head->counts->unknown_samples++;
         return OK;
     }
-    if (late) {
-        seen(head, time_ms, time_ms);
-        return insert_late(s, time_ms, value);
-    }
-    struct prom_points *p = &s->in_order;
-    if (time_ms <= s->chunks_max_ms || (p->count > 0 && time_ms <= p->times_ms[p->count - 1]))
+    struct samples *p = sample->late ? &s->late : &s->in_order;
+    size_t at = p->count;
+    if (sample->late) { /* the first at a time stays, of those that go into one chunk */
+        while (at > s->late_open && p->times_ms[at - 1] > time_ms)
+            at--;
+        if (at > s->late_open && p->times_ms[at - 1] == time_ms) return OK;
+    } else if (time_ms <= s->chunks_max_ms || (at > 0 && time_ms <= p->times_ms[at - 1])) {
         return OK;
-    TRY(points_reserve(p));
-    p->times_ms[p->count] = time_ms;
-    p->values[p->count++] = value;
+    }
     seen(head, time_ms, time_ms);
-    return OK;
+    return insert(p, at, sample);
 }
 
 /* A chunk was begun, and the one before, if any, is at place. Where that was never written, or was

@@ -167,12 +167,11 @@ enum status prom_head_collect(struct prom_head *head, uint32_t series, struct pr
     into->deleted = s->deleted.items;
     into->deleted_count = s->deleted.count;
     TRY(collect_chunks(head, s->chunks[0], into, err));
-    enum status got =
-        prom_collect_add(into, s->in_order.times_ms, s->in_order.values, s->in_order.count);
+    enum status got = prom_collect_add(into, &s->in_order);
     into->deleted = NULL; /* Prometheus deletes nothing that came late */
     into->deleted_count = 0;
     if (got == OK) TRY(collect_chunks(head, s->chunks[1], into, err));
-    if (got == OK) got = prom_collect_add(into, s->late.times_ms, s->late.values, s->late.count);
+    if (got == OK) got = prom_collect_add(into, &s->late);
     if (got != OK) return err_set(err, got, 0, "%s: no memory", head->options->path);
     return OK;
 }

@@ -11,6 +11,7 @@
 #include "node/base/buf.h"
 #include "node/base/bytes.h"
 #include "node/base/map.h"
+#include "storage/histogram.h"
 #include "storage/import/prometheus.h"
 #include "storage/labels.h"
 
@@ -98,10 +99,11 @@ struct prom_collect {
     size_t deleted_count;
     bool unsorted;
     struct samples scratch;
+    struct arena histograms; /* of chunks, until it is reset */
     uint64_t conflicts;
 };
-MUST_USE enum status prom_collect_add(struct prom_collect *c, const int64_t *times_ms,
-                                      const double *values, size_t count);
+/* Of more, its columns are borrowed; histograms have to live as long as c is not reset. */
+MUST_USE enum status prom_collect_add(struct prom_collect *c, const struct samples *more);
 /* Ascending; of equal times the one that was added last stays. */
 MUST_USE enum status prom_collect_finish(struct prom_collect *c);
 void prom_collect_reset(struct prom_collect *c);
@@ -114,9 +116,6 @@ enum prom_encoding {
     PROM_XOR = 1,
     PROM_HISTOGRAM = 2,
     PROM_FLOAT_HISTOGRAM = 3,
-    PROM_XOR2 = 4,
-    PROM_HISTOGRAM_ST = 5,
-    PROM_FLOAT_HISTOGRAM_ST = 6,
     PROM_OUT_OF_ORDER = 0x80, /* a flag, in head chunks */
 };
 /* Appends the samples of an XOR chunk to out. ERR_CORRUPT without a message. */
@@ -126,6 +125,17 @@ MUST_USE enum status prom_chunk_decode(const uint8_t *bytes, size_t len, struct 
 MUST_USE enum status prom_chunk_collect(uint8_t encoding, const uint8_t *bytes, size_t len,
                                         struct samples *scratch, struct prom_collect *into,
                                         struct prom_counts *counts);
+
+/* -- histograms.c */
+
+/* Appends the samples of a histogram chunk; those that break the rules of storage/histogram.h are
+ * counted and left out. ERR_CORRUPT without a message. */
+MUST_USE enum status prom_histogram_chunk(bool is_float, const uint8_t *bytes, size_t len,
+                                          struct arena *arena, struct samples *out,
+                                          struct prom_counts *counts);
+/* A histogram of a log. *out NULL: left out, counted. ERR_CORRUPT without a message. */
+MUST_USE enum status prom_histogram_read(struct reader *r, bool is_float, struct arena *arena,
+                                         struct prom_counts *counts, struct histogram **out);
 
 /* -- index.c: the index of a block, version 2 */
 
@@ -209,15 +219,10 @@ struct prom_head_chunk {
     int64_t min_ms, max_ms;
     uint32_t next; /* of the same series and kind, or MAP_NONE */
 };
-struct prom_points {
-    int64_t *times_ms;
-    double *values;
-    size_t count, cap;
-};
 struct prom_head_series {
     struct sv canonical;
     uint32_t shard;
-    struct prom_points in_order, late;  /* those that are in no chunk */
+    struct samples in_order, late;      /* those that are in no chunk */
     size_t late_open;                   /* from here on late ones go into one chunk, and ascend */
     uint32_t chunks[2], chunks_last[2]; /* in order, and not */
     int64_t chunks_max_ms;              /* of those in order */
@@ -271,8 +276,14 @@ struct prom_head_series *prom_head_find(struct prom_head *head, uint64_t ref);
 struct prom_head_ref *prom_head_ref(struct prom_head *head, uint64_t ref); /* made when unknown */
 MUST_USE enum status prom_head_add_series(struct prom_head *head, uint64_t ref,
                                           struct label *labels, size_t count);
-MUST_USE enum status prom_head_add_sample(struct prom_head *head, uint64_t ref, int64_t time_ms,
-                                          double value, bool late);
+struct prom_sample {
+    uint64_t ref;
+    int64_t time_ms;
+    double value;
+    struct histogram *histogram; /* in the head's arena, or NULL */
+    bool late;
+};
+MUST_USE enum status prom_head_add_sample(struct prom_head *head, const struct prom_sample *sample);
 void prom_head_mark(struct prom_head *head, uint64_t ref, uint64_t place);
 MUST_USE enum status prom_head_delete(struct prom_head *head, uint64_t ref, int64_t min_ms,
                                       int64_t max_ms);

@@ -2,7 +2,7 @@
 /* storage/import/prometheus.h: reads the data directory of a Prometheus (2.0 to 3.x) that is not
  * running: blocks (index version 2), write-ahead log with its checkpoint, out-of-order log, head
  * chunks. Nothing is written. Every byte that an answer depends on is under a CRC-32C, which is
- * checked: what is bad is ERR_CORRUPT, naming file and offset.
+ * checked: what is bad is ERR_CORRUPT, naming file and offset. (meta.json has no checksum.)
  *
  * What counts is what Prometheus would show after a start on that directory:
  * - a block that another one names as its parent, or that says that it may go, is left out;
@@ -47,8 +47,8 @@ struct prom_counts {
     uint64_t conflicts;                            /* samples that another one at its time beat */
     /* left out, for no series is known for them */
     uint64_t unknown_samples, unknown_head_chunks;
-    /* left out, for this build cannot hold them */
-    uint64_t histograms; /* samples of native histograms, in chunks and logs */
+    /* left out, for they cannot be held */
+    uint64_t histograms; /* samples of native histograms that break the rules of them */
     uint64_t encodings;  /* chunks of an encoding that is not known */
     uint64_t records;    /* of a type that is not known */
     uint64_t starts;     /* start timestamps; their samples are not left out */

@@ -60,8 +60,9 @@ static enum status take_samples(struct prom_head *head, struct reader *r, bool l
         uint64_t ref_change = (uint64_t)read_zigzag(r), time_change = (uint64_t)read_zigzag(r);
         double value = f64_from_bits(read_u64be(r));
         if (r->failed) break;
-        TRY(prom_head_add_sample(head, ref + ref_change, (int64_t)(time + time_change), value,
-                                 late));
+        struct prom_sample sample = {ref + ref_change, (int64_t)(time + time_change), value, NULL,
+                                     late};
+        TRY(prom_head_add_sample(head, &sample));
     }
     return r->failed ? ERR_CORRUPT : OK;
 }
@@ -87,7 +88,8 @@ static enum status take_samples_2(struct prom_head *head, struct reader *r, bool
         double value = f64_from_bits(read_u64be(r));
         if (r->failed) break;
         if (start != 0) head->counts->starts++;
-        TRY(prom_head_add_sample(head, ref, (int64_t)time, value, late));
+        struct prom_sample sample = {ref, (int64_t)time, value, NULL, late};
+        TRY(prom_head_add_sample(head, &sample));
     }
     return r->failed ? ERR_CORRUPT : OK;
 }
@@ -152,53 +154,42 @@ static enum status take_metadata(struct prom_head *head, struct reader *r) {
     return r->failed ? ERR_CORRUPT : OK;
 }
 
-/* Walks a histogram as it is logged. */
-static void skip_histogram(struct reader *r, bool is_float) {
-    read_u8(r);
-    int64_t schema = read_zigzag(r);
-    read_u64(r);
-    for (int i = 0; i < 2; i++) { /* count at zero, count */
-        if (is_float)
-            read_u64(r);
-        else
-            read_varint(r);
-    }
-    read_u64(r);
-    for (int side = 0; side < 2; side++)
-        for (uint64_t n = read_varint(r); !r->failed && n > 0; n--) {
-            read_zigzag(r);
-            read_varint(r);
-        }
-    for (int side = 0; side < 2; side++)
-        for (uint64_t n = read_varint(r); !r->failed && n > 0; n--) {
-            if (is_float)
-                read_u64(r);
-            else
-                read_zigzag(r);
-        }
-    if (schema != -53) return; /* custom bounds */
-    for (uint64_t n = read_varint(r); !r->failed && n > 0; n--)
-        read_u64(r);
+static enum status take_histogram(struct prom_head *head, struct reader *r,
+                                  struct prom_sample *sample, bool is_float) {
+    TRY(prom_histogram_read(r, is_float, &head->arena, head->counts, &sample->histogram));
+    if (sample->histogram == NULL) return OK;
+    sample->value = sample->histogram->sum;
+    return prom_head_add_sample(head, sample);
 }
 
-static enum status count_histograms(struct prom_head *head, struct reader *r, bool is_float,
-                                    bool second) {
+static enum status take_histograms(struct prom_head *head, struct reader *r, bool is_float,
+                                   bool late) {
     if (reader_left(r) == 0) return OK;
-    if (second) {
-        for (int i = 0; i < 3; i++)
-            read_zigzag(r);
-    } else {
-        read_u64(r);
-        read_u64(r);
+    uint64_t ref = read_u64be(r), time = read_u64be(r);
+    while (!r->failed && reader_left(r) > 0) {
+        struct prom_sample sample = {.ref = ref + (uint64_t)read_zigzag(r), .late = late};
+        sample.time_ms = (int64_t)(time + (uint64_t)read_zigzag(r));
+        TRY(take_histogram(head, r, &sample, is_float));
     }
+    return r->failed ? ERR_CORRUPT : OK;
+}
+
+static enum status take_histograms_2(struct prom_head *head, struct reader *r, bool is_float,
+                                     bool late) {
+    uint64_t ref = 0, first_time = 0, first_start = 0, start = 0;
     for (bool first = true; !r->failed && reader_left(r) > 0; first = false) {
-        if (!second || !first) {
-            read_zigzag(r);
-            read_zigzag(r);
+        ref += (uint64_t)read_zigzag(r);
+        uint64_t time = (uint64_t)read_zigzag(r);
+        if (first) {
+            first_time = time;
+            first_start = start = (uint64_t)read_zigzag(r);
+        } else {
+            time += first_time;
+            start = read_start(r, start, first_start);
         }
-        if (second && !first) read_start(r, 0, 0);
-        skip_histogram(r, is_float);
-        if (!r->failed) head->counts->histograms++;
+        struct prom_sample sample = {.ref = ref, .time_ms = (int64_t)time, .late = late};
+        if (start != 0) head->counts->starts++;
+        TRY(take_histogram(head, r, &sample, is_float));
     }
     return r->failed ? ERR_CORRUPT : OK;
 }
@@ -210,11 +201,11 @@ static enum status take_any(struct prom_head *head, struct sv bytes, bool late) 
     case RECORD_SAMPLES: return take_samples(head, &r, late);
     case RECORD_SAMPLES_2: return take_samples_2(head, &r, late);
     case RECORD_HISTOGRAMS:
-    case RECORD_CUSTOM_HISTOGRAMS: return count_histograms(head, &r, false, false);
+    case RECORD_CUSTOM_HISTOGRAMS: return take_histograms(head, &r, false, late);
     case RECORD_FLOAT_HISTOGRAMS:
-    case RECORD_CUSTOM_FLOAT_HISTOGRAMS: return count_histograms(head, &r, true, false);
-    case RECORD_HISTOGRAMS_2: return count_histograms(head, &r, false, true);
-    case RECORD_FLOAT_HISTOGRAMS_2: return count_histograms(head, &r, true, true);
+    case RECORD_CUSTOM_FLOAT_HISTOGRAMS: return take_histograms(head, &r, true, late);
+    case RECORD_HISTOGRAMS_2: return take_histograms_2(head, &r, false, late);
+    case RECORD_FLOAT_HISTOGRAMS_2: return take_histograms_2(head, &r, true, late);
     case RECORD_MARKERS: return take_markers(head, &r);
     case RECORD_SERIES: return take_series(head, &r);
     case RECORD_DELETIONS: return take_deletions(head, &r);

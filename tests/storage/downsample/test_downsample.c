@@ -114,7 +114,8 @@ Test(downsample, histograms_are_counted_and_in_nothing_else) {
     int64_t times_ms[] = {1, 2, 3};
     double values[] = {5, 77, 6};
     struct histogram *histograms[] = {NULL, (struct histogram *)(void *)values, NULL};
-    struct samples raw = {times_ms, values, histograms, NULL, 3, 3};
+    struct samples raw = {
+        .times_ms = times_ms, .values = values, .histograms = histograms, .count = 3};
     struct downsample_rows rows = {0};
     cr_assert_eq(downsample_raw(&raw, DOWNSAMPLE_5M_MS, &rows), OK);
     expect_row(&rows, 0, 5 * MINUTE, (double[]){2, 11, 5, 6, 5, 6, 299999, 299997, 0, 0, -1, 1});
@@ -274,7 +275,8 @@ Test(downsample, rows_of_rows_are_those_of_raw_to_the_bit) {
             size_t n = 1;
             while (i + n < raw.count && raw.times_ms[i + n] <= fine.ends_ms[row])
                 n++;
-            struct samples part = {raw.times_ms + i, raw.values + i, NULL, NULL, n, n};
+            struct samples part = {
+                .times_ms = raw.times_ms + i, .values = raw.values + i, .count = n};
             cr_assert_eq(downsample_raw(&part, DOWNSAMPLE_5M_MS, &piece), OK);
             cr_assert_eq(piece.count, 1);
             for (int k = 0; k < DOWNSAMPLE_COLUMNS; k++)

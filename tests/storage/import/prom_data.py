@@ -67,6 +67,16 @@ class Prometheus(Process):
         self.tell_zeros(found)
         return {labels: samples for labels, samples in found.items() if samples}
 
+    def histograms(self, start_ms, end_ms, step_ms):
+        """{labels: {ms: (count, sum)}} where there are histograms: 2.42 has none in remote read. The times are those of a range
+        selector, which shows one histogram for all of them, stale markers too; the values those of steps."""
+        times, values = {}, {}
+        for row in self.query('{__name__=~"latency_.*"}[10000h]', end_ms / 1000)["result"]:
+            times[tuple(sorted(row["metric"].items()))] = {round(t * 1000) for t, _ in row["histograms"]}
+        for row in self.query_range('{__name__=~"latency_.*"}', start_ms / 1000, end_ms / 1000, step_ms / 1000)["result"]:
+            values[tuple(sorted(row["metric"].items()))] = {round(t * 1000): (float(h["count"]), float(h["sum"])) for t, h in row["histograms"]}
+        return {of: {ms: values[of].get(ms, "stale") for ms in all_times} for of, all_times in times.items()}
+
     def tell_zeros(self, found):
         """The protocol leaves out a value of 0, and -0 too; the query API prints them."""
         for name in {dict(labels)["__name__"] for labels, samples in found.items() if 0 in samples.values()}:
@@ -85,10 +95,74 @@ def encode_series(labels, samples, exemplars=(), histograms=()):
         for of, ms, bits in exemplars) + b"".join(field(4, h) for h in histograms)
 
 
-def encode_histogram(ms, count, total):
-    """count observations, all in the bucket (1, 2] of schema 0"""
-    span = field(11, b"\x08\x02\x10\x01")  # offset 1 as zigzag, length 1
-    return b"\x08" + varint(count) + b"\x19" + struct.pack("<d", total) + span + field(12, varint(count * 2)) + b"\x78" + varint(ms)
+class Histograms:
+    """A series of native histograms whose buckets grow: positive and negative ones, spans with gaps that appear later, resets,
+    now and then another schema, stale markers; integer, float or gauge."""
+
+    def __init__(self, rng, kind):
+        self.rng, self.kind, self.schema, self.buckets = rng, kind, 1, {}
+        self.sent = {}  # ms: "stale", or what histogram_said returns
+
+    def next(self, ms):
+        rng = self.rng
+        if rng.random() < 0.02:
+            self.sent[ms] = "stale"
+            return b"\x19" + struct.pack("<Q", STALE) + b"\x78" + varint(ms)
+        if rng.random() < 0.02:
+            self.buckets = {}
+            self.schema = rng.choice([-2, 0, 1, 3])
+        for _ in range(rng.randrange(4)):
+            at = (rng.choice([1, 1, -1]), rng.choice([-4, -3, 0, 1, 2, 9]))
+            self.buckets[at] = self.buckets.get(at, 0) + rng.randrange(1000) + (rng.random() if self.kind == "float" else 0)
+        zeros = self.buckets.get((0, 0), 0) + 1 + rng.randrange(3)  # with none Prometheus takes it for integers
+        self.buckets[(0, 0)] = zeros
+        total = sum(self.buckets.values())
+        is_float, observed, threshold = self.kind == "float", rng.gauss(0, 9), rng.choice([0.5, 0.001]) if rng.random() < 0.01 else 2**-128
+        self.sent[ms] = ("float" if is_float else "int", self.kind == "gauge", self.schema, threshold, zeros, total, observed,
+                         {at: n for at, n in self.buckets.items() if at[0] and n})
+        out = (b"\x11" + struct.pack("<d", total) if is_float else b"\x08" + varint(total)) + b"\x19" + struct.pack("<d", observed)
+        out += b"\x20" + varint(zigzag(self.schema)) + b"\x29" + struct.pack("<d", threshold)
+        out += b"\x39" + struct.pack("<d", zeros) if is_float else b"\x30" + varint(zeros)
+        for sign, spans, values in ((-1, 8, 9), (1, 11, 12)):
+            last = index = 0
+            packed = b""
+            for bucket in sorted(at for s, at in self.buckets if s == sign):
+                count = self.buckets[(sign, bucket)]
+                out += field(spans, b"\x08" + varint(zigzag(bucket - index)) + b"\x10\x01")
+                packed += struct.pack("<d", count) if is_float else varint(zigzag(count - last))
+                last, index = count, bucket + 1
+            out += field(values + is_float, packed) if packed else b""
+        return out + (b"\x70\x03" if self.kind == "gauge" else b"") + b"\x78" + varint(ms)
+
+
+def histogram_said(text):
+    """As Histograms.sent has it, of what import_dump says: chunks have spans for all of their samples, with buckets of 0."""
+    kind, gauge, schema, threshold, zeros, count, total, *sides = text.split(" ")
+    if int(total, 16) == STALE:
+        return "stale"
+    number = (lambda t: float_of(int(t, 16))) if kind == "float" else int
+    buckets = {}
+    for sign, (spans, values) in ((1, sides[:2]), (-1, sides[2:])):
+        values, index, last = [number(v) for v in values.split(",")[:-1]], 0, 0
+        for span in spans.split(",")[:-1]:
+            offset, length = span.split("+")
+            index += int(offset)
+            for _ in range(int(length)):
+                value = values.pop(0)
+                last = value if kind == "float" else last + value
+                if last:
+                    buckets[(sign, index)] = last
+                index += 1
+        check(not values, "more buckets than spans say:", text)
+    return (kind, gauge == "gauge", int(schema), float_of(int(threshold, 16)), number(zeros), number(count), float_of(int(total, 16)), buckets)
+
+
+def zigzag(n):
+    return n << 1 ^ n >> 63 & (1 << 64) - 1
+
+
+def unzigzag(n):
+    return n >> 1 ^ -(n & 1)
 
 
 def signed(n):
@@ -176,6 +250,11 @@ class Dump:
                 check(last is None or ms > last, "times of", labels, "do not ascend at", ms)
                 last = ms
                 samples[ms] = int(rest[1], 16)
+            elif kind == "histogram":
+                ms = int(rest[0])
+                check(last is None or ms > last, "times of", labels, "do not ascend at", ms)
+                last = ms
+                samples[ms] = " ".join(rest[1:])
             elif kind == "exemplar":
                 pairs = [dict(fields_of(part)) for _, part in fields_of(bytes.fromhex(rest[2]))]
                 exemplars.append(({p[1].decode(): p[2].decode() for p in pairs}, int(rest[0]), int(rest[1], 16)))
@@ -186,7 +265,13 @@ class Dump:
         check(self.order == sorted(self.order), "series are not in canonical order")
 
     def floats(self):
-        return {labels: samples for labels, samples in self.series.items() if samples}
+        found = {labels: {ms: v for ms, v in samples.items() if not isinstance(v, str)} for labels, samples in self.series.items()}
+        return {labels: samples for labels, samples in found.items() if samples}
+
+    def histograms(self):
+        found = {labels: {ms: histogram_said(v) for ms, v in samples.items() if isinstance(v, str)}
+                 for labels, samples in self.series.items()}
+        return {labels: samples for labels, samples in found.items() if samples}
 
 
 def compare(got, want, what, may_differ=lambda labels, ms: False, may_be_more=lambda labels, ms, bits: False):

@@ -66,15 +66,12 @@ Test(import, chunk_of_prometheus_is_read) {
     samples_fini(&got);
 }
 
-Test(import, chunks_that_cannot_be_held_are_counted) {
+Test(import, chunks_of_no_known_encoding_are_counted) {
     const uint8_t bytes[] = {0, 9, 1, 2, 3};
     struct prom_collect c = {.from_ms = INT64_MIN, .to_ms = INT64_MAX};
     struct prom_counts n = {0};
     struct samples scratch = {0};
-    cr_expect_eq(prom_chunk_collect(PROM_HISTOGRAM, bytes, 5, &scratch, &c, &n), OK);
-    cr_expect_eq(prom_chunk_collect(PROM_FLOAT_HISTOGRAM, bytes, 5, &scratch, &c, &n), OK);
     cr_expect_eq(prom_chunk_collect(77, bytes, 5, &scratch, &c, &n), OK);
-    cr_expect_eq(n.histograms, 18);
     cr_expect_eq(n.encodings, 1);
     cr_expect_eq(c.samples.count, 0);
 }
@@ -354,31 +351,61 @@ Test(import, exemplars_and_metadata_are_kept) {
 }
 
 /* Histograms as Prometheus 3.14's encoder (tsdb/record) lays them out. */
-Test(import, histograms_are_walked_and_counted) {
+#define HISTOGRAM "00 02 3ff0000000000000 01 07 4000000000000000 01 0202 01 0001 02 02 04 01 02"
+#define FLOAT_HISTOGRAM                                                                            \
+    "03 02 3ff0000000000000 3ff0000000000000 4008000000000000 4000000000000000 01 0001 00 01"      \
+    "4000000000000000 00"
+#define CUSTOM                                                                                     \
+    "00 69 0000000000000000 00 03 4000000000000000 01 0001 00 01 06 00 01 3ff0000000000000"
+
+Test(import, histograms_of_logs_are_read) {
     struct prom_counts n = {0};
     struct prom_head head;
     prom_head_init(&head, &options, &n, INT64_MIN);
-#define HISTOGRAM "00 02 3ff0000000000000 01 03 4000000000000000 01 0202 01 0001 02 02 04 01 01"
-#define FLOAT_HISTOGRAM                                                                            \
-    "00 02 3ff0000000000000 3ff0000000000000 4008000000000000 4000000000000000 00 00 00 00"
-#define CUSTOM                                                                                     \
-    "00 69 0000000000000000 00 03 4000000000000000 01 0001 00 01 06 00 01 3ff0000000000000"
+    cr_assert_eq(record(&head, squeeze(SERIES_5), false), OK);
     cr_assert_eq(
         record(&head,
                squeeze("07 0000000000000005 00000000000003e8 00 00" HISTOGRAM "00 02" HISTOGRAM),
                false),
         OK);
-    cr_expect_eq(n.histograms, 2);
     cr_assert_eq(
-        record(&head, squeeze("08 0000000000000005 00000000000003e8 00 00" FLOAT_HISTOGRAM), false),
+        record(&head, squeeze("08 0000000000000005 00000000000003ea 00 00" FLOAT_HISTOGRAM), false),
         OK);
-    cr_expect_eq(n.histograms, 3);
-    cr_assert_eq(record(&head, squeeze("09 0000000000000005 00000000000003e8 00 00" CUSTOM), false),
+    cr_assert_eq(record(&head, squeeze("09 0000000000000005 00000000000003eb 00 00" CUSTOM), false),
                  OK);
-    cr_expect_eq(n.histograms, 4);
-    cr_assert_eq(record(&head, squeeze("0c 0a d00f 00" HISTOGRAM "00 02 02 04" HISTOGRAM), false),
+    /* first 5, 1004, no start; then +0, +1, start 2 */
+    cr_assert_eq(record(&head, squeeze("0c 0a d80f 00" HISTOGRAM "00 02 02 04" HISTOGRAM), false),
                  OK);
-    cr_expect_eq(n.histograms, 6);
+    struct prom_collect c = collect(&head);
+    cr_assert_eq(c.samples.count, 6);
+    cr_assert(c.samples.histograms != NULL);
+    for (int i = 0; i < 6; i++) {
+        cr_expect_eq(c.samples.times_ms[i], 1000 + i);
+        cr_assert(c.samples.histograms[i] != NULL);
+        cr_expect_eq(c.samples.values[i], 2);
+    }
+    const struct histogram *h = c.samples.histograms[0];
+    cr_expect(!h->is_float && h->schema == 1 && h->zero_threshold == 1 && h->zero_count == 1);
+    cr_expect(h->count == 7 && h->hint == HISTOGRAM_UNKNOWN);
+    cr_assert(h->positive.spans_count == 1 && h->positive.buckets_count == 2);
+    cr_expect(h->positive.spans[0].offset == 1 && h->positive.spans[0].length == 2);
+    cr_expect(h->positive.deltas[0] == 1 && h->positive.deltas[1] == 2);
+    cr_expect(h->negative.buckets_count == 1 && h->negative.deltas[0] == 1);
+    h = c.samples.histograms[2];
+    cr_expect(h->is_float && h->hint == HISTOGRAM_GAUGE && h->count_float == 3);
+    cr_expect(h->zero_count_float == 1 && h->positive.counts[0] == 2);
+    h = c.samples.histograms[3];
+    cr_expect(h->schema == HISTOGRAM_SCHEMA_CUSTOM && h->bounds_count == 1 && h->bounds[0] == 1);
+    cr_expect_eq(n.histograms, 0);
+    cr_expect_eq(n.starts, 1);
+    prom_collect_fini(&c);
+    /* a schema that is not known, and a type */
+    cr_assert_eq(record(&head,
+                        squeeze("07 0000000000000005 00000000000007e8 00 00"
+                                "00 c801 3ff0000000000000 01 01 4000000000000000 00 00 00 00"),
+                        false),
+                 OK);
+    cr_expect_eq(n.histograms, 1);
     cr_assert_eq(record(&head, squeeze("63 00"), false), OK);
     cr_expect_eq(n.records, 1);
     prom_head_fini(&head);
@@ -453,10 +480,13 @@ Test(import, meta_is_read) {
 Test(import, of_equal_times_the_last_added_stays) {
     struct prom_interval deleted[] = {{0, 3, 4}, {0, 7, 7}};
     struct prom_collect c = {.from_ms = 1, .to_ms = 9, .deleted = deleted, .deleted_count = 2};
-    cr_assert_eq(prom_collect_add(&c, (int64_t[]){0, 2, 3, 4, 5, 7, 9, 10},
-                                  (double[]){0, 2, 3, 4, 5, 7, 9, 10}, 8),
-                 OK);
-    cr_assert_eq(prom_collect_add(&c, (int64_t[]){1, 2, 5, 8}, (double[]){1, 20, 5, 8}, 4), OK);
+    struct samples first = {.times_ms = (int64_t[]){0, 2, 3, 4, 5, 7, 9, 10},
+                            .values = (double[]){0, 2, 3, 4, 5, 7, 9, 10},
+                            .count = 8};
+    struct samples second = {
+        .times_ms = (int64_t[]){1, 2, 5, 8}, .values = (double[]){1, 20, 5, 8}, .count = 4};
+    cr_assert_eq(prom_collect_add(&c, &first), OK);
+    cr_assert_eq(prom_collect_add(&c, &second), OK);
     cr_assert_eq(prom_collect_finish(&c), OK);
     static const int64_t times[] = {1, 2, 5, 8, 9};
     static const double values[] = {1, 20, 5, 8, 9};

@@ -7,12 +7,15 @@ start on a copy must be read from another copy, bit for bit.
     test_prometheus.py IMPORT_DUMP IMPORT_FLIPS"""
 import os, shutil, subprocess, sys
 
-from prom_data import PROMETHEUS, PROMTOOL, Dump, Prometheus, bits_of, check, compare, float_of, harness, make_labels, values_of
+from prom_data import PROMETHEUS, PROMTOOL, Dump, Histograms, Prometheus, bits_of, check, compare, float_of, harness, make_labels, values_of
 from harness import check_eq, say
 
-HOUR = 3600_000
+HOUR, STEP = 3600_000, 30_000
 FLIPS = "300"  # bits that are read wrong, one at a time
 DUMP = None
+END = 1709244000_000  # of all data; a multiple of the time that a head block has
+HISTOGRAMS = {}  # by the name of what was asked
+SENT = {}  # histograms by labels
 ALWAYS = (-(1 << 62), 1 << 62)
 
 
@@ -41,13 +44,20 @@ def make_data(rng, labels, start, end):
     return out
 
 
-def send_by_hour(server, data, exemplars=lambda of, ms: ()):
+def make_histograms(rng):
+    SENT.update({(("__name__", f"latency_{kind}"), ("instance", "a")): Histograms(rng, kind) for kind in ("int", "float", "gauge")})
+    return SENT
+
+
+def send_by_hour(server, data, exemplars, histograms):
     """In order of time, as scrapes are."""
     first = min(s[0][0] for _, s in data if s)
     last = max(s[-1][0] for _, s in data if s)
     for begin in range(first, last + 1, HOUR // 2):
         part = [(of, [s for s in samples if begin <= s[0] < begin + HOUR // 2]) for of, samples in data]
-        server.send([(of, samples, exemplars(of, samples)) for of, samples in part if samples])
+        end = min(begin + HOUR // 2, last + 1)
+        server.send([(of, samples, exemplars(of, samples)) for of, samples in part if samples] +
+                    [(of, [], (), [h.next(ms) for ms in range(begin, end, STEP)]) for of, h in histograms.items()])
 
 
 def backfill(rng, folder, data_dir, labels, start, end):
@@ -93,11 +103,23 @@ def ask(folder, data_dir, name):
     (copy / "lock").unlink(missing_ok=True)
     server = Prometheus(folder / name, copy).start()
     samples = server.read(*ALWAYS)
+    HISTOGRAMS[name] = server.histograms(END - 10 * HOUR, END, STEP)
     found = server.data("/api/v1/query_exemplars", query='{__name__=~".+"}', start="0", end="99999999999")
     server.kill()
     shutil.rmtree(copy)
     return samples, {tuple(sorted(e["seriesLabels"].items())): [(x["labels"], x["timestamp"], float(x["value"])) for x in e["exemplars"]]
                      for e in found}
+
+
+def compare_histograms(got, there, name):
+    """As they were sent, at the times that Prometheus has. It shows some stale markers, and not others."""
+    check_eq(set(got), set(there), f"{name}: series of histograms")
+    for of, samples in got.items():
+        here = {ms: (h[5], h[6]) for ms, h in samples.items() if h != "stale"}
+        check_eq(sorted(set(here.items()) ^ set((ms, h) for ms, h in there[of].items() if h != "stale"))[:6], [], f"{name}: {of}: what one side alone has, of {len(here)}")
+        for ms, h in samples.items():
+            check_eq(h, SENT[of].sent[ms], f"{name}: {of} at {ms}")
+        check(len(samples) > 200 and "stale" in samples.values(), f"{name}: {of} has {len(samples)} histograms")
 
 
 def compare_all(folder, data_dir, name, before=None, late=None):
@@ -108,6 +130,8 @@ def compare_all(folder, data_dir, name, before=None, late=None):
     series, samples = compare(got, want, name, may_be_more=lambda of, ms, bits: late is not None and late.get((of, ms)) == bits)
     mine = {of: [(e[0], e[1] / 1000, float_of(e[2])) for e in list_] for of, list_ in before.exemplars.items() if list_}
     check_eq(mine, exemplars, f"{name}: exemplars")
+    check(not any(before.counts[k] for k in ("histograms", "encodings", "records", "unknown_samples")), "left out:", before.counts)
+    compare_histograms(before.histograms(), HISTOGRAMS[name], name)
     say(f"{name}: {series} series, {samples} samples, {sum(map(len, mine.values()))} exemplars;", *(f"{k} {v}" for k, v in before.counts.items() if v))
     return before
 
@@ -139,7 +163,7 @@ def cut(folder, data_dir, log, by, late):
     return dump.counts["head_chunks_cut_bytes" if log == "chunks_head" else "wal_cut_bytes"]
 
 
-def conflicts(rng, server, data, folder, data_dir):
+def conflicts(rng, server, data, folder, data_dir, lost):
     """Other values at times that are there: which one Prometheus answers is a matter of where its query begins. One of the two
     must be read, the later one, and all others unchanged."""
     late = {}
@@ -154,7 +178,7 @@ def conflicts(rng, server, data, folder, data_dir):
         for ms, bits in samples.items():
             check_eq(dump.series[of][ms], bits, f"{of} at {ms}: the later value")
             agreed += want[of][ms] == bits
-    compare(dump.floats(), want, "conflicts", lambda of, ms: ms in late.get(of, ()))
+    compare(dump.floats(), want, "conflicts", lambda of, ms: ms in late.get(of, ()), lambda of, ms, bits: lost.get((of, ms)) == bits)
     total = sum(map(len, late.values()))
     check(dump.counts["conflicts"] >= total, "conflicts counted:", dump.counts["conflicts"], "of", total)
     say(f"conflicts: {total}, Prometheus answers the later value of {agreed}")
@@ -171,21 +195,21 @@ def test(folder):
     rng = harness.seed()
     data_dir = folder / "data"
     data_dir.mkdir()
-    now = 1709244000_000  # a multiple of the time that a head block has
-    labels = make_labels(rng)
+    now = END
+    labels, histograms = make_labels(rng), make_histograms(rng)
     backfill(rng, folder, data_dir, labels, now - 40 * HOUR, now - 33 * HOUR)
 
     server = Prometheus(folder / "p", data_dir, compress=False).start()
-    send_by_hour(server, make_data(rng, labels, now - 10 * HOUR, now - 7 * HOUR), exemplars_for(rng))
+    send_by_hour(server, make_data(rng, labels, now - 10 * HOUR, now - 7 * HOUR), exemplars_for(rng), histograms)
     server.stop()
     compare_all(folder, data_dir, "log that is not compressed")
     for hours in (7, 6, 5, 4):  # a start begins a segment; enough of them make a checkpoint
         server = Prometheus(folder / "p", data_dir).start()
         send_by_hour(server, make_data(rng, labels[hours % 3:], now - hours * HOUR, now - (hours - 1) * HOUR - HOUR // 2 * (hours == 4)),
-                     exemplars_for(rng))
+                     exemplars_for(rng), histograms)
         server.stop()
     server = Prometheus(folder / "p", data_dir).start()
-    send_by_hour(server, make_data(rng, labels, now - 3 * HOUR - HOUR // 2, now - 3 * HOUR - HOUR // 3), exemplars_for(rng))
+    send_by_hour(server, make_data(rng, labels, now - 3 * HOUR - HOUR // 2, now - 3 * HOUR - HOUR // 3), exemplars_for(rng), histograms)
     harness.wait_for("a checkpoint", lambda: list((data_dir / "wal").glob("checkpoint.*")))
     server.delete('requests_total{code=~"20[12]"}', now - 39 * HOUR, now - 36 * HOUR)
     server.delete('temperature', now - 9 * HOUR, now - 8 * HOUR)
@@ -200,11 +224,11 @@ def test(folder):
 
     server = Prometheus(folder / "p", data_dir).start()
     data = make_data(rng, labels, now - 3 * HOUR, now - 60_000)
-    send_by_hour(server, data, exemplars_for(rng))
+    send_by_hour(server, data, exemplars_for(rng), histograms)
     late = late_writes(rng, server, labels[5:], now - 4 * HOUR, now - 2 * HOUR)
     harness.wait_for("a block of late samples", lambda: has_hint(data_dir, "from-out-of-order"))
     late.update(late_writes(rng, server, labels[3:8], now - 2 * HOUR, now - HOUR))
-    send_by_hour(server, make_data(rng, labels, now - 60_000, now), exemplars_for(rng))  # the end of the log, to be cut
+    send_by_hour(server, make_data(rng, labels, now - 60_000, now), exemplars_for(rng), histograms)  # the end of the log, to be cut
     server.kill()
     compare_all(folder, data_dir, "killed", late=late)
     for log, name in (("wal", "log"), ("wbl", "log of late samples"), ("chunks_head", "head chunks")):
@@ -214,7 +238,7 @@ def test(folder):
     check(flips.returncode == 0, "import_flips:", flips.stdout, flips.stderr)
     say(flips.stdout.strip())
     server = Prometheus(folder / "p", data_dir).start()
-    conflicts(rng, server, data, folder, data_dir)
+    conflicts(rng, server, data, folder, data_dir, late)
 
 
 if __name__ == "__main__":

@@ -59,6 +59,10 @@ bool ha_find_labels(const struct ha_options *options, struct sv body, struct sv 
                     struct sv *out_replica);
 /* Samples and native histograms of the whole request. */
 uint64_t ha_count_samples(struct sv body);
+/* The same of remote write 2.0. */
+bool ha_find_labels_v2(const struct ha_options *options, struct sv body, struct sv *out_cluster,
+                       struct sv *out_replica);
+uint64_t ha_count_samples_v2(struct sv body);
 
 enum ha_verdict {
     HA_ACCEPT,      /* take it, without the replica label */

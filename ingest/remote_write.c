@@ -11,6 +11,7 @@
 #include "ingest/ha.h"
 #include "ingest/internal.h"
 #include "ingest/scan.h"
+#include "node/base/num.h"
 
 /* One request:
  *
@@ -32,6 +33,7 @@ struct remote_write {
     struct core *home;
     size_t decoded_bytes;  /* as declared */
     unsigned decoder;      /* index of its core */
+    bool is_v2;            /* remote write 2.0 */
     bool charged;          /* its bytes count in that core's queue */
     struct ha_check check; /* the decoder's, while it waits */
     /* what the decoder says */
@@ -39,6 +41,7 @@ struct remote_write {
     struct err err;
     uint64_t refused, invalid_samples;
     char refused_text[480]; /* of the first that the scanner refused */
+    struct sv errors;       /* 2.0: of all, in op.arena */
     bool dropped;           /* its sender is not the elected one */
     int limit_code;         /* of ERR_LIMIT */
 };
@@ -81,19 +84,51 @@ static void answer_busy(struct http_request *req, const char *why) {
     http_answer_text(req, 503, "%s", why);
 }
 
+/* 2.0: what is held now. */
+static void put_written(struct http_request *req, const struct write_op *op) {
+    uint64_t all = (uint64_t)op->counts[VERDICT_ACCEPT] + op->counts[VERDICT_NOOP];
+    const uint64_t counts[] = {all - op->histograms_written, op->histograms_written,
+                               op->exemplars_kept};
+    static const char *const names[] = {"X-Prometheus-Remote-Write-Samples-Written",
+                                        "X-Prometheus-Remote-Write-Histograms-Written",
+                                        "X-Prometheus-Remote-Write-Exemplars-Written"};
+    static_assert(ARRAY_LEN(counts) == ARRAY_LEN(names), "one name a count");
+    for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
+        char text[NUM_U64_MAX];
+        size_t len = num_format_u64(text, counts[i]);
+        http_answer_header(req, sv_from(names[i]), sv_make(text, len));
+    }
+}
+
+/* 2.0: what the scanner left out, then the first that was refused. */
+static void answer_refused_v2(struct remote_write *w) {
+    const struct write_op *op = &w->op;
+    bool both = w->errors.len > 0 && op->outcome == WRITE_REFUSED;
+    http_answer_text(w->req, 400, "%.*s%s%s", SV_ARG(w->errors), both ? "\n" : "",
+                     op->outcome == WRITE_REFUSED ? op->text : "");
+}
+
+static void answer_refused(struct remote_write *w) {
+    const struct write_op *op = &w->op;
+    if (w->is_v2)
+        answer_refused_v2(w);
+    else if (op->outcome == WRITE_REFUSED)
+        http_answer_text(w->req, 400, "%.*s", (int)op->plain_len, op->text);
+    else
+        http_answer_text(w->req, 400, "%s", w->refused_text);
+}
+
 static void remote_write_on_done(struct core *here, struct write_op *op) {
     struct remote_write *w = container_of(op, struct remote_write, op);
     assert(here == w->home);
-    switch (op->outcome) {
-    case WRITE_UNAVAILABLE: answer_busy(w->req, op->text); break;
-    case WRITE_REFUSED: http_answer_text(w->req, 400, "%.*s", (int)op->plain_len, op->text); break;
-    case WRITE_OK:
-        if (w->refused > 0)
-            http_answer_text(w->req, 400, "%s", w->refused_text);
-        else
-            http_answer(w->req, 204, (struct sv){0}, (struct sv){0});
-        break;
-    }
+    if (w->is_v2) put_written(w->req, op);
+    if (op->outcome == WRITE_OK && w->refused > 0) write_count_refused(WRITE_REFUSED_SAMPLE);
+    if (op->outcome == WRITE_UNAVAILABLE)
+        answer_busy(w->req, op->text);
+    else if (op->outcome == WRITE_REFUSED || w->refused > 0)
+        answer_refused(w);
+    else
+        http_answer(w->req, 204, (struct sv){0}, (struct sv){0});
     remote_write_free(w);
 }
 
@@ -123,8 +158,11 @@ static enum status remote_write_scan(struct remote_write *w, const struct ring_s
         .drop_label = drop_label,
     };
     struct scan_result result = {.rows = &w->op.rows};
-    TRY(scan_write_request(buf_sv(&w->op.body), &o, &w->op.arena, &result, &w->err));
-    w->refused = result.refused;
+    struct sv body = buf_sv(&w->op.body);
+    TRY(w->is_v2 ? scan_write_request_v2(body, &o, &w->op.arena, &result, &w->err)
+                 : scan_write_request(body, &o, &w->op.arena, &result, &w->err));
+    w->refused = result.refused + (result.errors.len > 0);
+    w->errors = result.errors;
     memcpy(w->refused_text, result.refused_text, sizeof w->refused_text);
     w->invalid_samples = result.skipped_series_samples;
     return OK;
@@ -146,6 +184,7 @@ static void remote_write_proceed(struct remote_write *w) {
         distributor_write(w->home->locals[CORE_INGEST], &w->op);
         return;
     }
+    if (w->is_v2) put_written(w->req, &w->op);
     if (w->status == OK) /* another replica of its pair is the elected one: no error */
         http_answer(w->req, 202, (struct sv){0}, (struct sv){0});
     else
@@ -209,15 +248,19 @@ static void remote_write_decode(struct core *here, struct remote_write *w) {
     }
     struct sv body = buf_sv(&w->op.body);
     struct ha_check *check = &w->check;
-    if (ha == NULL || !ha_find_labels(ha_options(ha), body, &check->cluster, &check->replica)) {
-        if (ha != NULL) ha_count_plain(ha_count_samples(body));
+    bool pair = ha != NULL && (w->is_v2 ? ha_find_labels_v2 : ha_find_labels)(
+                                  ha_options(ha), body, &check->cluster, &check->replica);
+    uint64_t samples = 0;
+    if (ha != NULL) samples = w->is_v2 ? ha_count_samples_v2(body) : ha_count_samples(body);
+    if (!pair) {
+        if (ha != NULL) ha_count_plain(samples);
         remote_write_judged(here, w, HA_ACCEPT, (struct sv){0});
         return;
     }
     const struct distributor *d = here->locals[CORE_INGEST];
     int64_t now_ms = core_wall_ms(here);
     if (d->options.lease != NULL) now_ms = lease_cluster_ms(d->options.lease, now_ms);
-    check->samples = ha_count_samples(body);
+    check->samples = samples;
     check->done = remote_write_on_judged;
     enum ha_verdict verdict = ha_begin(ha, check, now_ms, &w->err);
     remote_write_judged(here, w, verdict, sv_from(ha_options(ha)->replica_label));
@@ -251,6 +294,7 @@ static void remote_write_queue(struct remote_write *w) {
     w->decoder = least_busy_core(w->home, &waiting);
     if (waiting > DECODE_QUEUE_BYTES_MAX) {
         write_count_refused(WRITE_REFUSED_BUSY);
+        if (w->is_v2) put_written(w->req, &w->op);
         answer_busy(w->req, "too many writes are under way");
         remote_write_free(w);
         return;
@@ -263,29 +307,37 @@ static void remote_write_queue(struct remote_write *w) {
     core_post(w->home->rt->cores[w->decoder], &w->msg);
 }
 
-void remote_write_handle(struct http_request *req) {
+/* False: answered. */
+static bool remote_write_admit(struct http_request *req, bool *out_v2, size_t *out_decoded_bytes) {
+    static const struct write_op none;
     char text[REMOTE_WRITE_TEXT_MAX];
-    int code = remote_write_check_headers(http_header_get(req, SV("content-type")),
-                                          http_header_get(req, SV("content-encoding")), text);
+    int code =
+        remote_write_check_headers(http_header_get(req, SV("content-type")),
+                                   http_header_get(req, SV("content-encoding")), out_v2, text);
+    bool cluster = req->core->locals[CORE_INGEST] != NULL;
+    *out_decoded_bytes = 0;
+    bool whole =
+        snappy_uncompressed_length(req->body.ptr, req->body.len, out_decoded_bytes) == SNAPPY_OK;
+    if (code == 0 && cluster && whole && *out_decoded_bytes <= REMOTE_WRITE_BODY_MAX) return true;
+    if (*out_v2) put_written(req, &none);
     if (code != 0) {
         http_answer_text(req, code, "%s", text);
-        return;
-    }
-    if (req->core->locals[CORE_INGEST] == NULL) {
+    } else if (!cluster) {
         write_count_refused(WRITE_REFUSED_NO_CLUSTER);
         answer_busy(req, "this node is of no cluster yet");
-        return;
-    }
-    size_t decoded_bytes = 0;
-    if (snappy_uncompressed_length(req->body.ptr, req->body.len, &decoded_bytes) != SNAPPY_OK) {
+    } else if (!whole) {
         http_answer_text(req, 400, "snappy: corrupt input");
-        return;
-    }
-    if (decoded_bytes > REMOTE_WRITE_BODY_MAX) {
+    } else {
         http_answer_text(req, 400, "snappy: decoded block is too large: %zu bytes, at most %d",
-                         decoded_bytes, REMOTE_WRITE_BODY_MAX);
-        return;
+                         *out_decoded_bytes, REMOTE_WRITE_BODY_MAX);
     }
+    return false;
+}
+
+void remote_write_handle(struct http_request *req) {
+    bool is_v2;
+    size_t decoded_bytes;
+    if (!remote_write_admit(req, &is_v2, &decoded_bytes)) return;
     struct remote_write *w = calloc(1, sizeof *w);
     if (w == NULL) {
         answer_busy(req, "out of memory");
@@ -294,6 +346,7 @@ void remote_write_handle(struct http_request *req) {
     w->op.done = remote_write_on_done;
     w->req = req;
     w->home = req->core;
+    w->is_v2 = is_v2;
     w->limit_code = 413;
     w->decoded_bytes = decoded_bytes;
     arena_init(

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ingest/remote_write.h: POST /api/v1/write (remote write 1.0): headers, codes and texts of
+/* ingest/remote_write.h: POST /api/v1/write (remote write 1.0 and 2.0): headers, codes and texts of
  * Prometheus' receiver with the deviations of DESIGN 5: nothing is rolled back, 503 with
  * Retry-After while a shard cannot answer. The raw body is snappy (block format); its declared
  * length is checked before anything is allocated. Bodies over 16 KB are decoded on the least busy
@@ -8,10 +8,13 @@
  *   202  the sender is not the elected one of its HA pair (ingest/ha.h, when the core has a tracker
  *        in locals[CORE_HA]): nothing is kept
  *   204  all samples are durable
- *   400  malformed body, or the text of the first refused sample (what was good is kept)
- *   413  beyond a limit: body, series, samples, label bytes
- *   415  another media type, message or encoding
- *   503  a shard gave no answer, or too much is under way: the same request may be sent again */
+ *   400  malformed body, or why samples were refused (what was good is kept): 1.0 says it of the
+ *        first, 2.0 of each series and histogram that the scanner left out, then of the first
+ * sample 413  beyond a limit: body, series, samples, label bytes 415  another media type, message
+ * or encoding 503  a shard gave no answer, or too much is under way: the same request may be sent
+ * again 2.0 is told with every code in
+ * X-Prometheus-Remote-Write-{Samples,Histograms,Exemplars}-Written how many were kept or held
+ * already. */
 #pragma once
 
 #include "ingest/distributor.h"
@@ -29,9 +32,10 @@ void remote_write_register_metrics(void);
 /* Route handler: raw_body, body_bytes_max REMOTE_WRITE_BODY_MAX. Finds its distributor in
  * core->locals[CORE_INGEST]. */
 void remote_write_handle(struct http_request *req);
-/* The two headers (empty: absent). 0, or the code to answer with the text. */
+/* The two headers (empty: absent). 0, or the code to answer with the text. *out_v2 is set in any
+ * case: whether they say that the message is 2.0's. */
 enum { REMOTE_WRITE_TEXT_MAX = 512 };
-int remote_write_check_headers(struct sv content_type, struct sv encoding,
+int remote_write_check_headers(struct sv content_type, struct sv encoding, bool *out_v2,
                                char text[static REMOTE_WRITE_TEXT_MAX]);
 
 /* Samples of this process itself (self-scrape, later rules and scrapes): text labels and values

@@ -13,21 +13,16 @@ static struct sv shown(struct sv s) {
 }
 
 static int refuse_message(struct sv content_type, struct sv message, char *text) {
-    if (sv_eq(message, SV(MESSAGE_V2)))
-        snprintf(text, REMOTE_WRITE_TEXT_MAX,
-                 "%s protobuf message is not accepted by this server; only accepts %s", MESSAGE_V2,
-                 MESSAGE_V1);
-    else
-        snprintf(text, REMOTE_WRITE_TEXT_MAX,
-                 "got %.*s content type; unknown type for remote write protobuf message %.*s, "
-                 "supported: %s",
-                 SV_ARG(shown(content_type)), SV_ARG(shown(message)), MESSAGE_V1);
+    snprintf(text, REMOTE_WRITE_TEXT_MAX,
+             "got %.*s content type; unknown type for remote write protobuf message %.*s, "
+             "supported: %s, %s",
+             SV_ARG(shown(content_type)), SV_ARG(shown(message)), MESSAGE_V1, MESSAGE_V2);
     return 415;
 }
 
 /* As client_golang's exp/api/remote: the media type to the letter, then parameters, of which the
  * first proto= counts. */
-static int check_content_type(struct sv content_type, char *text) {
+static int check_content_type(struct sv content_type, bool *out_v2, char *text) {
     struct sv head, rest = sv_cut(content_type, ';', &head);
     if (!sv_eq(head, SV(MEDIA_TYPE))) {
         snprintf(text, REMOTE_WRITE_TEXT_MAX,
@@ -52,20 +47,28 @@ static int check_content_type(struct sv content_type, char *text) {
         }
         if (!sv_eq(sv_trim(key), SV("proto"))) continue;
         value = sv_trim(value);
-        return sv_eq(value, SV(MESSAGE_V1)) ? 0 : refuse_message(content_type, value, text);
+        *out_v2 = sv_eq(value, SV(MESSAGE_V2));
+        if (*out_v2 || sv_eq(value, SV(MESSAGE_V1))) return 0;
+        return refuse_message(content_type, value, text);
     }
     return 0; /* none says proto=: 1.0, which is older than the parameter */
 }
 
-int remote_write_check_headers(struct sv content_type, struct sv encoding,
+int remote_write_check_headers(struct sv content_type, struct sv encoding, bool *out_v2,
                                char text[static REMOTE_WRITE_TEXT_MAX]) {
-    if (encoding.len > 0 && !sv_eq_nocase(encoding, SV("snappy"))) {
+    char unused[REMOTE_WRITE_TEXT_MAX];
+    *out_v2 = false;
+    content_type = sv_trim(content_type);
+    bool bad_encoding = encoding.len > 0 && !sv_eq_nocase(encoding, SV("snappy"));
+    int code = content_type.len == 0
+                   ? 0
+                   : check_content_type(content_type, out_v2, bad_encoding ? unused : text);
+    if (bad_encoding) {
         snprintf(
             text, REMOTE_WRITE_TEXT_MAX,
             "%.*s encoding (compression) is not accepted by this server; only snappy is acceptable",
             SV_ARG(shown(encoding)));
         return 415;
     }
-    content_type = sv_trim(content_type);
-    return content_type.len == 0 ? 0 : check_content_type(content_type, text);
+    return code;
 }

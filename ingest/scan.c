@@ -233,24 +233,34 @@ static enum status scan_request(struct scanner *s, struct wire w) {
     return OK;
 }
 
+void scanner_init(struct scanner *s, struct sv body, const struct scan_options *options,
+                  struct arena *arena, struct scan_result *out, struct err *err) {
+    *out = (struct scan_result){.rows = out->rows};
+    write_rows_clear(out->rows);
+    const uint8_t *begin = (const uint8_t *)body.ptr;
+    *s = (struct scanner){.o = options,
+                          .arena = arena,
+                          .out = out,
+                          .err = err,
+                          .begin = begin,
+                          .end = begin + body.len};
+    arena_init(&s->scratch, 0);
+}
+
+void scanner_fini(struct scanner *s, enum status st) {
+    free(s->labels);
+    buf_fini(&s->canonical);
+    buf_fini(&s->histogram);
+    buf_fini(&s->refusals);
+    arena_fini(&s->scratch);
+    if (st != OK) write_rows_clear(s->out->rows);
+}
+
 enum status scan_write_request(struct sv body, const struct scan_options *options,
                                struct arena *arena, struct scan_result *out, struct err *err) {
-    struct write_rows *rows = out->rows;
-    *out = (struct scan_result){.rows = rows};
-    write_rows_clear(rows);
-    const uint8_t *begin = (const uint8_t *)body.ptr;
-    struct scanner s = {.o = options,
-                        .arena = arena,
-                        .out = out,
-                        .err = err,
-                        .begin = begin,
-                        .end = begin + body.len};
-    arena_init(&s.scratch, 0);
+    struct scanner s;
+    scanner_init(&s, body, options, arena, out, err);
     enum status st = scan_request(&s, (struct wire){s.begin, s.end});
-    free(s.labels);
-    buf_fini(&s.canonical);
-    buf_fini(&s.histogram);
-    arena_fini(&s.scratch);
-    if (st != OK) write_rows_clear(rows);
+    scanner_fini(&s, st);
     return st;
 }

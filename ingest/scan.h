@@ -29,9 +29,18 @@ struct scan_result {
                                         labels or without a name: dropped silently, counted */
     uint64_t histograms;             /* native histograms of valid series, refused ones too */
     uint64_t refused;                /* samples and histograms that break a rule: left out */
-    char refused_text[480];          /* Prometheus' sentence for the first; "" when there is none */
-    uint64_t exemplars, metadata;    /* seen, kept or not */
+    char refused_text[480];          /* Prometheus' sentence for the first; "" when there is none.
+                                        Of 1.0 only */
+    struct sv
+        errors; /* 2.0: a sentence for each, or for a series left out, in lines; in the arena */
+    uint64_t exemplars, metadata; /* seen, kept or not */
 };
+/* Of 2.0 (io.prometheus.write.v2.Request): labels are written anew from its table of symbols; what
+ * is wrong with a series takes it out, or the histogram or exemplar, and is said. Metadata is not
+ * kept, as Prometheus does by default. */
+MUST_USE enum status scan_write_request_v2(struct sv body, const struct scan_options *options,
+                                           struct arena *arena, struct scan_result *out,
+                                           struct err *err);
 /* body is the uncompressed message and must outlive rows. ERR_PARSE says what and at which byte. */
 MUST_USE enum status scan_write_request(struct sv body, const struct scan_options *options,
                                         struct arena *arena, struct scan_result *out,

@@ -43,7 +43,7 @@ static const struct form_field histogram_fields[] = {
 const struct form form_histogram = {"histogram", histogram_fields, ARRAY_LEN(histogram_fields) - 1};
 const struct form form_histogram_v2 = {"histogram", histogram_fields, ARRAY_LEN(histogram_fields)};
 
-static bool packed_is_whole(struct wire w, unsigned type) {
+bool scan_packed_is_whole(struct wire w, unsigned type) {
     while (w.cur < w.end)
         if (!wire_skip(&w, type)) return false;
     return true;
@@ -67,7 +67,7 @@ enum status scan_form(const struct scanner *s, struct wire w, const struct form 
         if (field == NULL) {
             if (!wire_skip(&w, type)) return scan_bad(s, at, form->name);
         } else if (field->packed && type == WIRE_BYTES) {
-            if (!wire_bytes(&w, &inner) || !packed_is_whole(inner, field->type))
+            if (!wire_bytes(&w, &inner) || !scan_packed_is_whole(inner, field->type))
                 return scan_bad(s, at, form->name);
         } else if (type != field->type) {
             return scan_bad(s, at, form->name);

@@ -185,7 +185,7 @@ enum status scan_histogram(struct scanner *s, struct wire w, bool is_v2) {
     struct err why;
     TRY(scan_form(s, w, is_v2 ? &form_histogram_v2 : &form_histogram));
     if (wire_left(&w) > HISTOGRAM_BYTES_MAX) {
-        scan_refuse_histogram(s, "histogram is too large");
+        scan_refuse(s, SV("histogram is too large"), SCAN_REFUSED_HISTOGRAM);
         return OK;
     }
     arena_reset(&s->scratch);
@@ -193,6 +193,6 @@ enum status scan_histogram(struct scanner *s, struct wire w, bool is_v2) {
     read_fields(&r, w);
     take_flavour(&r);
     if (check_rules(&r.h, &why) == OK) return histogram_row(s, &r);
-    scan_refuse_histogram(s, why.msg);
+    scan_refuse(s, sv_from(why.msg), SCAN_REFUSED_HISTOGRAM);
     return OK;
 }

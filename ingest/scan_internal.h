@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* ingest/scan_internal.h: shared by scan.c (the request, and the series that senders send),
  * scan_series.c (any other series), scan_items.c (exemplars and metadata), scan_histogram.c and
- * scan_form.c (messages of which the form is checked first). */
+ * scan_form.c (messages of which the form is checked first), and scan_v2.c (2.0's request). */
 #pragma once
 
 #include "ingest/scan.h"
@@ -20,10 +20,12 @@ struct scanner {
     struct buf canonical;
     struct arena scratch; /* of the histogram at hand */
     struct buf histogram;
-    uint64_t series_refused;       /* histograms of the series at hand that break a rule */
-    char series_refused_text[480]; /* why the first does */
+    struct buf refusals; /* of the series at hand: enum scan_refused, sentence, newline */
 };
 
+void scanner_init(struct scanner *s, struct sv body, const struct scan_options *options,
+                  struct arena *arena, struct scan_result *out, struct err *err);
+void scanner_fini(struct scanner *s, enum status st); /* not OK: there are no rows */
 enum status scan_bad(const struct scanner *s, const uint8_t *at, const char *what);
 /* Room for row `count - 1`. */
 enum status scan_reserve(struct scanner *s, size_t count) MUST_USE;
@@ -32,13 +34,25 @@ void scan_set_series(struct scanner *s, size_t first, struct sv labels);
 /* A series in any form: the body of field 1. */
 enum status scan_series_any(struct scanner *s, struct wire w) MUST_USE;
 
+/* Labels of the series at hand, collected in s->labels; at: where, for the error. */
+enum status scan_add_label(struct scanner *s, const struct label *l, const uint8_t *at) MUST_USE;
+void scan_drop_label(struct scanner *s); /* that of the options */
+bool scan_labels_are_valid(const struct scanner *s);
+/* Their canonical bytes, in the arena; ptr NULL: a name is repeated. */
+enum status scan_rewrite_labels(struct scanner *s, struct sv *out) MUST_USE;
+/* ptr NULL: storage would not keep them. */
+enum status scan_exemplar_labels(struct scanner *s, const struct label *labels, size_t count,
+                                 struct sv *out) MUST_USE;
+
 /* An exemplar of the series at hand: waits in the rows for scan_set_exemplars. */
 enum status scan_exemplar(struct scanner *s, struct wire w) MUST_USE;
 /* Exemplars from `first` on belong to the series with these labels; ptr NULL: are dropped. */
 void scan_set_exemplars(struct scanner *s, size_t first, struct sv labels);
 /* A histogram of the series at hand: a row, or refused. */
 enum status scan_histogram(struct scanner *s, struct wire w, bool is_v2) MUST_USE;
-void scan_refuse_histogram(struct scanner *s, const char *why);
+/* Something of the series at hand is left out, if it is kept itself. */
+enum scan_refused { SCAN_REFUSED_HISTOGRAM = 'h', SCAN_REFUSED_EXEMPLAR = 'e' };
+void scan_refuse(struct scanner *s, struct sv why, enum scan_refused what);
 enum status scan_metadata(struct scanner *s, struct wire w) MUST_USE;
 
 /* The next field of a message whose form is right; false at the end. */
@@ -64,3 +78,4 @@ struct form {
 };
 extern const struct form form_exemplar, form_histogram, form_histogram_v2, form_metadata;
 enum status scan_form(const struct scanner *s, struct wire w, const struct form *form) MUST_USE;
+bool scan_packed_is_whole(struct wire w, unsigned type);

@@ -42,6 +42,12 @@ struct exemplar_labels {
     bool bad;
 };
 
+static void add_label(struct exemplar_labels *labels, struct label l) {
+    if (l.value.len == 0) return; /* as Prometheus: an empty value is none */
+    labels->bad |= l.name.len == 0 || labels->count == EXEMPLAR_LABELS_MAX;
+    if (!labels->bad) labels->at[labels->count++] = l;
+}
+
 static void take_label(struct exemplar_labels *labels, struct sv bytes) {
     struct label l = {{"", 0}, {"", 0}};
     struct wire w = wire_of(bytes);
@@ -52,9 +58,7 @@ static void take_label(struct exemplar_labels *labels, struct sv bytes) {
         if (field == 1) l.name = text;
         if (field == 2) l.value = text;
     }
-    if (l.value.len == 0) return; /* as Prometheus: an empty value is none */
-    labels->bad |= l.name.len == 0 || labels->count == EXEMPLAR_LABELS_MAX;
-    if (!labels->bad) labels->at[labels->count++] = l;
+    add_label(labels, l);
 }
 
 /* ptr NULL: storage would not keep them. */
@@ -69,6 +73,14 @@ static enum status canonical_labels(struct scanner *s, struct exemplar_labels *l
     if (!entry_exemplar_labels_valid(buf_sv(&s->canonical))) return OK;
     *out = s->canonical.len == 0 ? SV("") : arena_sv(s->arena, buf_sv(&s->canonical));
     return out->ptr == NULL ? items_nomem(s) : OK;
+}
+
+enum status scan_exemplar_labels(struct scanner *s, const struct label *labels, size_t count,
+                                 struct sv *out) {
+    struct exemplar_labels list = {.count = 0};
+    for (size_t i = 0; i < count; i++)
+        add_label(&list, labels[i]);
+    return canonical_labels(s, &list, out);
 }
 
 enum status scan_exemplar(struct scanner *s, struct wire w) {

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "ingest/scan_internal.h"
 #include "node/base/utf8.h"
@@ -12,8 +11,24 @@
 
 struct series_parts {
     size_t label_bytes;
-    uint64_t histograms;
+    uint64_t samples, histograms; /* refused ones too */
 };
+
+enum status scan_add_label(struct scanner *s, const struct label *l, const uint8_t *at) {
+    if (l->name.len + l->value.len > s->o->label_bytes_max)
+        return err_set(s->err, ERR_LIMIT, 0,
+                       "remote write: label of %zu bytes, at most %u, at byte %zu",
+                       l->name.len + l->value.len, s->o->label_bytes_max, (size_t)(at - s->begin));
+    if (s->labels_count == s->labels_cap) {
+        size_t cap = s->labels_cap == 0 ? 64 : 2 * s->labels_cap;
+        void *p = realloc(s->labels, cap * sizeof *s->labels);
+        if (p == NULL) return err_set(s->err, ERR_NOMEM, 0, "remote write: out of memory");
+        s->labels = p;
+        s->labels_cap = cap;
+    }
+    s->labels[s->labels_count++] = *l;
+    return OK;
+}
 
 static enum status scan_label(struct scanner *s, struct wire w) {
     struct label l = {{"", 0}, {"", 0}};
@@ -32,19 +47,7 @@ static enum status scan_label(struct scanner *s, struct wire w) {
         *(field == 1 ? &l.name : &l.value) =
             wire_sv(inner); /* of a repeated field the last counts */
     }
-    if (l.name.len + l.value.len > s->o->label_bytes_max)
-        return err_set(s->err, ERR_LIMIT, 0,
-                       "remote write: label of %zu bytes, at most %u, at byte %zu",
-                       l.name.len + l.value.len, s->o->label_bytes_max, (size_t)(begin - s->begin));
-    if (s->labels_count == s->labels_cap) {
-        size_t cap = s->labels_cap == 0 ? 64 : 2 * s->labels_cap;
-        void *p = realloc(s->labels, cap * sizeof *s->labels);
-        if (p == NULL) return err_set(s->err, ERR_NOMEM, 0, "remote write: out of memory");
-        s->labels = p;
-        s->labels_cap = cap;
-    }
-    s->labels[s->labels_count++] = l;
-    return OK;
+    return scan_add_label(s, &l, begin);
 }
 
 static enum status scan_sample(struct scanner *s, struct wire w) {
@@ -88,6 +91,7 @@ static enum status scan_fields(struct scanner *s, struct wire w, struct series_p
             parts->label_bytes += (size_t)(inner.end - at);
         } else if (field == 2) {
             TRY(scan_sample(s, inner));
+            parts->samples++;
         } else if (field == 3) {
             TRY(scan_exemplar(s, inner));
         } else {
@@ -98,14 +102,14 @@ static enum status scan_fields(struct scanner *s, struct wire w, struct series_p
     return OK;
 }
 
-static void drop_label(struct scanner *s) {
+void scan_drop_label(struct scanner *s) {
     size_t kept = 0;
     for (size_t i = 0; i < s->labels_count; i++)
         if (!sv_eq(s->labels[i].name, s->o->drop_label)) s->labels[kept++] = s->labels[i];
     s->labels_count = kept;
 }
 
-static bool labels_are_valid(const struct scanner *s) {
+bool scan_labels_are_valid(const struct scanner *s) {
     bool has_name = false;
     for (size_t i = 0; i < s->labels_count; i++) {
         const struct label *l = &s->labels[i];
@@ -119,7 +123,7 @@ static bool labels_are_valid(const struct scanner *s) {
 }
 
 /* ptr NULL: a name is repeated. */
-static enum status rewrite_labels(struct scanner *s, struct sv *out) {
+enum status scan_rewrite_labels(struct scanner *s, struct sv *out) {
     struct err ignored;
     buf_clear(&s->canonical);
     enum status st = labels_encode(s->labels, s->labels_count, &s->canonical, &ignored);
@@ -129,9 +133,22 @@ static enum status rewrite_labels(struct scanner *s, struct sv *out) {
     return out->ptr != NULL ? OK : err_set(s->err, ERR_NOMEM, 0, "remote write: out of memory");
 }
 
-void scan_refuse_histogram(struct scanner *s, const char *why) {
-    if (s->series_refused++ == 0)
-        snprintf(s->series_refused_text, sizeof s->series_refused_text, "%s", why);
+void scan_refuse(struct scanner *s, struct sv why, enum scan_refused what) {
+    buf_put_u8(&s->refusals, (uint8_t)what);
+    buf_put_sv(&s->refusals, why);
+    buf_put_u8(&s->refusals, '\n');
+}
+
+/* The first sentence of all is what 1.0 is answered with. */
+static void refusals_count(struct scanner *s, uint64_t refused) {
+    struct scan_result *out = s->out;
+    struct sv first;
+    if (refused > 0 && out->refused == 0) {
+        sv_cut(buf_sv(&s->refusals), '\n', &first);
+        first = sv_skip(first, 1);
+        snprintf(out->refused_text, sizeof out->refused_text, "%.*s", SV_ARG(first));
+    }
+    out->refused += refused;
 }
 
 enum status scan_series_any(struct scanner *s, struct wire w) {
@@ -140,24 +157,22 @@ enum status scan_series_any(struct scanner *s, struct wire w) {
     size_t first = rows->count, first_exemplar = rows->exemplars_count;
     const uint8_t *begin = w.cur;
     s->labels_count = 0;
-    s->series_refused = 0;
+    buf_clear(&s->refusals);
     TRY(scan_fields(s, w, &parts));
     if (parts.label_bytes > s->o->labels_bytes_max)
         return err_set(s->err, ERR_LIMIT, 0,
                        "remote write: labels of %zu bytes in one series, at most %u, at byte %zu",
                        parts.label_bytes, s->o->labels_bytes_max, (size_t)(begin - s->begin));
     struct sv labels = {0};
-    if (s->o->drop_label.len > 0) drop_label(s);
-    if (labels_are_valid(s)) TRY(rewrite_labels(s, &labels));
+    if (s->o->drop_label.len > 0) scan_drop_label(s);
+    if (scan_labels_are_valid(s)) TRY(scan_rewrite_labels(s, &labels));
     scan_set_exemplars(s, first_exemplar, labels);
     if (labels.ptr == NULL) {
-        s->out->skipped_series_samples += rows->count - first + s->series_refused;
+        s->out->skipped_series_samples += parts.samples + parts.histograms;
         write_rows_cut(rows, first);
         return OK;
     }
-    if (s->series_refused > 0 && s->out->refused == 0)
-        memcpy(s->out->refused_text, s->series_refused_text, sizeof s->out->refused_text);
-    s->out->refused += s->series_refused;
+    refusals_count(s, parts.samples + parts.histograms - (rows->count - first));
     s->out->histograms += parts.histograms;
     scan_set_series(s, first, labels);
     return OK;

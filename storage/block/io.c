@@ -160,20 +160,6 @@ void stream_copy(struct stream *s, size_t len, struct buf *out) {
     if (out->failed && s->status == OK) s->status = io_nomem(s->err);
 }
 
-void stream_skip(struct stream *s, uint64_t len) {
-    if (len <= (uint64_t)(s->end - s->cur)) {
-        s->cur += len;
-        return;
-    }
-    uint64_t pos = stream_pos(s);
-    if (len > s->io->block->parts[s->part].raw_bytes - pos) {
-        if (s->status == OK) s->status = io_corrupt(s->io, s->part, pos, s->err);
-        return;
-    }
-    s->pos = pos + len;
-    s->cur = s->end;
-}
-
 enum status io_column_entry(struct block_io *io, uint64_t id, struct column_entry *out,
                             struct err *err) {
     struct sv bytes;

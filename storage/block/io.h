@@ -65,7 +65,6 @@ static inline uint64_t stream_varint(struct stream *s) {
 }
 /* Appended to out. */
 void stream_copy(struct stream *s, size_t len, struct buf *out);
-void stream_skip(struct stream *s, uint64_t len);
 uint64_t stream_pos(const struct stream *s);
 
 /* What the catalogue says of a column, and its integers. */

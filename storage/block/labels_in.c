@@ -86,9 +86,13 @@ static enum status label_load(struct labels_in *l, struct find *f, const struct 
     buf_fini(&canonical);
     if (copy.ptr == NULL)
         return err_set(f->err, ERR_LIMIT, 0, "select: the labels do not fit into memory");
+    struct label label = {name->name, sv_skip(copy, copy.len - value.len)}; /* it stands last */
+    const struct label *before = l->count > 0 ? &l->labels[l->count - 1] : NULL;
+    if (before != NULL && before->name.ptr == label.name.ptr &&
+        sv_cmp(before->value, label.value) >= 0)
+        return io_corrupt(f->io, PART_PAIRS, l->count, f->err);
     l->canonical[l->count] = copy;
-    l->labels[l->count++] =
-        (struct label){name->name, sv_skip(copy, copy.len - value.len)}; /* it stands last */
+    l->labels[l->count++] = label;
     return OK;
 }
 

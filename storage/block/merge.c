@@ -21,9 +21,9 @@ struct input {
     struct find *find;
     struct labels_in labels;
     const uint64_t *shards;
-    uint64_t series, end; /* of the shard at hand */
-    struct found found;   /* the series at hand */
-    struct buf canonical;
+    uint64_t series, end;         /* of the shard at hand */
+    struct found found;           /* the series at hand */
+    struct buf canonical, before; /* its labels, and those of the series before it */
     struct samples samples;
     size_t samples_taken; /* by joining */
 };
@@ -68,6 +68,7 @@ static void merge_fini(struct merge *m) {
         labels_in_fini(&m->inputs[i].labels);
         find_free(m->inputs[i].find);
         buf_fini(&m->inputs[i].canonical);
+        buf_fini(&m->inputs[i].before);
         samples_fini(&m->inputs[i].samples);
     }
     free(m->inputs);
@@ -79,11 +80,16 @@ static void merge_fini(struct merge *m) {
 }
 
 /* Loads the labels of the input's next series of the shard. */
-static enum status input_peek(struct merge *m, struct input *in) {
+static enum status input_peek(struct merge *m, struct input *in, bool is_first) {
+    struct buf before = in->before;
     if (in->series == in->end) return OK;
+    in->before = in->canonical;
+    in->canonical = before;
     TRY(find_sets(in->find, in->series, &in->found));
     labels_in_canonical(&in->labels, &in->found, &in->canonical);
-    return in->canonical.failed ? merge_nomem(m) : OK;
+    if (in->canonical.failed) return merge_nomem(m);
+    if (is_first || sv_cmp(buf_sv(&in->before), buf_sv(&in->canonical)) < 0) return OK;
+    return io_corrupt(in->find->io, PART_LABELS, in->series, m->err);
 }
 
 /* -- pages of a series */
@@ -305,7 +311,7 @@ static enum status shard_begin(struct merge *m, uint32_t shard) {
         in->series = e->series_first;
         in->end = e->series_first + e->info.series_count;
         block_digest_sum(&m->digest, e->info.digest);
-        TRY(input_peek(m, in));
+        TRY(input_peek(m, in, true));
         if (e->items_count > 0) TRY(block_read_items(b, shard, &m->items, m->err));
     }
     return OK;
@@ -336,7 +342,7 @@ static enum status shard_merge(struct merge *m, uint32_t shard, bool *has) {
         for (size_t i = 0; i < m->inputs_count; i++) {
             if (!has[i]) continue;
             m->inputs[i].series++;
-            TRY(input_peek(m, &m->inputs[i]));
+            TRY(input_peek(m, &m->inputs[i], false));
         }
     }
     if (m->w->shard != NULL && m->w->shard->shard == shard) *writer_digest(m->w) = m->digest;

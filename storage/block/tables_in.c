@@ -36,7 +36,8 @@ enum status names_load(struct block_io *io, struct arena *arena, struct name_in 
     for (uint64_t i = 0; i < t->names_count; i++) {
         TRY(name_load(&s, arena, &names[i], err));
         names[i].first = pairs;
-        if (names[i].count == 0 || names[i].count > t->pairs_count - pairs)
+        bool ascends = i == 0 || sv_cmp(names[i - 1].name, names[i].name) < 0;
+        if (!ascends || names[i].count == 0 || names[i].count > t->pairs_count - pairs)
             return io_corrupt(io, PART_NAMES, stream_pos(&s), err);
         pairs += names[i].count;
     }

@@ -129,7 +129,7 @@ static enum status postings_verify(struct verify *v, enum block_side side) {
         TRY(verify_canceled(v));
         TRY(set_get(io, side, i, &set, v->err));
         struct stream s = stream_at(io, PART_POSTINGS, set.postings_at, v->err);
-        for (uint64_t k = 0; k < set.series_count; k++) {
+        for (uint64_t k = 0; k < set.series_count && s.status == OK; k++) {
             series += stream_varint(&s);
             sum += series_mix(series);
         }

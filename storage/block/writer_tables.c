@@ -9,7 +9,7 @@
 #include "storage/block/io.h"
 #include "storage/block/writer_internal.h"
 
-enum { POSTINGS_BATCH = 1 << 20 };
+enum { POSTINGS_BATCH = 1 << 17 };
 
 struct pair_out {
     struct sv canonical;

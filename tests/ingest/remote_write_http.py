@@ -129,8 +129,7 @@ def header_cases(body):
         ({"Content-Type": PROTO + ";proto=prometheus.WriteRequest", "Content-Encoding": "snappy"}, 204, ""),
         ({"Content-Type": PROTO + "; proto=prometheus.WriteRequest"}, 204, ""),
         ({"Content-Type": PROTO + ";charset=utf-8"}, 204, ""),
-        ({"Content-Type": PROTO + ";proto=" + V2}, 415,
-         V2 + " protobuf message is not accepted by this server; only accepts prometheus.WriteRequest"),
+        ({"Content-Type": PROTO + ";proto=" + V2}, 204, ""),  # no symbols, no series: nothing
         ({"Content-Type": PROTO + ";proto=yolo"}, 415,
          "got application/x-protobuf;proto=yolo content type; unknown type for remote write protobuf message yolo, supported: "),
         ({"Content-Type": "text/plain; charset=utf-8"}, 415,
@@ -203,6 +202,95 @@ def check_bodies(port, now, oracle_port):
                   f"{name}: Prometheus says {theirs} {said}, we {code}")
     check(query(port, "beside_histogram", now) == {(("__name__", "beside_histogram"),): "7"}, "what is beside a histogram is kept")
     check(metric(port, "prometheus_api_remote_write_invalid_labels_samples_total") == 3, "invalid labels are counted")
+
+
+class Request2:
+    """io.prometheus.write.v2.Request; symbols behind the series, which may be."""
+
+    def __init__(self):
+        self.symbols, self.series = {"": 0}, b""
+
+    def ref(self, text):
+        return self.symbols.setdefault(text, len(self.symbols))
+
+    def refs(self, labels):
+        return field(1, b"".join(varint(self.ref(t)) for kv in labels for t in kv))
+
+    def add(self, labels, *items, refs=None):
+        self.series += field(5, (self.refs(labels) if refs is None else field(1, b"".join(varint(r) for r in refs)))
+                             + b"".join(items))
+
+    def bytes(self):
+        return self.series + b"".join(field(4, s.encode()) for s in self.symbols)
+
+
+def sample2(time_ms, value, start_ms=0):
+    return field(2, b"\x09" + struct.pack("<d", value) + b"\x10" + varint(time_ms) + (b"\x18" + varint(start_ms) if start_ms else b""))
+
+
+def histogram2(time_ms, count, schema=0, start_ms=0):
+    """`count` observations in one bucket."""
+    return field(3, b"\x08" + varint(count) + b"\x20" + varint(schema << 1) + field(11, b"\x10\x01")
+                 + field(12, varint(count << 1)) + b"\x78" + varint(time_ms) + (b"\x88\x01" + varint(start_ms) if start_ms else b""))
+
+
+MISMATCH = ("histogram's observation count should equal the number of observations found in the buckets (in absence of NaN)")
+
+
+def check_v2(port, now):
+    def send(r):
+        code, text, headers = request(port, snappy(r.bytes()), {"Content-Type": PROTO + ";proto=" + V2, "Content-Encoding": "snappy"})
+        return code, text, [headers[f"X-Prometheus-Remote-Write-{k}-Written"] for k in ("Samples", "Histograms", "Exemplars")]
+    name = "__name__"
+    r = Request2()
+    exemplar = field(4, field(1, varint(r.ref("trace_id")) + varint(r.ref("abc"))) + b"\x11" + struct.pack("<d", 1) + b"\x18" + varint(now))
+    r.add([(name, "v2_floats"), ("a", "b")], sample2(now - 1, 1, now - 5000), sample2(now, 2, now - 5000), exemplar,
+          field(5, b"\x08\x01\x18\x00"))
+    r.add([(name, "v2_histograms"), ("a", "b")], histogram2(now, 7, start_ms=now - 9000), histogram2(now + 1, 9))
+    check(send(r) == (204, "", ["2", "2", "1"]), f"2.0: {send(r)}")
+    check(send(r) == (204, "", ["2", "2", "0"]), "2.0, sent again: held is as good as written; an exemplar is kept once")
+    check(query(port, "v2_floats", now) == {((name, "v2_floats"), ("a", "b")): "2"}, "2.0: floats")
+    check(query(port, "count_over_time(v2_histograms[1m])", now + 1) == {(("a", "b"),): "2"}, "2.0: histograms")
+    # the sentences of Prometheus 3.14's write_handler.go; what is good is kept
+    cases = [
+        (lambda r: r.add([], sample2(now, 1), refs=[1, 2, 3]), "parsing labels for series [1 2 3]: invalid labelRefs length 3"),
+        (lambda r: r.add([], sample2(now, 1), refs=[1, 999]),
+         "parsing labels for series [1 999]: labelRefs 1 (name) = 999 (value) outside of symbols table (size 4)"),
+        (lambda r: r.add([("a", "b")], sample2(now, 1)), 'invalid metric name or labels, got {a="b"}'),
+        (lambda r: r.add([(name, "x"), ("z", "1"), ("z", "2")], sample2(now, 1)),
+         'invalid labels for series, labels {__name__="x", z="1", z="2"}, duplicated label z'),
+        (lambda r: r.add([(name, "x")]), 'TimeSeries must contain at least one sample or histogram for series {__name__="x"}'),
+        (lambda r: r.add([(name, "v2_h")], field(3, b"\x08\x05\x78" + varint(now))),
+         "0 observations found in buckets, but the Count field is 5: " + MISMATCH + ' for series {__name__="v2_h"}'),
+        (lambda r: r.add([(name, "v2_h")], histogram2(now, 3, schema=60)),
+         "histogram has an invalid schema, which must be between -4 and 8 for exponential buckets, or -53 for custom buckets, "
+         'got schema 60 for series {__name__="v2_h"}'),
+        (lambda r: r.add([(name, "v2_histograms"), ("a", "b")], histogram2(now + 1, 10)),
+         'duplicate sample for timestamp for series {__name__="v2_histograms", a="b"}'),
+        (lambda r: r.add([(name, "v2_histograms"), ("a", "b")], sample2(now + 1, 10)),
+         f"duplicate sample for timestamp {now + 1}; overrides not allowed: existing is a histogram, new value 10 for series "
+         '{__name__="v2_histograms", a="b"}'),
+        (lambda r: r.add([(name, "v2_histograms"), ("a", "b")], histogram2(now - 7200000, 10)),
+         'too old sample for series {__name__="v2_histograms", a="b"}'),
+    ]
+    for i, (add, text) in enumerate(cases):
+        r = Request2()
+        r.add([(name, "v2_good"), ("n", str(i))], sample2(now, i))
+        add(r)
+        r.add([(name, "v2_good_h"), ("n", str(i))], histogram2(now, 3, schema=10))
+        r.symbols.pop("padding", None)
+        want = text.replace("(size 4)", f"(size {len(r.symbols)})")
+        got = send(r)
+        check(got == (400, want + "\n", ["1", "1", "0"]), f"{want}: {got}")
+    check(query(port, "count(v2_good)", now) == {(): str(len(cases))}, "2.0: what is beside refused series is kept")
+    check(query(port, "count(count_over_time(v2_good_h[1m]))", now) == {(): str(len(cases))}, "and finer histograms, made coarser")
+    r = Request2()
+    r.add([("a", "b")], sample2(now, 1))
+    r.add([(name, "v2_histograms"), ("a", "b")], histogram2(now + 1, 10))
+    check(send(r) == (400, 'invalid metric name or labels, got {a="b"}\nduplicate sample for timestamp for series '
+                      '{__name__="v2_histograms", a="b"}\n', ["0", "0", "0"]), f"two sentences: {send(r)}")
+    code, _, headers = request(port, b"\xff", {"Content-Type": PROTO + ";proto=" + V2})
+    check(code == 400 and headers["X-Prometheus-Remote-Write-Histograms-Written"] == "0", "2.0: counters also of what is malformed")
 
 
 def check_refusals(port, now):
@@ -299,6 +387,7 @@ def main():
         check_headers(server.port, now)
         check_bodies(server.port, now, oracle_port)
         check_refusals(server.port, now)
+        check_v2(server.port, now)
         check_large(server.port, now)
         check_gone_client(server.port, now)
         decoded = [metric(server.port, f'cairn_remote_write_decoded_total{{core="{c}"}}') for c in ("own", "other")]

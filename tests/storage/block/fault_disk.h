@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tests/storage/block/fault_disk.h: a disk of which one call fails, reads too. */
+#pragma once
+
+#include "node/runtime/disk.h"
+
+struct fault_disk {
+    struct disk disk;
+    struct disk *inner;
+    uint64_t calls, fail_at; /* from 1; 0: none */
+    int fail_errno;
+};
+void fault_disk_init(struct fault_disk *d, struct disk *inner);

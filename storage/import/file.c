@@ -39,7 +39,7 @@ enum status prom_file_read(struct prom_file *f, uint64_t offset, size_t len, con
                            struct err *err) {
     if (offset > f->size || f->size - offset < len)
         return prom_corrupt(f, offset, err, "the file ends before what should be there");
-    if (offset >= f->window_at && offset - f->window_at <= f->window_len &&
+    if (f->window != NULL && offset >= f->window_at && offset - f->window_at <= f->window_len &&
         f->window_len - (size_t)(offset - f->window_at) >= len) {
         *out = f->window + (offset - f->window_at);
         return OK;

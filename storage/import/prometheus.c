@@ -150,3 +150,27 @@ bool prom_dir_range(const struct prom_dir *dir, int64_t *out_min_ms, int64_t *ou
     *out_max_ms = max;
     return true;
 }
+
+static void nearer(int64_t from_ms, int64_t min_ms, int64_t max_ms, int64_t *next_ms) {
+    if (max_ms >= from_ms) *next_ms = MIN(*next_ms, MAX(min_ms, from_ms));
+}
+
+bool prom_dir_next(const struct prom_dir *dir, int64_t from_ms, int64_t *out_ms) {
+    int64_t next = INT64_MAX, min_ms, max_ms;
+    if (!prom_dir_range(dir, &min_ms, &max_ms) || from_ms > max_ms) return false;
+    for (size_t i = 0; i < dir->blocks_count; i++) {
+        const struct prom_block *b = &dir->blocks[i];
+        if (b->max_ms > b->min_ms) nearer(from_ms, b->min_ms, b->max_ms - 1, &next);
+    }
+    const struct prom_head *head = &dir->head;
+    for (size_t i = 0; i < head->chunks_count; i++)
+        nearer(from_ms, head->chunks[i].min_ms, head->chunks[i].max_ms, &next);
+    for (size_t i = 0; i < head->series_count; i++) {
+        const struct samples *p[] = {&head->series[i].in_order, &head->series[i].late};
+        for (int k = 0; k < 2; k++)
+            for (size_t j = 0; j < p[k]->count; j++)
+                nearer(from_ms, p[k]->times_ms[j], p[k]->times_ms[j], &next);
+    }
+    *out_ms = next;
+    return true;
+}

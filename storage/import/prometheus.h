@@ -64,6 +64,9 @@ void prom_dir_close(struct prom_dir *dir); /* NULL too; no scan may be left */
 void prom_dir_counts(const struct prom_dir *dir, struct prom_counts *out);
 /* Of all samples, both inclusive, a little wide where deletions were; false: there are none. */
 bool prom_dir_range(const struct prom_dir *dir, int64_t *out_min_ms, int64_t *out_max_ms);
+/* No sample is at or after from_ms and before *out_ms: to skip times without any; false: there is
+ * none any more. */
+bool prom_dir_next(const struct prom_dir *dir, int64_t from_ms, int64_t *out_ms);
 
 struct prom_exemplar {
     struct sv labels; /* canonical */

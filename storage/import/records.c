@@ -195,9 +195,12 @@ static enum status take_histograms_2(struct prom_head *head, struct reader *r, b
 }
 
 static enum status take_any(struct prom_head *head, struct sv bytes, bool late) {
+    if (bytes.len == 0) {
+        head->counts->records++;
+        return OK;
+    }
     struct reader r = reader_init(bytes.ptr, bytes.len);
-    uint8_t type = bytes.len == 0 ? 0 : read_u8(&r);
-    switch (type) {
+    switch (read_u8(&r)) {
     case RECORD_SAMPLES: return take_samples(head, &r, late);
     case RECORD_SAMPLES_2: return take_samples_2(head, &r, late);
     case RECORD_HISTOGRAMS:

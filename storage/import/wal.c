@@ -35,8 +35,9 @@ static enum status unpack_snappy(struct sv in, struct buf *out) {
         len / 32 > in.len)
         return ERR_CORRUPT;
     buf_clear(out);
+    if (len == 0) return OK;
     char *to = buf_extend(out, len);
-    if (len > 0 && to == NULL) return ERR_NOMEM;
+    if (to == NULL) return ERR_NOMEM;
     if (snappy_uncompress(in.ptr, in.len, to, &len) != SNAPPY_OK) return ERR_CORRUPT;
     return OK;
 }

@@ -1,65 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* dump DIR SHARDS [FROM_MS TO_MS]: what storage/import reads, for a script to compare. Lines:
- *   series SHARD HEX(canonical)       sample MS BITS            exemplar MS BITS HEX(labels)
- *   histogram MS and what put_histogram says
+ *   series SHARD HEX(canonical)       exemplar MS BITS HEX(labels), and those of dump_text.h
  *   metadata TYPE HEX(unit) HEX(help) count NAME N              range MIN MAX
  * Ends with 0, or with 1 and `error CODE: text` on stderr. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "node/base/bytes.h"
-#include "storage/histogram.h"
 #include "storage/import/prometheus.h"
-
-static void put_hex(struct sv s) {
-    putchar(' ');
-    for (size_t i = 0; i < s.len; i++)
-        printf("%02x", (uint8_t)s.ptr[i]);
-}
-
-static void put_side(const struct histogram_side *side) {
-    putchar(' ');
-    for (uint32_t i = 0; i < side->spans_count; i++)
-        printf("%" PRId32 "+%" PRIu32 ",", side->spans[i].offset, side->spans[i].length);
-    putchar(' ');
-    for (uint32_t i = 0; i < side->buckets_count; i++)
-        if (side->counts != NULL)
-            printf("%016" PRIx64 ",", f64_bits(side->counts[i]));
-        else
-            printf("%" PRId64 ",", side->deltas[i]);
-}
-
-/* int|float gauge|counter SCHEMA BITS(threshold) ZEROS COUNT BITS(sum) and both sides; counts of a
- * float histogram as bits. */
-static void put_histogram(const struct histogram *h) {
-    printf(" %s %s %" PRId32 " %016" PRIx64, h->is_float ? "float" : "int",
-           h->hint == HISTOGRAM_GAUGE ? "gauge" : "counter", h->schema,
-           f64_bits(h->zero_threshold));
-    if (h->is_float)
-        printf(" %016" PRIx64 " %016" PRIx64, f64_bits(h->zero_count_float),
-               f64_bits(h->count_float));
-    else
-        printf(" %" PRIu64 " %" PRIu64, h->zero_count, h->count);
-    printf(" %016" PRIx64, f64_bits(h->sum));
-    put_side(&h->positive);
-    put_side(&h->negative);
-    putchar('\n');
-}
+#include "tests/storage/import/dump_text.h"
 
 static void put_series(const struct prom_series *s) {
     printf("series %" PRIu32, s->shard);
     put_hex(s->canonical);
     putchar('\n');
-    for (size_t i = 0; i < s->samples.count; i++) {
-        if (s->samples.histograms != NULL && s->samples.histograms[i] != NULL) {
-            printf("histogram %" PRId64, s->samples.times_ms[i]);
-            put_histogram(s->samples.histograms[i]);
-            continue;
-        }
-        printf("sample %" PRId64 " %016" PRIx64 "\n", s->samples.times_ms[i],
-               f64_bits(s->samples.values[i]));
-    }
+    put_samples(&s->samples);
     for (size_t i = 0; i < s->exemplars_count; i++) {
         printf("exemplar %" PRId64 " %016" PRIx64, s->exemplars[i].time_ms,
                f64_bits(s->exemplars[i].value));

@@ -2,11 +2,13 @@
 /* The parts of storage/import against bytes that Prometheus wrote, and against its formats by hand;
  * test_prometheus.py compares the whole with the program. */
 #include <criterion/criterion.h>
+#include <math.h>
 #include <snappy-c.h>
 #include <stdio.h>
 #include <zstd.h>
 
 #include "storage/import/internal.h"
+#include "storage/import/openmetrics_line.h"
 #include "tests/storage/import/memory_disk.h"
 
 static size_t unhex(const char *hex, uint8_t *out) {
@@ -351,7 +353,7 @@ Test(import, exemplars_and_metadata_are_kept) {
 }
 
 /* Histograms as Prometheus 3.14's encoder (tsdb/record) lays them out. */
-#define HISTOGRAM "00 02 3ff0000000000000 01 07 4000000000000000 01 0202 01 0001 02 02 04 01 02"
+#define HISTOGRAM "00 02 3ff0000000000000 01 06 4000000000000000 01 0202 01 0001 02 02 04 01 02"
 #define FLOAT_HISTOGRAM                                                                            \
     "03 02 3ff0000000000000 3ff0000000000000 4008000000000000 4000000000000000 01 0001 00 01"      \
     "4000000000000000 00"
@@ -386,7 +388,7 @@ Test(import, histograms_of_logs_are_read) {
     }
     const struct histogram *h = c.samples.histograms[0];
     cr_expect(!h->is_float && h->schema == 1 && h->zero_threshold == 1 && h->zero_count == 1);
-    cr_expect(h->count == 7 && h->hint == HISTOGRAM_UNKNOWN);
+    cr_expect(h->count == 6 && h->hint == HISTOGRAM_UNKNOWN);
     cr_assert(h->positive.spans_count == 1 && h->positive.buckets_count == 2);
     cr_expect(h->positive.spans[0].offset == 1 && h->positive.spans[0].length == 2);
     cr_expect(h->positive.deltas[0] == 1 && h->positive.deltas[1] == 2);
@@ -495,4 +497,87 @@ Test(import, of_equal_times_the_last_added_stays) {
         cr_expect(c.samples.times_ms[i] == times[i] && c.samples.values[i] == values[i], "%zu", i);
     cr_expect_eq(c.conflicts, 1);
     prom_collect_fini(&c);
+}
+
+/* -- OpenMetrics */
+
+static struct om_line line_of(struct om_parser *p, const char *text) {
+    struct om_line line;
+    struct err err = {0};
+    cr_assert_eq(om_parse(p, sv_from(text), &line, &err), OK, "%s: %s", text, err.msg);
+    return line;
+}
+
+static void expect_labels(const struct om_line *line, const char *printed) {
+    struct buf b = {0};
+    labels_print(line->canonical, &b);
+    cr_expect(sv_eq(buf_sv(&b), sv_from(printed)), "%.*s, not %s", SV_ARG(buf_sv(&b)), printed);
+    buf_fini(&b);
+}
+
+Test(import, openmetrics_samples_are_read) {
+    struct om_parser p = {0};
+    struct om_line line = line_of(&p, "a:b_c{z=\"1\",b=\"x\\\\y\\\"\\n\\q\",e=\"\"} 0.5 1.0015");
+    expect_labels(&line, "a:b_c{b=\"x\\\\y\\\"\\n\\\\q\", z=\"1\"}"); /* \q is no escape */
+    cr_expect(line.kind == OM_SAMPLE && line.value == 0.5 && !line.has_exemplar);
+    cr_expect_eq(line.time_ms, 1002); /* to the nearest, away from 0 */
+    line = line_of(&p, "{\"disk.used\",\"mount point\"=\"/\"} NaN -1.5");
+    cr_expect(sv_eq(labels_get(line.canonical, SV("__name__")), SV("disk.used")));
+    cr_expect(sv_eq(labels_get(line.canonical, SV("mount point")), SV("/")));
+    cr_expect_eq(f64_bits(line.value), NORMAL_NAN_BITS);
+    cr_expect_eq(line.time_ms, -1500);
+    line = line_of(&p, "x{} -Inf 1709244030.001 # {trace_id=\"1\"} 5 1709244030");
+    cr_expect_eq(line.time_ms, 1709244030001);
+    cr_expect(line.has_exemplar && isinf(line.value) && line.value < 0);
+    cr_expect_eq(line_of(&p, "# EOF").kind, OM_EOF);
+    cr_expect_eq(line_of(&p, "# HELP \"a b\" text").kind, OM_METADATA);
+    cr_expect_eq(line_of(&p, "# TYPE x gaugehistogram").kind, OM_METADATA);
+    om_parser_fini(&p);
+}
+
+Test(import, openmetrics_mistakes_are_refused) {
+    static const char *const bad[] = {"",
+                                      " ",
+                                      "1a 1 2",
+                                      "a",
+                                      "a 1",
+                                      "a 1 # {} 1",
+                                      "a  1 2",
+                                      "a 1  2",
+                                      "a 1 2 ",
+                                      "a 1 2 #",
+                                      "a\t1 2",
+                                      "a{b} 1 2",
+                                      "a{b=} 1 2",
+                                      "a{b=\"} 1 2",
+                                      "a{b=\"c\" 1 2",
+                                      "a{b=\"c\",} 1 2",
+                                      "a{1=\"c\"} 1 2",
+                                      "a{b=\"c\"}1 2",
+                                      "a{b=\"1\",b=\"2\"} 1 2",
+                                      "{b=\"c\"} 1 2",
+                                      "a{\"b\"} 1 2",
+                                      "a{b=\"\xff\"} 1 2",
+                                      "a 1_0 2",
+                                      "a 0x1p3 2",
+                                      "a one 2",
+                                      "a 1 2s",
+                                      "a 1 +Inf",
+                                      "a 1 1e13",
+                                      "# EOF ",
+                                      "#EOF",
+                                      "# x",
+                                      "#",
+                                      "# TYPE a",
+                                      "# TYPE a gauges",
+                                      "# HELP",
+                                      "# HELP 1 x"};
+    struct om_parser p = {0};
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        struct om_line line;
+        struct err err = {0};
+        cr_expect_eq(om_parse(&p, sv_from(bad[i]), &line, &err), ERR_PARSE, "%s", bad[i]);
+        cr_expect(err.msg[0] != '\0', "%s", bad[i]);
+    }
+    om_parser_fini(&p);
 }

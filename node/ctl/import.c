@@ -227,6 +227,7 @@ static void put_count(uint64_t n, const char *what) {
 static void report_dir(const struct prom_dir *dir) {
     struct prom_counts c;
     prom_dir_counts(dir, &c);
+    put_count(c.blocks_unfinished, "blocks without a meta.json were left out");
     put_count(c.wal_cut_bytes, "bytes of a record that a crash cut were left out");
     put_count(c.conflicts, "samples differed from a later one at the same time, which was taken");
     put_count(c.unknown_samples, "samples of series that the log does not name were left out");

@@ -23,6 +23,13 @@ static bool on_block(void *ctx, const char *name) {
     struct ulids *u = ctx;
     struct prom_dir *dir = u->dir;
     if (!is_ulid(name)) return true; /* also what is being made or deleted */
+    char *meta = prom_path("%s/%s/meta.json", dir->options.path, name);
+    bool finished = meta == NULL || disk_exists(dir->options.disk, meta);
+    free(meta);
+    if (!finished) {
+        dir->counts.blocks_unfinished++;
+        return true;
+    }
     void *blocks = dir->blocks;
     u->got = prom_grow(&blocks, &dir->blocks_cap, dir->blocks_count, sizeof *dir->blocks);
     if (u->got != OK) {

@@ -42,6 +42,7 @@ struct prom_options {
 /* What was found; complete when a scan over all times has ended. */
 struct prom_counts {
     uint64_t blocks, blocks_replaced;
+    uint64_t blocks_unfinished; /* without meta.json: Prometheus takes no notice of them either */
     uint64_t wal_segments, wbl_segments, head_series;
     uint64_t wal_cut_bytes, head_chunks_cut_bytes; /* torn ends */
     uint64_t conflicts;                            /* samples that another one at its time beat */

@@ -36,6 +36,7 @@ static void put_counts(const struct prom_dir *dir) {
         uint64_t n;
     } all[] = {{"blocks", c.blocks},
                {"blocks_replaced", c.blocks_replaced},
+               {"blocks_unfinished", c.blocks_unfinished},
                {"wal_segments", c.wal_segments},
                {"wbl_segments", c.wbl_segments},
                {"head_series", c.head_series},

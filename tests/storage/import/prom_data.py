@@ -105,7 +105,8 @@ class Histograms:
 
     def next(self, ms):
         rng = self.rng
-        if rng.random() < 0.02:
+        # remote write has a stale marker of integers alone, and of both kinds in one request a restart loses the earlier
+        if self.kind != "float" and rng.random() < 0.02:
             self.sent[ms] = "stale"
             return b"\x19" + struct.pack("<Q", STALE) + b"\x78" + varint(ms)
         if rng.random() < 0.02:

@@ -59,3 +59,16 @@ static inline uint64_t bits_value(struct bits *b, struct bits_window *w, uint64_
     }
     return last ^ bits_take(b, w->significant) << (64 - w->leading - w->significant);
 }
+
+/* Varbits: 0: 0 | 10 :3 | 110 :6 | ... :9 :12 :18 :25 :56 | 11111111 :64 */
+static inline unsigned bits_varbit_size(struct bits *b) {
+    static const uint8_t sizes[] = {0, 3, 6, 9, 12, 18, 25, 56, 64};
+    unsigned ones = 0;
+    while (ones < 8 && bits_take(b, 1) == 1)
+        ones++;
+    return sizes[ones];
+}
+
+static inline uint64_t bits_varbit(struct bits *b) {
+    return bits_take(b, bits_varbit_size(b));
+}

@@ -48,32 +48,20 @@ static bool is_held(struct histogram *h) {
 
 /* -- chunks */
 
-static unsigned varbit_size(struct bits *b) {
-    static const uint8_t sizes[] = {0, 3, 6, 9, 12, 18, 25, 56, 64};
-    unsigned ones = 0;
-    while (ones < 8 && bits_take(b, 1) == 1)
-        ones++;
-    return sizes[ones];
-}
-
-static uint64_t varbit(struct bits *b) {
-    return bits_take(b, varbit_size(b));
-}
-
 static uint64_t varbit_signed(struct bits *b) {
-    unsigned size = varbit_size(b);
+    unsigned size = bits_varbit_size(b);
     if (size == 0 || size == 64) return bits_take(b, size);
     return bits_signed(b, size);
 }
 
 static enum status chunk_spans(struct bits *b, struct histogram_side *side, struct arena *arena) {
-    uint64_t count = varbit(b);
+    uint64_t count = bits_varbit(b);
     if (b->failed || count > (uint64_t)(b->end - b->cur) * 8) return ERR_CORRUPT;
     side->spans_count = (uint32_t)count;
     side->spans = arena_array(arena, (size_t)count, sizeof *side->spans);
     if (side->spans == NULL) return ERR_NOMEM;
     for (size_t i = 0; i < count; i++) {
-        uint64_t length = varbit(b);
+        uint64_t length = bits_varbit(b);
         int64_t offset = (int64_t)varbit_signed(b);
         if (b->failed || length > UINT32_MAX || offset < INT32_MIN || offset > INT32_MAX)
             return ERR_CORRUPT;
@@ -85,13 +73,13 @@ static enum status chunk_spans(struct bits *b, struct histogram_side *side, stru
 }
 
 static enum status chunk_bounds(struct bits *b, struct histogram *h, struct arena *arena) {
-    uint64_t count = varbit(b);
+    uint64_t count = bits_varbit(b);
     if (b->failed || count > (uint64_t)(b->end - b->cur) * 8) return ERR_CORRUPT;
     h->bounds_count = (uint32_t)count;
     h->bounds = arena_array(arena, (size_t)count, sizeof *h->bounds);
     if (h->bounds == NULL) return ERR_NOMEM;
     for (size_t i = 0; i < count; i++) {
-        uint64_t n = varbit(b);
+        uint64_t n = bits_varbit(b);
         h->bounds[i] = n == 0 ? f64_from_bits(bits_take(b, 64)) : (double)(n - 1) / 1000;
     }
     return b->failed ? ERR_CORRUPT : OK;
@@ -147,8 +135,8 @@ static void chunk_next(struct chunk *c, bool first) {
         field_float(b, &c->count, first);
         field_float(b, &c->zero, first);
     } else if (first) {
-        c->count.now = varbit(b);
-        c->zero.now = varbit(b);
+        c->count.now = bits_varbit(b);
+        c->zero.now = bits_varbit(b);
     } else {
         field_integer(b, &c->count, false);
         field_integer(b, &c->zero, false);

@@ -116,10 +116,14 @@ enum prom_encoding {
     PROM_XOR = 1,
     PROM_HISTOGRAM = 2,
     PROM_FLOAT_HISTOGRAM = 3,
+    PROM_XOR2 = 4,
     PROM_OUT_OF_ORDER = 0x80, /* a flag, in head chunks */
 };
 /* Appends the samples of an XOR chunk to out. ERR_CORRUPT without a message. */
 MUST_USE enum status prom_chunk_decode(const uint8_t *bytes, size_t len, struct samples *out);
+/* Likewise of an XOR2 chunk; start timestamps are counted. */
+MUST_USE enum status prom_chunk_decode_2(const uint8_t *bytes, size_t len, struct samples *out,
+                                         struct prom_counts *counts);
 /* Decodes a chunk of any encoding into the collection; counts what cannot be held. scratch is
  * reused. ERR_CORRUPT without a message. */
 MUST_USE enum status prom_chunk_collect(uint8_t encoding, const uint8_t *bytes, size_t len,

@@ -68,6 +68,65 @@ Test(import, chunk_of_prometheus_is_read) {
     samples_fini(&got);
 }
 
+/* By the description in Prometheus 3.14's tsdb/chunkenc/xor2.go, bit by bit. */
+static size_t pack(const char *bits, uint8_t *out) {
+    size_t n = 0;
+    for (; *bits != '\0'; bits++) {
+        if (*bits == ' ') continue;
+        if (n % 8 == 0) out[n / 8] = 0;
+        if (*bits == '1') out[n / 8] |= (uint8_t)(0x80 >> n % 8);
+        n++;
+    }
+    return (n + 7) / 8;
+}
+
+#define ZEROS_52 "0000000000000000000000000000000000000000000000000000"
+static const char xor2_bits[] =
+    "0000000000001010 00000000 "            /* 10 samples, no starts */
+    "11010000 00001111 "                    /* time 1000 */
+    "001111111111 " ZEROS_52 " "            /* 1.0 */
+    "10010110 00000001 "                    /* +150 */
+    "110 00010 000001 1 "                   /* leading 2, 1 bit: 1.0 ^ 1 << 61 */
+    "0 "                                    /* 1300, the same */
+    "10 0 1 "                               /* 1450, that bit again: 1.0 */
+    "11111 "                                /* 1600, stale */
+    "0 "                                    /* 1750: 1.0 */
+    "110 1111111111111 0 "                  /* -1: +149, 1899, the same */
+    "1110 00000000000000000010 111 "        /* +2: +151, 2050, stale */
+    "10 1 01011 000010 11 "                 /* 2201: leading 11, 2 bits: ^ 3 << 51 */
+    "11110 " ZEROS_52 "000000000001 10 01"; /* +1: +152, 2353; in that window 01 */
+
+Test(import, xor2_chunks_are_read) {
+    uint8_t bytes[128];
+    size_t len = pack(xor2_bits, bytes);
+    static const int64_t times[] = {1000, 1150, 1300, 1450, 1600, 1750, 1899, 2050, 2201, 2353};
+    const uint64_t one = 0x3ff0000000000000, other = one ^ 1ULL << 61, third = one ^ 3ULL << 51;
+    const uint64_t want[] = {one, other, other,          one,   STALE_NAN_BITS,
+                             one, one,   STALE_NAN_BITS, third, third ^ 1ULL << 51};
+    struct samples got = {0};
+    struct prom_counts counts = {0};
+    cr_assert_eq(prom_chunk_decode_2(bytes, len, &got, &counts), OK);
+    cr_assert_eq(got.count, ARRAY_LEN(times));
+    for (size_t i = 0; i < got.count; i++) {
+        cr_expect_eq(got.times_ms[i], times[i], "time %zu is %lld", i, (long long)got.times_ms[i]);
+        cr_expect_eq(f64_bits(got.values[i]), want[i], "value %zu", i);
+    }
+    for (size_t cut = 0; cut + 1 < len; cut++) {
+        samples_clear(&got);
+        cr_expect_eq(prom_chunk_decode_2(bytes, cut, &got, &counts), ERR_CORRUPT, "%zu", cut);
+    }
+    /* starts of the first sample, and from the second on */
+    len = pack("0000000000000011 10000001 11010000 00001111 001111111111 " ZEROS_52 " 00000010 "
+               "10010110 00000001 0 10 011 0 0",
+               bytes);
+    samples_clear(&got);
+    counts.starts = 0;
+    cr_assert_eq(prom_chunk_decode_2(bytes, len, &got, &counts), OK);
+    cr_expect(got.count == 3 && got.times_ms[2] == 1300 && got.values[2] == 1);
+    cr_expect_eq(counts.starts, 3);
+    samples_fini(&got);
+}
+
 Test(import, chunks_of_no_known_encoding_are_counted) {
     const uint8_t bytes[] = {0, 9, 1, 2, 3};
     struct prom_collect c = {.from_ms = INT64_MIN, .to_ms = INT64_MAX};

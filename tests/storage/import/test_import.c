@@ -2,13 +2,11 @@
 /* The parts of storage/import against bytes that Prometheus wrote, and against its formats by hand;
  * test_prometheus.py compares the whole with the program. */
 #include <criterion/criterion.h>
-#include <math.h>
 #include <snappy-c.h>
 #include <stdio.h>
 #include <zstd.h>
 
 #include "storage/import/internal.h"
-#include "storage/import/openmetrics_line.h"
 #include "tests/storage/import/memory_disk.h"
 
 static size_t unhex(const char *hex, uint8_t *out) {
@@ -41,6 +39,17 @@ static const struct {
                {1709244700000, 0x7ff0000000000000}, {1709250000000, 2024}, /* 1e-320 / 2^-1074 */
                {1709250000001, 0x4008000000000000}};
 
+static size_t pack(const char *bits, uint8_t *out) {
+    size_t n = 0;
+    for (; *bits != '\0'; bits++) {
+        if (*bits == ' ') continue;
+        if (n % 8 == 0) out[n / 8] = 0;
+        if (*bits == '1') out[n / 8] |= (uint8_t)(0x80 >> n % 8);
+        n++;
+    }
+    return (n + 7) / 8;
+}
+
 Test(import, checksums_are_castagnolis) {
     /* RFC 3720, B.4, and the check value of the catalogue of CRCs */
     uint8_t bytes[32] = {0};
@@ -68,18 +77,24 @@ Test(import, chunk_of_prometheus_is_read) {
     samples_fini(&got);
 }
 
-/* By the description in Prometheus 3.14's tsdb/chunkenc/xor2.go, bit by bit. */
-static size_t pack(const char *bits, uint8_t *out) {
-    size_t n = 0;
-    for (; *bits != '\0'; bits++) {
-        if (*bits == ' ') continue;
-        if (n % 8 == 0) out[n / 8] = 0;
-        if (*bits == '1') out[n / 8] |= (uint8_t)(0x80 >> n % 8);
-        n++;
-    }
-    return (n + 7) / 8;
+/* tsdb/chunkenc/xor.go: a change of n bits is -(2^(n-1) - 1) to 2^(n-1). */
+Test(import, largest_changes_of_distance_are_positive) {
+    uint8_t bytes[64];
+    size_t len = pack("0000000000000100 00000000 " /* 4 samples, time 0 */
+                      "0000000000000000000000000000000000000000000000000000000000000000 "
+                      "00001010 0 "           /* +10 */
+                      "10 10000000000000 0 "  /* +8192: +8202 */
+                      "10 10000000000001 0 ", /* -8191: +11 */
+                      bytes);
+    struct samples got = {0};
+    cr_assert_eq(prom_chunk_decode(bytes, len, &got), OK);
+    cr_expect_eq(got.times_ms[1], 10);
+    cr_expect_eq(got.times_ms[2], 10 + 8202);
+    cr_expect_eq(got.times_ms[3], 10 + 8202 + 11);
+    samples_fini(&got);
 }
 
+/* By the description in Prometheus 3.14's tsdb/chunkenc/xor2.go, bit by bit. */
 #define ZEROS_52 "0000000000000000000000000000000000000000000000000000"
 static const char xor2_bits[] =
     "0000000000001010 00000000 "            /* 10 samples, no starts */
@@ -115,6 +130,16 @@ Test(import, xor2_chunks_are_read) {
         samples_clear(&got);
         cr_expect_eq(prom_chunk_decode_2(bytes, cut, &got, &counts), ERR_CORRUPT, "%zu", cut);
     }
+    /* the smallest change of 13 bits; a stale marker at first: the last value is 0 */
+    len = pack("0000000000000011 00000000 00000000 "
+               "0111111111110000000000000000000000000000000000000000000000000010 "
+               "10001000 00100111 0 110 1000000000000 0", /* +5000 */
+               bytes);
+    samples_clear(&got);
+    cr_assert_eq(prom_chunk_decode_2(bytes, len, &got, &counts), OK);
+    cr_expect(got.times_ms[1] == 5000 && got.times_ms[2] == 5000 + 904);
+    cr_expect_eq(f64_bits(got.values[0]), STALE_NAN_BITS);
+    cr_expect_eq(f64_bits(got.values[1]), 0);
     /* starts of the first sample, and from the second on */
     len = pack("0000000000000011 10000001 11010000 00001111 001111111111 " ZEROS_52 " 00000010 "
                "10010110 00000001 0 10 011 0 0",
@@ -287,6 +312,24 @@ Test(import, bad_record_before_good_ones_is_corruption) {
     cr_expect_str_eq(err.msg, "memory: at 12: a fragment fails its checksum");
     buf_fini(&seen.text);
     buf_fini(&b);
+}
+
+Test(import, fragments_that_cannot_follow_are_corruption) {
+    static const uint8_t kinds[][2] = {{FULL, LAST},     {FULL, MIDDLE}, {FIRST, FULL},
+                                       {FIRST, FIRST},   {FULL, 5},      {FULL, 7},
+                                       {FULL, FULL | 32}};
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+        struct buf b = {0};
+        put_fragment(&b, kinds[i][0], SV("first"));
+        put_fragment(&b, kinds[i][1], SV("second"));
+        struct seen seen;
+        uint64_t cut;
+        struct err err;
+        cr_expect_eq(read_segment(&b, true, &seen, &cut, &err), ERR_CORRUPT, "%zu", i);
+        cr_expect_str_eq(err.msg, "memory: at 12: a fragment of another kind than can follow");
+        buf_fini(&seen.text);
+        buf_fini(&b);
+    }
 }
 
 /* -- records */
@@ -556,87 +599,4 @@ Test(import, of_equal_times_the_last_added_stays) {
         cr_expect(c.samples.times_ms[i] == times[i] && c.samples.values[i] == values[i], "%zu", i);
     cr_expect_eq(c.conflicts, 1);
     prom_collect_fini(&c);
-}
-
-/* -- OpenMetrics */
-
-static struct om_line line_of(struct om_parser *p, const char *text) {
-    struct om_line line;
-    struct err err = {0};
-    cr_assert_eq(om_parse(p, sv_from(text), &line, &err), OK, "%s: %s", text, err.msg);
-    return line;
-}
-
-static void expect_labels(const struct om_line *line, const char *printed) {
-    struct buf b = {0};
-    labels_print(line->canonical, &b);
-    cr_expect(sv_eq(buf_sv(&b), sv_from(printed)), "%.*s, not %s", SV_ARG(buf_sv(&b)), printed);
-    buf_fini(&b);
-}
-
-Test(import, openmetrics_samples_are_read) {
-    struct om_parser p = {0};
-    struct om_line line = line_of(&p, "a:b_c{z=\"1\",b=\"x\\\\y\\\"\\n\\q\",e=\"\"} 0.5 1.0015");
-    expect_labels(&line, "a:b_c{b=\"x\\\\y\\\"\\n\\\\q\", z=\"1\"}"); /* \q is no escape */
-    cr_expect(line.kind == OM_SAMPLE && line.value == 0.5 && !line.has_exemplar);
-    cr_expect_eq(line.time_ms, 1002); /* to the nearest, away from 0 */
-    line = line_of(&p, "{\"disk.used\",\"mount point\"=\"/\"} NaN -1.5");
-    cr_expect(sv_eq(labels_get(line.canonical, SV("__name__")), SV("disk.used")));
-    cr_expect(sv_eq(labels_get(line.canonical, SV("mount point")), SV("/")));
-    cr_expect_eq(f64_bits(line.value), NORMAL_NAN_BITS);
-    cr_expect_eq(line.time_ms, -1500);
-    line = line_of(&p, "x{} -Inf 1709244030.001 # {trace_id=\"1\"} 5 1709244030");
-    cr_expect_eq(line.time_ms, 1709244030001);
-    cr_expect(line.has_exemplar && isinf(line.value) && line.value < 0);
-    cr_expect_eq(line_of(&p, "# EOF").kind, OM_EOF);
-    cr_expect_eq(line_of(&p, "# HELP \"a b\" text").kind, OM_METADATA);
-    cr_expect_eq(line_of(&p, "# TYPE x gaugehistogram").kind, OM_METADATA);
-    om_parser_fini(&p);
-}
-
-Test(import, openmetrics_mistakes_are_refused) {
-    static const char *const bad[] = {"",
-                                      " ",
-                                      "1a 1 2",
-                                      "a",
-                                      "a 1",
-                                      "a 1 # {} 1",
-                                      "a  1 2",
-                                      "a 1  2",
-                                      "a 1 2 ",
-                                      "a 1 2 #",
-                                      "a\t1 2",
-                                      "a{b} 1 2",
-                                      "a{b=} 1 2",
-                                      "a{b=\"} 1 2",
-                                      "a{b=\"c\" 1 2",
-                                      "a{b=\"c\",} 1 2",
-                                      "a{1=\"c\"} 1 2",
-                                      "a{b=\"c\"}1 2",
-                                      "a{b=\"1\",b=\"2\"} 1 2",
-                                      "{b=\"c\"} 1 2",
-                                      "a{\"b\"} 1 2",
-                                      "a{b=\"\xff\"} 1 2",
-                                      "a 1_0 2",
-                                      "a 0x1p3 2",
-                                      "a one 2",
-                                      "a 1 2s",
-                                      "a 1 +Inf",
-                                      "a 1 1e13",
-                                      "# EOF ",
-                                      "#EOF",
-                                      "# x",
-                                      "#",
-                                      "# TYPE a",
-                                      "# TYPE a gauges",
-                                      "# HELP",
-                                      "# HELP 1 x"};
-    struct om_parser p = {0};
-    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
-        struct om_line line;
-        struct err err = {0};
-        cr_expect_eq(om_parse(&p, sv_from(bad[i]), &line, &err), ERR_PARSE, "%s", bad[i]);
-        cr_expect(err.msg[0] != '\0', "%s", bad[i]);
-    }
-    om_parser_fini(&p);
 }

@@ -73,10 +73,10 @@ static void grow(struct growing *g, const double *next) {
 static void grow_sample(struct growing *g, int64_t time_ms, double value, bool is_histogram) {
     double ago = (double)(g->row.end_ms - time_ms);
     double c[DOWNSAMPLE_COLUMNS] = {[DOWNSAMPLE_STALE_AGO] = -1};
-    if (is_histogram) {
-        c[DOWNSAMPLE_HISTOGRAMS] = 1;
-    } else if (value_is_stale(value)) {
+    if (value_is_stale(value)) { /* of a histogram it is the sum */
         c[DOWNSAMPLE_STALE_AGO] = ago;
+    } else if (is_histogram) {
+        c[DOWNSAMPLE_HISTOGRAMS] = 1;
     } else {
         c[DOWNSAMPLE_COUNT] = 1;
         c[DOWNSAMPLE_SUM] = c[DOWNSAMPLE_MIN] = c[DOWNSAMPLE_MAX] = value;

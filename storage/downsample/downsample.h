@@ -16,8 +16,8 @@
  *   resets             the sum of RESETS, and one where a row begins below the end of the last
  * Other functions (quantile, stddev, irate, changes, deriv) need raw samples.
  *
- * Stale markers are no values: they are in no column but STALE. NaNs are values: SUM is NaN then;
- * MIN and MAX are of the others while there are others, as in PromQL.
+ * Stale markers, also those of histograms, are no values: they are in no column but STALE_AGO. NaNs
+ * are values: SUM is NaN then; MIN and MAX are of the others while there are others, as in PromQL.
  *
  * Stored: a row is a sample at its window's end in each of DOWNSAMPLE_COLUMNS columns of doubles,
  * so that a column can be a page like a raw series' values, all with the same column of times.

@@ -111,14 +111,19 @@ Test(downsample, windows_end_at_multiples_also_before_1970) {
 }
 
 Test(downsample, histograms_are_counted_and_in_nothing_else) {
-    int64_t times_ms[] = {1, 2, 3};
-    double values[] = {5, 77, 6};
-    struct histogram *histograms[] = {NULL, (struct histogram *)(void *)values, NULL};
+    int64_t times_ms[] = {1, 2, 3, 4};
+    double values[] = {5, 77, 6, value_stale()};
+    struct histogram *any = (struct histogram *)(void *)values;
+    struct histogram *histograms[] = {NULL, any, NULL, any};
     struct samples raw = {
         .times_ms = times_ms, .values = values, .histograms = histograms, .count = 3};
     struct downsample_rows rows = {0};
     cr_assert_eq(downsample_raw(&raw, DOWNSAMPLE_5M_MS, &rows), OK);
     expect_row(&rows, 0, 5 * MINUTE, (double[]){2, 11, 5, 6, 5, 6, 299999, 299997, 0, 0, -1, 1});
+    raw.count = 4; /* the last one is a stale marker */
+    cr_assert_eq(downsample_raw(&raw, DOWNSAMPLE_5M_MS, &rows), OK);
+    expect_row(&rows, 0, 5 * MINUTE,
+               (double[]){2, 11, 5, 6, 5, 6, 299999, 299997, 0, 0, 299996, 1});
     downsample_rows_fini(&rows);
 }
 

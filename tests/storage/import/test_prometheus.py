@@ -250,6 +250,8 @@ def test(folder):
     late = late_writes(rng, server, labels[5:], now - 4 * HOUR, now - 2 * HOUR)
     harness.wait_for("a block of late samples", lambda: has_hint(data_dir, "from-out-of-order"))
     late.update(late_writes(rng, server, labels[3:8], now - 2 * HOUR, now - HOUR))
+    # what was compacted and deleted then is in the log still
+    server.delete("{" + ",".join(f'{k}="{v}"' for k, v in labels[0][0]) + "}", now - 3 * HOUR, now - 2 * HOUR - 1)
     send_by_hour(server, make_data(rng, labels, now - 60_000, now), exemplars_for(rng), histograms)  # the end of the log, to be cut
     server.kill()
     compare_all(folder, data_dir, "killed", late=late)

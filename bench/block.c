@@ -8,8 +8,8 @@
  * k-th of every EVERY-th row, from a row and phase of its own on; at the capture's end the next
  * phase begins, which looks like a restart of the exporter. Rows are 15 s apart, 1.5 % of them a
  * millisecond late or early; absent rows (NaN) are left out. FILE is written, read and removed.
- * Times are of one thread; files are in the page cache. Instructions, where the machine counts
- * them, are of user space. */
+ * Times are CPU times of the one thread; files are in the page cache. Instructions, where the
+ * machine counts them, are of user space. */
 #include <inttypes.h>
 #include <linux/perf_event.h>
 #include <stdio.h>
@@ -185,7 +185,7 @@ struct span {
 static struct span span_now(void) {
     struct timespec t;
     struct span s = {0};
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
     s.ns = (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
     if (counter >= 0 && read(counter, &s.instructions, 8) != 8) s.instructions = 0;
     return s;

@@ -28,7 +28,9 @@
 struct block_digest {
     uint64_t hi, lo;
 };
-void block_digest_add(struct block_digest *d, series_id id, const struct samples *samples);
+/* ERR_NOMEM: a histogram is encoded to be hashed; *d is as it was. */
+MUST_USE enum status block_digest_add(struct block_digest *d, series_id id,
+                                      const struct samples *samples);
 static inline void block_digest_sum(struct block_digest *d, struct block_digest other) {
     d->lo += other.lo;
     d->hi += other.hi + (d->lo < other.lo);

@@ -318,16 +318,24 @@ static enum status find_look(struct find *f, uint64_t series, uint32_t shard) {
     return overlaps ? find_put(f, &found) : OK;
 }
 
-static enum status find_shard(struct find *f, const struct shard_entry *shard) {
-    uint64_t end = shard->series_first + shard->info.series_count;
+static bool shard_is_wanted(const struct find *f, uint32_t shard) {
     const struct shard_set *wanted = f->query->shards;
-    if (wanted != NULL &&
-        (shard->shard >= wanted->shards_count || !shard_set_has(wanted, shard->shard)))
-        return OK;
-    for (uint64_t i = shard->series_first; i < end; i++) {
+    return wanted == NULL || (shard < wanted->shards_count && shard_set_has(wanted, shard));
+}
+
+/* Goes from candidate to candidate: one walk over the bits, whatever number of shards there is. */
+static enum status find_walk(struct find *f) {
+    const struct shard_entry *shard = f->block->shards;
+    uint64_t end = f->block->totals.series_count;
+    for (uint64_t i = 0; i < end; i++) {
         if (f->series.at != NULL) i = set_bits_next(&f->series, i);
-        if (i >= end) break;
-        TRY(find_look(f, i, shard->shard));
+        if (i >= end) return OK;
+        while (i >= shard->series_first + shard->info.series_count)
+            shard++;
+        if (shard_is_wanted(f, shard->shard))
+            TRY(find_look(f, i, shard->shard));
+        else
+            i = shard->series_first + shard->info.series_count - 1;
     }
     return OK;
 }
@@ -343,7 +351,5 @@ enum status find_series(struct find *f) {
     }
     if (nothing) return OK;
     if (f->query->matchers_count > 0) TRY(find_candidates(f));
-    for (size_t i = 0; i < b->shards_present; i++)
-        TRY(find_shard(f, &b->shards[i]));
-    return OK;
+    return find_walk(f);
 }

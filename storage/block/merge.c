@@ -142,12 +142,12 @@ static enum status page_read_all(struct merge *m, const struct merge_page *p, st
     return page_append(io, &p->at, &m->times, range, out, m->err);
 }
 
-static size_t page_rows_of(struct merge *m, const struct merge_page *p, enum status *status) {
-    struct column_entry entry;
-    *status = OK;
-    if (p->at.span > 0) return p->at.span - MIN(p->at.missing_count, p->at.span);
-    *status = io_column_entry(m->inputs[p->input].find->io, p->at.column, &entry, m->err);
-    return *status == OK ? entry.rows - MIN(p->at.missing_count, entry.rows) : 0;
+static enum status page_rows_of(struct merge *m, const struct merge_page *p, size_t *out) {
+    struct column_entry entry = {.rows = (uint32_t)p->at.span};
+    if (p->at.span == 0)
+        TRY(io_column_entry(m->inputs[p->input].find->io, p->at.column, &entry, m->err));
+    *out = entry.rows - MIN(p->at.missing_count, entry.rows);
+    return OK;
 }
 
 static enum status page_copy(struct merge *m, const struct merge_page *p) {
@@ -169,13 +169,21 @@ static enum status pages_write_run(struct merge *m, size_t first, size_t end) {
     return writer_put_samples(m->w, &m->joined, m->err);
 }
 
+static enum status page_is_full(struct merge *m, const struct merge_page *p, bool *out) {
+    size_t rows;
+    *out = p->at.len >= HISTOGRAMS_PAGE_BYTES;
+    if (p->at.kind == KIND_HISTOGRAM) return OK;
+    TRY(page_rows_of(m, p, &rows));
+    *out = rows >= writer_page_rows(m->w);
+    return OK;
+}
+
 static enum status pages_write(struct merge *m) {
-    size_t full = writer_page_rows(m->w), first = 0;
+    size_t first = 0;
     for (size_t i = 0; i < m->pages_count; i++) {
-        enum status status;
-        size_t rows = page_rows_of(m, &m->pages[i], &status);
-        if (status != OK) return status;
-        if (rows < full) continue;
+        bool full;
+        TRY(page_is_full(m, &m->pages[i], &full));
+        if (!full) continue;
         if (first < i) TRY(pages_write_run(m, first, i));
         TRY(page_copy(m, &m->pages[i]));
         first = i + 1;
@@ -190,21 +198,24 @@ static void sample_put(struct samples *out, const struct samples *in, size_t i) 
     out->times_ms[at] = in->times_ms[i];
     out->values[at] = in->values[i];
     if (out->starts_ms != NULL) out->starts_ms[at] = in->starts_ms == NULL ? 0 : in->starts_ms[i];
+    if (out->histograms != NULL)
+        out->histograms[at] = in->histograms == NULL ? NULL : in->histograms[i];
 }
 
 static enum status samples_join(struct merge *m, const bool *has) {
     size_t count = 0;
-    bool starts = false;
+    bool starts = false, histograms = false;
     for (size_t i = 0; i < m->inputs_count; i++) {
         m->inputs[i].samples_taken = 0;
         if (!has[i]) continue;
         count += m->inputs[i].samples.count;
         starts = starts || m->inputs[i].samples.starts_ms != NULL;
+        histograms = histograms || m->inputs[i].samples.histograms != NULL;
     }
     samples_clear(&m->joined);
     if (samples_reserve(&m->joined, count) != OK) return merge_nomem(m);
-    if (starts && m->joined.starts_ms == NULL &&
-        (m->joined.starts_ms = calloc(m->joined.cap, sizeof(int64_t))) == NULL)
+    if ((starts && samples_want_starts(&m->joined) != OK) ||
+        (histograms && samples_want_histograms(&m->joined) != OK))
         return merge_nomem(m);
     for (;;) {
         struct input *best = NULL;
@@ -261,16 +272,16 @@ static void digest_less(struct block_digest *d, struct block_digest other) {
 }
 
 /* Takes what was left out from the shard's digest. */
-static void merge_account(struct merge *m, const bool *has, const struct input *in) {
+static enum status merge_account(struct merge *m, const bool *has, const struct input *in) {
     const struct block_writer_options *o = &m->options->writer;
     series_id id = series_id_of(o->secret, o->tenant, buf_sv(&in->canonical));
     for (size_t i = 0; i < m->inputs_count; i++) {
         struct block_digest d = {0};
         if (!has[i]) continue;
-        block_digest_add(&d, id, &m->inputs[i].samples);
+        if (block_digest_add(&d, id, &m->inputs[i].samples) != OK) return merge_nomem(m);
         digest_less(&m->digest, d);
     }
-    block_digest_add(&m->digest, id, &m->joined);
+    return block_digest_add(&m->digest, id, &m->joined) == OK ? OK : merge_nomem(m);
 }
 
 static enum status series_merge(struct merge *m, uint32_t shard, const bool *has,
@@ -283,7 +294,7 @@ static enum status series_merge(struct merge *m, uint32_t shard, const bool *has
         TRY(samples_join(m, has));
         TRY(samples_filter(m, shard, in));
         if (m->joined.count != before) {
-            merge_account(m, has, in);
+            TRY(merge_account(m, has, in));
             copies = false;
         }
         if (m->joined.count == 0) return OK;

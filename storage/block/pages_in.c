@@ -4,6 +4,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "storage/histogram.h"
+
 void pages_in_fini(struct pages_in *p) {
     u64s_fini(&p->pages);
 }
@@ -230,37 +232,70 @@ enum status page_get(struct block_io *io, const struct page_at *p, size_t count,
     return OK;
 }
 
-/* Samples that had no start time get 0 when one with a start time comes. */
-static enum status starts_reserve(struct samples *out) {
-    if (out->starts_ms != NULL) return OK;
-    out->starts_ms = calloc(out->cap, sizeof *out->starts_ms);
-    return out->starts_ms == NULL ? ERR_NOMEM : OK;
+static enum status page_bad(const struct block_io *io, const struct page_at *p, struct err *err) {
+    return io_corrupt(io, PART_PAGES, ref_offset(p->ref), err);
+}
+
+static enum status page_nomem(struct err *err) {
+    return err_set(err, ERR_NOMEM, 0, "block: out of memory");
+}
+
+static enum status floats_append(struct block_io *io, const struct page_at *p,
+                                 const struct page *page, const size_t range[2],
+                                 struct samples *out, struct err *err) {
+    const int64_t *starts;
+    size_t bytes = (range[1] - range[0]) * sizeof *out->values, at = out->count;
+    TRY(io_scratch(io, err));
+    TRY(page_get_starts(io, p, page->count, &starts, err));
+    if (starts != NULL && samples_want_starts(out) != OK) return page_nomem(err);
+    if (page_decode_range(io->scratch, page, range[0], range[1], out->values + at) != OK)
+        return page_bad(io, p, err);
+    if (out->histograms != NULL)
+        memset(out->histograms + at, 0, (range[1] - range[0]) * sizeof(*out->histograms));
+    if (starts != NULL)
+        memcpy(out->starts_ms + at, starts + range[0], bytes);
+    else if (out->starts_ms != NULL)
+        memset(out->starts_ms + at, 0, bytes);
+    return OK;
+}
+
+static enum status histograms_append(struct block_io *io, const struct page_at *p,
+                                     const struct page *page, const size_t range[2],
+                                     struct samples *out, struct err *err) {
+    struct reader r = reader_init(page->bytes, page->len);
+    if (samples_want_histograms(out) != OK) return page_nomem(err);
+    for (size_t i = 0; i < page->count; i++) {
+        struct sv bytes = read_lenstr(&r);
+        if (r.failed) return page_bad(io, p, err);
+        if (i < range[0] || i >= range[1]) continue;
+        struct histogram *h = arena_alloc(&out->arena, sizeof *h);
+        if (h == NULL) return page_nomem(err);
+        enum status status = histogram_get(bytes, &out->arena, h, err);
+        if (status == ERR_CORRUPT) return page_bad(io, p, err);
+        if (status != OK) return status;
+        if (h->start_ms != 0 && samples_want_starts(out) != OK) return page_nomem(err);
+        size_t at = out->count + i - range[0];
+        out->histograms[at] = h;
+        out->values[at] = h->sum;
+        if (out->starts_ms != NULL) out->starts_ms[at] = h->start_ms;
+    }
+    return reader_left(&r) == 0 ? OK : page_bad(io, p, err);
 }
 
 enum status page_append(struct block_io *io, const struct page_at *p, const struct page_times *t,
                         const size_t range[2], struct samples *out, struct err *err) {
     struct page page;
-    const int64_t *starts;
     size_t count = range[1] - range[0];
     if (count == 0) return OK;
-    TRY(io_scratch(io, err));
     TRY(page_get(io, p, t->count, &page, err));
-    TRY(page_get_starts(io, p, t->count, &starts, err));
-    if (p->kind != KIND_FLOAT)
-        return err_set(err, ERR_UNSUPPORTED, 0, "block %s: samples of kind %u", io->block->path,
-                       (unsigned)p->kind);
-    if (samples_reserve(out, out->count + count) != OK ||
-        (starts != NULL && starts_reserve(out) != OK))
-        return err_set(err, ERR_NOMEM, 0, "block: out of memory");
-    if (page_decode_range(io->scratch, &page, range[0], range[1], out->values + out->count) != OK)
-        return io_corrupt(io, PART_PAGES, ref_offset(p->ref), err);
+    if (samples_reserve(out, out->count + count) != OK) return page_nomem(err);
+    if (p->kind == KIND_FLOAT)
+        TRY(floats_append(io, p, &page, range, out, err));
+    else if (p->kind == KIND_HISTOGRAM)
+        TRY(histograms_append(io, p, &page, range, out, err));
+    else
+        return page_bad(io, p, err);
     memcpy(out->times_ms + out->count, t->ms + range[0], count * sizeof *out->times_ms);
-    if (out->histograms != NULL)
-        memset(out->histograms + out->count, 0, count * sizeof(*out->histograms));
-    if (starts != NULL)
-        memcpy(out->starts_ms + out->count, starts + range[0], count * sizeof *out->starts_ms);
-    else if (out->starts_ms != NULL)
-        memset(out->starts_ms + out->count, 0, count * sizeof *out->starts_ms);
     out->count += count;
     return OK;
 }

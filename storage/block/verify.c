@@ -98,7 +98,7 @@ static enum status series_verify(struct verify *v, uint64_t series, uint32_t sha
     if (series_shard(id, v->b->shards_count) != shard)
         return series_corrupt(v, series, "it is of another shard, or of another cluster");
     TRY(samples_verify(v, series, found.sets[SIDE_TARGET]));
-    block_digest_add(&sum->digest, id, &v->samples);
+    if (block_digest_add(&sum->digest, id, &v->samples) != OK) return verify_nomem(v);
     sum->samples_count += v->samples.count;
     sum->series_count++;
     sum->min_ms = MIN(sum->min_ms, v->samples.times_ms[0]);

@@ -9,15 +9,16 @@
  *   footer  0 u64 offset, 8 u64 bytes of the root's frame | 16 u64 bytes of the file
  *           24 u64 0 | 32 u64 XXH3-64 of 0..31, seeded with the header's
  *   frame   0 u64 XXH3-64 of all that follows, seeded with the frame's offset | 8 u32 stored bytes
- *           12 u32 raw bytes | 16 stored bytes: zstd where they are fewer than raw, else as they
- * are stream  bytes cut into frames of 8 KiB, the last may be shorter; a position counts bytes
+ *           12 u32 raw bytes | 16 stored bytes: zstd where they are fewer than raw, else raw
+ *   stream  bytes cut into frames of 8 KiB, the last may be shorter; a position counts bytes
  *
  * A reference to a frame is offset << 24 | bytes with its header. Series are numbered from 0 in the
  * order of the file, shard by shard. Their labels are two sets, those whose names are in a list of
  * words for where a series comes from (job, instance, pod: the target side) and the others (the
  * metric side); both are numbered from 0.
  *
- *   PAGES       one or more whole pages (storage/page), 8 KiB together where no one is longer
+ *   PAGES       one or more whole pages, 8 KiB together where no one is longer: of floats as in
+ *               storage/page; of histograms for each varint len, the bytes of storage/histogram.h
  *   DIRECTORY   up to 256 series:
  *                 varint first series, varint series
  *                 varint n, varint end, n times: varint offset - end of the one before, varint
@@ -181,6 +182,8 @@ void block_writer_free(struct block_writer *w) {
     u64s_fini(&w->directory.frames);
     u64s_fini(&w->directory.firsts);
     columns_fini(&w->columns);
+    buf_fini(&w->histogram);
+    buf_fini(&w->histograms);
     ZSTD_freeCCtx(w->out.zstd);
     buf_fini(&w->out.pending);
     buf_fini(&w->out.packed);
@@ -201,7 +204,7 @@ enum status block_writer_add(struct block_writer *w, uint32_t shard, struct sv c
     TRY(writer_canceled(w, err));
     TRY(writer_begin_series(w, shard, canonical, err));
     TRY(writer_put_samples(w, samples, err));
-    block_digest_add(writer_digest(w), id, samples);
+    if (block_digest_add(writer_digest(w), id, samples) != OK) return writer_nomem(err);
     return writer_end_series(w, err);
 }
 

@@ -195,6 +195,20 @@ enum status column_find(struct block_writer *w, const int64_t *times_ms, size_t 
     return column_new(w, times_ms, all ? count : MIN(count, writer_page_rows(w)), out, err);
 }
 
+void column_cut(struct column_use *use, size_t count) {
+    uint32_t missing = 0, row = 0;
+    assert(count >= 1 && count <= use->count);
+    for (size_t done = 0; done < count; row++) {
+        if (missing < use->missing_count && use->missing[missing] == row)
+            missing++;
+        else
+            done++;
+    }
+    use->span = row;
+    use->missing_count = missing;
+    use->count = count;
+}
+
 enum status column_find_starts(struct block_writer *w, const int64_t *starts_ms, size_t count,
                                uint32_t *out, struct err *err) {
     struct hash128 hash = ints_hash(starts_ms, count);

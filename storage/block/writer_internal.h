@@ -78,7 +78,8 @@ struct directory {
     uint32_t series_count;
     uint64_t series_first;
     uint32_t restarts[RESTARTS_MAX][3];
-    struct buf pages;   /* of the open frame */
+    struct buf pages; /* of the open frame */
+    enum block_page_kind pages_kind;
     struct u64s frames; /* of pages, of this directory frame */
     struct page_seen seen[SAME_SLOTS];
     uint32_t generation;
@@ -117,6 +118,7 @@ struct block_writer {
     bool renamed, finished;
     double values[PAGE_SAMPLES_MAX];
     uint8_t page[PAGE_BYTES_MAX];
+    struct buf histogram, histograms; /* one, and a page of them */
 };
 
 enum status writer_nomem(struct err *err);
@@ -142,6 +144,8 @@ enum status column_find(struct block_writer *w, const int64_t *times_ms, size_t 
                         struct column_use *out, struct err *err) MUST_USE;
 enum status column_find_starts(struct block_writer *w, const int64_t *starts_ms, size_t count,
                                uint32_t *out, struct err *err) MUST_USE;
+/* Only the first count samples: some of those it had. */
+void column_cut(struct column_use *use, size_t count);
 void columns_fini(struct columns *c);
 
 /* A page that is encoded, with the columns of its times and start times (NULL: none). */

@@ -6,6 +6,7 @@
 
 #include "node/base/hash.h"
 #include "storage/block/writer_internal.h"
+#include "storage/histogram.h"
 
 /* The frame of pages that is open. */
 static uint32_t page_frame(const struct directory *d) {
@@ -35,8 +36,8 @@ static void restart_put(struct directory *d) {
 }
 
 /* The same bytes among the pages of this directory frame; remembers them when there are none. */
-static const struct page_seen *page_find(struct directory *d, struct sv page) {
-    struct hash128 hash = hash128(page.ptr, page.len, 0);
+static const struct page_seen *page_find(struct directory *d, const struct page_out *p) {
+    struct hash128 hash = hash128(p->bytes.ptr, p->bytes.len, p->kind);
     struct page_seen *seen = &d->seen[hash.lo % SAME_SLOTS];
     if (seen->generation == d->generation && seen->hash.hi == hash.hi && seen->hash.lo == hash.lo)
         return seen->frame == page_frame(d) ? NULL : seen; /* packing the frame finds those */
@@ -65,8 +66,11 @@ enum status directory_put_page(struct block_writer *w, const struct page_out *p,
     struct directory *d = &w->directory;
     const struct column_use *use = &p->times;
     size_t len = p->bytes.len;
-    if (d->pages.len > 0 && d->pages.len + len > PAGES_FRAME_BYTES) TRY(pages_flush(w, err));
-    const struct page_seen *same = len >= SAME_BYTES_MIN ? page_find(d, p->bytes) : NULL;
+    bool full = d->pages.len + len > PAGES_FRAME_BYTES ||
+                (d->pages_kind != p->kind && d->pages.len > PAGES_KIND_BYTES);
+    if (d->pages.len > 0 && full) TRY(pages_flush(w, err));
+    d->pages_kind = p->kind;
+    const struct page_seen *same = len >= SAME_BYTES_MIN ? page_find(d, p) : NULL;
     unsigned flags = p->kind;
     if (use->first == 0 && use->span == use->rows) flags |= PAGE_WHOLE;
     if (use->missing_count > 0) flags |= PAGE_MISSING;
@@ -218,6 +222,30 @@ enum status writer_put_page(struct block_writer *w, enum block_page_kind kind,
     return writer_put_encoded(w, &p, times_ms, starts_ms, err);
 }
 
+/* As many of these histograms as make a page; returns how many, 0: no memory. */
+static size_t histograms_encode(struct block_writer *w, struct histogram *const *histograms,
+                                size_t count) {
+    size_t done = 0;
+    buf_clear(&w->histograms);
+    while (done < count && w->histograms.len < HISTOGRAMS_PAGE_BYTES) {
+        buf_clear(&w->histogram);
+        histogram_put(histograms[done++], &w->histogram);
+        buf_put_lenstr(&w->histograms, buf_sv(&w->histogram));
+        if (w->histogram.failed) return 0;
+    }
+    return w->histograms.failed ? 0 : done;
+}
+
+/* How many samples from i on are of the kind of that one, at most max. */
+static size_t kind_run(const struct samples *samples, size_t i, size_t max) {
+    struct histogram *const *h = samples->histograms == NULL ? NULL : samples->histograms + i;
+    size_t n = 1;
+    if (h == NULL) return max;
+    while (n < max && (h[n] != NULL) == (h[0] != NULL))
+        n++;
+    return n;
+}
+
 enum status writer_put_samples(struct block_writer *w, const struct samples *samples,
                                struct err *err) {
     for (size_t i = 0; i < samples->count;) {
@@ -225,8 +253,18 @@ enum status writer_put_samples(struct block_writer *w, const struct samples *sam
         const int64_t *times_ms = samples->times_ms + i;
         const int64_t *starts_ms = samples->starts_ms == NULL ? NULL : samples->starts_ms + i;
         TRY(column_find(w, times_ms, samples->count - i, false, &p.times, err));
-        size_t count = p.times.count;
-        p.bytes = sv_make(w->page, page_encode(w->scratch, samples->values + i, count, w->page));
+        size_t count = kind_run(samples, i, p.times.count);
+        if (samples->histograms != NULL && samples->histograms[i] != NULL) {
+            count = histograms_encode(w, samples->histograms + i, count);
+            if (count == 0) return writer_nomem(err);
+            p.kind = KIND_HISTOGRAM;
+            p.bytes = buf_sv(&w->histograms);
+            starts_ms = NULL; /* they have their own */
+        } else {
+            size_t len = page_encode(w->scratch, samples->values + i, count, w->page);
+            p.bytes = sv_make(w->page, len);
+        }
+        if (count < p.times.count) column_cut(&p.times, count);
         TRY(writer_put_encoded(w, &p, times_ms, starts_ms, err));
         i += count;
     }

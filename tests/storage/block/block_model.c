@@ -29,7 +29,21 @@ void samples_put(struct samples *s, int64_t time_ms, double value, int64_t start
     s->times_ms[s->count] = time_ms;
     s->values[s->count] = value;
     if (s->starts_ms != NULL) s->starts_ms[s->count] = start_ms;
+    if (s->histograms != NULL) s->histograms[s->count] = NULL;
     s->count++;
+}
+
+void samples_put_histogram(struct samples *s, int64_t time_ms, struct histogram *h) {
+    samples_put(s, time_ms, h->sum, h->start_ms);
+    CHECK(samples_want_histograms(s) == OK, "memory");
+    s->histograms[s->count - 1] = h;
+}
+
+void samples_put_from(struct samples *s, const struct samples *from, size_t i, double value) {
+    if (from->histograms != NULL && from->histograms[i] != NULL)
+        samples_put_histogram(s, from->times_ms[i], from->histograms[i]);
+    else
+        samples_put(s, from->times_ms[i], value, from->starts_ms == NULL ? 0 : from->starts_ms[i]);
 }
 
 /* -- making */
@@ -76,6 +90,27 @@ static double value_make(struct rng *rng, unsigned kind, double before) {
     }
 }
 
+static struct histogram *histogram_make(struct samples *s, struct rng *rng) {
+    struct histogram *h = arena_zalloc(&s->arena, sizeof *h);
+    CHECK(h != NULL, "memory");
+    h->hint = (enum histogram_hint)rng_below(rng, 4);
+    h->schema = (int32_t)rng_below(rng, 8);
+    h->start_ms = rng_chance(rng, 0.1) ? 77000 : 0;
+    h->sum = rng_chance(rng, 0.05) ? value_stale() : (double)rng_below(rng, 1000) / 7;
+    struct histogram_side *side = &h->positive;
+    side->spans_count = (uint32_t)rng_below(rng, 4);
+    side->spans = arena_array(&s->arena, 4, sizeof *side->spans);
+    side->deltas = arena_array(&s->arena, 64, sizeof *side->deltas);
+    CHECK(side->spans != NULL && side->deltas != NULL, "memory");
+    for (uint32_t i = 0; i < side->spans_count; i++) {
+        side->spans[i] = (struct histogram_span){(int32_t)rng_below(rng, 9), 1 + i * 4};
+        side->buckets_count += side->spans[i].length;
+    }
+    for (uint32_t i = 0; i < side->buckets_count; i++)
+        h->count += (uint64_t)(side->deltas[i] = (int64_t)rng_below(rng, 300));
+    return h;
+}
+
 /* Times are a grid of the target's with rows missing at some, late by some ms, or the series' own.
  */
 static void samples_make(struct model_series *s, struct rng *rng, const struct model_options *o) {
@@ -84,7 +119,7 @@ static void samples_make(struct model_series *s, struct rng *rng, const struct m
     rng_init(&grid, target * 3 + 1);
     size_t rows = 1 + (size_t)rng_below(rng, o->samples_max);
     if (rng_chance(rng, 0.6)) rows = o->samples_max;
-    unsigned kind = (unsigned)rng_below(rng, 6), odd = (unsigned)rng_below(rng, 8);
+    unsigned kind = (unsigned)rng_below(rng, 6), odd = (unsigned)rng_below(rng, 10);
     size_t skip = rng_chance(rng, 0.2) ? (size_t)rng_below(rng, rows) : 0;
     int64_t start = rng_chance(rng, 0.2) ? 5 : 0, t = 1000000 + (int64_t)target;
     double value = (double)rng_below(rng, 1000);
@@ -96,7 +131,10 @@ static void samples_make(struct model_series *s, struct rng *rng, const struct m
         if (missing && (i + 1 < rows || s->samples.count > 0)) continue;
         if (start > 0 && rng_chance(rng, 0.01)) start += 1000;
         int64_t late = odd == 3 ? (int64_t)rng_below(rng, 9) : 0;
-        samples_put(&s->samples, t + late, value, start);
+        if (odd == 4 || (odd == 5 && i / 7 % 3 == 1))
+            samples_put_histogram(&s->samples, t + late, histogram_make(&s->samples, rng));
+        else
+            samples_put(&s->samples, t + late, value, start);
     }
 }
 
@@ -161,8 +199,7 @@ void model_make_part(struct model *part, const struct model *whole, struct rng *
             if (quarter < low || quarter >= high || (sparse && rng_chance(rng, 0.3))) continue;
             double value = from->samples.values[k];
             if (sparse && rng_chance(rng, 0.1)) value = 12345;
-            int64_t start = from->samples.starts_ms == NULL ? 0 : from->samples.starts_ms[k];
-            samples_put(&s->samples, from->samples.times_ms[k], value, start);
+            samples_put_from(&s->samples, &from->samples, k, value);
         }
         if (s->samples.count == 0) continue;
         buf_put_sv(&s->canonical, buf_sv(&from->canonical));
@@ -227,6 +264,12 @@ bool samples_equal(const struct samples *all, int64_t from_ms, int64_t to_ms,
         if (count == got->count || got->times_ms[count] != all->times_ms[i] ||
             f64_bits(got->values[count]) != f64_bits(all->values[i]))
             return false;
+        const struct histogram *h = all->histograms == NULL ? NULL : all->histograms[i];
+        const struct histogram *g = got->histograms == NULL ? NULL : got->histograms[count];
+        if ((h == NULL) != (g == NULL)) return false;
+        if (h != NULL &&
+            (!histogram_equal(h, g) || h->hint != g->hint || h->start_ms != g->start_ms))
+            return false;
         int64_t start = all->starts_ms == NULL ? 0 : all->starts_ms[i];
         if ((got->starts_ms == NULL ? 0 : got->starts_ms[count]) != start) return false;
         count++;
@@ -269,7 +312,7 @@ static enum status all_compare(const struct model *m, struct block *b, struct er
     return status;
 }
 
-static void shard_sum(const struct model *m, uint32_t shard, struct block_shard *out) {
+static enum status shard_sum(const struct model *m, uint32_t shard, struct block_shard *out) {
     *out = (struct block_shard){.min_ms = INT64_MAX, .max_ms = INT64_MIN};
     for (size_t i = 0; i < m->count; i++) {
         const struct samples *s = &m->at[i].samples;
@@ -278,8 +321,9 @@ static void shard_sum(const struct model *m, uint32_t shard, struct block_shard 
         out->samples_count += s->count;
         out->min_ms = MIN(out->min_ms, s->times_ms[0]);
         out->max_ms = MAX(out->max_ms, s->times_ms[s->count - 1]);
-        block_digest_add(&out->digest, m->at[i].id, s);
+        TRY(block_digest_add(&out->digest, m->at[i].id, s));
     }
+    return OK;
 }
 
 static enum status shards_compare(const struct model *m, struct block *b, struct err *err) {
@@ -287,7 +331,8 @@ static enum status shards_compare(const struct model *m, struct block *b, struct
     enum status status = OK;
     for (uint32_t shard = 0; shard < m->shards_count && status == OK; shard++) {
         struct block_shard is, sum;
-        shard_sum(m, shard, &sum);
+        status = shard_sum(m, shard, &sum);
+        if (status != OK) break;
         CHECK(block_get_shard(b, shard, &is) == (sum.series_count > 0), "shard %u", shard);
         if (sum.series_count == 0) continue;
         CHECK(is.series_count == sum.series_count && is.samples_count == sum.samples_count &&

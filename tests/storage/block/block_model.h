@@ -5,6 +5,7 @@
 
 #include "node/base/rng.h"
 #include "storage/block/block.h"
+#include "storage/histogram.h"
 #include "tests/sim/sim.h"
 
 enum { MODEL_SECRET = 0x5eed, MODEL_TENANT = 3, MODEL_LABELS_MAX = 16 };
@@ -59,3 +60,6 @@ void model_check_select(const struct model *m, struct block *b, struct rng *rng)
 bool samples_equal(const struct samples *all, int64_t from_ms, int64_t to_ms,
                    const struct samples *got);
 void samples_put(struct samples *s, int64_t time_ms, double value, int64_t start_ms);
+void samples_put_histogram(struct samples *s, int64_t time_ms, struct histogram *h); /* borrowed */
+/* The i-th of another, whose histogram is borrowed; `value` instead of a float's. */
+void samples_put_from(struct samples *s, const struct samples *from, size_t i, double value);

@@ -136,7 +136,7 @@ int main(void) {
     CHECK(file.len > 600 && file.len < 4000, "%zu bytes", file.len);
     flips_run(&small, disk, &file, &rng, file.len);
     lengths_run(&small, disk, &file, &rng);
-    model_make(&large, &rng, &(struct model_options){60, 300, 40, 3});
+    model_make(&large, &rng, &(struct model_options){40, 200, 20, 3});
     model_write_file(&large, disk, &file);
     CHECK(file.len > 20000, "%zu bytes", file.len);
     flips_run(&large, disk, &file, &rng, FLIPS);

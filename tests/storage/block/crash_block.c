@@ -124,7 +124,7 @@ static void faults_run(const char *what, enum status (*run)(struct disk *, struc
 int main(void) {
     struct rng rng;
     rng_init(&rng, 5);
-    model_make(&whole, &rng, &(struct model_options){400, 900, 16, 4});
+    model_make(&whole, &rng, &(struct model_options){160, 600, 16, 4});
     for (int i = 0; i < 2; i++)
         model_make_part(&parts[i], &whole, &rng);
     cuts_run(run_write, false);

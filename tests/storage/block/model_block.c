@@ -6,7 +6,7 @@
 
 #include "tests/storage/block/block_model.h"
 
-enum { SEEDS = 60, SELECTS = 40, INPUTS_MAX = 5 };
+enum { SEEDS = 30, SELECTS = 40, INPUTS_MAX = 5 };
 
 static struct model_options options_by(struct rng *rng) {
     static const size_t series[] = {1, 5, 40, 300, 700}, samples[] = {1, 10, 130, 600, 1100};
@@ -61,6 +61,7 @@ static void filter_run(void *ctx, uint32_t shard, struct sv canonical, const str
         if (filter_drops_series(canonical) || samples->times_ms[i] % 7 == 0) continue;
         samples->times_ms[kept] = samples->times_ms[i];
         if (samples->starts_ms != NULL) samples->starts_ms[kept] = samples->starts_ms[i];
+        if (samples->histograms != NULL) samples->histograms[kept] = samples->histograms[i];
         samples->values[kept++] = samples->values[i];
     }
     samples->count = kept;
@@ -95,7 +96,7 @@ static void series_join(const struct model *parts, size_t parts_count, uint64_t 
             }
         }
         if (best == NULL) return;
-        samples_put(out, t, best->values[at], best->starts_ms == NULL ? 0 : best->starts_ms[at]);
+        samples_put_from(out, best, at, best->values[at]);
     }
 }
 
@@ -168,7 +169,8 @@ static void merge_check(const struct model *whole, struct disk *disk, struct rng
             struct block_digest sum = {0};
             for (size_t i = 0; i < joined.count; i++)
                 if (joined.at[i].shard == shard)
-                    block_digest_add(&sum, joined.at[i].id, &joined.at[i].samples);
+                    CHECK(block_digest_add(&sum, joined.at[i].id, &joined.at[i].samples) == OK,
+                          "memory");
             (void)block_get_shard(b, shard, &is);
             CHECK(is.digest.hi == sum.hi && is.digest.lo == sum.lo, "digest of shard %u", shard);
         }

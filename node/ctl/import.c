@@ -36,8 +36,7 @@ struct target {
     struct ring_map *map;
     char *blocks;          /* directory */
     uint64_t first, count; /* numbers of the files of this run */
-    uint64_t samples, histograms;
-    struct samples floats; /* of a series with histograms */
+    uint64_t samples, exemplars;
 };
 
 static char *path_of(const char *dir, const char *name) {
@@ -95,7 +94,6 @@ static void target_close(struct target *t, bool keep) {
     }
     ring_map_unref(t->map);
     file_close(t->lock);
-    samples_fini(&t->floats);
     free(t->blocks);
 }
 
@@ -138,39 +136,17 @@ struct day {
     uint64_t series, samples;
 };
 
-/* A block's pages are of floats: a histogram would become its sum. */
-static enum status floats_of(struct target *t, const struct samples *all,
-                             const struct samples **out, struct err *err) {
-    *out = all;
-    if (all->histograms == NULL) return OK;
-    struct samples *floats = &t->floats;
-    samples_clear(floats);
-    if (samples_reserve(floats, all->count) != OK)
-        return err_set(err, ERR_NOMEM, 0, "out of memory");
-    for (size_t i = 0; i < all->count; i++) {
-        if (all->histograms[i] != NULL) {
-            t->histograms++;
-            continue;
-        }
-        floats->times_ms[floats->count] = all->times_ms[i];
-        floats->values[floats->count++] = all->values[i];
-    }
-    *out = floats;
-    return OK;
-}
-
 static enum status add_all(struct target *t, struct source *s, struct block_writer *w,
                            struct day *day, struct err *err) {
     for (;;) {
         const struct prom_series *series;
         TRY(source_next(s, &series, err));
         if (series == NULL) return OK;
-        const struct samples *samples;
-        TRY(floats_of(t, &series->samples, &samples, err));
-        if (samples->count == 0) continue;
-        TRY(block_writer_add(w, series->shard, series->canonical, samples, err));
+        t->exemplars += series->exemplars_count;
+        if (series->samples.count == 0) continue;
+        TRY(block_writer_add(w, series->shard, series->canonical, &series->samples, err));
         day->series++;
-        day->samples += samples->count;
+        day->samples += series->samples.count;
     }
 }
 
@@ -270,7 +246,7 @@ static int run(int argc, char **argv, bool is_file, const char *summary) {
     enum status got = import(&t, &s, is_file, &err);
     if (got == OK && s.dir != NULL) report_dir(s.dir);
     if (got == OK && s.file != NULL) report_file(s.file);
-    if (got == OK) put_count(t.histograms, "native histograms were left out: blocks hold floats");
+    if (got == OK) put_count(t.exemplars, "exemplars of the log were left out");
     if (got == OK) printf("%" PRIu64 " samples in %" PRIu64 " blocks\n", t.samples, t.count);
     prom_dir_close(s.dir);
     om_file_close(s.file);
@@ -281,7 +257,7 @@ static int run(int argc, char **argv, bool is_file, const char *summary) {
 int import_prometheus_main(int argc, char **argv) {
     return run(argc, argv, false,
                "Import the data directory of a Prometheus that is not running: blocks, logs and "
-               "head chunks. Deleted samples stay deleted.\n\nWrites one "
+               "head chunks, with native histograms. Deleted samples stay deleted.\n\nWrites one "
                "block per day into the data directory of a node that is not running.");
 }
 

@@ -138,14 +138,14 @@ def compare_all(folder, data_dir, name, before=None, late=None, starts=1):
 
 
 def cut_end(folder, by):
-    """The last file that has more than a header; those behind it go. Both kinds are made longer than what is in them."""
+    """The last file that has more than a header; those behind it go. They are made longer than what is in them."""
     for path in sorted(folder.glob("[0-9]*"), reverse=True):
         end = len(path.read_bytes().rstrip(b"\0"))
-        if end > by + 8:
-            os.truncate(path, end - by)
+        if end > 16:
+            os.truncate(path, end - min(by, (end - 8) // 2))
             return path
         path.unlink()
-    raise harness.Failure(f"nothing to cut in {folder}")
+    return None
 
 
 def cut(folder, data_dir, log, by, late):
@@ -153,6 +153,9 @@ def cut(folder, data_dir, log, by, late):
     copy = folder / f"cut-{log}-{by}"
     shutil.copytree(data_dir, copy)
     segment = cut_end(copy / log, by)
+    if segment is None and log == "wbl":  # just compacted
+        return 1
+    check(segment is not None, "nothing to cut in", log)
     name = f"{log} without its last {by} bytes"
     if log == "wbl":  # 2.42 takes this for a bad wal, and cuts that: it is asked where the record that was cut never was
         dump = import_dump(copy)

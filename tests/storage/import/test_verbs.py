@@ -6,7 +6,7 @@ same directory, or from the blocks that promtool makes of the same file.
     test_verbs.py CAIRN CAIRNCTL IMPORT_DUMP_BLOCKS"""
 import os, subprocess, sys
 
-from prom_data import PROMETHEUS, PROMTOOL, Dump, Histograms, Prometheus, bits_of, check, compare, float_of, harness, make_labels, values_of
+from prom_data import PROMETHEUS, PROMTOOL, Dump, Histograms, Prometheus, bits_of, check, compare, float_of, harness, histogram_said, make_labels, values_of
 from harness import Cairn, check_eq, say
 
 HOUR = 3600_000
@@ -53,7 +53,9 @@ def from_prometheus(rng, folder):
     of_histograms = (("__name__", "latency_int"),)
     for begin in range(BEGIN - 7 * HOUR, BEGIN + 3 * HOUR, HOUR):  # over midnight
         times = range(begin, begin + HOUR, 30_000)
-        server.send([(of, list(zip(times, values_of(kind, rng, len(times))))) for of, kind, _ in labels] +
+        exemplars = [((("trace_id", "x"),), times[-1], bits_of(1.0))] if begin >= BEGIN + HOUR else ()
+        server.send([(of, list(zip(times, values_of(kind, rng, len(times)))), exemplars if of == labels[0][0] else ())
+                     for of, kind, _ in labels] +
                     [(of_histograms, [], (), [histograms.next(ms) for ms in times])])
     server.delete('temperature', BEGIN - 6 * HOUR, BEGIN - 5 * HOUR)
     want = server.read(*ALWAYS)
@@ -62,10 +64,14 @@ def from_prometheus(rng, folder):
     out, err = ctl("import", "prometheus", folder / "prometheus", f"--storage.tsdb.path={data_dir}")
     ranges, series = blocks_of(data_dir)
     check_eq(len(ranges), 2, "blocks")
-    count, samples = compare(series, want, "import prometheus")
-    check_eq(err, f"cairnctl: {len(histograms.sent)} native histograms were left out: blocks hold floats\n", "stderr")
-    check(out.endswith(f"{samples} samples in 2 blocks\n"), "what it says:", out)
-    say(f"import prometheus: {count} series, {samples} samples in {len(ranges)} blocks")
+    of_floats = {of: samples for of, samples in series.items() if of != of_histograms}
+    count, samples = compare(of_floats, want, "import prometheus")
+    check_eq(set(series[of_histograms]), set(histograms.sent), "times of histograms")
+    for ms, text in series[of_histograms].items():
+        check_eq(histogram_said(text), histograms.sent[ms], f"histogram at {ms}")
+    check_eq(err, "cairnctl: 2 exemplars of the log were left out\n", "stderr")
+    check(out.endswith(f"{samples + len(histograms.sent)} samples in 2 blocks\n"), "what it says:", out)
+    say(f"import prometheus: {count} series, {samples} samples, {len(histograms.sent)} histograms in {len(ranges)} blocks")
     # once more: other files, nothing overwritten
     ctl("import", "prometheus", folder / "prometheus", f"--storage.tsdb.path={data_dir}")
     check_eq(sorted(p.name for p in (data_dir / "blocks").iterdir()), [f"import-{i}.block" for i in range(4)], "files")

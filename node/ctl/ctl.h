@@ -47,6 +47,8 @@ int ring_move_main(int argc, char **argv);
 int ring_accept_loss_main(int argc, char **argv);
 int ring_remove_main(int argc, char **argv);
 int ring_recover_main(int argc, char **argv);
+int import_prometheus_main(int argc, char **argv);
+int import_openmetrics_main(int argc, char **argv);
 
 /* The help of a verb, on stdout; returns 0. */
 int ctl_help(const char *verb, const char *arguments, const char *summary,

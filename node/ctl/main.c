@@ -35,7 +35,8 @@ static const struct verb_def {
     {"ring", "recover", ring_recover_main, "New cluster of what is left without quorum."},
     {"silence", NULL, NULL, NULL},
     {"alert", NULL, NULL, NULL},
-    {"import", NULL, NULL, NULL},
+    {"import", "prometheus", import_prometheus_main, "Import a data directory of Prometheus."},
+    {"import", "openmetrics", import_openmetrics_main, "Import an OpenMetrics text file."},
 };
 
 int ctl_fail(const char *fmt, ...) {

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cairnctl import: other systems' samples as blocks of a node. Ids of series and shards are those
+ * of the node's cluster, so its directory must have been in one; nothing may run on it. For each
+ * day (UTC) with samples PATH/blocks/import-<n>.block is written, n beginning behind what is there.
+ * When anything fails, the files of this run go again. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "node/ctl/ctl.h"
+#include "node/runtime/disk.h"
+#include "ring/map.h"
+#include "storage/block/block.h"
+#include "storage/import/openmetrics.h"
+#include "storage/import/prometheus.h"
+
+#define DAY_MS INT64_C(86400000) /* a multiple of the 2 h of other blocks */
+
+struct import_options {
+    union flag_value help, path;
+};
+#define AT(field) offsetof(struct import_options, field)
+static const struct flag_def defs[] = {
+    {"help", 'h', FLAG_BOOL, NULL, "Show this help.", AT(help), false},
+    {"storage.tsdb.path", 0, FLAG_STRING, "data/",
+     "Data directory of the node that takes the samples.", AT(path), false},
+};
+static struct import_options options;
+
+/* -- where to */
+
+struct target {
+    struct disk *disk;
+    struct file *lock;
+    struct ring_map *map;
+    char *blocks;          /* directory */
+    uint64_t first, count; /* numbers of the files of this run */
+    uint64_t samples, exemplars;
+};
+
+static char *path_of(const char *dir, const char *name) {
+    char *path = NULL;
+    return asprintf(&path, "%s/%s", dir, name) < 0 ? NULL : path;
+}
+
+static char *block_path(const struct target *t, uint64_t number) {
+    char *path = NULL;
+    return asprintf(&path, "%s/import-%" PRIu64 ".block", t->blocks, number) < 0 ? NULL : path;
+}
+
+static bool on_name(void *ctx, const char *name) {
+    struct target *t = ctx;
+    uint64_t number;
+    char rest;
+    if (sscanf(name, "import-%" SCNu64 ".bloc%c", &number, &rest) == 2 && rest == 'k')
+        t->first = MAX(t->first, number + 1);
+    return true;
+}
+
+static enum status read_map(struct target *t, const char *dir, const char *lock, const char *ring,
+                            struct err *err) {
+    TRY(disk_lock(t->disk, lock, &t->lock, err));
+    enum status got = ring_map_load(t->disk, ring, &t->map, err);
+    if (got == ERR_UNAVAILABLE)
+        return err_set(err, got, 0, "%s: the node was in no cluster yet; start it once", dir);
+    return got;
+}
+
+static enum status target_open(struct target *t, const char *dir, struct err *err) {
+    char *seat = path_of(dir, "seat"), *lock = path_of(dir, "lock"), *ring = path_of(dir, "ring");
+    t->blocks = path_of(dir, "blocks");
+    enum status got = OK;
+    if (seat == NULL || lock == NULL || ring == NULL || t->blocks == NULL)
+        got = err_set(err, ERR_NOMEM, 0, "out of memory");
+    else if (!disk_exists(t->disk, seat))
+        got = err_set(err, ERR_UNAVAILABLE, 0,
+                      "%s is no data directory of a node: %s is missing; start the node once", dir,
+                      seat);
+    if (got == OK) got = read_map(t, dir, lock, ring, err);
+    if (got == OK) got = disk_mkdir(t->disk, t->blocks, err);
+    if (got == OK) got = disk_list(t->disk, t->blocks, on_name, t, err);
+    free(seat);
+    free(lock);
+    free(ring);
+    return got;
+}
+
+static void target_close(struct target *t, bool keep) {
+    for (uint64_t i = 0; !keep && i < t->count; i++) {
+        char *path = block_path(t, t->first + i);
+        if (path != NULL) status_ignore(disk_unlink(t->disk, path, NULL));
+        free(path);
+    }
+    ring_map_unref(t->map);
+    file_close(t->lock);
+    free(t->blocks);
+}
+
+/* -- where from */
+
+struct source {
+    struct prom_options options;
+    struct prom_dir *dir; /* one of these */
+    struct om_file *file;
+    struct prom_scan *dir_scan;
+    struct om_scan *file_scan;
+};
+
+static bool source_next_time(const struct source *s, int64_t from_ms, int64_t *out_ms) {
+    if (s->dir != NULL) return prom_dir_next(s->dir, from_ms, out_ms);
+    return om_file_next(s->file, from_ms, out_ms);
+}
+
+static enum status source_begin(struct source *s, int64_t from_ms, int64_t to_ms, struct err *err) {
+    if (s->dir != NULL) return prom_scan_new(s->dir, from_ms, to_ms, &s->dir_scan, err);
+    return om_scan_new(s->file, from_ms, to_ms, &s->file_scan, err);
+}
+
+static enum status source_next(struct source *s, const struct prom_series **out, struct err *err) {
+    if (s->dir != NULL) return prom_scan_next(s->dir_scan, out, err);
+    return om_scan_next(s->file_scan, out, err);
+}
+
+static void source_end(struct source *s) {
+    prom_scan_free(s->dir_scan);
+    om_scan_free(s->file_scan);
+    s->dir_scan = NULL;
+    s->file_scan = NULL;
+}
+
+/* -- writing */
+
+struct day {
+    int64_t from_ms, to_ms;
+    uint64_t series, samples;
+};
+
+static enum status add_all(struct target *t, struct source *s, struct block_writer *w,
+                           struct day *day, struct err *err) {
+    for (;;) {
+        const struct prom_series *series;
+        TRY(source_next(s, &series, err));
+        if (series == NULL) return OK;
+        t->exemplars += series->exemplars_count;
+        if (series->samples.count == 0) continue;
+        TRY(block_writer_add(w, series->shard, series->canonical, &series->samples, err));
+        day->series++;
+        day->samples += series->samples.count;
+    }
+}
+
+static enum status write_day(struct target *t, struct source *s, struct day *day, struct err *err) {
+    char *path = block_path(t, t->first + t->count);
+    if (path == NULL) return err_set(err, ERR_NOMEM, 0, "out of memory");
+    struct block_writer_options o = {.disk = t->disk,
+                                     .path = path,
+                                     .secret = s->options.secret,
+                                     .tenant = s->options.tenant,
+                                     .shards_count = s->options.shards_count};
+    struct block_writer *w = NULL;
+    bool written = false;
+    enum status got = block_writer_new(&o, &w, err);
+    if (got == OK) got = source_begin(s, day->from_ms, day->to_ms, err);
+    if (got == OK) got = add_all(t, s, w, day, err);
+    if (got == OK) got = block_writer_finish(w, &written, err);
+    block_writer_free(w);
+    source_end(s);
+    if (got == OK && written) {
+        t->count++;
+        t->samples += day->samples;
+        printf("%s: %" PRIu64 " series, %" PRIu64 " samples, from %" PRId64 " to %" PRId64 " ms\n",
+               path, day->series, day->samples, day->from_ms, day->to_ms);
+    }
+    free(path);
+    return got;
+}
+
+static int64_t day_begin(int64_t time_ms) {
+    int64_t over = time_ms % DAY_MS;
+    if (over < 0) over += DAY_MS;
+    return time_ms < INT64_MIN + over ? INT64_MIN : time_ms - over;
+}
+
+static enum status write_days(struct target *t, struct source *s, struct err *err) {
+    int64_t from_ms = INT64_MIN, next_ms;
+    while (source_next_time(s, from_ms, &next_ms)) {
+        struct day day = {.from_ms = day_begin(next_ms)};
+        if (__builtin_add_overflow(day.from_ms, DAY_MS - 1, &day.to_ms)) day.to_ms = INT64_MAX;
+        TRY(write_day(t, s, &day, err));
+        if (day.to_ms == INT64_MAX) break;
+        from_ms = day.to_ms + 1;
+    }
+    return OK;
+}
+
+/* -- what was left out, and verbs */
+
+static void put_count(uint64_t n, const char *what) {
+    if (n > 0) fprintf(stderr, "cairnctl: %" PRIu64 " %s\n", n, what);
+}
+
+static void report_dir(const struct prom_dir *dir) {
+    struct prom_counts c;
+    prom_dir_counts(dir, &c);
+    put_count(c.blocks_unfinished, "blocks without a meta.json were left out");
+    put_count(c.wal_cut_bytes, "bytes of a record that a crash cut were left out");
+    put_count(c.conflicts, "samples differed from a later one at the same time, which was taken");
+    put_count(c.unknown_samples, "samples of series that the log does not name were left out");
+    put_count(c.histograms, "malformed native histograms were left out");
+    put_count(c.encodings, "chunks of an encoding that is not known were left out");
+    put_count(c.records, "records of a type that is not known were left out");
+    put_count(c.starts, "start timestamps were left out");
+}
+
+static void report_file(const struct om_file *file) {
+    struct om_counts c;
+    om_file_counts(file, &c);
+    put_count(c.conflicts, "samples differed from a later one at the same time, which was taken");
+    put_count(c.exemplars, "exemplars were left out");
+}
+
+static enum status import(struct target *t, struct source *s, bool is_file, struct err *err) {
+    TRY(target_open(t, options.path.string, err));
+    s->options.disk = t->disk;
+    s->options.secret = t->map->settings.secret;
+    s->options.shards_count = t->map->settings.shards_count;
+    if (is_file)
+        TRY(om_file_open(&s->options, &s->file, err));
+    else
+        TRY(prom_dir_open(&s->options, &s->dir, err));
+    return write_days(t, s, err);
+}
+
+static int run(int argc, char **argv, bool is_file, const char *summary) {
+    static struct flag_list arguments; /* lives as long as the process, see base/flags.h */
+    const char *verb = is_file ? "import openmetrics" : "import prometheus";
+    const char *what = is_file ? "FILE" : "DIR";
+    struct err err = {0};
+    if (flags_parse(defs, ARRAY_LEN(defs), argc, argv, &options, &arguments, &err) != OK)
+        return ctl_fail("%s, try --help", err.msg);
+    if (options.help.boolean) return ctl_help(verb, what, summary, defs, ARRAY_LEN(defs));
+    if (arguments.count != 1) return ctl_fail("%s needs one %s, try --help", verb, what);
+    struct target t = {.disk = disk_real()};
+    struct source s = {.options = {.path = arguments.items[0]}};
+    enum status got = import(&t, &s, is_file, &err);
+    if (got == OK && s.dir != NULL) report_dir(s.dir);
+    if (got == OK && s.file != NULL) report_file(s.file);
+    if (got == OK) put_count(t.exemplars, "exemplars of the log were left out");
+    if (got == OK) printf("%" PRIu64 " samples in %" PRIu64 " blocks\n", t.samples, t.count);
+    prom_dir_close(s.dir);
+    om_file_close(s.file);
+    target_close(&t, got == OK);
+    return got == OK ? 0 : ctl_fail("%s", err.msg);
+}
+
+int import_prometheus_main(int argc, char **argv) {
+    return run(argc, argv, false,
+               "Import the data directory of a Prometheus that is not running: blocks, logs and "
+               "head chunks, with native histograms. Deleted samples stay deleted.\n\nWrites one "
+               "block per day into the data directory of a node that is not running.");
+}
+
+int import_openmetrics_main(int argc, char **argv) {
+    return run(argc, argv, true,
+               "Import a file in the OpenMetrics text format whose samples have timestamps; its "
+               "last line is # EOF.\n\nWrites one block per day into the data directory of a node "
+               "that is not running.");
+}

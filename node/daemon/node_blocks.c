@@ -23,6 +23,16 @@ static void on_advanced(struct archive_core *ac) {
     if (nc->replicas != NULL && nc->in != NULL) replicas_held_changed(nc->replicas);
 }
 
+struct copies_ctx {
+    const struct node *node;
+    const struct node_view *view;
+};
+static uint32_t copy_of_shard(void *ctx, uint32_t shard) {
+    const struct copies_ctx *c = ctx;
+    uint16_t core = c->view->core_of[shard];
+    return core == 0xffff ? 0 : store_shard_copy(c->node->cores[core].store, shard);
+}
+
 /* Before the log is recovered: its shards begin where the manifest says. */
 enum status node_blocks_open(struct node *node, const struct node_view *view, struct err *err) {
     char dir[4200];
@@ -41,6 +51,9 @@ enum status node_blocks_open(struct node *node, const struct node_view *view, st
                                  .bytes_max = o->retention_bytes,
                                  .round_ms = tick_ms(node)};
     TRY(archive_open(node->rt, &ao, &node->archive, err));
+    /* Other replicas would not have them: a cluster takes them up with the first node's start. */
+    struct archive_copies copies = {copy_of_shard, &(struct copies_ctx){node, view}};
+    if (view->map->nodes_count == 1) TRY(archive_adopt(node->archive, &copies, err));
     for (unsigned i = 0; i < node->rt->cores_count; i++) {
         struct node_core *nc = &node->cores[i];
         nc->blocks.core = nc->core;

@@ -34,6 +34,14 @@ struct archive;
  * bad is named in the log and stays in the list as such. Blocks the thread. */
 MUST_USE enum status archive_open(struct runtime *rt, const struct archive_options *options,
                                   struct archive **out, struct err *err);
+struct archive_copies { /* of the shards that are here; 0: not here */
+    uint32_t (*copy_of)(void *ctx, uint32_t shard);
+    void *ctx;
+};
+/* Start-up, before archive_add_core: blocks that `cairnctl import` left (import-*.block) count from
+ * now on, for these shards. One that is bad is an error that names it. */
+MUST_USE enum status archive_adopt(struct archive *a, const struct archive_copies *copies,
+                                   struct err *err);
 /* What was loaded; before archive_start. */
 const struct manifest *archive_manifest(const struct archive *a);
 struct block_list *archive_blocks(const struct archive *a); /* borrowed */

@@ -36,10 +36,10 @@ struct archive {
     struct block_list *before; /* until cleaned */
     struct block **obsolete;   /* whose files go when nobody reads them any more */
     uint32_t obsolete_count, obsolete_cap;
-    struct block_list *saved;  /* of next */
-    struct list_node waiting;  /* changes */
-    struct list_node current;  /* those of the round */
-    struct work work;          /* SAVING, CLEANING */
+    struct block_list *saved; /* of next */
+    struct list_node waiting; /* changes */
+    struct list_node current; /* those of the round */
+    struct work work;         /* SAVING, CLEANING */
     enum status status;
     struct err err;
     unsigned installs_open;
@@ -62,6 +62,11 @@ struct archive {
 void archive_round(struct archive *a); /* when something waits, or at the timer */
 void archive_stopped_check(struct archive *a);
 void archive_count(struct archive *a); /* what archive_get_stats tells */
+
+/* open.c: the list anew, from the manifest. Start-up. */
+MUST_USE enum status archive_reopen(struct archive *a, struct err *err);
+/* adopt.c: imported blocks that the manifest names get their names. Start-up. */
+MUST_USE enum status archive_adopt_finish(struct archive *a, struct err *err);
 
 /* merge.c: on the log core, after a round. */
 void archive_merge_next(struct archive *a);

@@ -89,9 +89,18 @@ static enum status blocks_open(struct archive *a, struct err *err) {
     return status == OK ? OK : err_set(err, ERR_NOMEM, 0, "archive: not enough memory");
 }
 
+enum status archive_reopen(struct archive *a, struct err *err) {
+    block_list_unref(a->list);
+    a->list = NULL;
+    TRY(blocks_open(a, err));
+    archive_count(a);
+    return OK;
+}
+
 static enum status open_all(struct archive *a, struct err *err) {
     TRY(disk_mkdir(a->rt->disk, a->dir, err));
     TRY(manifest_load(a->rt->disk, a->dir, &a->manifest, err));
+    TRY(archive_adopt_finish(a, err));
     TRY(strays_remove(a, err));
     TRY(blocks_open(a, err));
     atomic_init(&a->next_number, a->manifest.next_number);

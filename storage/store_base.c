@@ -69,6 +69,39 @@ bool store_shard_is_due(const struct store *store, uint32_t shard) {
            cut_before(store, shard, st->from_ms) >= 0;
 }
 
+/* What is known of its metric families would be lost with the log. */
+static enum status items_make(const struct store *store, uint32_t shard,
+                              struct manifest_shard *out) {
+    struct entry_write w = {0};
+    struct buf body = {0};
+    for (uint32_t i = 0; i < metadata_names(&store->meta); i++)
+        if (metadata_shard_at(&store->meta, i) == shard) metadata_read(&store->meta, i, &w);
+    if (!entry_write_is_empty(&w)) entry_write_finish(&w, &body);
+    bool failed = w.metadata.failed || body.failed;
+    entry_write_fini(&w);
+    if (failed) {
+        buf_fini(&body);
+        manifest_shard_fini(out);
+        return ERR_NOMEM;
+    }
+    out->items = body.ptr;
+    out->items_len = body.len;
+    return OK;
+}
+
+static enum status items_restore(struct store *store, const struct manifest_shard *s,
+                                 struct err *err) {
+    struct entry_write_view v;
+    struct entry_metadata m;
+    if (s->items_len == 0) return OK;
+    arena_reset(&store->decode);
+    TRY(entry_write_decode(sv_make(s->items, s->items_len), &store->decode, &v, err));
+    while (entry_metadata_next(&v.metadata, &m))
+        if (metadata_add(&store->meta, s->shard, &m) != OK)
+            return err_set(err, ERR_NOMEM, 0, "store: not enough memory for shard %u", s->shard);
+    return OK;
+}
+
 enum status store_shard_record(const struct store *store, uint32_t shard, int64_t from_ms,
                                struct manifest_shard *out) {
     const struct store_shard *st = &store->shards[shard];
@@ -90,7 +123,7 @@ enum status store_shard_record(const struct store *store, uint32_t shard, int64_
     s.epochs = epochs;
     enum status status = manifest_shard_copy(&s, out);
     free(epochs);
-    return status;
+    return status == OK ? items_make(store, shard, out) : status;
 }
 
 /* -- being told */
@@ -143,6 +176,7 @@ enum status store_shard_base(struct store *store, const struct manifest_shard *s
     bool is_tail = st->tail_copy != 0 && st->role == STORE_LOG;
     if (is_tail || st->log.has_log || st->log.damaged || s->copy < st->log.copy) return OK;
     struct manifest_shard own;
+    TRY(items_restore(store, s, err));
     if (manifest_shard_copy(s, &own) != OK || epochs_restore(st, s) != OK)
         return err_set(err, ERR_NOMEM, 0, "store: not enough memory for shard %u", s->shard);
     st->log.copy = s->copy;

@@ -12,7 +12,8 @@
  *            varint base seq, zigzag cut ms, zigzag newest ms,
  *            varint count { varint epoch, varint last seq, u64 history },
  *            varint count { varint epoch, varint seq, zigzag min ms, zigzag max ms,
- *                           varint length, matchers }
+ *                           varint length, matchers },
+ *            varint length, body of a WRITE entry with metadata, or nothing
  *   Blocks ascend by number; shards, parts and epochs ascend. */
 #include "storage/archive/manifest.h"
 
@@ -72,6 +73,7 @@ void manifest_shard_put(const struct manifest_shard *s, struct buf *out) {
         buf_put_zigzag(out, t->max_ms);
         buf_put_lenstr(out, sv_make(t->matchers, t->matchers_len));
     }
+    buf_put_lenstr(out, sv_make(s->items, s->items_len));
 }
 
 void manifest_put(const struct manifest *m, struct buf *out) {
@@ -133,18 +135,24 @@ static void block_read(struct reader *r, struct manifest_block *b, bool *nomem) 
     if (b->min_ms > b->max_ms) r->failed = true;
 }
 
+static char *read_copy(struct reader *r, size_t *out_len, bool *nomem) {
+    struct sv bytes = read_lenstr(r);
+    *out_len = 0;
+    if (r->failed || *nomem || bytes.len == 0) return NULL;
+    char *copy = malloc(bytes.len);
+    *nomem = copy == NULL;
+    if (copy == NULL) return NULL;
+    memcpy(copy, bytes.ptr, bytes.len);
+    *out_len = bytes.len;
+    return copy;
+}
+
 static void tombstone_read(struct reader *r, struct tombstone *t, bool *nomem) {
     t->place.epoch = read_u32_varint(r);
     t->place.seq = read_varint(r);
     t->min_ms = read_zigzag(r);
     t->max_ms = read_zigzag(r);
-    struct sv matchers = read_lenstr(r);
-    if (r->failed || matchers.len == 0) return;
-    t->matchers = malloc(matchers.len);
-    *nomem |= t->matchers == NULL;
-    if (t->matchers == NULL) return;
-    memcpy(t->matchers, matchers.ptr, matchers.len);
-    t->matchers_len = matchers.len;
+    t->matchers = read_copy(r, &t->matchers_len, nomem);
 }
 
 static void shard_read(struct reader *r, struct manifest_shard *s, bool *nomem) {
@@ -167,6 +175,7 @@ static void shard_read(struct reader *r, struct manifest_shard *s, bool *nomem) 
     s->tombstones = read_array(r, 5, sizeof *s->tombstones, &s->tombstones_count, nomem);
     for (uint32_t i = 0; i < s->tombstones_count && !r->failed && !*nomem; i++)
         tombstone_read(r, &s->tombstones[i], nomem);
+    s->items = read_copy(r, &s->items_len, nomem);
 }
 
 static enum status read_outcome(const struct reader *r, struct sv bytes, bool nomem,
@@ -196,7 +205,7 @@ static void body_read(struct reader *r, struct manifest *m, bool *nomem) {
         if (i > 0 && m->blocks[i].number <= m->blocks[i - 1].number) r->failed = true;
         if (m->blocks[i].number >= m->next_number) r->failed = true;
     }
-    m->shards = read_array(r, 10, sizeof *m->shards, &m->shards_count, nomem);
+    m->shards = read_array(r, 11, sizeof *m->shards, &m->shards_count, nomem);
     m->shards_cap = m->shards_count;
     for (uint32_t i = 0; i < m->shards_count && !r->failed && !*nomem; i++) {
         shard_read(r, &m->shards[i], nomem);

@@ -50,6 +50,8 @@ struct manifest_shard {
     uint32_t epochs_count; /* before base.epoch, ascending */
     struct tombstone *tombstones;
     uint32_t tombstones_count;
+    char *items; /* what is known of its metric families, as a WRITE body; owned; NULL: nothing */
+    size_t items_len;
 };
 
 struct manifest {

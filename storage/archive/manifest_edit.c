@@ -9,6 +9,7 @@ void manifest_shard_fini(struct manifest_shard *s) {
         free(s->tombstones[i].matchers);
     free(s->tombstones);
     free(s->epochs);
+    free(s->items);
     *s = (struct manifest_shard){0};
 }
 
@@ -39,7 +40,9 @@ enum status manifest_shard_copy(const struct manifest_shard *from, struct manife
     to->tombstones_count = 0;
     to->epochs = copy_of(from->epochs, from->epochs_count, sizeof *from->epochs);
     to->tombstones = copy_of(from->tombstones, from->tombstones_count, sizeof *from->tombstones);
+    to->items = copy_of(from->items, from->items_len, 1);
     bool failed = (from->epochs_count > 0 && to->epochs == NULL) ||
+                  (from->items_len > 0 && to->items == NULL) ||
                   (from->tombstones_count > 0 && to->tombstones == NULL);
     for (uint32_t i = 0; i < from->tombstones_count && !failed; i++) {
         const struct tombstone *t = &from->tombstones[i];

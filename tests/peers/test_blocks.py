@@ -111,8 +111,14 @@ def wait_blocks(server, least):
     check(list((server.data_dir / "blocks").glob("*.block")), server.name, "has no files of blocks")
 
 
+def write_metadata(server, family, text):
+    item = b"\x08\x02" + field(2, family.encode()) + field(4, text.encode())  # a gauge
+    check_ok(http_request(server.port, "POST", "/api/v1/write", snappy(field(3, item)), WRITE_HEADERS))
+
+
 def test_single(folder, series, oracle):
     single = Cairn(folder / "single", *FLAGS, name="single").start()
+    write_metadata(single, "queue", "What waits.")
     feed(series, [oracle, single])
     compare(single, oracle, "at first")
     wait_blocks(single, 1)
@@ -123,6 +129,7 @@ def test_single(folder, series, oracle):
     single.kill()
     single.start()
     compare(single, oracle, "killed")
+    check_eq(single.get("/api/v1/metadata").json()["data"], {"queue": [{"type": "gauge", "help": "What waits.", "unit": ""}]})
     say("blocks:", len(list((single.data_dir / "blocks").glob("*.block"))), "log:", len(list((single.data_dir / "log").iterdir())))
     damage(single)
     single.stop()

@@ -81,6 +81,25 @@ def run(args, **kw):
     return out.stdout + out.stderr
 
 
+def imported(command, tmp):
+    """Into the directory of a node that was started once."""
+    text, data, port = Path(tmp) / "samples.txt", Path(tmp) / "import", free_ports(1)
+    text.write_text("# TYPE a counter\na_total 1 1700000000\na_total 2 1700000060\n# EOF\n")
+    node = Process(["build/cairn", f"--web.listen-address=127.0.0.1:{port}", f"--storage.tsdb.path={data}"], port)
+    try:
+        node.wait_for("Server is ready")
+    finally:
+        node.stop()
+    folder = Path(tmp) / "prometheus"
+    if " DIR" in command:
+        if not os.access("/usr/bin/promtool", os.X_OK):
+            return "skipped: /usr/bin/promtool is not installed (./dev setup installs it)"
+        run(["/usr/bin/promtool", "tsdb", "create-blocks-from", "openmetrics", str(text), str(folder)])
+    run(command.replace("=data", f"={data}").replace(" DIR", f" {folder}").replace(" FILE", f" {text}").split())
+    assert list((data / "blocks").glob("import-*.block")), "nothing was imported"
+    return "imported"
+
+
 def check(command, node_port, tmp):
     if re.fullmatch(r"\./dev test( --\w+)?", command) or command in ("./dev run", "./dev lint"):
         return "by CI itself"
@@ -101,6 +120,8 @@ def check(command, node_port, tmp):
         finally:
             p.stop()
         return "three nodes ready"
+    if command.startswith("build/cairnctl import "):
+        return imported(command, tmp)
     if command.startswith("build/cairnctl "):
         import shlex
         config = Path(tmp) / "prometheus.yml"

@@ -29,7 +29,9 @@ static void sample_make(struct manifest *m) {
                                .epochs = calloc(1, sizeof *s.epochs),
                                .epochs_count = 1,
                                .tombstones = calloc(1, sizeof *s.tombstones),
-                               .tombstones_count = 1};
+                               .tombstones_count = 1,
+                               .items = strdup("xyz"),
+                               .items_len = 3};
     s.epochs[0] = (struct manifest_epoch){1, 12, 0x1122334455667788};
     s.tombstones[0] = (struct tombstone){{2, 99}, 0, 10, strdup("abc"), 3};
     cr_assert_eq(manifest_shard_set(m, &s), OK);
@@ -38,7 +40,7 @@ static void sample_make(struct manifest *m) {
 /* By hand from the format at the top of manifest.c. */
 static const uint8_t golden[] = {
     'C',  'A',  'I',  'R',  'N',  'M',  'A',  'N',  1,    0,    1,    0, 0, 0, 0, 0, /* header */
-    57,   0,    0,    0,    0,    0,    0,    0,                      /* length of the body */
+    61,   0,    0,    0,    0,    0,    0,    0,                      /* length of the body */
     6,                                                                /* next number */
     1,    5,    1,    0,    1,    0xd8, 0x04,                         /* block: -1 to 300 */
     0xc8, 0x01, 2,    3,    7,    4,    9,                            /* bytes, parts */
@@ -47,6 +49,7 @@ static const uint8_t golden[] = {
     2,    0x82, 0x01, 0x90, 0x03, 0x9e, 0x06,                         /* base, cut, newest */
     1,    1,    12,   0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11, /* epoch */
     1,    2,    99,   0,    20,   3,    'a',  'b',  'c',              /* tombstone */
+    3,    'x',  'y',  'z',                                            /* metadata */
 };
 
 Test(manifest, golden) {

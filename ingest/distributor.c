@@ -34,6 +34,7 @@ enum status distributor_new(struct core *core, const struct distributor_options 
     list_init(&d->ops);
     list_init(&d->waiting);
     list_init(&d->served);
+    list_init(&d->deletes);
     arena_init(&d->scratch, 0);
     ack_board_init(&d->board);
     d->self_member = ack_member_add(&d->board, options->self);
@@ -66,6 +67,7 @@ void distributor_free(struct distributor *d) {
         op_free_private(op);
     }
     distributor_free_served(d);
+    deletes_free(d);
     arena_fini(&d->scratch);
     ring_map_unref(d->options.map);
     free(d->dest_of);
@@ -240,19 +242,18 @@ static void part_give_up(struct write_part *part) {
 
 /* Not where waiting helps nobody: memory, and limits. Without a lease the newest map may never come
  * here, while the sender knows other nodes. */
-static bool part_may_retry(const struct write_part *part) {
-    const struct distributor *d = part->op->d;
+bool distributor_may_retry(const struct distributor *d, uint64_t began_ns, enum status status) {
     uint64_t now_ns = core_mono_ns(d->core), resend_ms = d->options.resend_ms;
-    uint64_t spent_ms = (now_ns - part->op->began_ns) / 1000000;
+    uint64_t spent_ms = (now_ns - began_ns) / 1000000;
     if (d->options.lease != NULL && !lease_is_held(d->options.lease, now_ns))
         resend_ms = MIN(resend_ms, (uint64_t)NO_LEASE_RESEND_MS);
-    return !part->op->local_only && !d->stopping && part->status != ERR_NOMEM &&
-           part->status != ERR_LIMIT && spent_ms + RETRY_MAX_MS < resend_ms;
+    return !d->stopping && status != ERR_NOMEM && status != ERR_LIMIT &&
+           spent_ms + RETRY_MAX_MS < resend_ms;
 }
 
 static void part_failed(struct distributor *d, struct write_part *part) {
     assert(part->status != OK && part->state == PART_OPEN);
-    if (!part_may_retry(part)) {
+    if (part->op->local_only || !distributor_may_retry(d, part->op->began_ns, part->status)) {
         part_give_up(part);
         op_part_is_over(part->op);
         return;
@@ -332,6 +333,7 @@ void distributor_wake(struct distributor *d) {
     assert(core_is_current(d->core));
     LIST_FOREACH(n, &d->waiting)
     timer_start(&container_of(n, struct write_part, waiting)->retry, 0);
+    deletes_wake(d);
 }
 
 /* Nobody answers any more who is down by the map: what went there is sent elsewhere now. */
@@ -363,6 +365,7 @@ enum status distributor_set_map(struct distributor *d, struct ring_map *map,
     d->options.map = ring_map_ref(map);
     ring_map_unref(old);
     each_part(d, part_leave_node);
+    deletes_on_map(d);
     distributor_wake(d);
     return OK;
 }
@@ -433,4 +436,5 @@ static void part_stop(struct distributor *d, struct write_part *part) {
 void distributor_stop(struct distributor *d) {
     d->stopping = true;
     each_part(d, part_stop);
+    deletes_stop(d);
 }

@@ -60,8 +60,10 @@ struct distributor {
     uint32_t *marks;      /* by shard: 1 for a failed one; all 0 between calls */
     uint32_t *counts;     /* scratch of sorts, by key */
     struct list_node ops, waiting;
-    struct list_node served; /* of struct peer_write */
-    uint64_t routing;        /* counts the maps, and the cores of its shards, that were set */
+    struct list_node served;  /* of struct peer_write */
+    struct list_node deletes; /* of struct delete_op */
+    unsigned deletes_count;   /* of clients */
+    uint64_t routing;         /* counts the maps, and the cores of its shards, that were set */
     uint64_t bytes_in_flight;
     bool stopping;
     struct metric *samples[VERDICT_COUNT], *resends, *unavailable;
@@ -100,8 +102,18 @@ uint32_t *part_shards(const struct write_part *part, struct arena *arena, size_t
 /* distributor.c */
 void part_done(struct write_part *part); /* on the op's core; status, result and left are set */
 void part_on_retry(struct timer *t);
+/* Whether what failed so, of what began then, is worth another try. */
+bool distributor_may_retry(const struct distributor *d, uint64_t began_ns, enum status status);
+
+/* deletes.c */
+void deletes_on_map(struct distributor *d); /* a newer one is in force */
+void deletes_wake(struct distributor *d);
+void deletes_stop(struct distributor *d);
+void deletes_free(struct distributor *d);
 
 /* part_local.c, part_remote.c */
+enum status distributor_may_write(const struct distributor *d, uint32_t shard, uint64_t now_ns,
+                                  struct err *err) MUST_USE;
 void part_start_local(struct write_part *part);
 void part_start_remote(struct write_part *part);
 void part_cancel_remote(struct write_part *part); /* OPEN: no answer is waited for any more */

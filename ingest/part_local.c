@@ -75,8 +75,8 @@ static bool memory_is_full(const struct distributor *d) {
     return stats.memory_bytes > d->options.memory_bytes_max;
 }
 
-static enum status shard_may_write(const struct distributor *d, uint32_t shard, uint64_t now_ns,
-                                   struct err *err) {
+enum status distributor_may_write(const struct distributor *d, uint32_t shard, uint64_t now_ns,
+                                  struct err *err) {
     const struct write_gate *gate = d->options.gate;
     if (gate != NULL) return gate->may_write(gate->ctx, shard, now_ns, err);
     if (ack_member_failed(&d->board, d->self_member) != OK)
@@ -97,7 +97,7 @@ static enum status part_check(struct distributor *d, struct write_part *part, ui
         return err_set(&part->err, ERR_NOMEM, 0,
                        "the memory of this node is full (--node.memory-limit)");
     for (size_t i = 0; i < *count; i++) {
-        if (shard_may_write(d, shards[i], now_ns, &err) == OK) {
+        if (distributor_may_write(d, shards[i], now_ns, &err) == OK) {
             shards[good++] = shards[i];
             continue;
         }

@@ -34,6 +34,7 @@ enum frame_type {
     FRAME_PROMISE = 13,  /* ring/member: promise of a founding */
     FRAME_ADMIN = 14,    /* ring/member: verbs for the controller */
     FRAME_TRANSFER = 15, /* ring/replica: shards as a whole */
+    FRAME_DELETE = 16,   /* ingest: delete by matcher in shards of the receiver */
     FRAME_TYPE_COUNT
 };
 struct frame {

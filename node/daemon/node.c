@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ingest/deletes.h"
 #include "node/base/log.h"
 #include "node/daemon/node_internal.h"
 
@@ -110,6 +111,8 @@ static void on_frame_data(struct peer_request *req, struct sv payload, void *ctx
     }
     if (req->type == FRAME_WRITE)
         distributor_on_frame(req, payload, nc->distributor);
+    else if (req->type == FRAME_DELETE)
+        deletes_on_frame(req, payload, nc->distributor);
     else if (req->type == FRAME_FRAGMENT)
         gather_on_fragment(req, payload, nc->gather);
     else if (req->type == FRAME_SERIES)
@@ -119,9 +122,9 @@ static void on_frame_data(struct peer_request *req, struct sv payload, void *ctx
 }
 
 static void node_handle_frames(struct node *node, struct node_core *nc) {
-    static const enum frame_type data[] = {FRAME_WRITE,   FRAME_FRAGMENT, FRAME_SERIES,
-                                           FRAME_APPEND,  FRAME_PLACES,   FRAME_FETCH,
-                                           FRAME_TRANSFER};
+    static const enum frame_type data[] = {FRAME_WRITE,    FRAME_FRAGMENT, FRAME_SERIES,
+                                           FRAME_APPEND,   FRAME_PLACES,   FRAME_FETCH,
+                                           FRAME_TRANSFER, FRAME_DELETE};
     static const enum frame_type control[] = {FRAME_RAFT, FRAME_HEARTBEAT, FRAME_JOIN,
                                               FRAME_PROMISE, FRAME_ADMIN};
     for (unsigned i = 0; i < ARRAY_LEN(data); i++)

@@ -4,7 +4,7 @@
  * (node/daemon/serve.h), so that the simulator runs exactly this.
  *
  * Data directory: lock, seat (node id, incarnation), ring/ (map, Raft, addresses), log/log-*,
- * blocks/ (MANIFEST, *.block).
+ * blocks/ (MANIFEST, *.block), snapshots/.
  *
  * A node that was in a cluster opens its data by the map it saved. One that was not first is born
  * or joins (ring/member), and opens its data by the first map. Until then node_is_open is false and
@@ -22,6 +22,7 @@
 #include "ring/member/member.h"
 #include "ring/peers.h"
 #include "ring/replica/replica.h"
+#include "storage/archive/archive.h"
 #include "storage/log.h"
 #include "storage/store.h"
 
@@ -86,6 +87,42 @@ struct distributor *node_distributor(struct node *node, unsigned core);
 struct gather *node_gather(struct node *node, unsigned core);
 struct store *node_store(struct node *node, unsigned core);
 struct replicas *node_replicas(struct node *node, unsigned core);
+
+/* A directory to restore from: <data>/snapshots/<name> (node_snapshot.c). A node that is started on
+ * it, or on a copy, with the same flags, is this node as it was; without the head: as far as blocks
+ * go. The node is open. */
+struct node_snapshot {
+    /* given */
+    bool skip_head;
+    void (*done)(struct core *here, struct node_snapshot *s); /* once, on the home core */
+    /* outcome */
+    enum status status;
+    struct err err;
+    char name[64];
+    /* private */
+    struct node *node;
+    struct core *home;
+    struct msg msg;
+    struct archive_tell tell;
+    struct archive_hold hold;
+    struct work work;
+    char path[4200];
+};
+void node_snapshot_start(struct node *node, struct core *home, struct node_snapshot *s);
+
+/* What was deleted goes from the blocks of this node. The node is open. */
+struct node_clean {
+    void (*done)(struct core *here, struct node_clean *c); /* given; once, on the home core */
+    enum status status;                                    /* outcome */
+    struct err err;
+    /* private */
+    struct node *node;
+    struct core *home;
+    struct msg msg;
+    uint64_t began_ns;
+    struct archive_clean clean;
+};
+void node_clean_start(struct node *node, struct core *home, struct node_clean *c);
 
 /* Draining (SIGTERM): tells the controller to move primaries away. On any thread. */
 void node_drain(struct node *node);

@@ -4,11 +4,20 @@
 #include <stdio.h>
 
 #include "node/base/log.h"
+#include "node/base/metrics.h"
 #include "node/daemon/node_internal.h"
 
 #define BLOCK_RANGE_MS ((int64_t)2 * 3600 * 1000)
 #define MERGED_MS_MAX ((int64_t)31 * 86400 * 1000) /* as Prometheus */
 enum { TICK_MS = 10000, PATIENCE_TICKS = 6 };
+
+static const double cleanup_bounds[] = {0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10};
+static const struct metric_def cleanup_def = {
+    .name = "prometheus_tsdb_tombstone_cleanup_seconds",
+    .help = "The time taken to recompact blocks to remove tombstones.",
+    .kind = METRIC_HISTOGRAM,
+    .bounds = cleanup_bounds,
+    .bounds_count = ARRAY_LEN(cleanup_bounds)};
 
 static uint64_t tick_ms(const struct node *node) {
     return node->options.blocks_tick_ms == 0 ? TICK_MS : node->options.blocks_tick_ms;
@@ -89,6 +98,7 @@ static struct place settled_of(void *ctx, uint32_t shard) {
 }
 
 enum status node_blocks_start(struct node *node, struct err *err) {
+    metric_get(&cleanup_def, NULL); /* there before the first */
     struct core *current = core_current();
     enum status status = OK;
     for (unsigned i = 0; i < node->rt->cores_count && status == OK; i++) {
@@ -116,4 +126,35 @@ void node_stop_blocks(struct node *node, struct core *core, void (*stopped)(void
         flusher_stop(flusher, stopped, ctx);
     else
         stopped(ctx);
+}
+
+/* -- cleaning: home core -> log core -> home core */
+
+static void clean_at_home(struct core *here, struct msg *m) {
+    struct node_clean *c = container_of(m, struct node_clean, msg);
+    c->done(here, c);
+}
+
+static void clean_done(struct archive_clean *clean, enum status status, const struct err *err) {
+    struct node_clean *c = container_of(clean, struct node_clean, clean);
+    c->status = status;
+    c->err = *err;
+    uint64_t took_ns = core_mono_ns(c->node->rt->log_core) - c->began_ns;
+    metric_observe(metric_get(&cleanup_def, NULL), (double)took_ns / 1e9);
+    c->msg.run = clean_at_home;
+    core_post(c->home, &c->msg);
+}
+
+static void clean_on_log_core(struct core *here, struct msg *m) {
+    struct node_clean *c = container_of(m, struct node_clean, msg);
+    c->clean.done = clean_done;
+    c->began_ns = core_mono_ns(here);
+    archive_clean(c->node->archive, &c->clean);
+}
+
+void node_clean_start(struct node *node, struct core *home, struct node_clean *c) {
+    c->node = node;
+    c->home = home;
+    c->msg.run = clean_on_log_core;
+    core_post(node->rt->log_core, &c->msg);
 }

@@ -30,6 +30,8 @@ enum node_count {
     NODE_COUNTS
 };
 
+enum node_head_count { HEAD_SERIES, HEAD_CHUNKS, HEAD_COUNTS };
+
 /* Of one core: its parts, and its side of the installation of a map. */
 struct node_core {
     struct node *node;
@@ -58,6 +60,8 @@ struct node_core {
     _Atomic uint32_t undrained; /* shards that only this node can serve, or is primary of */
     _Atomic uint32_t counts[NODE_COUNTS]; /* of replicas_counts */
     _Atomic uint64_t retained_bytes;
+    _Atomic uint64_t head_counts[HEAD_COUNTS];
+    _Atomic int64_t head_min_ms, head_max_ms;
     void (*stopped)(void *ctx);
     void *stopped_ctx;
 };
@@ -76,6 +80,7 @@ struct node {
     struct archive *archive;
     struct node_core *cores;
     uint64_t started_ns;
+    uint64_t merges_told, merges_failed_told; /* core 0's, as metrics */
 
     /* the control core's */
     struct node_view *view, *next; /* on all cores; on its way to them */
@@ -124,6 +129,10 @@ void node_look_open(struct node_core *nc);
 void node_look(struct node_core *nc);      /* by the map in force on the core */
 void node_look_soon(struct node_core *nc); /* a replica changed */
 void node_look_stop(struct node_core *nc);
+
+/* node_metrics.c */
+void node_metrics_look(struct node_core *nc); /* on the core */
+void node_metrics_put(struct node *node);     /* on core 0 */
 
 /* node_ha.c: HA pairs of senders; nothing without options.ha. */
 MUST_USE enum status node_ha_open(struct node *node, struct err *err);

@@ -82,7 +82,10 @@ void node_look(struct node_core *nc) {
     if (now_ms < nc->counted_ms + LOOK_IDLE_MS && nc->counted_ms != 0) return;
     nc->counted_ms = now_ms;
     count_roles(nc);
-    if (nc->core->index == 0) put_metrics(nc->node);
+    node_metrics_look(nc);
+    if (nc->core->index > 0) return;
+    put_metrics(nc->node);
+    node_metrics_put(nc->node);
 }
 
 static void look_on_timer(struct timer *t) {

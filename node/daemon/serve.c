@@ -118,6 +118,61 @@ static bool is_ready(void *ctx) {
     return node_is_ready(((struct serve *)ctx)->node, NULL);
 }
 
+/* A snapshot that the API asked for. */
+struct serve_snapshot {
+    struct node_snapshot snapshot;
+    struct api_job *job;
+};
+
+static void snapshot_done(struct core *here, struct node_snapshot *snapshot) {
+    struct serve_snapshot *s = container_of(snapshot, struct serve_snapshot, snapshot);
+    struct api_job *job = s->job;
+    job->status = snapshot->status;
+    job->err = snapshot->err;
+    memcpy(job->name, snapshot->name, sizeof job->name);
+    free(s);
+    job->done(here, job);
+}
+
+static void snapshot_start(void *ctx, struct core *home, struct api_job *job) {
+    struct serve_snapshot *s = calloc(1, sizeof *s);
+    if (s == NULL) {
+        job->status = err_set(&job->err, ERR_NOMEM, 0, "out of memory");
+        job->done(home, job);
+        return;
+    }
+    s->snapshot.skip_head = job->skip_head;
+    s->snapshot.done = snapshot_done;
+    s->job = job;
+    node_snapshot_start(((struct serve *)ctx)->node, home, &s->snapshot);
+}
+
+struct serve_clean {
+    struct node_clean clean;
+    struct api_job *job;
+};
+
+static void clean_done(struct core *here, struct node_clean *clean) {
+    struct serve_clean *s = container_of(clean, struct serve_clean, clean);
+    struct api_job *job = s->job;
+    job->status = clean->status;
+    job->err = clean->err;
+    free(s);
+    job->done(here, job);
+}
+
+static void clean_start(void *ctx, struct core *home, struct api_job *job) {
+    struct serve_clean *s = calloc(1, sizeof *s);
+    if (s == NULL) {
+        job->status = err_set(&job->err, ERR_NOMEM, 0, "out of memory");
+        job->done(home, job);
+        return;
+    }
+    s->clean.done = clean_done;
+    s->job = job;
+    node_clean_start(((struct serve *)ctx)->node, home, &s->clean);
+}
+
 static const struct http_route own_routes[] = {
     {HTTP_GET | HTTP_HEAD, "/-/healthy", on_healthy, .always_admit = true},
     {HTTP_GET | HTTP_HEAD, "/-/ready", on_ready, .always_admit = true},
@@ -205,9 +260,13 @@ enum status serve_new(struct runtime *rt, struct node *node, const struct option
         .external_labels = config->external_labels,
         .external_labels_count = config->external_labels_count,
         .query_log = query_log,
+        .admin = o->enable_admin_api.boolean,
+        .self = node_self(node),
         .put_config = put_config,
         .put_flags_json = put_flags,
         .is_ready = is_ready,
+        .snapshot = snapshot_start,
+        .clean = clean_start,
         .ctx = s,
     };
     serve_add_routes(s);

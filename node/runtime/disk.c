@@ -30,6 +30,10 @@ enum status disk_unlink(struct disk *d, const char *path, struct err *err) {
     return d->ops->unlink(d, path, err);
 }
 
+enum status disk_link(struct disk *d, const char *from, const char *to, struct err *err) {
+    return d->ops->link(d, from, to, err);
+}
+
 enum status disk_sync_dir(struct disk *d, const char *path, struct err *err) {
     return d->ops->sync_dir(d, path, err);
 }

@@ -2,7 +2,7 @@
 /* node/runtime/disk.h: files behind a small interface, so that a test can lose power at any call.
  * All calls block: use them from the log core, from a worker, or at start-up, never from a data
  * core's or the control core's handler. Durability: file bytes are durable after file_sync, names
- * (create, rename, unlink) after disk_sync_dir. */
+ * (create, rename, unlink, link) after disk_sync_dir. */
 #pragma once
 
 #include <stdbool.h>
@@ -29,6 +29,9 @@ struct disk_ops {
     enum status (*rename)(struct disk *d, const char *from, const char *to,
                           struct err *err);                                   /* replaces */
     enum status (*unlink)(struct disk *d, const char *path, struct err *err); /* OK when missing */
+    /* A second name of the same file. ERR_CONFLICT when `to` is there, ERR_UNAVAILABLE when `from`
+     * is not. */
+    enum status (*link)(struct disk *d, const char *from, const char *to, struct err *err);
     enum status (*sync_dir)(struct disk *d, const char *path, struct err *err);
     /* Names in the directory without . and .., sorted; stops when fn returns false. Missing:
      * ERR_UNAVAILABLE. */
@@ -68,6 +71,7 @@ MUST_USE enum status disk_open(struct disk *d, const char *path, int flags, stru
 MUST_USE enum status disk_mkdir(struct disk *d, const char *path, struct err *err);
 MUST_USE enum status disk_rename(struct disk *d, const char *from, const char *to, struct err *err);
 MUST_USE enum status disk_unlink(struct disk *d, const char *path, struct err *err);
+MUST_USE enum status disk_link(struct disk *d, const char *from, const char *to, struct err *err);
 MUST_USE enum status disk_sync_dir(struct disk *d, const char *path, struct err *err);
 MUST_USE enum status disk_list(struct disk *d, const char *path,
                                bool (*fn)(void *ctx, const char *name), void *ctx, struct err *err);

@@ -186,6 +186,16 @@ static enum status real_unlink(struct disk *d, const char *path, struct err *err
     return os_error(err, errno, "remove", path);
 }
 
+static enum status real_link(struct disk *d, const char *from, const char *to, struct err *err) {
+    (void)d;
+    if (link(from, to) == 0) return OK;
+    int os = errno;
+    enum status status = ERR_IO;
+    if (os == EEXIST) status = ERR_CONFLICT;
+    if (os == ENOENT) status = ERR_UNAVAILABLE;
+    return err_set(err, status, os, "disk: link %s to %s", from, to);
+}
+
 static enum status real_sync_dir(struct disk *d, const char *path, struct err *err) {
     (void)d;
     int fd = open_retrying(path, O_RDONLY | O_DIRECTORY);
@@ -298,6 +308,7 @@ struct disk *disk_real(void) {
         .mkdir = real_mkdir,
         .rename = real_rename,
         .unlink = real_unlink,
+        .link = real_link,
         .sync_dir = real_sync_dir,
         .list = real_list,
         .exists = real_exists,

@@ -9,6 +9,17 @@
 #include "query/api/query_log.h"
 #include "query/gather/gather.h"
 
+/* What the daemon does for /admin/tsdb/... */
+struct api_job {
+    /* given */
+    bool skip_head;                                       /* of a snapshot */
+    void (*done)(struct core *here, struct api_job *job); /* once, on the asking core */
+    /* outcome */
+    enum status status;
+    struct err err;
+    char name[64]; /* of a snapshot */
+};
+
 struct api_options {
     int64_t lookback_ms, query_timeout_ms, default_step_ms;
     uint64_t samples_max, memory_bytes_max;
@@ -20,10 +31,14 @@ struct api_options {
     const struct label *external_labels; /* sorted by name; for /federate */
     size_t external_labels_count;
     struct query_log *query_log; /* NULL: none */
+    bool admin;                  /* --web.enable-admin-api */
+    node_id self;
     /* texts of the daemon: loaded configuration, flags; called on any core */
     void (*put_config)(void *ctx, struct buf *out);
     void (*put_flags_json)(void *ctx, struct buf *out);
     bool (*is_ready)(void *ctx);
+    void (*snapshot)(void *ctx, struct core *home, struct api_job *job);
+    void (*clean)(void *ctx, struct core *home, struct api_job *job);
     void *ctx;
 };
 /* The API's routes, to be added to the server's table; options outlive the server. */

@@ -7,7 +7,7 @@
  *   query.c    /query and /query_range: parameters, flow, stream; result.c: the result as JSON in
  * pieces list.c     /series, /labels, /label/<name>/values text.c     /format_query, /parse_query
  * kept.c     /metadata, /query_exemplars status.c   /status/..., /features; tsdb.c: /status/tsdb
- * rules.c    /rules, /alerts, /targets and what stands beside them */
+ * rules.c    /rules, /alerts, /targets and what stands beside them; admin.c: /admin/tsdb/... */
 #pragma once
 
 #include "node/base/json.h"
@@ -141,6 +141,8 @@ void api_status_tsdb(struct http_request *req);
 void api_status_tsdb_blocks(struct http_request *req);
 void api_features(struct http_request *req);
 void api_notifications(struct http_request *req);
-void api_admin(struct http_request *req);
+void api_snapshot(struct http_request *req);
+void api_clean_tombstones(struct http_request *req);
+void api_delete_series(struct http_request *req);
 void api_federate(struct http_request *req);
 void api_federate_register(void); /* its metrics, so that they are there before the first error */

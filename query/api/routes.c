@@ -40,9 +40,9 @@ static const struct {
     {HTTP_GET, "/api/v1/status/tsdb", api_status_tsdb},
     {HTTP_GET, "/api/v1/status/tsdb/blocks", api_status_tsdb_blocks},
     {HTTP_GET, "/api/v1/features", api_features},
-    {CHANGE, "/api/v1/admin/tsdb/delete_series", api_admin},
-    {CHANGE, "/api/v1/admin/tsdb/clean_tombstones", api_admin},
-    {CHANGE, "/api/v1/admin/tsdb/snapshot", api_admin},
+    {CHANGE, "/api/v1/admin/tsdb/delete_series", api_delete_series},
+    {CHANGE, "/api/v1/admin/tsdb/clean_tombstones", api_clean_tombstones},
+    {CHANGE, "/api/v1/admin/tsdb/snapshot", api_snapshot},
     {HTTP_GET, "/api/v1/openapi.yaml", api_openapi},
     {HTTP_GET, "/federate", api_federate},
 };

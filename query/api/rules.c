@@ -116,7 +116,3 @@ void api_alertmanagers(struct http_request *req) {
 void api_notifications(struct http_request *req) {
     answer_text(req, SV("[]"));
 }
-
-void api_admin(struct http_request *req) {
-    api_fail(req, API_UNAVAILABLE, "admin APIs disabled");
-}

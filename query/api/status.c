@@ -97,16 +97,20 @@ void api_status_walreplay(struct http_request *req) {
 
 /* -- /features */
 
+enum { ADMIN_IS_ON = 1 << 30 }; /* beside enum query_feature */
+
 struct feature {
     const char *name;
     bool on;
     uint32_t bit; /* on with it */
 };
 static const struct feature api_features_table[] = {
-    {"admin", false, 0},      {"exclude_alerts", true, 0},    {"label_values_match", true, 0},
-    {"openapi_3.1", true, 0}, {"openapi_3.2", false, 0},      {"partial_response", true, 0},
-    {"query_stats", true, 0}, {"query_warnings", true, 0},    {"remote_write_receiver", true, 0},
-    {"search", false, 0},     {"time_range_labels", true, 0}, {"time_range_series", true, 0},
+    {"admin", false, ADMIN_IS_ON},      {"exclude_alerts", true, 0},
+    {"label_values_match", true, 0},    {"openapi_3.1", true, 0},
+    {"openapi_3.2", false, 0},          {"partial_response", true, 0},
+    {"query_stats", true, 0},           {"query_warnings", true, 0},
+    {"remote_write_receiver", true, 0}, {"search", false, 0},
+    {"time_range_labels", true, 0},     {"time_range_series", true, 0},
 };
 static const struct feature promql_features_table[] = {
     {"anchored", false, FEATURE_EXTENDED_RANGES},
@@ -141,7 +145,8 @@ static void put_features(struct json *j, const char *category, const struct feat
 }
 
 void api_features(struct http_request *req) {
-    uint32_t bits = api_options_of(req)->features;
+    const struct api_options *o = api_options_of(req);
+    uint32_t bits = o->features | (o->admin ? ADMIN_IS_ON : 0);
     struct buf data = {0};
     struct json j = json_init(&data);
     json_object_begin(&j);

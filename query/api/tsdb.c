@@ -7,10 +7,13 @@
 #include "node/base/map.h"
 #include "node/base/num.h"
 #include "query/api/internal.h"
+#include "storage/archive/block_list.h"
 
-/* /status/tsdb: cardinality of this node's heads. The flow goes from core to core as a message:
- *   SELECT everything (slices on the core) -> COUNT (worker) -> RELEASE (on the core) -> next core
- * ... -> answered at home Memory grows with distinct label pairs, up to COUNT_BYTES_MAX. */
+/* /status/tsdb: cardinality of this node's heads, of the shards whose primary it is: so that over
+ * the nodes of a cluster each series counts once. The flow goes from core to core as a message:
+ *   SPAN (times, shard by shard in slices on the core) -> SELECT everything (in slices)
+ *   -> COUNT (worker) -> RELEASE (on the core) -> next core ... -> answered at home
+ * Memory grows with distinct label pairs, up to COUNT_BYTES_MAX. */
 enum { TSDB_LIMIT = 10, TSDB_LIMIT_MAX = 10000, SLICE_NS = 1000000, COUNT_BYTES_MAX = 512 << 20 };
 
 struct counted {
@@ -33,6 +36,8 @@ struct tsdb_flow {
     const struct series_view *views;
     size_t views_count;
     size_t limit;
+    struct shard_set shards; /* in the arena */
+    uint32_t shards_done;    /* of this core's SPAN */
     struct head_stats stats;
     struct arena arena;
     struct counter names, pairs;
@@ -188,6 +193,7 @@ static void flow_next(struct tsdb_flow *f) {
         return;
     }
     f->core = rt->cores[next];
+    f->shards_done = 0;
     f->msg.run = flow_select;
     core_post(f->core, &f->msg);
 }
@@ -197,33 +203,54 @@ static void count_ran(struct core *here, struct work *w) {
     flow_next(container_of(w, struct tsdb_flow, work));
 }
 
-static void add_stats(struct head_stats *into, const struct head_stats *s) {
-    into->series += s->series;
-    into->chunks += s->chunks;
-    into->min_time_ms = MIN(into->min_time_ms, s->min_time_ms);
-    into->max_time_ms = MAX(into->max_time_ms, s->max_time_ms);
+/* false: there is more. */
+static bool span_step(struct tsdb_flow *f, const struct head *head, uint64_t until_ns) {
+    while (f->shards_done < f->shards.shards_count) {
+        uint32_t shard = f->shards_done++;
+        if (!shard_set_has(&f->shards, shard)) continue;
+        struct head_shard_stats s;
+        head_shard_stats(head, shard, &s);
+        f->stats.min_time_ms = MIN(f->stats.min_time_ms, s.min_time_ms);
+        f->stats.max_time_ms = MAX(f->stats.max_time_ms, s.max_time_ms);
+        if (core_mono_ns(f->core) >= until_ns) return f->shards_done == f->shards.shards_count;
+    }
+    return true;
+}
+
+/* The head counts chunks of all shards together: here they are taken to be alike. */
+static void add_counts(struct tsdb_flow *f, const struct head *head) {
+    struct head_stats all;
+    head_stats(head, &all);
+    f->stats.series += f->views_count;
+    if (all.series > 0)
+        f->stats.chunks +=
+            (uint64_t)((double)all.chunks * (double)f->views_count / (double)all.series + 0.5);
 }
 
 static void flow_select(struct core *here, struct msg *m) {
     struct tsdb_flow *f = container_of(m, struct tsdb_flow, msg);
     struct head *head = store_head(here->locals[CORE_STORE]);
     bool done = false;
+    uint64_t until_ns = core_mono_ns(here) + SLICE_NS;
+    if (!span_step(f, head, until_ns)) {
+        core_post(here, &f->msg);
+        return;
+    }
     if (f->selection == NULL) {
-        struct head_stats stats;
-        head_stats(head, &stats);
-        add_stats(&f->stats, &stats);
-        struct select_query q = {
-            .from_ms = INT64_MIN, .to_ms = INT64_MAX, .memory_bytes_max = COUNT_BYTES_MAX};
+        struct select_query q = {.shards = &f->shards,
+                                 .from_ms = INT64_MIN,
+                                 .to_ms = INT64_MAX,
+                                 .memory_bytes_max = COUNT_BYTES_MAX};
         f->status = select_new(head, &q, &f->selection, &f->err);
     }
-    if (f->status == OK)
-        f->status = select_step(f->selection, core_mono_ns(here) + SLICE_NS, &done, &f->err);
+    if (f->status == OK) f->status = select_step(f->selection, until_ns, &done, &f->err);
     if (f->status != OK) {
         flow_next(f);
     } else if (!done) {
         core_post(here, &f->msg);
     } else {
         f->views = selection_series(f->selection, &f->views_count);
+        add_counts(f, head);
         f->work = (struct work){.run = count_run, .done = count_ran};
         work_submit(here, &f->work);
     }
@@ -244,6 +271,17 @@ static bool get_limit(struct http_request *req, size_t *out) {
     return true;
 }
 
+static bool find_primaries(struct tsdb_flow *f) {
+    const struct ring_map *map = peers_map(f->home->locals[CORE_PEERS]);
+    uint32_t count = map->settings.shards_count;
+    int self = ring_map_node_index(map, api_options_of(f->req)->self);
+    uint64_t *bits = arena_zalloc(&f->arena, (count + 63) / 64 * sizeof *bits);
+    for (uint32_t s = 0; bits != NULL && s < count; s++)
+        if (ring_map_primary(map, s) == self) bits[s / 64] |= (uint64_t)1 << (s % 64);
+    f->shards = (struct shard_set){bits, count};
+    return bits != NULL;
+}
+
 void api_status_tsdb(struct http_request *req) {
     size_t limit;
     if (!get_limit(req, &limit)) return;
@@ -261,12 +299,53 @@ void api_status_tsdb(struct http_request *req) {
     f->names.arena = f->pairs.arena = &f->arena;
     map_init(&f->names.map);
     map_init(&f->pairs.map);
-    f->msg.run = flow_select;
-    core_post(f->core, &f->msg);
+    if (!find_primaries(f)) f->status = err_set(&f->err, ERR_NOMEM, 0, "out of memory");
+    f->msg.run = f->status == OK ? flow_select : flow_answer;
+    core_post(f->status == OK ? f->core : f->home, &f->msg);
 }
 
+/* -- /status/tsdb/blocks */
+
+enum { ULID_CHARS = 26 };
+
+/* A name in ULID's form (https://github.com/ulid/spec) that stays with the block: its last sample's
+ * time and the number of its file. */
+static void put_ulid(struct buf *out, int64_t time_ms, uint64_t number) {
+    static const char digits[] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+    uint64_t time = time_ms < 0 ? 0 : (uint64_t)time_ms & (((uint64_t)1 << 48) - 1);
+    uint64_t high = time << 16, low = number; /* 48 bits of time, then 80 */
+    char text[ULID_CHARS];
+    for (int i = ULID_CHARS - 1; i >= 0; i--) {
+        text[i] = digits[low & 31];
+        low = low >> 5 | high << 59;
+        high >>= 5;
+    }
+    buf_put(out, text, sizeof text);
+}
+
+static void put_block(struct buf *out, const struct list_block *b) {
+    struct block_info info = {0};
+    if (b->block != NULL) block_get_info(b->block, &info); /* else it cannot be read */
+    buf_put_sv(out, SV("{\"ulid\":\""));
+    put_ulid(out, b->of.max_ms, b->of.number);
+    buf_printf(out, "\",\"minTime\":%" PRId64 ",\"maxTime\":%" PRId64 ",\"stats\":{", b->of.min_ms,
+               b->of.max_ms == INT64_MAX ? INT64_MAX : b->of.max_ms + 1);
+    buf_printf(out, "\"numSamples\":%" PRIu64 ",\"numSeries\":%" PRIu64, info.samples_count,
+               info.series_count); /* chunks are not counted: left out, as it leaves out a zero */
+    buf_printf(out, "},\"compaction\":{\"level\":%u,\"sources\":[\"", b->of.level + 1u);
+    put_ulid(out, b->of.max_ms, b->of.number);
+    buf_put_sv(out, SV("\"]},\"version\":1}"));
+}
+
+/* Those that count on this node now. maxTime is exclusive, as Prometheus has it. */
 void api_status_tsdb_blocks(struct http_request *req) {
+    const struct block_list *list = store_blocks(req->core->locals[CORE_STORE]);
     struct buf data = {0};
-    buf_put_sv(&data, SV("{\"blocks\":[]}"));
+    buf_put_sv(&data, SV("{\"blocks\":["));
+    for (uint32_t i = 0; list != NULL && i < list->count; i++) {
+        if (i > 0) buf_put_char(&data, ',');
+        put_block(&data, &list->blocks[i]);
+    }
+    buf_put_sv(&data, SV("]}"));
     api_answer(req, &data);
 }

@@ -74,11 +74,34 @@ void archive_get_stats(const struct archive *a, struct archive_stats *out) {
 
 /* -- changes */
 
+static void on_change_done(struct core *here, struct msg *m) {
+    struct archive_change *c = container_of(m, struct archive_change, msg);
+    c->done(here, c);
+}
+
+static void change_end(struct archive_change *c) {
+    c->msg.run = on_change_done;
+    core_post(c->home, &c->msg);
+}
+
+/* Whoever asked for them waits to be told that the archive is stopping. */
+static void tombstones_give_up(struct archive *a) {
+    LIST_FOREACH_SAFE(n, &a->waiting) {
+        struct archive_change *c = container_of(n, struct archive_change, node);
+        if (!c->is_tombstones) continue;
+        list_remove(&c->node);
+        change_end(c);
+    }
+}
+
 static void on_change(struct core *here, struct msg *m) {
     struct archive_change *c = container_of(m, struct archive_change, msg);
     assert(here == c->archive->rt->log_core);
     list_push_back(&c->archive->waiting, &c->node);
-    archive_round(c->archive);
+    if (c->archive->stopping)
+        tombstones_give_up(c->archive);
+    else
+        archive_round(c->archive);
 }
 
 void archive_change_submit(struct archive *a, struct core *home, struct archive_change *c) {
@@ -86,11 +109,6 @@ void archive_change_submit(struct archive *a, struct core *home, struct archive_
     c->home = home;
     c->msg.run = on_change;
     core_post(a->rt->log_core, &c->msg);
-}
-
-static void on_change_done(struct core *here, struct msg *m) {
-    struct archive_change *c = container_of(m, struct archive_change, msg);
-    c->done(here, c);
 }
 
 static enum status change_shard(struct manifest *m, const struct manifest_shard *from) {
@@ -101,6 +119,20 @@ static enum status change_shard(struct manifest *m, const struct manifest_shard 
     if (manifest_shard_set(m, &s) == OK) return OK;
     manifest_shard_fini(&s);
     return ERR_NOMEM;
+}
+
+static enum status change_tombstones(struct manifest *m, const struct manifest_shard *from) {
+    struct manifest_shard *old = manifest_shard_find(m, from->shard), s;
+    if (old == NULL || old->copy != from->copy) return OK;
+    TRY(manifest_shard_copy(from, &s));
+    struct tombstone *tombstones = old->tombstones;
+    uint32_t count = old->tombstones_count;
+    old->tombstones = s.tombstones;
+    old->tombstones_count = s.tombstones_count;
+    s.tombstones = tombstones;
+    s.tombstones_count = count;
+    manifest_shard_fini(&s);
+    return OK;
 }
 
 /* passed: one bit for each shard whose parts do not count; NULL: all do. */
@@ -146,7 +178,8 @@ static enum status change_apply(struct manifest *m, const struct archive_change 
         manifest_shard_remove(m, c->drops[i]);
     if (c->is_import) return import_apply(m, c, shards_count);
     for (uint32_t i = 0; i < c->shards_count; i++)
-        TRY(change_shard(m, &c->shards[i]));
+        TRY(c->is_tombstones ? change_tombstones(m, &c->shards[i])
+                             : change_shard(m, &c->shards[i]));
     for (uint32_t i = 0; i < c->adds_count; i++)
         TRY(change_block(m, &c->adds[i].of, NULL));
     return OK;
@@ -177,6 +210,35 @@ static enum status next_make(struct archive *a) {
 }
 
 /* -- rounds */
+
+/* false: nobody waits for it. */
+static bool hold_next(struct archive *a) {
+    struct list_node *n = list_pop_front(&a->holds);
+    if (n == NULL) return false;
+    struct archive_hold *hold = container_of(n, struct archive_hold, node);
+    a->state = ARCHIVE_HELD;
+    hold->held(hold, true);
+    return true;
+}
+
+void archive_hold(struct archive *a, struct archive_hold *hold) {
+    assert(core_is_current(a->rt->log_core));
+    if (a->stopping || !a->started) {
+        hold->held(hold, false);
+        return;
+    }
+    list_push_back(&a->holds, &hold->node);
+    if (a->state == ARCHIVE_IDLE) hold_next(a);
+}
+
+void archive_release(struct archive *a) {
+    assert(core_is_current(a->rt->log_core) && a->state == ARCHIVE_HELD);
+    a->state = ARCHIVE_IDLE;
+    if (a->stopping)
+        archive_stopped_check(a);
+    else
+        archive_round(a);
+}
 
 static void install_begin(struct archive *a);
 static void clean_begin(struct archive *a);
@@ -220,7 +282,7 @@ static void save_ran(struct core *here, struct work *w) {
 }
 
 void archive_round(struct archive *a) {
-    if (a->state != ARCHIVE_IDLE || !a->started || a->stopping) return;
+    if (a->state != ARCHIVE_IDLE || !a->started || a->stopping || hold_next(a)) return;
     if (timer_is_armed(&a->timer)) timer_stop(&a->timer);
     while (!list_is_empty(&a->waiting))
         list_push_back(&a->current, list_pop_front(&a->waiting));
@@ -268,7 +330,7 @@ static void core_on_install(struct core *here, struct msg *m) {
         const struct archive_change *c = container_of(n, struct archive_change, node);
         for (uint32_t i = 0; i < c->shards_count; i++) {
             const struct manifest_shard *s = manifest_shard_find(&a->manifest, c->shards[i].shard);
-            if (s == NULL) continue;
+            if (s == NULL || c->is_tombstones) continue;
             if (!c->is_import)
                 store_shard_advance(ac->store, s);
             else if (store_shard_copy(ac->store, s->shard) == s->copy)
@@ -343,8 +405,7 @@ static void clean_ran(struct core *here, struct work *w) {
     while (!list_is_empty(&a->current)) {
         struct archive_change *c = container_of(a->current.next, struct archive_change, node);
         list_remove(&c->node);
-        c->msg.run = on_change_done;
-        core_post(c->home, &c->msg);
+        change_end(c);
     }
     a->state = ARCHIVE_IDLE;
     archive_count(a);
@@ -354,7 +415,7 @@ static void clean_ran(struct core *here, struct work *w) {
     }
     drop_absent(a);
     archive_merge_next(a);
-    if (!list_is_empty(&a->waiting))
+    if (!list_is_empty(&a->waiting) || !list_is_empty(&a->holds))
         archive_round(a);
     else
         timer_start(&a->timer, a->options.round_ms);
@@ -413,11 +474,19 @@ void archive_stop(struct archive *a, void (*done)(void *ctx), void *ctx) {
     a->stopped_ctx = ctx;
     __atomic_store_n(&a->merge.canceled, true, __ATOMIC_RELAXED);
     if (a->started) timer_stop(&a->timer);
+    struct list_node *n;
+    while ((n = list_pop_front(&a->holds)) != NULL) {
+        struct archive_hold *hold = container_of(n, struct archive_hold, node);
+        hold->held(hold, false);
+    }
+    archive_clean_fail(a, ERR_UNAVAILABLE, "this node is stopping");
+    tombstones_give_up(a);
     archive_stopped_check(a);
 }
 
 void archive_free(struct archive *a) {
     if (a == NULL) return;
+    archive_tells_free(a);
     archive_merge_free(&a->merge);
     block_list_unref(a->list);
     block_list_unref(a->before);

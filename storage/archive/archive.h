@@ -7,6 +7,7 @@
  *   IDLE -> SAVING (a worker replaces the manifest) -> INSTALLING (each core takes the new list of
  *   blocks and, in the same turn, shows of its head what is not in them; says what it needs of the
  *   log, and which shards it has) -> CLEANING (a worker removes files that nobody needs) -> IDLE
+ * IDLE -> HELD -> IDLE: nothing changes, for who copies.
  * A manifest that cannot be saved is tried again; until then nothing changed.
  *
  * Thread: the log core; archive_change_submit from any core; opening at start-up. */
@@ -86,6 +87,10 @@ struct archive_change {
     /* The shards begin with these records, where they have none under that copy number yet; else
      * neither record nor parts count. */
     bool is_import;
+    /* Of the shards' records only the tombstones count, where they are there under that copy
+     * number.
+     */
+    bool is_tombstones;
     /* On the home core, when it is durable and all cores have it. */
     void (*done)(struct core *here, struct archive_change *c);
     /* private */
@@ -95,6 +100,39 @@ struct archive_change {
     struct core *home;
 };
 void archive_change_submit(struct archive *a, struct core *home, struct archive_change *c);
+
+/* On the log core: waits until no round is under way, and none begins before the release: blocks,
+ * manifest and the log's older files stay as they are. Not held: the archive is stopping. */
+struct archive_hold {
+    void (*held)(struct archive_hold *hold, bool held); /* given; may run inside the call */
+    struct list_node node;                              /* private */
+};
+void archive_hold(struct archive *a, struct archive_hold *hold);
+void archive_release(struct archive *a);
+
+/* On the log core: the manifest has all tombstones that the cores have now, when done runs there.
+ * The archive is started; false: no memory. done: OK or ERR_NOMEM; while the archive is stopping OK
+ * says nothing. */
+struct teller;
+struct archive_tell {
+    void (*done)(struct archive_tell *tell, enum status status); /* given */
+    struct archive *archive;                                     /* private */
+    struct list_node node;
+    struct teller *tellers;
+    unsigned open;
+};
+bool archive_tell(struct archive *a, struct archive_tell *tell) MUST_USE;
+
+/* On the log core: blocks that have samples of times of which something was deleted are written
+ * anew without it; one that cannot be read stays. done runs there, maybe inside the call. */
+struct archive_clean {
+    void (*done)(struct archive_clean *clean, enum status status, const struct err *err);
+    /* private */
+    struct archive_tell tell;
+    struct list_node node;
+    uint64_t from, before; /* numbers of blocks that are to be looked at */
+};
+void archive_clean(struct archive *a, struct archive_clean *clean);
 
 struct archive_stats {
     uint64_t blocks, bytes, merges, merges_failed, log_files_removed;

@@ -5,12 +5,19 @@
 #include "storage/archive/archive.h"
 #include "storage/archive/plan.h"
 
-enum archive_state { ARCHIVE_IDLE, ARCHIVE_SAVING, ARCHIVE_INSTALLING, ARCHIVE_CLEANING };
+enum archive_state {
+    ARCHIVE_IDLE,
+    ARCHIVE_SAVING,
+    ARCHIVE_INSTALLING,
+    ARCHIVE_CLEANING,
+    ARCHIVE_HELD
+};
 
 struct merge { /* one at a time, beside the rounds */
     struct work work;
     struct archive *archive;
     bool running;
+    bool cleans;   /* it is a clean's */
     bool canceled; /* read by the worker */
     struct merge_plan plan;
     struct block_list *list;  /* the inputs' */
@@ -39,6 +46,9 @@ struct archive {
     struct block_list *saved; /* of next */
     struct list_node waiting; /* changes */
     struct list_node current; /* those of the round */
+    struct list_node holds;   /* that wait */
+    struct list_node cleans;  /* the first is under way */
+    struct list_node tells;   /* under way */
     struct work work;         /* SAVING, CLEANING */
     enum status status;
     struct err err;
@@ -67,6 +77,11 @@ void archive_count(struct archive *a); /* what archive_get_stats tells */
 MUST_USE enum status archive_reopen(struct archive *a, struct err *err);
 /* adopt.c: imported blocks that the manifest names get their names. Start-up. */
 MUST_USE enum status archive_adopt_finish(struct archive *a, struct err *err);
+/* clean.c: memory, when the runtime is gone. */
+void archive_tells_free(struct archive *a);
+/* The next block that the first of the cleans wants written anew; false: none does. */
+bool archive_clean_plan(struct archive *a, struct merge_plan *out);
+void archive_clean_fail(struct archive *a, enum status status, const char *why); /* all of them */
 
 /* merge.c: on the log core, after a round. */
 void archive_merge_next(struct archive *a);

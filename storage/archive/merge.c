@@ -112,7 +112,10 @@ void archive_merge_free(struct merge *m) {
 
 static void merge_end(struct archive *a) {
     archive_merge_free(&a->merge);
-    if (a->stopping) archive_stopped_check(a);
+    if (a->stopping)
+        archive_stopped_check(a);
+    else if (!list_is_empty(&a->cleans))
+        archive_merge_next(a);
 }
 
 static void merge_installed(struct core *here, struct archive_change *c) {
@@ -140,6 +143,7 @@ static void merge_ran(struct core *here, struct work *w) {
             log_warn("blocks were not merged", "err", m->err.msg);
             atomic_fetch_add_explicit(&a->merges_failed, 1, memory_order_relaxed);
         }
+        if (m->cleans) archive_clean_fail(a, m->status, m->err.msg);
         a->merge_not_before_ns = core_mono_ns(here) + RETRY_NS;
         merge_end(a);
         return;
@@ -148,7 +152,8 @@ static void merge_ran(struct core *here, struct work *w) {
         merge_end(a);
         return;
     }
-    if (m->plan.level > 0) atomic_fetch_add_explicit(&a->merges, 1, memory_order_relaxed);
+    if (m->plan.level > 0 || m->cleans)
+        atomic_fetch_add_explicit(&a->merges, 1, memory_order_relaxed);
     if (m->written) parts_trim(m);
     bool adds = m->written && m->added.of.parts_count > 0;
     m->change = (struct archive_change){.adds = adds ? &m->added : NULL,
@@ -169,9 +174,34 @@ static bool plan_is_readable(const struct archive *a, const struct merge_plan *p
     return true;
 }
 
+static bool merge_begin(struct archive *a) {
+    struct merge *m = &a->merge;
+    if (manifest_copy(&a->manifest, &m->manifest) != OK) return false;
+    m->running = true;
+    m->list = block_list_ref(a->list);
+    m->added.of.number = archive_take_number(a);
+    m->work = (struct work){.run = merge_run, .done = merge_ran};
+    work_submit(a->rt->log_core, &m->work);
+    return true;
+}
+
+/* false: nothing is to be cleaned. */
+static bool clean_begin(struct archive *a) {
+    struct merge *m = &a->merge;
+    while (archive_clean_plan(a, &m->plan)) {
+        if (!plan_is_readable(a, &m->plan)) continue;
+        m->cleans = true;
+        if (merge_begin(a)) return true;
+        m->cleans = false;
+        archive_clean_fail(a, ERR_NOMEM, "out of memory");
+    }
+    return false;
+}
+
 void archive_merge_next(struct archive *a) {
     struct merge *m = &a->merge;
-    if (m->running || a->stopping || core_mono_ns(a->rt->log_core) < a->merge_not_before_ns) return;
+    if (m->running || a->stopping || clean_begin(a)) return;
+    if (core_mono_ns(a->rt->log_core) < a->merge_not_before_ns) return;
     uint32_t drops = plan_drops(&a->manifest, m->plan.numbers, MERGE_INPUTS_MAX);
     if (drops > 0) {
         m->running = true;
@@ -184,10 +214,5 @@ void archive_merge_next(struct archive *a) {
     struct plan_options o = {a->options.range_ms, a->options.merged_ms_max};
     plan_merge(&a->manifest, &o, &m->plan);
     if (m->plan.count == 0 || !plan_is_readable(a, &m->plan)) return;
-    if (manifest_copy(&a->manifest, &m->manifest) != OK) return;
-    m->running = true;
-    m->list = block_list_ref(a->list);
-    m->added.of.number = archive_take_number(a);
-    m->work = (struct work){.run = merge_run, .done = merge_ran};
-    work_submit(a->rt->log_core, &m->work);
+    status_ignore(merge_begin(a) ? OK : ERR_NOMEM); /* tried again after the next round */
 }

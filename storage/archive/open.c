@@ -122,6 +122,9 @@ enum status archive_open(struct runtime *rt, const struct archive_options *optio
     a->merge.archive = a;
     list_init(&a->waiting);
     list_init(&a->current);
+    list_init(&a->holds);
+    list_init(&a->cleans);
+    list_init(&a->tells);
     enum status status = a->dir == NULL || a->cores == NULL || a->own == NULL || a->drops == NULL
                              ? err_set(err, ERR_NOMEM, 0, "archive: not enough memory")
                              : open_all(a, err);

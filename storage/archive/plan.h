@@ -17,6 +17,9 @@ struct plan_options {
 };
 void plan_merge(const struct manifest *m, const struct plan_options *options,
                 struct merge_plan *out);
+/* The block with the lowest number from `from` on and below `before` that has samples of times of
+ * which something was deleted; as a merge of one. false: there is none. */
+bool plan_clean(const struct manifest *m, uint64_t from, uint64_t before, struct merge_plan *out);
 /* Blocks of which nothing is left: all is older than the shards' floors, or of no shard. Fills up
  * to max, returns how many. */
 uint32_t plan_drops(const struct manifest *m, uint64_t *out_numbers, uint32_t max);

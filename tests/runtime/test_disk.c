@@ -112,6 +112,20 @@ Test(disk, exclusive_create_refuses_what_is_there) {
     cr_assert(untouched == NULL && strstr(err.msg, in("missing")) != NULL, "%s", err.msg);
 }
 
+Test(disk, a_link_is_a_second_name_of_the_same_bytes) {
+    put("a", "one");
+    cr_assert(disk_link(disk, in("a"), in("b"), &err) == OK, "%s", err.msg);
+    cr_assert(disk_sync_dir(disk, root, &err) == OK, "%s", err.msg);
+    cr_assert(disk_link(disk, in("a"), in("b"), &err) == ERR_CONFLICT && err.os == EEXIST);
+    cr_assert(disk_link(disk, in("none"), in("c"), &err) == ERR_UNAVAILABLE && err.os == ENOENT);
+    cr_assert(disk_mkdir(disk, in("d"), &err) == OK, "%s", err.msg);
+    cr_assert(disk_link(disk, in("d"), in("e"), &err) == ERR_IO && err.os == EPERM);
+    cr_assert(disk_unlink(disk, in("a"), &err) == OK, "%s", err.msg);
+    expect("b", "one");
+    put("a", "two"); /* a new file under the old name */
+    expect("b", "one");
+}
+
 Test(disk, rename_replaces) {
     put("a", "new");
     put("b", "old");

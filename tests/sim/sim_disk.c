@@ -141,6 +141,21 @@ static enum status sim_unlink(struct disk *disk, const char *path, struct err *e
     return disk_end(d, path, err);
 }
 
+static enum status sim_link(struct disk *disk, const char *from, const char *to, struct err *err) {
+    struct sim_disk *d = disk_of(disk);
+    TRY(disk_end(d, from, err));
+    struct sv name;
+    struct sim_inode *inode = sim_path_find(d, from), *dir = sim_path_parent(d, to, &name);
+    if (inode == NULL || dir == NULL)
+        return err_set(err, ERR_UNAVAILABLE, ENOENT, "%s to %s", from, to);
+    if (inode->is_dir) return err_set(err, ERR_IO, EPERM, "%s to %s", from, to);
+    if (sim_names_find(&dir->names, name) != NULL)
+        return err_set(err, ERR_CONFLICT, EEXIST, "%s to %s", from, to);
+    TRY(disk_count(d, SIM_DISK_NAME, 0, from, err));
+    sim_change_add(d, place_new(dir, name), (struct sim_place){0}, inode);
+    return disk_end(d, from, err);
+}
+
 static enum status sim_sync_dir(struct disk *disk, const char *path, struct err *err) {
     struct sim_disk *d = disk_of(disk);
     TRY(disk_end(d, path, err));
@@ -264,9 +279,9 @@ static void sim_close(struct file *file) {
     free(f);
 }
 
-static const struct disk_ops sim_disk_ops = {sim_open,   sim_mkdir,    sim_rename,
-                                             sim_unlink, sim_sync_dir, sim_list,
-                                             sim_exists, sim_space,    sim_lock};
+static const struct disk_ops sim_disk_ops = {sim_open,  sim_mkdir,    sim_rename, sim_unlink,
+                                             sim_link,  sim_sync_dir, sim_list,   sim_exists,
+                                             sim_space, sim_lock};
 static const struct file_ops sim_file_ops = {sim_pwrite,   sim_pread, sim_sync,
                                              sim_truncate, sim_size,  sim_close};
 

@@ -243,6 +243,32 @@ static bool name_collect(void *ctx, const char *name) {
     return strcmp(name, "stop") != 0;
 }
 
+Test(sim_disk, a_link_is_a_second_name_that_an_unsynced_directory_may_lose) {
+    unsigned kept = 0;
+    for (uint64_t seed = 0; seed < 100; seed++) {
+        struct sim_disk *sd = sim_disk_new(seed);
+        struct disk *d = sim_disk_as_disk(sd);
+        struct err err;
+        cr_assert(disk_mkdir(d, "dir", NULL) == OK);
+        cr_assert(disk_write_file(d, "a", SV("one"), NULL) == OK);
+        cr_assert(disk_link(d, "a", "dir/synced", NULL) == OK);
+        cr_assert(disk_sync_dir(d, "dir", NULL) == OK);
+        cr_assert(disk_link(d, "a", "dir/b", NULL) == OK);
+        cr_assert(disk_link(d, "a", "dir/b", &err) == ERR_CONFLICT && err.os == EEXIST);
+        cr_assert(disk_link(d, "none", "c", &err) == ERR_UNAVAILABLE && err.os == ENOENT);
+        cr_assert(disk_link(d, "dir", "e", &err) == ERR_IO && err.os == EPERM);
+        cr_assert(disk_unlink(d, "a", NULL) == OK && disk_sync_dir(d, "", NULL) == OK);
+        sim_disk_restart(sd);
+        struct buf b = {0};
+        cr_assert(disk_read_file(d, "dir/synced", 10, &b, NULL) == OK);
+        cr_assert(sv_eq(buf_sv(&b), SV("one")));
+        kept += disk_exists(d, "dir/b");
+        buf_fini(&b);
+        sim_disk_free(sd);
+    }
+    cr_assert(kept > 20 && kept < 80, "%u", kept);
+}
+
 Test(sim_disk, directories_list_rename_and_fail_as_the_real_ones) {
     struct sim_disk *sd = sim_disk_new(1);
     struct disk *d = sim_disk_as_disk(sd);

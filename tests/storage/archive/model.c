@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A naive model and a node's storage get the same random operations, and always answer the same:
  * samples in order, late, twice and too old; deletions; hours that pass (cuts, blocks, merges,
- * retention); ends and power cuts at any call to the disk.
+ * retention), and cleaning; ends and power cuts at any call to the disk.
  *   model [seeds] [first seed] */
 #include <inttypes.h>
 #include <stdio.h>
@@ -11,6 +11,16 @@
 
 static struct archive_rig rig;
 static uint64_t cut_at; /* call to the disk; 0: none is planned */
+static uint64_t cleaned;
+
+struct cleaning {
+    struct archive_clean clean;
+    bool done;
+};
+
+static bool power_is_due(void) {
+    return cut_at != 0 && sim_disk_calls(rig.sd) >= cut_at;
+}
 
 static bool some_writes(void) {
     for (unsigned n = 1 + (unsigned)rng_below(&rig.rng, 20); n > 0; n--) {
@@ -43,6 +53,25 @@ static bool some_delete(void) {
     return ok;
 }
 
+static void on_cleaned(struct archive_clean *clean, enum status status, const struct err *err) {
+    struct cleaning *c = container_of(clean, struct cleaning, clean);
+    RIG_CHECK(status == OK || rig.failed, "clean: %s", err->msg);
+    c->done = true;
+}
+
+/* To its end, unless the power goes. */
+static void some_clean(void) {
+    static struct cleaning c; /* a power cut leaves it behind */
+    c = (struct cleaning){.clean.done = on_cleaned};
+    core_set_current(rig.rt->log_core);
+    archive_clean(rig.archive, &c.clean);
+    core_set_current(NULL);
+    for (unsigned i = 0; i < 100000 && !c.done && !rig.failed && !power_is_due(); i++)
+        RIG_CHECK(sim_step(rig.sim), "nothing is pending");
+    RIG_CHECK(c.done || rig.failed || power_is_due(), "seed %" PRIu64 ": not cleaned", rig.seed);
+    cleaned += c.done;
+}
+
 static void start_again(void) {
     enum status status = archive_rig_start(&rig);
     if (status == ERR_IO) { /* the power went, as planned */
@@ -68,13 +97,15 @@ static void one_step(void) {
         ok = some_writes();
     else if (what < 0.60)
         ok = some_delete();
+    else if (what < 0.62)
+        some_clean();
     else if (what < 0.75)
         rig.now_ms += (int64_t)rng_below(&rig.rng, 3 * AR_HOUR_MS);
     else if (what < 0.95)
         archive_rig_run(&rig, rng_below(&rig.rng, 120000));
     else
         some_end();
-    if (!ok || rig.failed || (cut_at != 0 && sim_disk_calls(rig.sd) >= cut_at)) {
+    if (!ok || rig.failed || power_is_due()) {
         cut_at = 0; /* the power went, as planned */
         archive_rig_power_cut(&rig);
         start_again();
@@ -122,10 +153,10 @@ int main(int argc, char **argv) {
     }
     printf("%" PRIu64 " seeds from %" PRIu64 ": %" PRIu64 " samples accepted, %" PRIu64
            " refused, %" PRIu64 " deleted; %" PRIu64 " power cuts, %" PRIu64 " merges, %" PRIu64
-           " files of the log removed, %" PRIu64 " reads from blocks\n",
-           seeds, first, accepted, refused, deleted, cuts, merges, files, blocks);
+           " files of the log removed, %" PRIu64 " reads from blocks, %" PRIu64 " cleanings\n",
+           seeds, first, accepted, refused, deleted, cuts, merges, files, blocks, cleaned);
     bool all = accepted > 0 && refused > 0 && deleted > 0 && cuts > 0 && merges > 0 && files > 0 &&
-               blocks > 0;
+               blocks > 0 && cleaned > 0;
     if (!all && seeds >= 20) fprintf(stderr, "something never happened\n");
     return all || seeds < 20 ? 0 : 1;
 }

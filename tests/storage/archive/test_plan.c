@@ -120,3 +120,43 @@ Test(plan, the_oldest_go_beyond_a_size) {
     cr_assert_eq(plan_size_floor(&m, 1), 6 * HOUR);
     manifest_fini(&m);
 }
+
+static void deleted(struct manifest *m, uint32_t number, uint32_t copy, int64_t from_h,
+                    int64_t to_h) {
+    struct manifest_shard s = {.shard = number, .copy = copy, .from_ms = 100 * HOUR};
+    s.tombstones = calloc(1, sizeof *s.tombstones);
+    s.tombstones_count = 1;
+    s.tombstones[0] = (struct tombstone){
+        .min_ms = from_h * HOUR, .max_ms = to_h * HOUR - 1, .matchers = calloc(1, 1)};
+    cr_assert_eq(manifest_shard_set(m, &s), OK);
+}
+
+static void expect_clean(const struct manifest *m, uint64_t from, uint64_t before,
+                         uint64_t number) {
+    struct merge_plan plan;
+    bool found = plan_clean(m, from, before, &plan);
+    cr_assert_eq(found, number != 0, "from %d", (int)from);
+    if (found) cr_assert(plan.count == 1 && plan.numbers[0] == number);
+}
+
+Test(plan, what_was_deleted_from_is_cleaned_once_and_in_order) {
+    struct manifest m = {0};
+    add(&m, 5, 0, 2, 100);
+    add(&m, 3, 2, 4, 100);
+    add(&m, 4, 4, 6, 100);
+    manifest_block_find(&m, 3)->level = 2;
+    shard(&m, 0, 6, 0);
+    expect_clean(&m, 0, 10, 0); /* nothing was deleted */
+    deleted(&m, 0, 1, 1, 3);
+    expect_clean(&m, 0, 10, 3);
+    expect_clean(&m, 4, 10, 5); /* 4 is behind it */
+    expect_clean(&m, 6, 10, 0);
+    expect_clean(&m, 4, 5, 0); /* 5 was written later */
+    struct merge_plan plan;
+    cr_assert(plan_clean(&m, 3, 4, &plan) && plan.level == 2);
+    deleted(&m, 0, 1, 4, 5);
+    expect_clean(&m, 0, 10, 4);
+    deleted(&m, 0, 2, 0, 6); /* of another copy of the shard */
+    expect_clean(&m, 0, 10, 0);
+    manifest_fini(&m);
+}

@@ -54,6 +54,9 @@ void peers_set_map(struct peers *peers, struct ring_map *map);
 /* The address table: where the node listens now, from discovery or from what another core learned;
  * the next dial uses it. Ignored when addr is too long. NULL or "": forget. */
 void peers_set_addr(struct peers *peers, node_id id, const char *addr);
+/* The same as the node's process of that incarnation told it, perhaps to another core. What is
+ * older is fenced: its connections close here, and its frames are refused. */
+void peers_set_process(struct peers *peers, node_id id, uint32_t incarnation, const char *addr);
 const char *peers_addr(const struct peers *peers, node_id id); /* what would be dialled; "": none */
 
 struct peer_call; /* a request under way; valid until its last reply callback */

@@ -119,6 +119,16 @@ void peers_set_addr(struct peers *peers, node_id id, const char *addr) {
     peer_set_addr(peer, forget ? "" : addr, peer->incarnation);
 }
 
+void peers_set_process(struct peers *peers, node_id id, uint32_t incarnation, const char *addr) {
+    assert(core_is_current(peers->core));
+    if (id == peers->self) return;
+    struct peer *peer = peer_find_or_new(peers, id, true);
+    if (peer == NULL || incarnation < peer->incarnation) return;
+    peer->incarnation = incarnation;
+    if (addr[0] != '\0') peer_set_addr(peer, addr, incarnation);
+    peer_drop_older(peer);
+}
+
 const char *peers_addr(const struct peers *peers, node_id id) {
     const struct peer *peer = peer_get(peers, id);
     if (peer != NULL) return peer_addr(peer);

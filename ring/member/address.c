@@ -41,7 +41,7 @@ const char *address_of(const struct member *m, node_id id) {
 
 static void tell_work(struct job *job) {
     struct peers *peers = core_current()->locals[CORE_PEERS];
-    if (peers != NULL) peers_set_addr(peers, job->id, job->bytes.ptr);
+    if (peers != NULL) peers_set_process(peers, job->id, job->incarnation, job->bytes.ptr);
 }
 
 static void tell_done(struct member *m, struct job *job) {
@@ -50,12 +50,13 @@ static void tell_done(struct member *m, struct job *job) {
 
 static void address_tell(struct member *m, const struct member_address *a) {
     if (!m->started) return;
-    peers_set_addr(m->peers, a->id, a->addr);
+    peers_set_process(m->peers, a->id, a->incarnation, a->addr);
     for (unsigned i = 0; i < m->rt->cores_count; i++) {
         struct job *job = member_job(m, tell_work, tell_done);
         if (job == NULL) return;
         buf_put_sv(&job->bytes, sv_from(a->addr));
         job->id = a->id;
+        job->incarnation = a->incarnation;
         if (buf_cstr(&job->bytes) == NULL)
             member_job_free(job);
         else
@@ -145,7 +146,9 @@ void address_learn(struct member *m, node_id id, uint32_t incarnation, const cha
     struct member_address *a = address_get(m, id);
     if (a != NULL && a->incarnation > incarnation) return; /* an older process' */
     if (a != NULL && strcmp(a->addr, addr) == 0) {
+        bool newer = incarnation > a->incarnation;
         a->incarnation = incarnation;
+        if (newer) address_tell(m, a); /* all cores fence the process before it */
         return;
     }
     if (a == NULL) a = address_add(m, id);

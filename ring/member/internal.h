@@ -51,6 +51,7 @@ struct job {
     struct ring_map *map;     /* a reference */
     struct buf bytes;
     node_id id;
+    uint32_t incarnation;
     struct relay *relay;
 };
 

@@ -244,12 +244,20 @@ static uint32_t group_size(const struct flusher *f) {
     return MIN(size, f->shards_count - f->at);
 }
 
+/* Of some shards only the base rises: they have no range. */
+static bool group_is_empty(const struct flusher *f) {
+    for (uint32_t i = f->at; i < f->at + group_size(f); i++)
+        if (f->shards[i].from_ms < f->shards[i].to_ms) return false;
+    return true;
+}
+
 static enum status group_select(struct flusher *f) {
     uint32_t shards_count = archive_get_options(f->archive)->shards_count;
     int64_t from_ms = INT64_MAX, to_ms = INT64_MIN;
     memset(f->bits, 0, (shards_count + 63) / 64 * sizeof *f->bits);
     for (uint32_t i = f->at; i < f->at + group_size(f); i++) {
         const struct flush_shard *s = &f->shards[i];
+        if (s->from_ms >= s->to_ms) continue;
         f->bits[s->shard / 64] |= (uint64_t)1 << (s->shard % 64);
         from_ms = MIN(from_ms, s->from_ms);
         to_ms = MAX(to_ms, s->to_ms);
@@ -267,6 +275,8 @@ static void group_next(struct flusher *f) {
         flush_fail(f);
         return;
     }
+    while (f->at < f->shards_count && group_is_empty(f))
+        f->at += group_size(f);
     if (f->at == f->shards_count) {
         flush_finish(f);
         return;

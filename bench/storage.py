@@ -22,6 +22,7 @@ FLAGS = {"cairn": ["--storage.blocks-interval=1s"], "prometheus": [],
          "victoriametrics": ["-search.maxUniqueTimeseries=10000000", "-search.maxQueryDuration=300s"]}
 MONTHS = {"cairn": ["--storage.tsdb.retention.time=90d"], "prometheus": ["--storage.tsdb.retention.time=90d"],
           "victoriametrics": ["-retentionPeriod=3"]}
+QUICK = {"cairn": ["--storage.tsdb.wal-segment-size=13MB"], "prometheus": ["--storage.tsdb.wal-segment-size=13MB"]}  # a tenth, as the data
 
 
 def pause(seconds: float):
@@ -103,10 +104,10 @@ class Servers:
 
     def __enter__(self):
         for n in self.a.only.split(",") if self.a.only else list(KINDS):
-            kind = type(n, (KINDS[n],), {"flags": FLAGS[n] + self.more.get(n, [])})
+            kind = type(n, (KINDS[n],), {"flags": FLAGS[n] + self.more.get(n, []) + (QUICK.get(n, []) if self.a.quick else [])})
             self.all[n] = kind(self.folder / n)
+        pause(3)
         for s in self.all.values():
-            s.wait_idle()
             s.rss_idle = s.rss_bytes()
         return self.all
 
@@ -150,15 +151,16 @@ def name_of(labels: dict) -> bytes:
 
 
 class Capture:
-    """The capture at true 15 s, with its rows as bytes."""
+    """The capture at true 15 s, with its rows as bytes: every 15th, then those between them, so that five hours are all different.
+    One is left out: what repeats is at another place in its range, or equal pages would be stored once."""
 
     def __init__(self, a):
         if (a.shared / "exporters.bin.xz").exists():
             self.kind, (names, rows) = "capture of real exporters", data.read_capture(a.shared)
         else:
             self.kind, (names, rows) = "made data", data.make_capture()
-        self.names, rows = names, rows[::STEP_S]
-        self.rows = [struct.pack(f"<{len(r)}d", *r) for r in rows]
+        self.names = names
+        self.rows = [struct.pack(f"<{len(r)}d", *r) for phase in range(STEP_S) for r in rows[phase::STEP_S]][:-1]
 
     def write(self, path: Path, names: list = (), first_row: int = 0) -> Path:
         names, shift = names or self.names, first_row % len(self.rows)
@@ -269,6 +271,8 @@ def six_hours(folder: Path, a, capture: Capture, found: dict):
         latency(servers, a, "hour", start + 0.5 * HOUR, start + 1.5 * HOUR, STEP_S, found)
         for n, s in servers.items():
             s.shut()
+            if n == "cairn":
+                found[n]["disk_log"] = allocated(s.folder / "log") / samples[n]
             found[n]["disk"] = allocated(s.folder) / samples[n]
             if n == "prometheus":
                 kept = sum(allocated(p.parent) for p in s.folder.glob("*/meta.json"))
@@ -336,6 +340,7 @@ ROWS = [  # title, key, format, budget's text, whether it is met by (cairn, prom
     ("churn: RSS, bytes", "churn_rss", "{:,.0f}", "", None),
     ("churn: disk bytes a sample", "churn_disk", "{:.3f}", "", None),
     ("disk bytes a sample, data directory", "disk", "{:.3f}", "<= 0.32, <= VM", lambda v, p, m: v <= 0.32 and (m is None or v <= m)),
+    ("  log alone", "disk_log", "{:.3f}", "", None),
     ("  blocks alone", "disk_blocks", "{:.3f}", "<= 0.32", lambda v, p, m: v <= 0.32),
     ("aggregate over 1 h at 15 s, s", "hour", "{:.4f}", "<= 1/10, <= 1/3", ratio_at_most(1 / 10, 1 / 3)),
     ("  CPU s", "hour_cpu", "{:.4f}", "", None),
@@ -369,7 +374,8 @@ LOADS = {"many": many_series, "churn": churn, "hours": six_hours, "days": thirty
 def main(folder: Path, a) -> int:
     tenth = 10 if a.quick else 1
     a.series = a.series or 1_000_000 // tenth
-    a.churn_series, a.churn_hours, a.disk_series, a.days = min(100_000 // tenth, a.series), 4, min(20_000 // tenth, a.series), 30 // tenth
+    a.churn_series, a.churn_hours = min(100_000 // tenth // (2 if a.quick else 1), a.series), 4
+    a.disk_series, a.days = min(20_000 // tenth, a.series), 30 // tenth
     a.settle, a.asks = a.settle if a.settle is not None else (10 if a.quick else 60), 9
     capture = Capture(a)
     print(f"storage: {capture.kind}, {a.series:,} series x {LABELS} labels x 30 scrapes; churn of {a.churn_series:,} over {a.churn_hours} h; "

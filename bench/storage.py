@@ -84,6 +84,12 @@ class Kept:
             last = found
         self.wait_idle()
 
+    def wait_log(self, seconds: float):
+        """Until the log's first file was let go: shards without a sample are cut after a minute only, and keep it until then."""
+        first, deadline = self.folder / "log" / f"log-{1:016x}", time.monotonic() + seconds
+        while first.exists() and time.monotonic() < deadline:
+            pause(0.2)
+
 
 class KeptCairn(Kept, run.Cairn):
     def command(self):
@@ -241,12 +247,17 @@ def churn(folder: Path, a, capture: Capture, found: dict):
                 if sent["refused"]:
                     raise SystemExit(f"{n} refused {sent['refused']:,} samples")
                 samples[n], at[n] = samples.get(n, 0) + sent["samples"], time.monotonic()
+        if "cairn" in servers:
+            servers["cairn"].wait_blocks(60)
+            servers["cairn"].wait_log(60)
         for n, s in servers.items():
             s.wait_idle()
             pause(at[n] + a.settle - time.monotonic())
             found[n]["churn_rss"] = s.rss_bytes()
             s.shut()
             found[n]["churn_disk"] = allocated(s.folder) / samples[n]
+            if n == "cairn":
+                found[n]["churn_log"] = allocated(s.folder / "log") / samples[n]
             say(f"{n}: churn, {samples[n]:,} samples, RSS {found[n]['churn_rss'] / 2**20:.0f} MiB")
 
 
@@ -259,21 +270,23 @@ def six_hours(folder: Path, a, capture: Capture, found: dict):
     with Servers(folder / "hours-of", a) as servers:
         for n, s in servers.items():
             samples[n] = load(s, path, start, rows, instances)["samples"]
-            extra = load(s, path, closing, 2, instances)["samples"]
-            if n == "cairn":
-                s.wait_blocks(150)
-                found[n]["blocks"], kept = len(s.block_files()), allocated(s.folder / "blocks")
-                found[n]["disk_blocks"] = kept / samples[n]
-                counted = run.count_samples(s, 8 * HOUR, closing + 60)
-                found[n]["lost"] = samples[n] + extra - counted
-            samples[n] += extra
+            samples[n] += load(s, path, closing, 2, instances)["samples"]
             say(f"{n}: six hours, {samples[n]:,} samples, {s.cpu_seconds():.1f} s CPU")
+        if "cairn" in servers:
+            s, ours = servers["cairn"], found["cairn"]
+            s.wait_blocks(150)
+            s.wait_log(90)
+            ours["blocks"], kept = len(s.block_files()), allocated(s.folder / "blocks")
+            ours["disk_blocks"] = kept / (samples["cairn"] * rows / (rows + 2))  # the last two scrapes are in memory and log
+            ours["lost"] = samples["cairn"] - run.count_samples(s, 8 * HOUR, closing + 60)
         latency(servers, a, "hour", start + 0.5 * HOUR, start + 1.5 * HOUR, STEP_S, found)
         for n, s in servers.items():
             s.shut()
             if n == "cairn":
                 found[n]["disk_log"] = allocated(s.folder / "log") / samples[n]
             found[n]["disk"] = allocated(s.folder) / samples[n]
+            if n == "victoriametrics":  # it has no log
+                found[n]["disk_blocks"] = found[n]["disk"]
             if n == "prometheus":
                 kept = sum(allocated(p.parent) for p in s.folder.glob("*/meta.json"))
                 found[n]["disk_blocks"] = kept / samples[n]
@@ -285,9 +298,9 @@ def thirty_days(folder: Path, a, capture: Capture, found: dict):
     with Servers(folder / "days-of", a, MONTHS) as servers:
         for n, s in servers.items():
             samples = load(s, path, start, rows, 1, step_s=60)["samples"]
-            if n == "cairn":
-                s.wait_blocks(150)
             say(f"{n}: {a.days} days, {samples:,} samples, {s.cpu_seconds():.1f} s CPU")
+        if "cairn" in servers:
+            servers["cairn"].wait_blocks(150)
         latency(servers, a, "days", start + 600, start + rows * 60 - 600, 300, found)
 
 
@@ -321,14 +334,15 @@ def latency(servers: dict, a, key: str, start: float, end: float, step: int, fou
 # -- the table
 
 def ratio_at_least(prometheus: float, victoria: float):
-    return lambda v, p, m: (p is None or v >= prometheus * p) and (m is None or v >= victoria * m)
+    return lambda v, p, m: None if p is None or m is None else v >= prometheus * p and v >= victoria * m
 
 
 def ratio_at_most(prometheus: float, victoria: float):
-    return lambda v, p, m: (p is None or v <= prometheus * p) and (m is None or v <= victoria * m)
+    return lambda v, p, m: None if p is None or m is None else v <= prometheus * p and v <= victoria * m
 
 
-ROWS = [  # title, key, format, budget's text, whether it is met by (cairn, prometheus, victoriametrics)
+DISK = "<= 0.32, <= VM", lambda v, p, m: v <= 0.32 and (m is None or v <= m)
+ROWS = [  # title, key, format, budget's text, whether (cairn, prometheus, victoriametrics) meets it
     ("ingest of new series, samples a CPU second", "new_rate", "{:,.0f}", "", None),
     ("ingest of known series, samples a CPU second", "rate", "{:,.0f}", ">= 12x, >= 2x", ratio_at_least(12, 2)),
     ("RSS bytes a series", "rss_series", "{:,.0f}", "<= 400", lambda v, p, m: v <= 400),
@@ -339,9 +353,10 @@ ROWS = [  # title, key, format, budget's text, whether it is met by (cairn, prom
     ("restart until ready, s", "restart", "{:.2f}", "<= 10 s", lambda v, p, m: v <= 10),
     ("churn: RSS, bytes", "churn_rss", "{:,.0f}", "", None),
     ("churn: disk bytes a sample", "churn_disk", "{:.3f}", "", None),
-    ("disk bytes a sample, data directory", "disk", "{:.3f}", "<= 0.32, <= VM", lambda v, p, m: v <= 0.32 and (m is None or v <= m)),
+    ("  log alone", "churn_log", "{:.3f}", "", None),
+    ("disk bytes a sample, data directory", "disk", "{:.3f}", *DISK),
     ("  log alone", "disk_log", "{:.3f}", "", None),
-    ("  blocks alone", "disk_blocks", "{:.3f}", "<= 0.32", lambda v, p, m: v <= 0.32),
+    ("  blocks alone", "disk_blocks", "{:.3f}", *DISK),
     ("aggregate over 1 h at 15 s, s", "hour", "{:.4f}", "<= 1/10, <= 1/3", ratio_at_most(1 / 10, 1 / 3)),
     ("  CPU s", "hour_cpu", "{:.4f}", "", None),
     ("aggregate over days at 60 s, s", "days", "{:.4f}", "<= 1/10, <= 1/3", ratio_at_most(1 / 10, 1 / 3)),
@@ -362,8 +377,8 @@ def print_table(found: dict) -> int:
             line += f"{values[0] / other if values[0] is not None and other else math.nan:>{width}.3f}".replace("nan", "  -")
         if met is not None and values[0] is not None:
             good = met(*values)
-            missed += not good
-            line += f"   {budget}: {'met' if good else 'MISSED'}"
+            missed += good is False
+            line += f"   {budget}: { {True: 'met', False: 'MISSED', None: 'not compared'}[good]}"
         print(line)
     return missed
 

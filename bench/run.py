@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""./dev bench ingest|memory|query|cluster: the same remote writes into Cairn, Prometheus and VictoriaMetrics in one run, side by side.
+"""./dev bench ingest|memory|query|cluster|storage: the same remote writes into Cairn, Prometheus and VictoriaMetrics in one run, side by side.
 
 CPU is the server's until it is idle, not until the last answer; RSS is read --settle seconds after the load; disk is what the data
 directory takes after a clean stop. Machines are noisy: read the ratios."""
@@ -213,7 +213,7 @@ def print_table(results: dict):
 
 def main() -> int:
     p = argparse.ArgumentParser(description=__doc__)
-    p.add_argument("what", choices=["ingest", "memory", "query", "cluster"])
+    p.add_argument("what", choices=["ingest", "memory", "query", "cluster", "storage"])
     p.add_argument("--instances", type=int)
     p.add_argument("--rows", type=int)
     p.add_argument("--step-ms", type=int, default=15000)
@@ -227,7 +227,7 @@ def main() -> int:
     q = p.add_argument_group("query")
     q.add_argument("--data", choices=["fleet", "capture", "both"], default="both")
     q.add_argument("--hosts", type=int, default=1000, help="of the fleet, 20 series each")
-    q.add_argument("--series", type=int, default=20000, help="of the replicated capture")
+    q.add_argument("--series", type=int, help="of the replicated capture: 20000; of storage's first load: 1000000")
     q.add_argument("--repeat", type=int, default=15)
     q.add_argument("--match", help="only queries that contain this text")
     q.add_argument("--strict", action="store_true", help="a missed target fails, as a wrong answer does")
@@ -235,9 +235,15 @@ def main() -> int:
     c = p.add_argument_group("cluster")
     c.add_argument("--cores", type=int, default=1, help="of each process")
     c.add_argument("--processes", type=int, default=5, help="at most")
+    s = p.add_argument_group("storage")
+    s.add_argument("--quick", action="store_true", help="all at a tenth")
+    s.add_argument("--loads", default="many,churn,hours,days")
     a = p.parse_args()
+    if a.what == "storage":
+        return with_folder(a, lambda folder: storage.main(folder, a))
     # ingest: 20 instances of the capture, 22 k series, half an hour; memory: 100 of them, 115 k series
     if a.what == "query":
+        a.series = a.series or 20000
         a.rows, a.connections = a.rows or 480, 1  # two would drift apart, and the one behind be refused as too old
         return with_folder(a, lambda folder: query.main(folder, a))
     if a.what == "cluster":
@@ -278,5 +284,5 @@ def with_folder(a, work) -> int:
 
 if __name__ == "__main__":
     sys.modules["run"] = sys.modules["__main__"]  # bench/query.py shares the servers
-    import cluster, query
+    import cluster, query, storage
     sys.exit(main())

@@ -248,8 +248,7 @@ def churn(folder: Path, a, capture: Capture, found: dict):
                     raise SystemExit(f"{n} refused {sent['refused']:,} samples")
                 samples[n], at[n] = samples.get(n, 0) + sent["samples"], time.monotonic()
         if "cairn" in servers:
-            servers["cairn"].wait_blocks(60)
-            servers["cairn"].wait_log(60)
+            servers["cairn"].wait_blocks(60)  # the first two hours; all of the log stays until the next range is closed
         for n, s in servers.items():
             s.wait_idle()
             pause(at[n] + a.settle - time.monotonic())

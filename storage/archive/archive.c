@@ -111,8 +111,15 @@ void archive_change_submit(struct archive *a, struct core *home, struct archive_
     core_post(a->rt->log_core, &c->msg);
 }
 
+/* Between looking and this it may have come again. */
+static void change_drop(struct manifest *m, const struct manifest_part *drop) {
+    const struct manifest_shard *s = manifest_shard_find(m, drop->shard);
+    if (s != NULL && s->copy <= drop->copy) manifest_shard_remove(m, drop->shard);
+}
+
 static enum status change_shard(struct manifest *m, const struct manifest_shard *from) {
     const struct manifest_shard *old = manifest_shard_find(m, from->shard);
+    if (old != NULL && old->copy > from->copy) return OK; /* it has begun anew meanwhile */
     if (old != NULL && old->copy < from->copy) manifest_shard_remove(m, from->shard);
     struct manifest_shard s;
     TRY(manifest_shard_copy(from, &s));
@@ -175,7 +182,7 @@ static enum status change_apply(struct manifest *m, const struct archive_change 
     for (uint32_t i = 0; i < c->removes_count; i++)
         manifest_block_remove(m, c->removes[i]);
     for (uint32_t i = 0; i < c->drops_count; i++)
-        manifest_shard_remove(m, c->drops[i]);
+        change_drop(m, &c->drops[i]);
     if (c->is_import) return import_apply(m, c, shards_count);
     for (uint32_t i = 0; i < c->shards_count; i++)
         TRY(c->is_tombstones ? change_tombstones(m, &c->shards[i])
@@ -389,7 +396,8 @@ static void drop_absent(struct archive *a) {
     for (uint32_t i = 0; i < a->manifest.shards_count; i++) {
         const struct manifest_shard *s = &a->manifest.shards[i];
         uint32_t own = s->shard < a->options.shards_count ? a->own[s->shard] : 0;
-        if (own == 0 || own > s->copy) a->drops[count++] = s->shard;
+        if (own == 0 || own > s->copy)
+            a->drops[count++] = (struct manifest_part){s->shard, s->copy};
     }
     if (count == 0) return;
     a->dropping = true;

@@ -82,7 +82,8 @@ struct archive_change {
     uint32_t removes_count;
     const struct manifest_shard *shards; /* as they are from now on */
     uint32_t shards_count;
-    const uint32_t *drops; /* shards that are no longer here */
+    /* Shards that are no longer here under that copy number; a later one stays. */
+    const struct manifest_part *drops;
     uint32_t drops_count;
     /* The shards begin with these records, where they have none under that copy number yet; else
      * neither record nor parts count. */

@@ -57,7 +57,7 @@ struct archive {
     uint32_t *own;              /* by shard: the copy that a core has; 0: none here */
     struct archive_change drop; /* of shards that are not here any more */
     bool dropping;
-    uint32_t *drops;
+    struct manifest_part *drops;
     struct merge merge;
     uint64_t merge_not_before_ns;
     void (*stopped)(void *ctx);

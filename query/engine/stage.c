@@ -148,7 +148,7 @@ static enum status read_instant(struct stage_run *r, const struct samples *in, s
         size_t i = next - 1;
         if (in->times_ms[i] <= MAX(ref, at) - lookback) continue;
         struct histogram *h = in->histograms == NULL ? NULL : in->histograms[i];
-        if (h == NULL && is_stale(in->values[i])) continue;
+        if (is_stale(in->values[i])) continue; /* a histogram's is its sum */
         reads_at(&r->reads, k, 1);
         if (s->kind == STAGE_SELECT && h != NULL) {
             TRY(column_histogram(r, out, k, h));
@@ -217,8 +217,7 @@ static enum status window_copy(struct stage_run *r, const struct samples *in, si
     for (size_t i = 0; i < n && to->starts_ms != NULL; i++)
         to->starts_ms[i] = in->starts_ms == NULL ? 0 : in->starts_ms[i];
     for (size_t i = n; i < in->count; i++) {
-        bool histogram = in->histograms != NULL && in->histograms[i] != NULL;
-        if (!histogram && is_stale(in->values[i])) continue;
+        if (is_stale(in->values[i])) continue;
         to->times_ms[n] = in->times_ms[i];
         to->values[n] = in->values[i];
         if (to->starts_ms != NULL) to->starts_ms[n] = in->starts_ms == NULL ? 0 : in->starts_ms[i];

@@ -75,7 +75,7 @@ MUST_USE enum status block_open(struct disk *disk, const char *path, uint64_t se
 struct block *block_ref(struct block *b);
 void block_unref(struct block *b); /* NULL too; the last one closes the file, and unlinks it if: */
 bool block_is_shared(const struct block *b); /* there is another reference than the caller's */
-void block_set_obsolete(struct block *b); /* the file goes with the last reference */
+void block_set_obsolete(struct block *b);    /* the file goes with the last reference */
 
 struct block_info {
     const char *path;

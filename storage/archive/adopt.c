@@ -77,6 +77,21 @@ enum status archive_adopt_finish(struct archive *a, struct err *err) {
     return OK;
 }
 
+/* A part counts only beside a record of its shard, and one that was never flushed has none. */
+static enum status record_make(struct archive *a, uint32_t shard, uint32_t copy, struct err *err) {
+    struct manifest_shard s = {.shard = shard,
+                               .copy = copy,
+                               .from_ms = INT64_MIN,
+                               .floor_ms = INT64_MIN,
+                               .cut_ms = INT64_MIN,
+                               .newest_ms = INT64_MIN};
+    const struct manifest_shard *old = manifest_shard_find(&a->manifest, shard);
+    if (old != NULL && old->copy == copy) return OK;
+    manifest_shard_remove(&a->manifest, shard); /* of a copy that is no more */
+    if (manifest_shard_set(&a->manifest, &s) == OK) return OK;
+    return err_set(err, ERR_NOMEM, 0, "archive: not enough memory");
+}
+
 static enum status parts_make(struct archive *a, const struct archive_copies *copies,
                               struct list_block *b, struct err *err) {
     b->of.parts = calloc(a->options.shards_count, sizeof *b->of.parts);
@@ -85,6 +100,7 @@ static enum status parts_make(struct archive *a, const struct archive_copies *co
         struct block_shard in;
         uint32_t copy = copies->copy_of(copies->ctx, i);
         if (copy == 0 || !block_get_shard(b->block, i, &in)) continue;
+        TRY(record_make(a, i, copy, err));
         b->of.parts[b->of.parts_count++] = (struct manifest_part){i, copy};
     }
     return OK;

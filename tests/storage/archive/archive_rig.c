@@ -89,6 +89,10 @@ static enum status stores_open(struct archive_rig *rig) {
     return OK;
 }
 
+static uint32_t copy_of_shard(void *ctx, uint32_t shard) {
+    return store_shard_copy(store_of(ctx, shard), shard);
+}
+
 static enum status archive_open_all(struct archive_rig *rig) {
     struct archive_options ao = {.dir = "data/blocks",
                                  .secret = AR_SECRET,
@@ -98,6 +102,7 @@ static enum status archive_open_all(struct archive_rig *rig) {
                                  .bytes_max = rig->retention_bytes,
                                  .round_ms = 10000};
     TRY(archive_open(rig->rt, &ao, &rig->archive, &rig->err));
+    TRY(archive_adopt(rig->archive, &(struct archive_copies){copy_of_shard, rig}, &rig->err));
     for (unsigned i = 0; i < AR_CORES; i++) {
         rig->cores[i] = (struct archive_core){.core = rig->rt->cores[i], .store = rig->stores[i]};
         archive_add_core(rig->archive, &rig->cores[i]);

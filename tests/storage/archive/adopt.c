@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A block that `cairnctl import` left is taken up at a start, and stays: for shards that have no
+ * record yet, too, through rounds, another start and a power cut at any call of the taking up. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/storage/archive/archive_rig.h"
+
+enum { SAMPLES = 40 };
+static struct archive_rig rig;
+
+static int by_place(const void *a, const void *b) {
+    const struct model_series *const *x = a, *const *y = b;
+    if ((*x)->shard != (*y)->shard) return (*x)->shard < (*y)->shard ? -1 : 1;
+    size_t len = MIN((*x)->canonical_len, (*y)->canonical_len);
+    int order = memcmp((*x)->canonical, (*y)->canonical, len);
+    return order != 0 ? order
+                      : ((*x)->canonical_len > (*y)->canonical_len) -
+                            ((*x)->canonical_len < (*y)->canonical_len);
+}
+
+static void model_add(struct model_series *s, struct samples *samples) {
+    samples->count = 0;
+    for (int i = 0; i < SAMPLES; i++) {
+        int64_t time_ms = AR_START_MS - 30 * AR_HOUR_MS + i * 60000;
+        samples->times_ms[samples->count] = time_ms;
+        samples->values[samples->count++] = i;
+        s->samples[s->count++] = (struct model_sample){time_ms, i, MODEL_HELD};
+    }
+}
+
+/* On the disk alone, as another program writes it. */
+static void import_write(void) {
+    struct model_series *order[AR_SERIES];
+    struct block_writer_options o = {.disk = sim_disk_as_disk(rig.sd),
+                                     .path = "data/blocks/import-1.block",
+                                     .secret = AR_SECRET,
+                                     .shards_count = AR_SHARDS};
+    struct block_writer *w;
+    struct samples samples = {0};
+    struct err err;
+    bool written;
+    for (size_t i = 0; i < AR_SERIES; i++)
+        order[i] = &rig.series[i];
+    qsort(order, AR_SERIES, sizeof(struct model_series *), by_place);
+    RIG_CHECK(samples_reserve(&samples, SAMPLES) == OK, "memory");
+    RIG_CHECK(block_writer_new(&o, &w, &err) == OK, "%s", err.msg);
+    for (size_t i = 0; i < AR_SERIES; i++) {
+        struct model_series *s = order[i];
+        model_add(s, &samples);
+        enum status status =
+            block_writer_add(w, s->shard, sv_make(s->canonical, s->canonical_len), &samples, &err);
+        RIG_CHECK(status == OK, "%s", err.msg);
+    }
+    RIG_CHECK(block_writer_finish(w, &written, &err) == OK && written, "%s", err.msg);
+    block_writer_free(w);
+    samples_fini(&samples);
+}
+
+static void must_start(void) {
+    enum status status = archive_rig_start(&rig);
+    RIG_CHECK(status == OK, "%s", rig.err.msg);
+}
+
+/* Returns the calls to the disk that the taking up made. */
+static uint64_t run(uint64_t cut) {
+    archive_rig_init(&rig, cut + 1);
+    must_start();
+    archive_rig_kill(&rig);
+    import_write();
+    uint64_t before = sim_disk_calls(rig.sd);
+    if (cut > 0) sim_disk_cut_at(rig.sd, before + cut);
+    bool started = archive_rig_start(&rig) == OK;
+    uint64_t calls = sim_disk_calls(rig.sd) - before;
+    if (cut > 0 || !started) {
+        archive_rig_power_cut(&rig);
+        must_start();
+    }
+    archive_rig_verify(&rig);
+    RIG_CHECK(rig.counts.from_blocks > 0, "nothing was taken up");
+    archive_rig_run(&rig, 45000); /* some rounds, before any shard is cut */
+    archive_rig_verify(&rig);
+    archive_rig_run(&rig, 300000);
+    archive_rig_verify(&rig);
+    archive_rig_kill(&rig);
+    must_start();
+    archive_rig_verify(&rig);
+    archive_rig_fini(&rig);
+    return calls;
+}
+
+int main(void) {
+    uint64_t calls = run(0);
+    for (uint64_t cut = 1; cut <= calls; cut++)
+        run(cut);
+    printf("power cut at each of %" PRIu64 " calls\n", calls);
+    return 0;
+}

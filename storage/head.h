@@ -119,6 +119,9 @@ struct head_shard_stats {
 /* Walks the shard's series. */
 void head_shard_stats(const struct head *head, uint32_t shard, struct head_shard_stats *out);
 
+/* What is in order for its series is accepted from there on: shard_newest - max(window, 1 h);
+ * INT64_MIN: all is. */
+int64_t head_in_order_ms(const struct head *head, int64_t shard_newest_ms);
 /* What would become of the sample; changes nothing. shard_newest_ms: INT64_MIN when the shard has
  * none. What is before the shard's from_ms counts as not held; the caller refuses such times. In
  * order for the series: accepted from shard_newest - max(window, 1 h) on; late: from shard_newest -

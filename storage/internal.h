@@ -184,8 +184,6 @@ static inline bool head_is_before(const struct head *head, uint32_t ref, int64_t
 static inline bool shard_is_asked(const struct shard_set *shards, uint32_t shard) {
     return shards == NULL || (shard < shards->shards_count && shard_set_has(shards, shard));
 }
-/* head.c: what is in order for its series is accepted from there on */
-int64_t head_in_order_ms(const struct head *head, int64_t shard_newest_ms);
 
 /* head_sets.c */
 /* Of pairs by name; the order is the caller's to set. NULL: out of memory. */

@@ -249,8 +249,6 @@ bool store_shard_archive(const struct store *store, uint32_t shard, struct store
 bool store_shard_is_due(const struct store *store, uint32_t shard);
 /* The copy number of what this core has of the shard; 0: it has none. */
 uint32_t store_shard_copy(const struct store *store, uint32_t shard);
-/* head_trim, with what else goes with a series. */
-bool store_trim(struct store *store, uint64_t until_ns);
 /* What is older does not change any more, durably. */
 int64_t store_shard_closed(const struct store *store, uint32_t shard);
 /* What the manifest is to say once all that is older than from_ms is in blocks. ERR_NOMEM. */

@@ -198,21 +198,6 @@ enum status store_shard_base(struct store *store, const struct manifest_shard *s
     return OK;
 }
 
-/* -- memory */
-
-static bool is_dead(void *ctx, uint32_t ref) {
-    return !head_series_is_live(ctx, ref);
-}
-
-bool store_trim(struct store *store, uint64_t until_ns) {
-    struct head_stats before, after;
-    head_stats(store->head, &before);
-    bool done = head_trim(store->head, until_ns);
-    head_stats(store->head, &after);
-    if (after.series < before.series) exemplars_drop(&store->exemplars, is_dead, store->head);
-    return done;
-}
-
 /* -- the log */
 
 uint64_t store_log_floor(const struct store *store) {

@@ -7,13 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "storage/archive/plan.h"
 #include "storage/store_internal.h"
 
 /* A sender that comes back after an hour still finds its window open; one that has been away for
  * longer sends what is newer than anything the shard has. */
 #define IDLE_NS ((uint64_t)3 * 3600 * 1000000000)
 #define EMPTY_NS ((uint64_t)60 * 1000000000) /* without a sample there is no window */
-#define IN_ORDER_WINDOW_MIN_MS 3600000       /* as head_judge has it */
 
 /* -- applying */
 
@@ -119,22 +119,16 @@ static bool takes_own_entries(const struct store *store, uint32_t shard) {
     return st->open && st->writing && st->role == STORE_FULL && !st->log.damaged && st->log.has_log;
 }
 
-static int64_t floor_to(int64_t t, int64_t step) {
-    int64_t rest = t % step;
-    return t - (rest < 0 ? rest + step : rest);
-}
-
 /* Where the shard should be cut now; false: not now. */
 static bool cut_wanted(const struct store *store, struct store_shard *st, uint64_t now_ns,
                        int64_t *out_to_ms) {
-    int64_t window_ms = MAX(store->options.head.out_of_order_window_ms, IN_ORDER_WINDOW_MIN_MS);
-    int64_t at;
+    int64_t at = head_in_order_ms(store->head, st->newest_ms);
     if (place_cmp(st->seen_end, st->log.end) != 0) {
         st->seen_end = st->log.end;
         st->idle_since_ns = now_ns;
     }
-    if (st->newest_ms != INT64_MIN && !__builtin_sub_overflow(st->newest_ms, window_ms, &at)) {
-        *out_to_ms = floor_to(at, store->options.block_range_ms);
+    if (at != INT64_MIN) {
+        *out_to_ms = range_floor(at, store->options.block_range_ms);
         if (*out_to_ms > st->cut_ms) return true;
     }
     struct place last = st->cuts_count > 0 ? st->cuts[st->cuts_count - 1].place : st->base;
@@ -197,7 +191,7 @@ enum status store_floor_due(struct store *store, const struct store_floors *floo
         int64_t floor_ms = floors->at_least_ms, by_age;
         if (floors->retention_ms > 0 && st->newest_ms != INT64_MIN &&
             !__builtin_sub_overflow(st->newest_ms, floors->retention_ms, &by_age))
-            floor_ms = MAX(floor_ms, floor_to(by_age, store->options.block_range_ms));
+            floor_ms = MAX(floor_ms, range_floor(by_age, store->options.block_range_ms));
         /* Never above what is closed: later samples of open ranges are of now. */
         floor_ms = MIN(floor_ms, st->from_ms);
         if (floor_ms <= st->floor_ms || !takes_own_entries(store, i) ||

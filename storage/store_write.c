@@ -17,7 +17,6 @@
 
 enum { PREFETCH_AHEAD = 8 };
 static const int64_t FUTURE_MS = 600000; /* maxAheadTime of Prometheus' write_handler.go */
-static const int64_t IN_ORDER_WINDOW_MIN_MS = 3600000; /* as head_judge has it */
 
 /* A sample of an unknown series brings its labels, or stands behind one of the same series that
  * does. */
@@ -134,9 +133,7 @@ enum status write_reserve(struct batch *b, struct buf *section, size_t more) {
 static enum verdict judge_new(struct batch *b, size_t i) {
     int64_t time_ms = b->columns->times_ms[i];
     const struct store_options *o = &b->store->options;
-    int64_t window_ms = MAX(o->head.out_of_order_window_ms, IN_ORDER_WINDOW_MIN_MS), floor_ms;
-    if (!__builtin_sub_overflow(b->newest_ms, window_ms, &floor_ms) && time_ms < floor_ms)
-        return VERDICT_TOO_OLD;
+    if (time_ms < head_in_order_ms(b->store->head, b->newest_ms)) return VERDICT_TOO_OLD;
     struct head_stats stats;
     head_stats(b->store->head, &stats);
     if (o->head.series_max != 0 && stats.series >= o->head.series_max) {

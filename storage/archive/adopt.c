@@ -78,54 +78,32 @@ enum status archive_adopt_finish(struct archive *a, struct err *err) {
 }
 
 /* A part counts only beside a record of its shard, and one that was never flushed has none. */
-static enum status record_make(struct archive *a, uint32_t shard, uint32_t copy, struct err *err) {
-    struct manifest_shard s = {.shard = shard,
-                               .copy = copy,
+static enum status record_make(struct archive *a, const struct manifest_part *part,
+                               struct err *err) {
+    struct manifest_shard s = {.shard = part->shard,
+                               .copy = part->copy,
                                .from_ms = INT64_MIN,
                                .floor_ms = INT64_MIN,
                                .cut_ms = INT64_MIN,
                                .newest_ms = INT64_MIN};
-    const struct manifest_shard *old = manifest_shard_find(&a->manifest, shard);
-    if (old != NULL && old->copy == copy) return OK;
-    manifest_shard_remove(&a->manifest, shard); /* of a copy that is no more */
+    const struct manifest_shard *old = manifest_shard_find(&a->manifest, part->shard);
+    if (old != NULL && old->copy == part->copy) return OK;
+    manifest_shard_remove(&a->manifest, part->shard); /* of a copy that is no more */
     if (manifest_shard_set(&a->manifest, &s) == OK) return OK;
     return err_set(err, ERR_NOMEM, 0, "archive: not enough memory");
-}
-
-static enum status parts_make(struct archive *a, const struct archive_copies *copies,
-                              struct list_block *b, struct err *err) {
-    b->of.parts = calloc(a->options.shards_count, sizeof *b->of.parts);
-    if (b->of.parts == NULL) return err_set(err, ERR_NOMEM, 0, "archive: not enough memory");
-    for (uint32_t i = 0; i < a->options.shards_count; i++) {
-        struct block_shard in;
-        uint32_t copy = copies->copy_of(copies->ctx, i);
-        if (copy == 0 || !block_get_shard(b->block, i, &in)) continue;
-        TRY(record_make(a, i, copy, err));
-        b->of.parts[b->of.parts_count++] = (struct manifest_part){i, copy};
-    }
-    return OK;
 }
 
 static enum status adopt_one(struct archive *a, const char *name,
                              const struct archive_copies *copies, struct err *err) {
     struct list_block b = {.of.number = archive_take_number(a)};
-    struct block_info info;
     TRY(move(a, path_of(a, name), import_path(a, b.of.number), err));
     char *path = import_path(a, b.of.number);
     if (path == NULL) return err_set(err, ERR_NOMEM, 0, "archive: not enough memory");
-    enum status status =
-        block_open(a->rt->disk, path, a->options.secret, a->options.tenant, &b.block, err);
+    enum status status = archive_block_open(a, path, copies, &b, err);
     if (status == OK) status = block_verify(b.block, &a->merge.canceled, err);
     free(path);
-    if (status == OK) {
-        block_get_info(b.block, &info);
-        b.of.level = info.level;
-        b.of.resolution_ms = info.resolution_ms;
-        b.of.min_ms = info.min_ms;
-        b.of.max_ms = info.max_ms;
-        b.of.file_bytes = info.file_bytes;
-        status = parts_make(a, copies, &b, err);
-    }
+    for (uint32_t i = 0; i < b.of.parts_count && status == OK; i++)
+        status = record_make(a, &b.of.parts[i], err);
     block_unref(b.block);
     if (status == OK && manifest_block_add(&a->manifest, &b.of) != OK)
         status = err_set(err, ERR_NOMEM, 0, "archive: not enough memory");

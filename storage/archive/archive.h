@@ -68,6 +68,11 @@ void archive_free(struct archive *a);
 uint64_t archive_take_number(struct archive *a);
 /* The path of its file: heap memory; NULL: no memory. Any thread. */
 char *archive_block_path(const struct archive *a, uint64_t number) MUST_USE;
+/* Opens the file for b->of.number, and fills in what the manifest is to say of it: a part for each
+ * shard that it has and that has a copy number. Any thread. On failure b holds nothing. */
+MUST_USE enum status archive_block_open(const struct archive *a, const char *path,
+                                        const struct archive_copies *copies, struct list_block *b,
+                                        struct err *err);
 struct disk *archive_disk(const struct archive *a);
 const struct archive_options *archive_get_options(const struct archive *a);
 /* What blocks hold before it is to go, by archive_options.bytes_max; INT64_MIN: nothing. Any

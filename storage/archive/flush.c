@@ -165,26 +165,11 @@ static void flush_change(struct flusher *f) {
 
 /* -- the file */
 
-static enum status added_make(struct flusher *f) {
-    const struct archive_options *o = archive_get_options(f->archive);
-    struct manifest_block *of = &f->added.of;
-    struct block_info info;
-    TRY(block_open(archive_disk(f->archive), f->path, o->secret, o->tenant, &f->added.block,
-                   &f->err));
-    block_get_info(f->added.block, &info);
-    of->level = info.level;
-    of->min_ms = info.min_ms;
-    of->max_ms = info.max_ms;
-    of->file_bytes = info.file_bytes;
-    of->parts = calloc(f->shards_count + 1, sizeof *of->parts);
-    if (of->parts == NULL) return err_set(&f->err, ERR_NOMEM, 0, "flush: not enough memory");
-    for (uint32_t i = 0; i < f->shards_count; i++) {
-        struct block_shard in;
-        if (!block_get_shard(f->added.block, f->shards[i].shard, &in)) continue;
-        of->parts[of->parts_count++] =
-            (struct manifest_part){f->shards[i].shard, f->shards[i].copy};
-    }
-    return OK;
+static uint32_t copy_of(void *ctx, uint32_t shard) {
+    const struct flusher *f = ctx;
+    for (uint32_t i = 0; i < f->shards_count; i++)
+        if (f->shards[i].shard == shard) return f->shards[i].copy;
+    return 0;
 }
 
 static void finish_run(struct work *w) {
@@ -192,7 +177,9 @@ static void finish_run(struct work *w) {
     f->status = block_writer_finish(f->writer, &f->written, &f->err);
     block_writer_free(f->writer);
     f->writer = NULL;
-    if (f->status == OK && f->written) f->status = added_make(f);
+    if (f->status == OK && f->written)
+        f->status = archive_block_open(f->archive, f->path, &(struct archive_copies){copy_of, f},
+                                       &f->added, &f->err);
 }
 
 static void finish_ran(struct core *here, struct work *w) {
@@ -378,7 +365,7 @@ static void flush_on_tick(struct timer *t) {
     if (status == OK) status = store_floor_due(f->store, &floors, &err);
     if (status != OK && status != ERR_UNAVAILABLE && status != ERR_IO)
         log_warn("shards were not cut", "err", err.msg);
-    bool trimmed = store_trim(f->store, now_ns + SLICE_NS);
+    bool trimmed = head_trim(store_head(f->store), now_ns + SLICE_NS);
     if (f->state == FLUSH_IDLE && flush_is_due(f)) flush_begin(f);
     timer_start(&f->tick, trimmed ? f->o.tick_ms : 1);
 }

@@ -78,16 +78,9 @@ static enum status take_block(struct store_importing *x, struct sv rest) {
                      DISK_READ | DISK_WRITE | DISK_CREATE | DISK_EXCLUSIVE, &x->file, &x->err);
 }
 
-static enum status parts_make(struct store_importing *x, struct list_block *b) {
-    b->of.parts = calloc(x->shards_count + 1, sizeof *b->of.parts);
-    if (b->of.parts == NULL) return import_nomem(&x->err);
-    for (size_t i = 0; i < x->shards_count; i++) {
-        struct block_shard in;
-        if (!block_get_shard(b->block, x->shards[i].shard, &in)) continue;
-        b->of.parts[b->of.parts_count++] =
-            (struct manifest_part){x->shards[i].shard, x->shards[i].copy};
-    }
-    return OK;
+static uint32_t copy_of(void *ctx, uint32_t shard) {
+    const struct import_shard *s = shard_find(ctx, shard);
+    return s == NULL ? 0 : s->copy;
 }
 
 /* All of its bytes are there: is it whole, and what is in it? */
@@ -110,18 +103,11 @@ static enum status block_take(struct store_importing *x) {
     }
     struct list_block *b = &x->blocks[x->blocks_count];
     *b = (struct list_block){.of.number = x->number};
-    TRY(block_open(disk, x->path, o->secret, o->tenant, &b->block, &x->err));
+    TRY(archive_block_open(x->archive, x->path, &(struct archive_copies){copy_of, x}, b, &x->err));
     x->blocks_count++;
     TRY(block_verify(b->block, &x->canceled, &x->err));
-    struct block_info info;
-    block_get_info(b->block, &info);
-    b->of.level = info.level;
-    b->of.resolution_ms = info.resolution_ms;
-    b->of.min_ms = info.min_ms;
-    b->of.max_ms = info.max_ms;
-    b->of.file_bytes = info.file_bytes;
     file_end(x);
-    return parts_make(x, b);
+    return OK;
 }
 
 static enum status take_bytes(struct store_importing *x, struct sv rest) {

@@ -32,33 +32,9 @@ static enum status inputs_make(struct merge *m, struct block_merge_input *inputs
 }
 
 /* Parts of the outcome: those of the inputs, as far as something is left of them. */
-static enum status parts_make(struct merge *m) {
-    struct manifest_block *of = &m->added.of;
-    uint32_t shards = m->archive->options.shards_count;
-    of->parts = calloc(shards, sizeof *of->parts);
-    if (of->parts == NULL) return ERR_NOMEM;
-    for (uint32_t s = 0; s < shards; s++) {
-        struct block_shard in;
-        const struct manifest_shard *record = manifest_shard_find(&m->manifest, s);
-        if (record == NULL || !block_get_shard(m->added.block, s, &in)) continue;
-        of->parts[of->parts_count++] = (struct manifest_part){s, record->copy};
-    }
-    return OK;
-}
-
-static enum status merge_open(struct merge *m, const char *path) {
-    struct archive *a = m->archive;
-    struct block_info info;
-    TRY(block_open(a->rt->disk, path, a->options.secret, a->options.tenant, &m->added.block,
-                   &m->err));
-    block_get_info(m->added.block, &info);
-    m->added.of.level = info.level;
-    m->added.of.resolution_ms = info.resolution_ms;
-    m->added.of.min_ms = info.min_ms;
-    m->added.of.max_ms = info.max_ms;
-    m->added.of.file_bytes = info.file_bytes;
-    if (parts_make(m) == OK) return OK;
-    return err_set(&m->err, ERR_NOMEM, 0, "merge: not enough memory");
+static uint32_t copy_of(void *ctx, uint32_t shard) {
+    const struct manifest_shard *s = manifest_shard_find(&((struct merge *)ctx)->manifest, shard);
+    return s == NULL ? 0 : s->copy;
 }
 
 static enum status merge_write(struct merge *m, struct archive_filter *filter) {
@@ -82,7 +58,9 @@ static enum status merge_write(struct merge *m, struct archive_filter *filter) {
                                     .filter = archive_filter_run,
                                     .ctx = filter};
     if (status == OK) status = block_merge(&o, &m->written, &m->err);
-    if (status == OK && m->written) status = merge_open(m, path);
+    if (status == OK && m->written)
+        status =
+            archive_block_open(a, path, &(struct archive_copies){copy_of, m}, &m->added, &m->err);
     free(path);
     free(bits);
     free(inputs);

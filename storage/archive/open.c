@@ -89,6 +89,39 @@ static enum status blocks_open(struct archive *a, struct err *err) {
     return status == OK ? OK : err_set(err, ERR_NOMEM, 0, "archive: not enough memory");
 }
 
+static enum status parts_fill(const struct archive *a, const struct archive_copies *copies,
+                              struct list_block *b, struct err *err) {
+    struct manifest_part *parts = calloc(a->options.shards_count, sizeof *parts);
+    if (parts == NULL) return err_set(err, ERR_NOMEM, 0, "archive: not enough memory");
+    for (uint32_t i = 0; i < a->options.shards_count; i++) {
+        struct block_shard in;
+        if (!block_get_shard(b->block, i, &in)) continue;
+        uint32_t copy = copies->copy_of(copies->ctx, i);
+        if (copy != 0) parts[b->of.parts_count++] = (struct manifest_part){i, copy};
+    }
+    b->of.parts = parts;
+    return OK;
+}
+
+enum status archive_block_open(const struct archive *a, const char *path,
+                               const struct archive_copies *copies, struct list_block *b,
+                               struct err *err) {
+    struct block_info info;
+    *b = (struct list_block){.of.number = b->of.number};
+    TRY(block_open(a->rt->disk, path, a->options.secret, a->options.tenant, &b->block, err));
+    block_get_info(b->block, &info);
+    b->of.level = info.level;
+    b->of.resolution_ms = info.resolution_ms;
+    b->of.min_ms = info.min_ms;
+    b->of.max_ms = info.max_ms;
+    b->of.file_bytes = info.file_bytes;
+    enum status status = parts_fill(a, copies, b, err);
+    if (status == OK) return OK;
+    block_unref(b->block);
+    b->block = NULL;
+    return status;
+}
+
 enum status archive_reopen(struct archive *a, struct err *err) {
     block_list_unref(a->list);
     a->list = NULL;

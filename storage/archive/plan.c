@@ -6,11 +6,6 @@
 /* A large block is not written anew for less than that part of it, unless there are many. */
 enum { SMALL_PART = 20, SMALL_COUNT = 10 };
 
-static int64_t floor_to(int64_t t, int64_t step) {
-    int64_t rest = t % step;
-    return t - (rest < 0 ? rest + step : rest);
-}
-
 /* What is older does not change any more for the shards that are written to; what comes late from
  * others makes another block, which is merged when there are more. */
 static int64_t closed_before(const struct manifest *m) {
@@ -30,7 +25,7 @@ static int by_time(const void *a, const void *b) {
 static bool plan_level(const struct manifest_block *const *blocks, uint32_t count,
                        int64_t length_ms, int64_t closed_ms, struct merge_plan *out) {
     for (uint32_t from = 0, to; from < count; from = to) {
-        int64_t start_ms = floor_to(blocks[from]->min_ms, length_ms), end_ms;
+        int64_t start_ms = range_floor(blocks[from]->min_ms, length_ms), end_ms;
         to = from + 1;
         if (__builtin_add_overflow(start_ms, length_ms, &end_ms) || end_ms > closed_ms) continue;
         out->count = 0;

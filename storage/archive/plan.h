@@ -6,6 +6,12 @@
 
 #include "storage/archive/manifest.h"
 
+/* The multiple of `length_ms` at or before t. */
+static inline int64_t range_floor(int64_t t, int64_t length_ms) {
+    int64_t rest = t % length_ms;
+    return t - (rest < 0 ? rest + length_ms : rest);
+}
+
 enum { MERGE_INPUTS_MAX = 256 };
 struct merge_plan {
     uint64_t numbers[MERGE_INPUTS_MAX]; /* ascending by time; 0 of them: nothing to do */

@@ -133,7 +133,9 @@ def test(folder):
     need(PROMETHEUS)
     base_ms = (int(time.time() * 1000) - STEPS * STEP_MS) // STEP_MS * STEP_MS
     prometheus = Prometheus(folder / "p")
-    cairn = Cairn(folder / "c", "--web.enable-admin-api", "--storage.tsdb.min-block-duration=20m", "--ring.shards=4")
+    # no merges (they begin at three times the least): what is listed, the metrics and the files agree at every moment then
+    cairn = Cairn(folder / "c", "--web.enable-admin-api", "--storage.tsdb.min-block-duration=20m", "--storage.tsdb.max-block-duration=20m",
+                  "--ring.shards=4")
     nodes = cluster(folder / "cluster", 3, "--ring.shards=32", replication_factor=2)
     start_all([prometheus, cairn, *nodes])
     wait_voters(nodes)

@@ -11,6 +11,7 @@ from pathlib import Path
 SANITIZED = os.environ.get("CAIRN_SANITIZED") == "1"
 SLOWER = 4 if SANITIZED else 1
 HOST = "127.0.0.1"
+PROMETHEUS = "/usr/bin/prometheus"
 
 
 class Failure(Exception):
@@ -274,6 +275,21 @@ class Cairn(Process):
             config.write_text("")
             args.append(f"--config.file={config}")
         return args + self.flags
+
+
+class Prometheus(Process):
+    """Debian's, which takes remote writes; with an empty configuration where none is written to .config before it starts."""
+
+    def __init__(self, folder, *flags, name="prometheus", port=None):
+        super().__init__(name, folder, port or free_port())
+        self.flags = flags
+        self.config = self.folder / "prometheus.yml"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.config.write_text("")
+
+    def command(self):
+        return [PROMETHEUS, f"--config.file={self.config}", f"--storage.tsdb.path={self.folder}/data",
+                f"--web.listen-address={HOST}:{self.port}", "--web.enable-remote-write-receiver", *self.flags]
 
 
 def cluster(folder, count, *flags, replication_factor=1):

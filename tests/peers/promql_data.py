@@ -184,10 +184,10 @@ def make_series(seed):
     return series
 
 
-def requests_of(series, slice_ms=600_000):
-    """Cuts the series into requests in order of time; the first holds the markers of all."""
+def requests_of(series, slice_ms=600_000, start_ms=START_MS):
+    """Cuts the series into requests in order of time; the first holds what is older than start_ms."""
     at = [0] * len(series)
-    end = START_MS
+    end = start_ms
     while any(i < len(s[1]) for i, s in zip(at, series)):
         request = []
         for n, (labels, samples) in enumerate(series):

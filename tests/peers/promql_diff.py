@@ -10,23 +10,13 @@ import argparse, http.client, json, math, random, sys, urllib.parse
 from pathlib import Path
 
 import harness
-from harness import Cairn, Process, check, say
+from harness import Cairn, Prometheus, check, say
 from promql_data import BY_NAME, SPAN_MS, START_MS, make_series, requests_of
 from promql_exceptions import CLASSES, Case, parts_of
 from promql_gen import FEATURES, NEW, OLD, Generator, Node
 
-PROMETHEUS = "/usr/bin/prometheus"
 RELATIVE = 1e-9
 LEAST_OF_EACH, LEAST_FILLED = 5, 0.6
-
-
-class Prometheus(Process):
-    def command(self):
-        config = self.folder / "prometheus.yml"
-        config.write_text("")
-        return [PROMETHEUS, f"--config.file={config}", f"--storage.tsdb.path={self.folder / 'data'}",
-                f"--web.listen-address={harness.HOST}:{self.port}", "--web.enable-remote-write-receiver",
-                "--enable-feature=promql-per-step-stats", "--storage.tsdb.retention.time=100y"]
 
 
 class Asker:
@@ -271,7 +261,7 @@ def feed(args, servers):
 
 def run(folder, args):
     check_proofs(args.shared)
-    prometheus = Prometheus("prometheus", folder / "prometheus", harness.free_port())
+    prometheus = Prometheus(folder / "prometheus", "--enable-feature=promql-per-step-stats", "--storage.tsdb.retention.time=100y")
     flags = ["--enable-feature=promql-experimental-functions,promql-per-step-stats", "--storage.tsdb.retention.time=100y"]
     single = Cairn(folder / "single", *flags)
     nodes = [] if args.single else harness.cluster(folder, 3, *flags)
@@ -311,5 +301,5 @@ def options():
 
 if __name__ == "__main__":
     parsed = options()
-    harness.need(PROMETHEUS)
+    harness.need(harness.PROMETHEUS)
     harness.main(lambda folder: run(folder, parsed))

@@ -4,22 +4,14 @@
 Prometheus, also after ends and kills. In a cluster a node whose disk was lost is filled with whole shards, and answers alone."""
 import math, shutil
 from harness import *
+from promql_data import requests_of
 
-PROMETHEUS = "/usr/bin/prometheus"
 START_MS = 1709244000_000  # 2024-02-29T22:00:00Z, a multiple of two hours
 HOUR_MS = 3600_000
 SPAN_MS = 25 * HOUR_MS
 FLAGS = ["--storage.blocks-interval=200ms", "--storage.tsdb.wal-segment-size=64KB", "--ring.shards=8"]
 EXPRS = ["sum(rate(requests_total[10m]))", "max by (job) (queue)", "count(queue)", "sum by (instance) (resets(requests_total[2h]))", "sum by (job) (sum_over_time(queue[4h]))",
          "quantile_over_time(0.9, queue{job='db'}[3h])", "absent(late_start) or late_start", "max(requests_total)"]
-
-
-class Prometheus(Process):
-    def command(self):
-        config = self.folder / "empty.yml"
-        config.write_text("")
-        return [PROMETHEUS, f"--config.file={config}", f"--storage.tsdb.path={self.folder}/data",
-                f"--web.listen-address={HOST}:{self.port}", "--web.enable-remote-write-receiver"]
 
 
 def make_series(rng):
@@ -43,16 +35,8 @@ def make_series(rng):
 
 
 def feed(series, servers):
-    at = [0] * len(series)
-    for end in range(START_MS, START_MS + SPAN_MS + 900_000, 900_000):
-        request = []
-        for n, (labels, samples) in enumerate(series):
-            first = at[n]
-            while at[n] < len(samples) and samples[at[n]][0] < end:
-                at[n] += 1
-            if at[n] > first:
-                request.append((labels, samples[first:at[n]]))
-        for server in servers if request else ():
+    for request in requests_of(series, 900_000, START_MS):
+        for server in servers:
             wait_for(f"{server.name} takes a request", lambda: check_ok(server.write(request)), 30)
 
 
@@ -191,7 +175,7 @@ def test_cluster(folder, series, oracle):
 def test(folder):
     need(PROMETHEUS)
     series = make_series(seed())
-    oracle = Prometheus("oracle", folder / "oracle", free_port()).start()
+    oracle = Prometheus(folder / "oracle", name="oracle").start()
     test_single(folder, series, oracle)
     test_cluster(folder / "cluster", series, oracle)
     oracle.stop()

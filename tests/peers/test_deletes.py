@@ -5,21 +5,8 @@ the same deletions asked of both, and every sample that is left is compared: at 
 and on three nodes with two replicas of which one is killed in between."""
 from harness import *
 
-PROMETHEUS = "/usr/bin/prometheus"
 STEP_MS, STEPS = 30_000, 480  # four hours: what is older than one goes into blocks
 FLAGS = ["--web.enable-admin-api", "--storage.tsdb.min-block-duration=20m"]  # few shards: each has series, and is cut
-
-
-class Prometheus(Process):
-    def __init__(self, folder, *flags):
-        super().__init__("prometheus", folder, free_port())
-        self.flags = flags
-        self.folder.mkdir(parents=True)
-        (self.folder / "empty.yml").write_text("")
-
-    def command(self):
-        return [PROMETHEUS, f"--config.file={self.folder}/empty.yml", f"--storage.tsdb.path={self.folder}/data",
-                f"--web.listen-address={HOST}:{self.port}", "--web.enable-remote-write-receiver", *self.flags]
 
 
 def labels(i):

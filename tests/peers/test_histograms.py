@@ -8,7 +8,6 @@ test_histograms.py CAIRN READ_LOG"""
 import http.server, math
 from harness import *
 
-PROMETHEUS = "/usr/bin/prometheus"
 READ_LOG = os.path.abspath(sys.argv[2])
 SCRAPES = 12
 CONFIG = """
@@ -136,16 +135,6 @@ def serve(target):
     return server
 
 
-class Prometheus(Process):
-    def __init__(self, folder, port):
-        super().__init__("prometheus", folder, port)
-        self.config = self.folder / "prometheus.yml"
-
-    def command(self):
-        return [PROMETHEUS, f"--config.file={self.config}", f"--storage.tsdb.path={self.folder / 'data'}",
-                f"--web.listen-address={HOST}:{self.port}", "--log.level=warn", "--enable-feature=native-histograms"]
-
-
 # -- what each of them holds: {labels: [(time in ms, float or (count, sum, buckets))]}
 
 def bits(text):
@@ -270,8 +259,7 @@ def test(folder):
     server = serve(target)
     single = Cairn(folder / "single", name="single")
     members = cluster(folder, 3, replication_factor=2)
-    prometheus = Prometheus(folder / "prometheus", free_port())
-    prometheus.folder.mkdir()
+    prometheus = Prometheus(folder / "prometheus", "--log.level=warn", "--enable-feature=native-histograms")
     prometheus.config.write_text(CONFIG.format(host=HOST, exporter=server.server_port, single=single.port, member=members[1].port))
     start_all([single, *members])
     prometheus.start()

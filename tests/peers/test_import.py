@@ -4,17 +4,9 @@
 answer as they did there, also after another start, and what the node takes by itself goes on beside them."""
 from harness import *
 
-PROMETHEUS, PROMTOOL = "/usr/bin/prometheus", "/usr/bin/promtool"
+PROMTOOL = "/usr/bin/promtool"
 START = 1709244000  # 2024-02-29T22:00:00Z
 HOURS = 30
-
-
-class Prometheus(Process):
-    def command(self):
-        config = self.folder / "empty.yml"
-        config.write_text("")
-        return [PROMETHEUS, f"--config.file={config}", f"--storage.tsdb.path={self.folder}/data",
-                f"--web.listen-address={HOST}:{self.port}", "--web.enable-remote-write-receiver", "--storage.tsdb.retention.time=100y"]
 
 
 def open_metrics(rng):
@@ -38,8 +30,7 @@ def answers(server):
 
 def test(folder):
     need(PROMETHEUS, PROMTOOL)
-    oracle = Prometheus("oracle", folder / "oracle", free_port())
-    oracle.folder.mkdir()
+    oracle = Prometheus(folder / "oracle", "--storage.tsdb.retention.time=100y", name="oracle")
     text = folder / "work.txt"
     text.write_text(open_metrics(seed()))
     subprocess.run([PROMTOOL, "tsdb", "create-blocks-from", "openmetrics", text, oracle.folder / "data"], check=True, capture_output=True)

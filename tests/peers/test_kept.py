@@ -6,7 +6,6 @@ same bytes of exemplars: /api/v1/query_exemplars answers alike, byte for byte.""
 import http.server
 from harness import *
 
-PROMETHEUS = "/usr/bin/prometheus"
 EXPOSITION = b"""# HELP jobs_total Jobs that ended, with "quotes", <angles> & a back\\\\slash.
 # TYPE jobs_total counter
 jobs_total 5
@@ -42,19 +41,6 @@ REMOTE = """  - url: http://{host}:{port}/api/v1/write
 """
 
 
-class Prometheus(Process):
-    def __init__(self, folder, name):
-        super().__init__(name, folder, free_port())
-        self.config = self.folder / "prometheus.yml"
-        self.folder.mkdir(parents=True)
-        self.config.write_text("")
-
-    def command(self):
-        return [PROMETHEUS, f"--config.file={self.config}", f"--storage.tsdb.path={self.folder}/data",
-                f"--web.listen-address={HOST}:{self.port}", "--web.enable-remote-write-receiver",
-                "--enable-feature=exemplar-storage"]
-
-
 class Target(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200)
@@ -78,7 +64,7 @@ def families(answer):
 def test_metadata(folder, nodes, single, member):
     target = http.server.ThreadingHTTPServer((HOST, 0), Target)
     threading.Thread(target=target.serve_forever, daemon=True).start()
-    sender = Prometheus(folder / "sender", "sender")
+    sender = Prometheus(folder / "sender", "--enable-feature=exemplar-storage", name="sender")
     sender.config.write_text(CONFIG.format(host=HOST, target=target.server_port, prometheus=sender.port) +
                              "".join(REMOTE.format(host=HOST, port=n.port) for n in (single, member)))
     sender.start()
@@ -126,7 +112,7 @@ def requests(now):
 
 
 def test_exemplars(folder, nodes, single, member):
-    oracle = Prometheus(folder / "oracle", "oracle").start()
+    oracle = Prometheus(folder / "oracle", "--enable-feature=exemplar-storage", name="oracle").start()
     now = int(time.time() * 1000)
     for body in requests(now):
         for server in (oracle, single, member):

@@ -5,7 +5,7 @@ entries: one node, and one node of a cluster of three. Every node then answers a
 import math
 from harness import *
 
-PROMETHEUS, EXPORTER = "/usr/bin/prometheus", "/usr/bin/prometheus-node-exporter"
+EXPORTER = "/usr/bin/prometheus-node-exporter"
 SCRAPES = 20
 
 CONFIG = """
@@ -80,16 +80,6 @@ RANGE = [
     "node_load1{job='extra'}",
     "go_goroutines offset 3s",
 ]
-
-
-class Prometheus(Process):
-    def __init__(self, folder, port):
-        super().__init__("prometheus", folder, port)
-        self.config = self.folder / "prometheus.yml"
-
-    def command(self):
-        return [PROMETHEUS, f"--config.file={self.config}", f"--storage.tsdb.path={self.folder}/data",
-                f"--web.listen-address={HOST}:{self.port}", "--web.enable-lifecycle"]
 
 
 class Exporter(Process):
@@ -193,11 +183,10 @@ def scrapes_of(server, job):
 
 
 def start_sender(folder, nodes, single, member):
-    prometheus = Prometheus(folder / "prometheus", free_port())
+    prometheus = Prometheus(folder / "prometheus", "--web.enable-lifecycle")
     exporter, extra = (Exporter(name, folder / name, free_port()) for name in ("exporter", "extra"))
     names = {"host": HOST, "prometheus": prometheus.port, "exporter": exporter.port, "single": single.port,
              "member": member.port}
-    prometheus.folder.mkdir()
     prometheus.config.write_text(CONFIG.format(more=EXTRA.format(targets=f"'{HOST}:{extra.port}'"), **names))
     start_all([exporter, extra, *nodes])
     prometheus.start()

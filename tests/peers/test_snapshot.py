@@ -5,21 +5,9 @@ written and deleted there since, and neither changes the other; without the head
 started on theirs are the cluster again."""
 from harness import *
 
-PROMETHEUS = "/usr/bin/prometheus"
 STEP_MS, STEPS, SERIES, CUT_MS = 30_000, 480, 24, 1_200_000
 FLAGS = ["--web.enable-admin-api", "--storage.tsdb.min-block-duration=20m", "--ring.shards=4"]
 NAME = r"\d{8}T\d{6}Z-[0-9a-f]{1,16}"
-
-
-class Prometheus(Process):
-    def __init__(self, folder):
-        super().__init__("prometheus", folder, free_port())
-        self.folder.mkdir(parents=True)
-        (self.folder / "empty.yml").write_text("")
-
-    def command(self):
-        return [PROMETHEUS, f"--config.file={self.folder}/empty.yml", f"--storage.tsdb.path={self.folder}/data",
-                f"--web.listen-address={HOST}:{self.port}", "--web.enable-admin-api"]
 
 
 def write_steps(server, base_ms, first, last):
@@ -154,7 +142,7 @@ def test_full(folder):
 def test(folder):
     need(PROMETHEUS)
     base_ms = (int(time.time() * 1000) - STEPS * STEP_MS) // STEP_MS * STEP_MS
-    prometheus = Prometheus(folder / "p")
+    prometheus = Prometheus(folder / "p", "--web.enable-admin-api")
     cairn = Cairn(folder / "c", *FLAGS, "--storage.tsdb.wal-segment-size=10MB")
     start_all([prometheus, cairn])
     test_parameter(cairn, prometheus)

@@ -4,21 +4,9 @@
 them is gone; /status/tsdb/blocks and the metrics say what is in the block files, under the names and texts of Debian's Prometheus."""
 from harness import *
 
-PROMETHEUS = "/usr/bin/prometheus"
 SAME_METRICS = ["blocks_loaded", "storage_blocks_bytes", "compactions_total", "compactions_failed_total", "lowest_timestamp",
                 "head_series", "head_chunks", "head_min_time", "head_max_time", "retention_limit_bytes"]
 STEP_MS, STEPS, SERIES = 30_000, 480, 60
-
-
-class Prometheus(Process):
-    def __init__(self, folder):
-        super().__init__("prometheus", folder, free_port())
-        self.folder.mkdir(parents=True)
-        (self.folder / "empty.yml").write_text("")
-
-    def command(self):
-        return [PROMETHEUS, f"--config.file={self.folder}/empty.yml", f"--storage.tsdb.path={self.folder}/data",
-                f"--web.listen-address={HOST}:{self.port}"]
 
 
 def labels(i):

@@ -303,9 +303,7 @@ static inline enum status series_append(struct head *head, struct series *s, uin
         TRY(chunk_append(&s->open, &head->blocks, time_ms, bits));
         if (s->open.count <= 2) series_began(head, s, ref);
     }
-    head->samples_appended++;
-    if (time_ms < head->min_time_ms) head->min_time_ms = time_ms;
-    if (time_ms > head->max_time_ms) head->max_time_ms = time_ms;
+    head_count_sample(head, time_ms);
     return OK;
 }
 

@@ -265,9 +265,7 @@ enum status head_append_histogram(struct head *head, uint32_t ref, int64_t time_
     memcpy(h->at, bytes.ptr, bytes.len);
     head->extras.bytes += sizeof *h + h->len;
     rows_put(e->histograms, i, (struct extra_row){.time_ms = time_ms, .histogram = h});
-    head->samples_appended++;
-    if (time_ms < head->min_time_ms) head->min_time_ms = time_ms;
-    if (time_ms > head->max_time_ms) head->max_time_ms = time_ms;
+    head_count_sample(head, time_ms);
     return OK;
 }
 

@@ -173,6 +173,12 @@ static inline bool head_is_live(const struct head *head, uint32_t ref) {
     return head->cold.dir[ref >> STABLE_SHIFT] != NULL && head_cold(head, ref)->labels != NULL;
 }
 
+static inline void head_count_sample(struct head *head, int64_t time_ms) {
+    head->samples_appended++;
+    if (time_ms < head->min_time_ms) head->min_time_ms = time_ms;
+    if (time_ms > head->max_time_ms) head->max_time_ms = time_ms;
+}
+
 /* Of the shard; a shard that the head does not know has all. */
 static inline int64_t head_from(const struct head *head, uint32_t shard) {
     return shard < head->shards_count ? head->shards[shard].from_ms : INT64_MIN;

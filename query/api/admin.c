@@ -122,16 +122,8 @@ static void delete_start(struct api_delete *a) {
 void api_delete_series(struct http_request *req) {
     struct sv *selectors;
     size_t count;
-    struct err err = {0};
     if (!admin_is_on(req)) return;
-    if (http_form_all(req, SV("match[]"), &selectors, &count, &err) != OK) {
-        api_fail(req, API_BAD_DATA, "error parsing form values: %s", err.msg);
-        return;
-    }
-    if (count == 0) {
-        api_fail(req, API_BAD_DATA, "no match[] parameter provided");
-        return;
-    }
+    if (!api_match_required(req, &selectors, &count)) return;
     struct api_delete *a = calloc(1, sizeof *a);
     if (a == NULL) {
         api_fail(req, API_INTERNAL, "out of memory");

@@ -65,6 +65,8 @@ bool api_time_required(struct http_request *req, const char *name, int64_t *out_
 /* Nanoseconds; text: what is wrong. */
 bool api_duration_parse(struct sv s, int64_t *out_ns, struct err *err);
 bool api_limit(struct http_request *req, uint64_t *out);
+/* match[] of the request as it stands there; one at least. */
+bool api_match_required(struct http_request *req, struct sv **out, size_t *out_count);
 /* match[] of the request; each parsed and refused when it selects everything. invalid_param: errors
  * are told as those of the parameter (/series) or bare (the others). */
 bool api_selectors(struct http_request *req, bool invalid_param, struct sv **out,

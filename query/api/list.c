@@ -127,15 +127,7 @@ static void list_selected(struct http_request *req, struct list_params *p) {
 void api_series(struct http_request *req) {
     struct sv *selectors;
     size_t count;
-    struct err err;
-    if (http_form_all(req, SV("match[]"), &selectors, &count, &err) != OK) {
-        api_fail(req, API_BAD_DATA, "error parsing form values: %s", err.msg);
-        return;
-    }
-    if (count == 0) {
-        api_fail(req, API_BAD_DATA, "no match[] parameter provided");
-        return;
-    }
+    if (!api_match_required(req, &selectors, &count)) return;
     struct list_params p = {.kind = GATHER_SERIES};
     list_selected(req, &p);
 }

@@ -117,13 +117,24 @@ bool api_limit(struct http_request *req, uint64_t *out) {
     return false;
 }
 
+static bool match_texts(struct http_request *req, struct sv **out, size_t *out_count) {
+    struct err err = {0};
+    if (http_form_all(req, SV("match[]"), out, out_count, &err) == OK) return true;
+    api_fail(req, API_BAD_DATA, "error parsing form values: %s", err.msg);
+    return false;
+}
+
+bool api_match_required(struct http_request *req, struct sv **out, size_t *out_count) {
+    if (!match_texts(req, out, out_count)) return false;
+    if (*out_count > 0) return true;
+    api_fail(req, API_BAD_DATA, "no match[] parameter provided");
+    return false;
+}
+
 bool api_selectors(struct http_request *req, bool invalid_param, struct sv **out,
                    size_t *out_count) {
     struct err err = {0};
-    if (http_form_all(req, SV("match[]"), out, out_count, &err) != OK) {
-        api_fail(req, API_BAD_DATA, "error parsing form values: %s", err.msg);
-        return false;
-    }
+    if (!match_texts(req, out, out_count)) return false;
     enum status st = OK;
     bool all = false;
     for (size_t i = 0; i < *out_count && st == OK; i++) {

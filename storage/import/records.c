@@ -73,22 +73,33 @@ static uint64_t read_start(struct reader *r, uint64_t last, uint64_t first) {
     return how == 1 ? last : first + (uint64_t)read_zigzag(r);
 }
 
+/* What the second versions of the records have before each value: the first row whole, of the
+ * others the time and start by what went before. */
+struct row_2 {
+    uint64_t ref, time, start, first_time, first_start;
+    bool any;
+};
+
+static void read_row_2(struct reader *r, struct row_2 *row) {
+    row->ref += (uint64_t)read_zigzag(r);
+    row->time = row->first_time + (uint64_t)read_zigzag(r);
+    if (row->any) {
+        row->start = read_start(r, row->start, row->first_start);
+        return;
+    }
+    row->any = true;
+    row->first_time = row->time;
+    row->first_start = row->start = (uint64_t)read_zigzag(r);
+}
+
 static enum status take_samples_2(struct prom_head *head, struct reader *r, bool late) {
-    uint64_t ref = 0, first_time = 0, first_start = 0, start = 0;
-    for (bool first = true; !r->failed && reader_left(r) > 0; first = false) {
-        ref += (uint64_t)read_zigzag(r);
-        uint64_t time = (uint64_t)read_zigzag(r);
-        if (first) {
-            first_time = time;
-            first_start = start = (uint64_t)read_zigzag(r);
-        } else {
-            time += first_time;
-            start = read_start(r, start, first_start);
-        }
+    struct row_2 row = {0};
+    while (!r->failed && reader_left(r) > 0) {
+        read_row_2(r, &row);
         double value = f64_from_bits(read_u64be(r));
         if (r->failed) break;
-        if (start != 0) head->counts->starts++;
-        struct prom_sample sample = {ref, (int64_t)time, value, NULL, late};
+        if (row.start != 0) head->counts->starts++;
+        struct prom_sample sample = {row.ref, (int64_t)row.time, value, NULL, late};
         TRY(prom_head_add_sample(head, &sample));
     }
     return r->failed ? ERR_CORRUPT : OK;
@@ -176,19 +187,11 @@ static enum status take_histograms(struct prom_head *head, struct reader *r, boo
 
 static enum status take_histograms_2(struct prom_head *head, struct reader *r, bool is_float,
                                      bool late) {
-    uint64_t ref = 0, first_time = 0, first_start = 0, start = 0;
-    for (bool first = true; !r->failed && reader_left(r) > 0; first = false) {
-        ref += (uint64_t)read_zigzag(r);
-        uint64_t time = (uint64_t)read_zigzag(r);
-        if (first) {
-            first_time = time;
-            first_start = start = (uint64_t)read_zigzag(r);
-        } else {
-            time += first_time;
-            start = read_start(r, start, first_start);
-        }
-        struct prom_sample sample = {.ref = ref, .time_ms = (int64_t)time, .late = late};
-        if (start != 0) head->counts->starts++;
+    struct row_2 row = {0};
+    while (!r->failed && reader_left(r) > 0) {
+        read_row_2(r, &row);
+        struct prom_sample sample = {.ref = row.ref, .time_ms = (int64_t)row.time, .late = late};
+        if (row.start != 0) head->counts->starts++;
         TRY(take_histogram(head, r, &sample, is_float));
     }
     return r->failed ? ERR_CORRUPT : OK;

@@ -10,44 +10,21 @@
 #include "node/base/log.h"
 #include "storage/archive/internal.h"
 
-struct found {
-    char **names;
-    uint32_t count, cap;
-    bool nomem;
-};
-
 static bool is_import(const char *name) {
     size_t len = strlen(name);
     return len > 13 && strncmp(name, "import-", 7) == 0 && strcmp(name + len - 6, ".block") == 0;
 }
 
-static bool found_add(void *ctx, const char *name) {
-    struct found *f = ctx;
-    if (!is_import(name)) return true;
-    if (f->count == f->cap) {
-        uint32_t cap = f->cap == 0 ? 16 : f->cap * 2;
-        char **names = realloc(f->names, cap * sizeof *names);
-        f->nomem = names == NULL;
-        if (f->nomem) return false;
-        f->names = names;
-        f->cap = cap;
-    }
-    f->names[f->count] = strdup(name);
-    f->nomem = f->names[f->count] == NULL;
-    f->count += !f->nomem;
-    return !f->nomem;
+/* import-<number>.block, with 16 hex digits. */
+static bool is_numbered(const char *name, uint64_t *out_number) {
+    char *end;
+    if (!is_import(name)) return false;
+    *out_number = strtoull(name + 7, &end, 16);
+    return end == name + 7 + 16 && strlen(end) == 6;
 }
 
-static void found_fini(struct found *f) {
-    for (uint32_t i = 0; i < f->count; i++)
-        free(f->names[i]);
-    free(f->names);
-}
-
-static char *path_of(const struct archive *a, const char *name) {
-    struct buf b = {0};
-    buf_printf(&b, "%s/%s", a->dir, name);
-    return buf_cstr(&b);
+static bool is_adopted(const struct archive *a, const char *name, uint64_t *out_number) {
+    return is_numbered(name, out_number) && manifest_block_find(&a->manifest, *out_number) != NULL;
 }
 
 static char *import_path(const struct archive *a, uint64_t number) {
@@ -65,15 +42,14 @@ static enum status move(struct archive *a, char *from, char *to, struct err *err
     return status == OK ? disk_sync_dir(a->rt->disk, a->dir, err) : status;
 }
 
+static enum status adopted_rename(struct archive *a, uint64_t number, struct err *err) {
+    return move(a, import_path(a, number), archive_block_path(a, number), err);
+}
+
 enum status archive_adopt_finish(struct archive *a, struct err *err) {
-    for (uint32_t i = 0; i < a->manifest.blocks_count; i++) {
-        char *from = import_path(a, a->manifest.blocks[i].number);
-        bool there = from != NULL && disk_exists(a->rt->disk, from);
-        if (there)
-            TRY(move(a, from, archive_block_path(a, a->manifest.blocks[i].number), err));
-        else
-            free(from);
-    }
+    uint64_t number;
+    for (uint32_t i = 0; i < a->files.count; i++)
+        if (is_adopted(a, a->files.names[i], &number)) TRY(adopted_rename(a, number, err));
     return OK;
 }
 
@@ -96,7 +72,7 @@ static enum status record_make(struct archive *a, const struct manifest_part *pa
 static enum status adopt_one(struct archive *a, const char *name,
                              const struct archive_copies *copies, struct err *err) {
     struct list_block b = {.of.number = archive_take_number(a)};
-    TRY(move(a, path_of(a, name), import_path(a, b.of.number), err));
+    TRY(move(a, archive_file_path(a, name), import_path(a, b.of.number), err));
     char *path = import_path(a, b.of.number);
     if (path == NULL) return err_set(err, ERR_NOMEM, 0, "archive: not enough memory");
     enum status status = archive_block_open(a, path, copies, &b, err);
@@ -111,21 +87,42 @@ static enum status adopt_one(struct archive *a, const char *name,
     return status;
 }
 
+/* Those that the manifest names have been renamed at the opening. */
+static enum status adopt_all(struct archive *a, const struct archive_copies *copies,
+                             uint32_t *out_count, struct err *err) {
+    uint64_t number;
+    for (uint32_t i = 0; i < a->files.count; i++) {
+        const char *name = a->files.names[i];
+        if (!is_import(name) || is_adopted(a, name, &number)) continue;
+        enum status status = adopt_one(a, name, copies, err);
+        if (status != OK) err_prefix(err, "%s", name);
+        TRY(status);
+        ++*out_count;
+    }
+    return OK;
+}
+
+/* One that has its number since an earlier start keeps its file: nothing gets that name. */
+static void numbers_skip(struct archive *a) {
+    uint64_t number, next = atomic_load_explicit(&a->next_number, memory_order_relaxed);
+    for (uint32_t i = 0; i < a->files.count; i++)
+        if (is_numbered(a->files.names[i], &number) && number < INT64_MAX)
+            next = MAX(next, number + 1);
+    atomic_store_explicit(&a->next_number, next, memory_order_relaxed);
+}
+
 enum status archive_adopt(struct archive *a, const struct archive_copies *copies, struct err *err) {
-    struct found f = {0};
-    enum status status = disk_list(a->rt->disk, a->dir, found_add, &f, err);
-    if (status == OK && f.nomem) status = err_set(err, ERR_NOMEM, 0, "archive: not enough memory");
-    for (uint32_t i = 0; i < f.count && status == OK; i++) {
-        status = adopt_one(a, f.names[i], copies, err);
-        if (status != OK) err_prefix(err, "%s", f.names[i]);
-    }
-    if (status == OK && f.count > 0) {
-        a->manifest.next_number = atomic_load_explicit(&a->next_number, memory_order_relaxed);
-        status = manifest_save(a->rt->disk, a->dir, &a->manifest, err);
-        if (status == OK) status = archive_adopt_finish(a, err);
-        if (status == OK) status = archive_reopen(a, err);
-        if (status == OK) log_infof("imported blocks are taken up", "blocks", "%u", f.count);
-    }
-    found_fini(&f);
-    return status;
+    uint32_t count = 0;
+    numbers_skip(a);
+    uint64_t first = atomic_load_explicit(&a->next_number, memory_order_relaxed);
+    enum status status = adopt_all(a, copies, &count, err);
+    archive_files_fini(&a->files);
+    if (status != OK || count == 0) return status;
+    a->manifest.next_number = atomic_load_explicit(&a->next_number, memory_order_relaxed);
+    TRY(manifest_save(a->rt->disk, a->dir, &a->manifest, err));
+    for (uint64_t number = first; number < first + count; number++)
+        TRY(adopted_rename(a, number, err));
+    TRY(archive_reopen(a, err));
+    log_infof("imported blocks are taken up", "blocks", "%u", count);
+    return OK;
 }

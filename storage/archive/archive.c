@@ -117,10 +117,11 @@ static void change_drop(struct manifest *m, const struct manifest_part *drop) {
     if (s != NULL && s->copy <= drop->copy) manifest_shard_remove(m, drop->shard);
 }
 
-static enum status change_shard(struct manifest *m, const struct manifest_shard *from) {
+static enum status change_shard(struct manifest *m, const struct archive_change *c,
+                                const struct manifest_shard *from) {
     const struct manifest_shard *old = manifest_shard_find(m, from->shard);
-    if (old != NULL && old->copy > from->copy) return OK; /* it has begun anew meanwhile */
-    if (old != NULL && old->copy < from->copy) manifest_shard_remove(m, from->shard);
+    /* a later copy: it has begun anew meanwhile */
+    if (old != NULL && (c->is_import || old->copy > from->copy)) return OK;
     struct manifest_shard s;
     TRY(manifest_shard_copy(from, &s));
     if (manifest_shard_set(m, &s) == OK) return OK;
@@ -142,54 +143,53 @@ static enum status change_tombstones(struct manifest *m, const struct manifest_s
     return OK;
 }
 
-/* passed: one bit for each shard whose parts do not count; NULL: all do. */
-static enum status change_block(struct manifest *m, const struct manifest_block *from,
-                                const uint64_t *passed) {
+static enum status change_shards(struct manifest *m, const struct archive_change *c) {
+    for (uint32_t i = 0; i < c->shards_count; i++)
+        TRY(c->is_tombstones ? change_tombstones(m, &c->shards[i])
+                             : change_shard(m, c, &c->shards[i]));
+    return OK;
+}
+
+/* Of the block, as it was when it was submitted: beside a record of the same copy, for since then
+ * the shard may have gone, or begun anew; of an import (which comes before its records) where it is
+ * to give the record. */
+static bool part_counts(const struct manifest *m, const struct archive_change *c,
+                        const struct manifest_part *part) {
+    const struct manifest_shard *s = manifest_shard_find(m, part->shard);
+    return c->is_import ? s == NULL : s != NULL && s->copy == part->copy;
+}
+
+/* Without a part that counts it is not added, and its file goes. */
+static enum status change_block(struct manifest *m, const struct archive_change *c,
+                                const struct manifest_block *from) {
     struct manifest_block b = *from;
     b.parts = malloc((b.parts_count + 1) * sizeof *b.parts);
     if (b.parts == NULL) return ERR_NOMEM;
     b.parts_count = 0;
-    for (uint32_t i = 0; i < from->parts_count; i++) {
-        uint32_t shard = from->parts[i].shard;
-        if (passed == NULL || !((passed[shard / 64] >> (shard % 64)) & 1))
-            b.parts[b.parts_count++] = from->parts[i];
+    for (uint32_t i = 0; i < from->parts_count; i++)
+        if (part_counts(m, c, &from->parts[i])) b.parts[b.parts_count++] = from->parts[i];
+    if (b.parts_count > 0 && manifest_block_add(m, &b) != OK) {
+        manifest_block_fini(&b);
+        return ERR_NOMEM;
     }
-    if (manifest_block_add(m, &b) == OK) return OK;
-    manifest_block_fini(&b);
-    return ERR_NOMEM;
+    if (b.parts_count == 0) manifest_block_fini(&b);
+    return OK;
 }
 
-static enum status import_apply(struct manifest *m, const struct archive_change *c,
-                                uint32_t shards_count) {
-    uint64_t *passed = calloc((shards_count + 63) / 64, sizeof *passed);
-    enum status status = passed == NULL ? ERR_NOMEM : OK;
-    for (uint32_t i = 0; i < c->shards_count && status == OK; i++) {
-        uint32_t shard = c->shards[i].shard;
-        const struct manifest_shard *old = manifest_shard_find(m, shard);
-        if (old != NULL && old->copy >= c->shards[i].copy)
-            passed[shard / 64] |= (uint64_t)1 << (shard % 64);
-        else
-            status = change_shard(m, &c->shards[i]);
-    }
-    for (uint32_t i = 0; i < c->adds_count && status == OK; i++)
-        status = change_block(m, &c->adds[i].of, passed);
-    free(passed);
-    return status;
-}
-
-static enum status change_apply(struct manifest *m, const struct archive_change *c,
-                                uint32_t shards_count) {
+static enum status change_apply(struct manifest *m, const struct archive_change *c) {
     for (uint32_t i = 0; i < c->removes_count; i++)
         manifest_block_remove(m, c->removes[i]);
     for (uint32_t i = 0; i < c->drops_count; i++)
         change_drop(m, &c->drops[i]);
-    if (c->is_import) return import_apply(m, c, shards_count);
-    for (uint32_t i = 0; i < c->shards_count; i++)
-        TRY(c->is_tombstones ? change_tombstones(m, &c->shards[i])
-                             : change_shard(m, &c->shards[i]));
+    for (uint32_t i = 0; i < c->shards_count && !c->is_tombstones; i++) {
+        const struct manifest_shard *old = manifest_shard_find(m, c->shards[i].shard);
+        if (old != NULL && old->copy < c->shards[i].copy)
+            manifest_shard_remove(m, c->shards[i].shard);
+    }
+    if (!c->is_import) TRY(change_shards(m, c));
     for (uint32_t i = 0; i < c->adds_count; i++)
-        TRY(change_block(m, &c->adds[i].of, NULL));
-    return OK;
+        TRY(change_block(m, c, &c->adds[i].of));
+    return c->is_import ? change_shards(m, c) : OK;
 }
 
 /* The manifest and the list as all current changes make them. */
@@ -204,7 +204,7 @@ static enum status next_make(struct archive *a) {
     added_count = 0;
     LIST_FOREACH(n, &a->current) {
         const struct archive_change *c = container_of(n, struct archive_change, node);
-        if (status == OK) status = change_apply(&a->next, c, a->options.shards_count);
+        if (status == OK) status = change_apply(&a->next, c);
         for (uint32_t i = 0; i < c->adds_count; i++)
             added[added_count++] = c->adds[i];
     }
@@ -451,6 +451,12 @@ static void clean_begin(struct archive *a) {
         if (b->block != NULL && manifest_block_find(&a->manifest, b->of.number) == NULL)
             block_retire(a, b->block);
     }
+    LIST_FOREACH(n, &a->current) {
+        const struct archive_change *c = container_of(n, struct archive_change, node);
+        for (uint32_t i = 0; i < c->adds_count; i++) /* nothing of it counts */
+            if (manifest_block_find(&a->manifest, c->adds[i].of.number) == NULL)
+                block_retire(a, c->adds[i].block);
+    }
     a->work = (struct work){.run = clean_run, .done = clean_ran};
     work_submit(a->rt->log_core, &a->work);
 }
@@ -507,6 +513,7 @@ void archive_free(struct archive *a) {
     free(a->cores);
     free(a->own);
     free(a->drops);
+    archive_files_fini(&a->files);
     free(a->dir);
     free(a);
 }

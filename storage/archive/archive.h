@@ -81,7 +81,9 @@ int64_t archive_size_floor(const struct archive *a);
 
 struct archive_change {
     /* given, borrowed until done */
-    struct list_block *adds; /* blocks and what is said of them; references are taken */
+    /* Blocks and what is said of them; references are taken. A part counts where the manifest has
+     * the shard under that copy number when the change is made. */
+    struct list_block *adds;
     uint32_t adds_count;
     const uint64_t *removes; /* numbers */
     uint32_t removes_count;

@@ -134,28 +134,14 @@ static enum status records_make(struct flusher *f) {
     return OK;
 }
 
-static void parts_keep(struct flusher *f) {
-    struct manifest_block *of = &f->added.of;
-    uint32_t kept = 0;
-    for (uint32_t i = 0, k = 0; i < of->parts_count; i++) {
-        while (k < f->records_count && f->records[k].shard < of->parts[i].shard)
-            k++;
-        if (k < f->records_count && f->records[k].shard == of->parts[i].shard)
-            of->parts[kept++] = of->parts[i];
-    }
-    of->parts_count = kept;
-}
-
 static void flush_change(struct flusher *f) {
     if (records_make(f) != OK) {
         f->status = err_set(&f->err, ERR_NOMEM, 0, "flush: not enough memory");
         flush_fail(f);
         return;
     }
-    parts_keep(f);
-    bool adds = f->added.block != NULL && f->added.of.parts_count > 0;
-    f->change = (struct archive_change){.adds = adds ? &f->added : NULL,
-                                        .adds_count = adds,
+    f->change = (struct archive_change){.adds = &f->added,
+                                        .adds_count = f->added.block != NULL,
                                         .shards = f->records,
                                         .shards_count = f->records_count,
                                         .done = flush_changed};

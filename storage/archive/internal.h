@@ -29,10 +29,16 @@ struct merge { /* one at a time, beside the rounds */
     struct archive_change change;
 };
 
+struct archive_files { /* names in the directory, sorted, as they were before the start */
+    char **names;
+    uint32_t count, cap;
+};
+
 struct archive {
     struct runtime *rt;
     struct archive_options options;
-    char *dir; /* owned */
+    char *dir;                  /* owned */
+    struct archive_files files; /* until archive_adopt */
     struct log *log;
     enum archive_state state;
     bool started, stopping;
@@ -73,6 +79,9 @@ void archive_round(struct archive *a); /* when something waits, or at the timer 
 void archive_stopped_check(struct archive *a);
 void archive_count(struct archive *a); /* what archive_get_stats tells */
 
+void archive_files_fini(struct archive_files *f); /* open.c */
+/* open.c: the path of a name in the directory: heap memory; NULL: no memory. */
+char *archive_file_path(const struct archive *a, const char *name) MUST_USE;
 /* open.c: the list anew, from the manifest. Start-up. */
 MUST_USE enum status archive_reopen(struct archive *a, struct err *err);
 /* adopt.c: imported blocks that the manifest names get their names. Start-up. */

@@ -13,6 +13,12 @@
 
 /* -- on the worker */
 
+/* Parts of the outcome: those of the inputs, as far as something is left of them. */
+static uint32_t copy_of(void *ctx, uint32_t shard) {
+    const struct manifest_shard *s = manifest_shard_find(&((struct merge *)ctx)->manifest, shard);
+    return s == NULL ? 0 : s->copy;
+}
+
 static enum status inputs_make(struct merge *m, struct block_merge_input *inputs, uint64_t *bits,
                                uint32_t words) {
     for (uint32_t i = 0, n = 0; i < m->list->count; i++) {
@@ -24,17 +30,12 @@ static enum status inputs_make(struct merge *m, struct block_merge_input *inputs
         inputs[n] = (struct block_merge_input){b->block, bits + (size_t)n * words};
         for (uint32_t k = 0; k < b->of.parts_count; k++) {
             uint32_t shard = b->of.parts[k].shard;
+            if (b->of.parts[k].copy != copy_of(m, shard)) continue;
             bits[(size_t)n * words + shard / 64] |= (uint64_t)1 << (shard % 64);
         }
         n++;
     }
     return OK;
-}
-
-/* Parts of the outcome: those of the inputs, as far as something is left of them. */
-static uint32_t copy_of(void *ctx, uint32_t shard) {
-    const struct manifest_shard *s = manifest_shard_find(&((struct merge *)ctx)->manifest, shard);
-    return s == NULL ? 0 : s->copy;
 }
 
 static enum status merge_write(struct merge *m, struct archive_filter *filter) {
@@ -101,18 +102,6 @@ static void merge_installed(struct core *here, struct archive_change *c) {
     merge_end(container_of(c, struct merge, change)->archive);
 }
 
-/* Shards may have gone while it was written; their parts are left out. */
-static void parts_trim(struct merge *m) {
-    uint32_t kept = 0;
-    struct manifest_block *of = &m->added.of;
-    for (uint32_t i = 0; i < of->parts_count; i++) {
-        const struct manifest_shard *s =
-            manifest_shard_find(&m->archive->manifest, of->parts[i].shard);
-        if (s != NULL && s->copy == of->parts[i].copy) of->parts[kept++] = of->parts[i];
-    }
-    of->parts_count = kept;
-}
-
 static void merge_ran(struct core *here, struct work *w) {
     struct merge *m = container_of(w, struct merge, work);
     struct archive *a = m->archive;
@@ -132,10 +121,8 @@ static void merge_ran(struct core *here, struct work *w) {
     }
     if (m->plan.level > 0 || m->cleans)
         atomic_fetch_add_explicit(&a->merges, 1, memory_order_relaxed);
-    if (m->written) parts_trim(m);
-    bool adds = m->written && m->added.of.parts_count > 0;
-    m->change = (struct archive_change){.adds = adds ? &m->added : NULL,
-                                        .adds_count = adds,
+    m->change = (struct archive_change){.adds = &m->added,
+                                        .adds_count = m->written,
                                         .removes = m->plan.numbers,
                                         .removes_count = m->plan.count,
                                         .done = merge_installed};

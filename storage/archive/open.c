@@ -9,6 +9,47 @@
 
 enum { NAME_LEN = 16 + 6 }; /* <16 hex digits>.block */
 
+char *archive_file_path(const struct archive *a, const char *name) {
+    struct buf b = {0};
+    buf_printf(&b, "%s/%s", a->dir, name);
+    return buf_cstr(&b);
+}
+
+void archive_files_fini(struct archive_files *f) {
+    for (uint32_t i = 0; i < f->count; i++)
+        free(f->names[i]);
+    free(f->names);
+    *f = (struct archive_files){0};
+}
+
+struct file_walk {
+    struct archive_files *files;
+    bool nomem;
+};
+static bool file_add(void *ctx, const char *name) {
+    struct file_walk *walk = ctx;
+    struct archive_files *f = walk->files;
+    walk->nomem = true; /* unless: */
+    if (f->count == f->cap) {
+        uint32_t cap = f->cap == 0 ? 16 : f->cap * 2;
+        char **names = realloc(f->names, cap * sizeof *names);
+        if (names == NULL) return false;
+        f->names = names;
+        f->cap = cap;
+    }
+    f->names[f->count] = strdup(name);
+    if (f->names[f->count] == NULL) return false;
+    f->count++;
+    walk->nomem = false;
+    return true;
+}
+
+static enum status files_list(struct archive *a, struct err *err) {
+    struct file_walk walk = {.files = &a->files};
+    TRY(disk_list(a->rt->disk, a->dir, file_add, &walk, err));
+    return walk.nomem ? err_set(err, ERR_NOMEM, 0, "archive: not enough memory") : OK;
+}
+
 /* Of ours, and in the manifest? Files of other names than ours are left alone. */
 static bool name_is_stray(const struct manifest *m, const char *name) {
     size_t len = strlen(name);
@@ -19,48 +60,19 @@ static bool name_is_stray(const struct manifest *m, const char *name) {
     return end == name + 16 && manifest_block_find(m, number) == NULL;
 }
 
-struct strays {
-    struct archive *archive;
-    char **names;
-    uint32_t count, cap;
-    bool nomem;
-};
-static bool stray_add(void *ctx, const char *name) {
-    struct strays *s = ctx;
-    if (!name_is_stray(&s->archive->manifest, name)) return true;
-    if (s->count == s->cap) {
-        uint32_t cap = s->cap == 0 ? 16 : s->cap * 2;
-        char **names = realloc(s->names, cap * sizeof *names);
-        s->nomem = names == NULL;
-        if (s->nomem) return false;
-        s->names = names;
-        s->cap = cap;
-    }
-    s->names[s->count] = strdup(name);
-    s->nomem = s->names[s->count] == NULL;
-    s->count += !s->nomem;
-    return !s->nomem;
-}
-
 /* Blocks that never were in a manifest, or are not any more: a process ended before it said so. */
 static enum status strays_remove(struct archive *a, struct err *err) {
-    struct strays s = {.archive = a};
-    struct buf path = {0};
-    enum status status = disk_list(a->rt->disk, a->dir, stray_add, &s, err);
-    if (status == OK && s.nomem) status = err_set(err, ERR_NOMEM, 0, "archive: not enough memory");
-    for (uint32_t i = 0; i < s.count && status == OK; i++) {
-        buf_clear(&path);
-        buf_printf(&path, "%s/%s", a->dir, s.names[i]);
-        char *name = buf_cstr(&path);
-        status = name == NULL ? err_set(err, ERR_NOMEM, 0, "archive: not enough memory")
-                              : disk_unlink(a->rt->disk, name, err);
+    bool any = false;
+    for (uint32_t i = 0; i < a->files.count; i++) {
+        if (!name_is_stray(&a->manifest, a->files.names[i])) continue;
+        char *path = archive_file_path(a, a->files.names[i]);
+        enum status status = path == NULL ? err_set(err, ERR_NOMEM, 0, "archive: not enough memory")
+                                          : disk_unlink(a->rt->disk, path, err);
+        free(path);
+        TRY(status);
+        any = true;
     }
-    if (s.count > 0 && status == OK) status = disk_sync_dir(a->rt->disk, a->dir, err);
-    for (uint32_t i = 0; i < s.count; i++)
-        free(s.names[i]);
-    free(s.names);
-    buf_fini(&path);
-    return status;
+    return any ? disk_sync_dir(a->rt->disk, a->dir, err) : OK;
 }
 
 static enum status blocks_open(struct archive *a, struct err *err) {
@@ -133,6 +145,7 @@ enum status archive_reopen(struct archive *a, struct err *err) {
 static enum status open_all(struct archive *a, struct err *err) {
     TRY(disk_mkdir(a->rt->disk, a->dir, err));
     TRY(manifest_load(a->rt->disk, a->dir, &a->manifest, err));
+    TRY(files_list(a, err));
     TRY(archive_adopt_finish(a, err));
     TRY(strays_remove(a, err));
     TRY(blocks_open(a, err));

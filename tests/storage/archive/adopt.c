@@ -31,11 +31,11 @@ static void model_add(struct model_series *s, struct samples *samples) {
     }
 }
 
-/* On the disk alone, as another program writes it. */
-static void import_write(void) {
+/* On the disk alone, as another program writes it: every other series. */
+static void import_write(const char *path, size_t first) {
     struct model_series *order[AR_SERIES];
     struct block_writer_options o = {.disk = sim_disk_as_disk(rig.sd),
-                                     .path = "data/blocks/import-1.block",
+                                     .path = path,
                                      .secret = AR_SECRET,
                                      .shards_count = AR_SHARDS};
     struct block_writer *w;
@@ -47,7 +47,7 @@ static void import_write(void) {
     qsort(order, AR_SERIES, sizeof(struct model_series *), by_place);
     RIG_CHECK(samples_reserve(&samples, SAMPLES) == OK, "memory");
     RIG_CHECK(block_writer_new(&o, &w, &err) == OK, "%s", err.msg);
-    for (size_t i = 0; i < AR_SERIES; i++) {
+    for (size_t i = first; i < AR_SERIES; i += 2) {
         struct model_series *s = order[i];
         model_add(s, &samples);
         enum status status =
@@ -68,8 +68,12 @@ static void must_start(void) {
 static uint64_t run(uint64_t cut) {
     archive_rig_init(&rig, cut + 1);
     must_start();
+    uint64_t number = archive_take_number(rig.archive);
+    char leftover[64]; /* of a start that ended before the manifest named it */
+    snprintf(leftover, sizeof leftover, "data/blocks/import-%016" PRIx64 ".block", number);
     archive_rig_kill(&rig);
-    import_write();
+    import_write("data/blocks/import-0.block", 0); /* sorted before it */
+    import_write(leftover, 1);
     uint64_t before = sim_disk_calls(rig.sd);
     if (cut > 0) sim_disk_cut_at(rig.sd, before + cut);
     bool started = archive_rig_start(&rig) == OK;

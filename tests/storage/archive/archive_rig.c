@@ -35,8 +35,10 @@ void archive_rig_init(struct archive_rig *rig, uint64_t seed) {
         s->shard = series_shard(s->id, AR_SHARDS);
         buf_fini(&b);
     }
-    for (uint32_t i = 0; i < AR_SHARDS; i++)
+    for (uint32_t i = 0; i < AR_SHARDS; i++) {
         rig->newest_ms[i] = INT64_MIN;
+        rig->copies[i] = 1;
+    }
 }
 
 void archive_rig_fini(struct archive_rig *rig) {
@@ -84,7 +86,8 @@ static enum status stores_open(struct archive_rig *rig) {
     for (uint32_t s = 0; s < AR_SHARDS; s++)
         TRY(store_shard_open(
             store_of(rig, s),
-            &(struct store_shard_options){.shard = s, .role = STORE_FULL, .copy = 1, .epoch = 1},
+            &(struct store_shard_options){
+                .shard = s, .role = STORE_FULL, .copy = rig->copies[s], .epoch = 1},
             &rig->err));
     return OK;
 }
@@ -112,7 +115,8 @@ static enum status archive_open_all(struct archive_rig *rig) {
         bool taken;
         struct store *store = store_of(rig, m->shards[i].shard);
         TRY(store_shard_base(store, &m->shards[i], &taken, &rig->err));
-        RIG_CHECK(taken, "shard %u of the manifest was not taken", m->shards[i].shard);
+        RIG_CHECK(taken == (m->shards[i].copy == rig->copies[m->shards[i].shard]),
+                  "shard %u of the manifest: taken %d", m->shards[i].shard, taken);
     }
     return OK;
 }
@@ -309,6 +313,20 @@ bool archive_rig_delete(struct archive_rig *rig, const struct matcher *matchers,
     }
     buf_fini(&bytes);
     return ok;
+}
+
+bool archive_rig_anew(struct archive_rig *rig, uint32_t shard) {
+    struct store *store = store_of(rig, shard);
+    uint64_t position;
+    core_set_current(store_core(store));
+    store_drop(store, shard, ++rig->copies[shard]);
+    enum status status = store_open_epoch(store, shard, 1, &position, &rig->err);
+    core_set_current(NULL);
+    rig->newest_ms[shard] = INT64_MIN;
+    for (size_t i = 0; i < AR_SERIES; i++)
+        if (rig->series[i].shard == shard) rig->series[i].count = 0;
+    rig->counts.anew++;
+    return status == OK;
 }
 
 /* -- what is there */

@@ -47,8 +47,9 @@ struct archive_rig {
     struct model_series series[AR_SERIES];
     int64_t now_ms; /* of samples */
     int64_t newest_ms[AR_SHARDS];
+    uint32_t copies[AR_SHARDS]; /* as the map has them */
     struct {
-        unsigned accepted, refused, deleted, restarts, power_cuts, reads, from_blocks;
+        unsigned accepted, refused, deleted, restarts, power_cuts, anew, reads, from_blocks;
         uint64_t merges, log_files_removed;
     } counts;
 };
@@ -61,6 +62,8 @@ void archive_rig_power_cut(struct archive_rig *rig);
 bool archive_rig_write(struct archive_rig *rig, size_t series, int64_t time_ms, double value);
 bool archive_rig_delete(struct archive_rig *rig, const struct matcher *matchers, size_t count,
                         int64_t min_ms, int64_t max_ms);
+/* The shard is dropped, and begins anew under the next copy number. False: the log has ended. */
+bool archive_rig_anew(struct archive_rig *rig, uint32_t shard);
 void archive_rig_run(struct archive_rig *rig, uint64_t ms);
 /* All of it, bit by bit, as the model has it; what may be there is taken over. */
 void archive_rig_verify(struct archive_rig *rig);

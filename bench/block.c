@@ -20,6 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "node/base/arena.h"
 #include "node/base/bytes.h"
 #include "node/base/rng.h"
 #include "storage/block/block.h"
@@ -35,6 +36,7 @@ struct capture {
     size_t series, rows;
     struct sv *names; /* name \t value \t ... */
     double *values;   /* by series */
+    struct arena texts;
 };
 
 struct fleet_series {
@@ -75,11 +77,13 @@ static struct capture capture_read(const char *path) {
     FILE *f = fopen(path, "rb");
     if (f == NULL) fail("cannot open the capture");
     struct capture c = {.series = read_word(f)};
+    arena_init(&c.texts, 0);
     c.rows = read_word(f);
     c.names = alloc(c.series, sizeof *c.names);
     for (size_t i = 0; i < c.series; i++) {
         size_t len = read_word(f);
-        char *text = alloc(len, 1);
+        char *text = arena_alloc(&c.texts, len + 1);
+        if (text == NULL) fail("out of memory");
         if (fread(text, 1, len, f) != len) fail("capture is cut short");
         c.names[i] = (struct sv){text, len};
     }
@@ -95,7 +99,7 @@ static struct capture capture_read(const char *path) {
     return c;
 }
 
-static struct sv fleet_labels(struct sv names, uint32_t instance) {
+static struct sv fleet_labels(struct arena *arena, struct sv names, uint32_t instance) {
     static struct label labels[64];
     static char texts[64][64];
     size_t count = 0;
@@ -115,7 +119,10 @@ static struct sv fleet_labels(struct sv names, uint32_t instance) {
     }
     struct err err;
     must(labels_encode(labels, count, &out, &err), &err);
-    return buf_sv(&out);
+    struct sv canonical = arena_sv(arena, buf_sv(&out));
+    if (canonical.ptr == NULL) fail("out of memory");
+    buf_fini(&out);
+    return canonical;
 }
 
 static int series_order(const void *a, const void *b) {
@@ -138,7 +145,7 @@ static struct fleet fleet_make(const struct options *o, const char *path) {
             f.times_ms[i * o->rows + k] = offset + (int64_t)k * 15000 + late;
         }
         for (uint32_t s = 0; s < f.capture.series; s++) {
-            struct sv canonical = fleet_labels(f.capture.names[s], i);
+            struct sv canonical = fleet_labels(&f.capture.texts, f.capture.names[s], i);
             series_id id = series_id_of(SECRET, 0, canonical);
             uint32_t shard = series_shard(id, (uint32_t)o->shards);
             f.series[i * f.capture.series + s] = (struct fleet_series){canonical, shard, i, s};
@@ -146,6 +153,14 @@ static struct fleet fleet_make(const struct options *o, const char *path) {
     }
     qsort(f.series, f.count, sizeof *f.series, series_order);
     return f;
+}
+
+static void fleet_fini(struct fleet *f) {
+    arena_fini(&f->capture.texts);
+    free(f->capture.names);
+    free(f->capture.values);
+    free(f->series);
+    free(f->times_ms);
 }
 
 static void fleet_samples(const struct fleet *f, const struct fleet_series *s,
@@ -389,5 +404,6 @@ int main(int argc, char **argv) {
     bench_whole(b, argv[at + 1], &o);
     block_set_obsolete(b);
     block_unref(b);
+    fleet_fini(&f);
     return 0;
 }

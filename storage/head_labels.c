@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Label names and values. Without matchers a value counts when any of its series does, which the
- * first one mostly decides; with matchers, or of a few shards, the series that match are walked. */
+ * first one mostly decides; with matchers, or of few of the shards, the series that match are
+ * walked. */
 #include <stdlib.h>
 
 #include "storage/select.h"
@@ -55,7 +56,8 @@ static enum status list_finish(struct sv_list *list, enum status status, struct 
 }
 
 static bool series_are_walked(const struct head *head, const struct select_query *query) {
-    return query->matchers_count > 0 || select_shards_are_few(head, query->shards);
+    return query->matchers_count > 0 ||
+           select_shards_are_fewer(head, query->shards, head->series.count);
 }
 
 static enum status names_all(const struct head *head, const struct select_query *query,

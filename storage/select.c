@@ -154,7 +154,8 @@ static enum status select_make(struct selection *sel, struct select_set *set, bo
 
 static void select_choose_walk(struct selection *sel) {
     sel->walk = sel->driver == NULL ? WALK_ALL : WALK_PAIRS;
-    if (!select_shards_are_few(sel->head, sel->query.shards)) return;
+    uint64_t candidates = sel->driver == NULL ? sel->head->series.count : sel->driver->postings;
+    if (!select_shards_are_fewer(sel->head, sel->query.shards, candidates)) return;
     sel->walk = WALK_SHARDS;
     sel->driver = NULL;
     sel->driver_position = HEAD_NONE;

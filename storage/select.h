@@ -46,7 +46,7 @@ bool select_set_has(struct select_set *set, const struct head *head,
                     const struct series_labels *labels);
 
 enum select_state { SELECT_BEGIN, SELECT_SETS, SELECT_MATCH, SELECT_VIEWS, SELECT_DONE };
-/* Where candidates come from: the smallest set's posting lists; the lists of a few shards; all
+/* Where candidates come from: the smallest set's posting lists; the lists of the shards; all
  * series. */
 enum select_walk { WALK_PAIRS, WALK_SHARDS, WALK_ALL };
 enum { SELECT_BATCH = 64 };
@@ -85,8 +85,10 @@ struct selection {
     size_t views_count;
 };
 
-/* Whether the query asks for shards that have few series. */
-bool select_shards_are_few(const struct head *head, const struct shard_set *shards);
+/* Whether to go through the series of the shards asked for is less than to look at so many
+ * candidates of whatever shards. */
+bool select_shards_are_fewer(const struct head *head, const struct shard_set *shards,
+                             uint64_t candidates);
 /* Up to SELECT_BATCH candidates, orders of a WALK_PAIRS, else references; *out_more is false at the
  * end. */
 uint32_t select_batch(struct selection *sel, uint32_t *batch, bool *out_more);

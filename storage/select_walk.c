@@ -4,7 +4,11 @@
 
 #include "storage/select.h"
 
-enum { SLICE_LISTS = 64, SLICE_TRIES = 256, SHARDS_SERIES_MAX = 16384 };
+enum {
+    SLICE_LISTS = 64,
+    SLICE_TRIES = 256,
+    SHARDS_COST = 4, /* a series of a shard is a line that no cache has; one of a list is not */
+};
 
 static const uint32_t *driver_pairs(const struct select_set *driver, uint32_t *out_count) {
     *out_count = driver->kind == SET_ONE ? 1 : driver->pairs.count;
@@ -44,12 +48,14 @@ void selections_forget_hints(struct head *head) {
     }
 }
 
-bool select_shards_are_few(const struct head *head, const struct shard_set *shards) {
+bool select_shards_are_fewer(const struct head *head, const struct shard_set *shards,
+                             uint64_t candidates) {
     if (shards == NULL) return false;
-    uint32_t series = 0, end = MIN(shards->shards_count, head->shards_count);
-    for (uint32_t i = 0; i < end && series <= SHARDS_SERIES_MAX; i++)
-        if (shard_set_has(shards, i)) series += head->shards[i].series_count;
-    return series <= SHARDS_SERIES_MAX;
+    uint64_t cost = 0;
+    uint32_t end = MIN(shards->shards_count, head->shards_count);
+    for (uint32_t i = 0; i < end && cost < candidates; i++)
+        if (shard_set_has(shards, i)) cost += head->shards[i].series_count * (uint64_t)SHARDS_COST;
+    return cost < candidates;
 }
 
 /* A series that died in between still has its link: it is given only when the selection is

@@ -2,7 +2,8 @@
 /* A fixed amount of the shipped work, to be counted by callgrind (tests/perf/instructions.py): one
  * node, one core, in the simulator, so that nothing depends on time or threads. count_work ingest N
  * N requests of 2,000 known series, decoded, scanned, ordered, logged, applied, acknowledged
- *   count_work query N     N rounds of the fixed set of queries over 1,000 series x 240 samples */
+ *   count_work query N     N rounds of the fixed set of queries over 1,000 series x 240 samples
+ *   count_work small N     the same of queries that find a handful of them: what any query costs */
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -137,6 +138,14 @@ static const char *const queries[] = {
     "avg by (instance) (http_requests_total)",
 };
 
+static const char *const small_queries[] = {
+    "rate(http_requests_total{instance=\"10.0.1.2:9100\"}[5m])",
+    "http_requests_total{instance=\"10.0.1.2:9100\"} / on (pod) "
+    "http_requests_total{pod=\"10.0.1.2:9100\"}",
+    "sum by (job) (http_request_duration_seconds_bucket{pod=\"10.0.2.7:9100\"})",
+    "http_requests_total{instance=~\"10.0.1.2:9100|10.0.1.4:9100\"} > 0",
+};
+
 struct query_run {
     struct msg msg;
     struct gather_query q;
@@ -215,9 +224,12 @@ int main(int argc, char **argv) {
     } else {
         for (unsigned i = 1; i < QUERY_SAMPLES; i++)
             ingest_once(QUERY_SERIES, start_ms + i * STEP_MS, i);
+        bool small = strcmp(argv[1], "small") == 0;
+        const char *const *texts = small ? small_queries : queries;
+        size_t texts_count = small ? ARRAY_LEN(small_queries) : ARRAY_LEN(queries);
         for (uint64_t i = 0; i < count; i++)
-            for (size_t k = 0; k < ARRAY_LEN(queries); k++)
-                query_once(queries[k], start_ms);
+            for (size_t k = 0; k < texts_count; k++)
+                query_once(texts[k], start_ms);
     }
     printf("done\n");
     return 0;

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Instructions per ingested sample and per query of a fixed set, counted by callgrind, against tests/perf/baseline.json: fails
-when one has grown by over 10 %. UPDATE_GOLDEN=1 writes the new counts. Counts depend on compiler and flags, so they are compared
-only with the compiler that the baseline names."""
+"""Instructions per ingested sample, per query of a fixed set and per query of a handful of series, counted by callgrind, against
+tests/perf/baseline.json: fails when one has grown by over 10 %. UPDATE_GOLDEN=1 writes the new counts. Counts depend on compiler
+and flags, so they are compared only with the compiler that the baseline names."""
 import json, os, re, shutil, subprocess, sys
 from pathlib import Path
 
 BASELINE = Path(__file__).resolve().parent / "baseline.json"
-PER_ROUND = {"ingest": 2000, "query": 6}  # samples a request, queries a round
-ROUNDS = {"ingest": (5, 25), "query": (1, 3)}
+PER_ROUND = {"ingest": 2000, "query": 6, "small": 4}  # samples a request, queries a round
+ROUNDS = {"ingest": (5, 25), "query": (1, 3), "small": (10, 60)}
 
 
 def count(program: str, what: str, n: int) -> int:

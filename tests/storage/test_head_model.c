@@ -304,7 +304,8 @@ static void query_make(struct query *q) {
                                         : sv_from(values[below(ARRAY_LEN(values))]);
         MUST(matcher_compile(m, &q->arena, NULL) == OK);
     }
-    q->shard_bits = below(2) == 0 ? UINT64_MAX : rng_u64(&w.rng);
+    uint64_t bits[] = {UINT64_MAX, rng_u64(&w.rng), (uint64_t)1 << below(UTIL_SHARDS)};
+    q->shard_bits = bits[below(ARRAY_LEN(bits))];
     q->shards = (struct shard_set){&q->shard_bits, UTIL_SHARDS};
     q->q = util_query(q->matchers, q->count);
     if (below(3) != 0) q->q.shards = &q->shards;

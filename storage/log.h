@@ -68,6 +68,22 @@ MUST_USE enum status log_open(struct runtime *rt, const struct log_options *opti
                               log_apply apply, void *ctx, struct log **out, bool *out_damaged,
                               struct err *err);
 
+/* Reads a log that nobody writes to as log_open does, and changes nothing: for tools. Entries of
+ * good frames go to apply, in order. What is bad is told, with file and offset: `torn` is the end
+ * that a crash leaves, which no one was told is durable; everything else was lost. An entry in a
+ * good frame that cannot be read ends it with ERR_CORRUPT. No directory: an empty log. */
+struct log_look {
+    /* given; on_file and on_bad may be NULL */
+    log_apply apply;
+    void (*on_file)(void *ctx, uint64_t first_frame);
+    void (*on_bad)(void *ctx, bool torn, const struct err *what);
+    void *ctx;
+    /* outcome, of what is good */
+    uint64_t files, frames, bytes;
+};
+MUST_USE enum status log_look(struct runtime *rt, const char *dir, struct log_look *look,
+                              struct err *err);
+
 struct log_append {
     struct msg msg;            /* private */
     struct log *log;           /* private */

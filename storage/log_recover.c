@@ -12,6 +12,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "node/base/bytes.h"
 #include "node/base/log.h"
@@ -21,6 +22,7 @@ enum { DAMAGE_LINES_MAX = 20 };
 
 struct log_scan {
     struct log *log;
+    struct log_look *look; /* NULL: it is recovered */
     log_apply apply;
     void *ctx;
     struct log_cursor at;
@@ -45,11 +47,27 @@ static enum status scan_damage(struct log_scan *s, uint64_t offset, const char *
                  to - 1);
     err_set(&damage, ERR_CORRUPT, 0, "log: %s/log-%016" PRIx64 ": offset %" PRIu64 ": %s%s",
             s->log->dir, s->first_frame, offset, what, frames);
+    if (s->look != NULL) {
+        if (s->look->on_bad != NULL) s->look->on_bad(s->ctx, false, &damage);
+        return OK;
+    }
     if (s->damages == 0) s->first_damage = damage;
     if (s->damages < DAMAGE_LINES_MAX) log_errorf("the log is damaged", "err", "%s", damage.msg);
     s->damages++;
     metric_add(s->log->metrics.corruptions, 1);
     return from < to ? log_lost_add(s->log, from, to, err) : OK;
+}
+
+static void scan_torn(struct log_scan *s, uint64_t offset) {
+    if (s->look == NULL) {
+        log_warn("the log has a torn end", "file", s->at.window.file->path);
+        return;
+    }
+    struct err what;
+    status_ignore(err_set(&what, ERR_CORRUPT, 0,
+                          "log: %s/log-%016" PRIx64 ": offset %" PRIu64 ": a torn end", s->log->dir,
+                          s->first_frame, offset));
+    if (s->look->on_bad != NULL) s->look->on_bad(s->ctx, true, &what);
 }
 
 static enum status frame_apply(struct log_scan *s, uint64_t offset, uint64_t len, struct err *err) {
@@ -79,7 +97,7 @@ static enum status scan_frames(struct log_scan *s, struct err *err) {
             bool lazy_end = last && (s->flags & LOG_FILE_LAZY) != 0;
             if (!lazy_end) TRY(log_frame_search(&s->at, offset, &next, &number, err));
             if (next == file_bytes && last) {
-                log_warn("the log has a torn end", "file", s->at.window.file->path);
+                scan_torn(s, offset);
                 return OK;
             }
             if (next == file_bytes) number = s->at.end_frame;
@@ -92,6 +110,7 @@ static enum status scan_frames(struct log_scan *s, struct err *err) {
         TRY(frame_apply(s, offset, len, err));
         s->last_offset = offset;
         s->last_len = len;
+        if (s->look != NULL) s->look->frames++;
         offset += len;
         s->at.expected++;
     }
@@ -160,7 +179,7 @@ static enum status scan_open(struct log_scan *s, const uint64_t *firsts, size_t 
     if (log->options.on_file != NULL) log->options.on_file(s->ctx, firsts[i]);
     enum status status = scan_file(s, i == 0, err);
     if (status != OK) err_prefix(err, "%s", path);
-    if (status == OK && last) status = log_continue(s, err);
+    if (status == OK && last && s->look == NULL) status = log_continue(s, err);
     file_close(s->at.window.file);
     s->at.window.file = NULL;
     return status;
@@ -184,4 +203,26 @@ enum status log_recover(struct log *log, log_apply apply, void *ctx, bool *out_d
     *out_damaged = s.damages > 0;
     if (s.damages > 0) *err = s.first_damage;
     return OK;
+}
+
+enum status log_look(struct runtime *rt, const char *dir, struct log_look *look, struct err *err) {
+    if (strlen(dir) > LOG_PATH_MAX - 32)
+        return err_set(err, ERR_LIMIT, 0, "log: the directory's name is too long");
+    if (!disk_exists(rt->disk, dir)) return OK;
+    struct log log = {.rt = rt, .options.on_file = look->on_file};
+    struct log_scan s = {
+        .log = &log, .look = look, .apply = look->apply, .ctx = look->ctx, .at.expected = 1};
+    uint64_t *firsts = NULL;
+    size_t count = 0;
+    log.dir = strdup(dir);
+    if (log.dir == NULL) return err_set(err, ERR_NOMEM, 0, "log: not enough memory");
+    enum status status = log_file_list(&log, &firsts, &count, err);
+    for (size_t i = 0; i < count && status == OK; i++)
+        status = scan_open(&s, firsts, i, count, err);
+    look->files = count;
+    look->bytes = log.total_bytes;
+    free(firsts);
+    free(s.at.window.ptr);
+    free(log.dir);
+    return status == OK ? OK : err_prefix(err, "log");
 }

@@ -58,6 +58,10 @@ struct store_shard_options {
 MUST_USE enum status store_shard_open(struct store *store,
                                       const struct store_shard_options *options, struct err *err);
 bool store_has_shard(const struct store *store, uint32_t shard);
+struct ring_map;
+/* What the map says of the shard at that node (its index); false: nothing of it is there. */
+bool store_shard_of_map(const struct ring_map *map, int node, uint32_t shard,
+                        struct store_shard_options *out);
 
 /* One entry of the recovered log. Entries of a shard under one copy number must follow each other:
  * seq by seq within an epoch, and from epoch to epoch by an EPOCH entry that names the end of the

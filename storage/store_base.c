@@ -4,8 +4,29 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ring/map.h"
 #include "storage/archive/transfer.h"
 #include "storage/store_internal.h"
+
+/* -- asking */
+
+static enum store_role role_of(const struct ring_replica *r) {
+    if (r->state == REPLICA_INIT) return STORE_INIT;
+    return r->state == REPLICA_LOG ? STORE_LOG : STORE_FULL;
+}
+
+bool store_shard_of_map(const struct ring_map *map, int node, uint32_t shard,
+                        struct store_shard_options *out) {
+    int at = node < 0 ? -1 : ring_shard_replica(&map->shards[shard], node);
+    if (at < 0) return false;
+    const struct ring_replica *r = &map->shards[shard].replicas[at];
+    *out = (struct store_shard_options){.shard = shard,
+                                        .role = role_of(r),
+                                        .in_sync = r->in_sync,
+                                        .copy = r->copy,
+                                        .epoch = map->shards[shard].epoch};
+    return true;
+}
 
 /* -- telling */
 

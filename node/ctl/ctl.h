@@ -49,6 +49,11 @@ int ring_remove_main(int argc, char **argv);
 int ring_recover_main(int argc, char **argv);
 int import_prometheus_main(int argc, char **argv);
 int import_openmetrics_main(int argc, char **argv);
+int tsdb_list_main(int argc, char **argv);
+int tsdb_analyze_main(int argc, char **argv);
+int tsdb_verify_main(int argc, char **argv);
+int tsdb_dump_main(int argc, char **argv);
+int tsdb_export_main(int argc, char **argv);
 
 /* The help of a verb, on stdout; returns 0. */
 int ctl_help(const char *verb, const char *arguments, const char *summary,

@@ -52,22 +52,12 @@ static enum status node_open_store(struct node_core *nc, const struct ring_setti
     return OK;
 }
 
-static enum store_role role_of(const struct ring_replica *r) {
-    if (r->state == REPLICA_INIT) return STORE_INIT;
-    return r->state == REPLICA_LOG ? STORE_LOG : STORE_FULL;
-}
-
 enum status node_open_shards(struct node_core *nc, const struct node_view *view, struct err *err) {
     int self = ring_map_node_index(view->map, nc->node->seat.id);
     for (uint32_t s = 0; s < view->map->settings.shards_count; s++) {
         if (view->core_of[s] != nc->core->index) continue;
-        const struct ring_shard *shard = &view->map->shards[s];
-        const struct ring_replica *r = &shard->replicas[ring_shard_replica(shard, self)];
-        struct store_shard_options o = {.shard = s,
-                                        .role = role_of(r),
-                                        .in_sync = r->in_sync,
-                                        .copy = r->copy,
-                                        .epoch = shard->epoch};
+        struct store_shard_options o;
+        if (!store_shard_of_map(view->map, self, s, &o)) continue;
         TRY(store_shard_open(nc->store, &o, err));
     }
     return OK;

@@ -306,34 +306,17 @@ void api_status_tsdb(struct http_request *req) {
 
 /* -- /status/tsdb/blocks */
 
-enum { ULID_CHARS = 26 };
-
-/* A name in ULID's form (https://github.com/ulid/spec) that stays with the block: its last sample's
- * time and the number of its file. */
-static void put_ulid(struct buf *out, int64_t time_ms, uint64_t number) {
-    static const char digits[] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-    uint64_t time = time_ms < 0 ? 0 : (uint64_t)time_ms & (((uint64_t)1 << 48) - 1);
-    uint64_t high = time << 16, low = number; /* 48 bits of time, then 80 */
-    char text[ULID_CHARS];
-    for (int i = ULID_CHARS - 1; i >= 0; i--) {
-        text[i] = digits[low & 31];
-        low = low >> 5 | high << 59;
-        high >>= 5;
-    }
-    buf_put(out, text, sizeof text);
-}
-
 static void put_block(struct buf *out, const struct list_block *b) {
     struct block_info info = {0};
     if (b->block != NULL) block_get_info(b->block, &info); /* else it cannot be read */
     buf_put_sv(out, SV("{\"ulid\":\""));
-    put_ulid(out, b->of.max_ms, b->of.number);
+    manifest_put_ulid(&b->of, out);
     buf_printf(out, "\",\"minTime\":%" PRId64 ",\"maxTime\":%" PRId64 ",\"stats\":{", b->of.min_ms,
                b->of.max_ms == INT64_MAX ? INT64_MAX : b->of.max_ms + 1);
     buf_printf(out, "\"numSamples\":%" PRIu64 ",\"numSeries\":%" PRIu64, info.samples_count,
                info.series_count); /* chunks are not counted: left out, as it leaves out a zero */
     buf_printf(out, "},\"compaction\":{\"level\":%u,\"sources\":[\"", b->of.level + 1u);
-    put_ulid(out, b->of.max_ms, b->of.number);
+    manifest_put_ulid(&b->of, out);
     buf_put_sv(out, SV("\"]},\"version\":1}"));
 }
 

@@ -78,6 +78,10 @@ void manifest_shard_fini(struct manifest_shard *s);
 MUST_USE enum status manifest_shard_copy(const struct manifest_shard *from,
                                          struct manifest_shard *to);
 void manifest_block_fini(struct manifest_block *b);
+/* A name in ULID's form (https://github.com/ulid/spec) that stays with the block: its last sample's
+ * time and the number of its file. */
+enum { MANIFEST_ULID_CHARS = 26 };
+void manifest_put_ulid(const struct manifest_block *b, struct buf *out);
 
 void manifest_put(const struct manifest *m, struct buf *out);
 /* ERR_CORRUPT names the offset, ERR_UNSUPPORTED a newer format. */

@@ -184,3 +184,16 @@ void manifest_block_remove(struct manifest *m, uint64_t number) {
     m->blocks_count--;
     memmove(m->blocks + at, m->blocks + at + 1, (m->blocks_count - at) * sizeof *m->blocks);
 }
+
+void manifest_put_ulid(const struct manifest_block *b, struct buf *out) {
+    static const char digits[] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+    uint64_t time = b->max_ms < 0 ? 0 : (uint64_t)b->max_ms & (((uint64_t)1 << 48) - 1);
+    uint64_t high = time << 16, low = b->number; /* 48 bits of time, then 80 */
+    char text[MANIFEST_ULID_CHARS];
+    for (int i = MANIFEST_ULID_CHARS - 1; i >= 0; i--) {
+        text[i] = digits[low & 31];
+        low = low >> 5 | high << 59;
+        high >>= 5;
+    }
+    buf_put(out, text, sizeof text);
+}

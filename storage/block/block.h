@@ -99,6 +99,15 @@ MUST_USE enum status block_read_items(const struct block *b, uint32_t shard, str
                                       struct err *err);
 /* Reads all of it, checks every checksum, decodes every page and compares the digests. */
 MUST_USE enum status block_verify(struct block *b, const volatile bool *canceled, struct err *err);
+/* The same, but what is bad is told (file and offset, or shard and series), and the rest looked at;
+ * ERR_CORRUPT does not come back then. */
+struct block_inspect {
+    const volatile bool *canceled; /* may be NULL */
+    void (*bad)(void *ctx, const struct err *what);
+    void *ctx;
+};
+MUST_USE enum status block_inspect(struct block *b, const struct block_inspect *check,
+                                   struct err *err);
 
 /* Series that match, of the shards that are asked for, with a page that overlaps (from, to]; the
  * order is that of the file. No matchers: all. The query's memory and series limits hold:
@@ -124,6 +133,18 @@ size_t block_series_labels(const struct block_selection *s, size_t index, struct
  * side by side in the file. */
 MUST_USE enum status block_series_read(struct block_selection *s, size_t index, int64_t from_ms,
                                        int64_t to_ms, struct samples *out, struct err *err);
+/* What there is of the series, without its values. */
+struct block_extent {
+    int64_t min_ms, max_ms; /* both inclusive */
+    uint64_t samples, pages;
+};
+/* page: told how many samples each page has; may be NULL. */
+MUST_USE enum status block_series_extent(struct block_selection *s, size_t index,
+                                         struct block_extent *out,
+                                         void (*page)(void *ctx, size_t samples), void *ctx,
+                                         struct err *err);
+/* Pages of all series; reads the directory. */
+MUST_USE enum status block_count_pages(struct block *b, uint64_t *out, struct err *err);
 
 /* Label names, or the values of one, of series that match (as head_label_names; no matchers: all of
  * the shards asked for); sorted, unique, from the arena. */

@@ -133,3 +133,48 @@ enum status block_series_read(struct block_selection *s, size_t index, int64_t f
         TRY(page_append(f->io, &page, &s->times, range, out, err));
     }
 }
+
+enum status block_series_extent(struct block_selection *s, size_t index, struct block_extent *out,
+                                void (*page)(void *ctx, size_t samples), void *ctx,
+                                struct err *err) {
+    struct find *f = s->find;
+    const struct found *found = &f->found[index];
+    struct page_at at;
+    bool more;
+    assert(index < f->count);
+    *out = (struct block_extent){.min_ms = INT64_MAX, .max_ms = INT64_MIN};
+    TRY(pages_seek(f->pages, found->series, found->sets[SIDE_TARGET], err));
+    for (;;) {
+        TRY(pages_next(f->pages, &at, &more, err));
+        if (!more) return OK;
+        TRY(page_get_times(f->io, &at, &s->times, err));
+        out->min_ms = MIN(out->min_ms, s->times.ms[0]);
+        out->max_ms = MAX(out->max_ms, s->times.ms[s->times.count - 1]);
+        out->samples += s->times.count;
+        out->pages++;
+        if (page != NULL) page(ctx, s->times.count);
+    }
+}
+
+static enum status pages_count(struct find *f, uint64_t *out, struct err *err) {
+    for (uint64_t series = 0; series < f->block->totals.series_count; series++) {
+        struct found found = {0};
+        struct page_at at;
+        bool more = true;
+        TRY(find_sets(f, series, &found));
+        TRY(pages_seek(f->pages, series, found.sets[SIDE_TARGET], err));
+        for (; more; *out += more)
+            TRY(pages_next(f->pages, &at, &more, err));
+    }
+    return OK;
+}
+
+enum status block_count_pages(struct block *b, uint64_t *out, struct err *err) {
+    static const struct select_query all = {.from_ms = INT64_MIN, .to_ms = INT64_MAX};
+    struct find *f;
+    *out = 0;
+    TRY(find_new(b, &all, NULL, &f, err));
+    enum status status = pages_count(f, out, err);
+    find_free(f);
+    return status;
+}

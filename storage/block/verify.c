@@ -16,7 +16,18 @@ struct verify {
     struct samples samples;
     struct buf canonical, before;
     struct page_times times;
+    void (*bad)(void *ctx, const struct err *what); /* NULL: ends with the first */
+    void *ctx;
+    uint64_t bads;
 };
+
+/* What is bad is told, and the rest looked at. */
+static enum status verify_told(struct verify *v, enum status status) {
+    if (status != ERR_CORRUPT || v->bad == NULL) return status;
+    v->bad(v->ctx, v->err);
+    v->bads++;
+    return OK;
+}
 
 static enum status verify_canceled(const struct verify *v) {
     if (v->canceled == NULL || !*v->canceled) return OK;
@@ -41,8 +52,12 @@ static enum status frames_verify(struct verify *v) {
                              h.stored > end - at - FRAME_HEADER_BYTES))
             status =
                 err_set(v->err, ERR_CORRUPT, 0, "block %s: no frame at %" PRIu64, v->b->path, at);
-        if (status != OK) break;
+        if (status != OK) { /* where the next one begins is not known */
+            status = verify_told(v, status);
+            break;
+        }
         status = frames_get(in, ref_make(at, h.stored + FRAME_HEADER_BYTES), &raw, v->err);
+        status = verify_told(v, status);
         at += h.stored + FRAME_HEADER_BYTES;
         if (status == OK) status = verify_canceled(v);
     }
@@ -141,29 +156,37 @@ static enum status postings_verify(struct verify *v, enum block_side side) {
 
 static enum status verify_run(struct verify *v) {
     TRY(frames_verify(v));
-    TRY(labels_in_load(&v->labels, v->find, true));
+    enum status loaded = labels_in_load(&v->labels, v->find, true);
+    if (loaded != OK) return verify_told(v, loaded);
     for (int side = 0; side < SIDES; side++) {
         v->sums[side] = calloc(v->b->totals.sets_count[side] + 1, sizeof *v->sums[side]);
         if (v->sums[side] == NULL) return verify_nomem(v);
     }
     uint64_t samples = 0;
     for (size_t i = 0; i < v->b->shards_present; i++) {
-        TRY(shard_verify(v, &v->b->shards[i]));
+        enum status status = shard_verify(v, &v->b->shards[i]);
+        if (status == ERR_CORRUPT && v->bad != NULL)
+            err_prefix(v->err, "shard %u", v->b->shards[i].shard);
+        TRY(verify_told(v, status));
         samples += v->b->shards[i].info.samples_count;
     }
     if (samples != v->b->totals.samples_count)
-        return block_corrupt(v->b, "it has not as many samples as it says", v->err);
+        TRY(verify_told(v, block_corrupt(v->b, "it has not as many samples as it says", v->err)));
+    if (v->bads > 0) return OK; /* the sums are of what was read */
     for (int side = 0; side < SIDES; side++)
-        TRY(postings_verify(v, (enum block_side)side));
+        TRY(verify_told(v, postings_verify(v, (enum block_side)side)));
     return OK;
 }
 
-enum status block_verify(struct block *b, const volatile bool *canceled, struct err *err) {
+enum status block_inspect(struct block *b, const struct block_inspect *check, struct err *err) {
     static const struct select_query all = {.from_ms = INT64_MIN, .to_ms = INT64_MAX};
     struct verify *v = calloc(1, sizeof *v);
+    struct err what;
     if (v == NULL) return err_set(err, ERR_NOMEM, 0, "block: out of memory");
-    *v = (struct verify){.b = b, .err = err, .canceled = canceled};
-    enum status status = find_new(b, &all, canceled, &v->find, err);
+    if (err == NULL) err = &what;
+    *v = (struct verify){
+        .b = b, .err = err, .canceled = check->canceled, .bad = check->bad, .ctx = check->ctx};
+    enum status status = find_new(b, &all, check->canceled, &v->find, err);
     if (status == OK) status = verify_run(v);
     labels_in_fini(&v->labels);
     find_free(v->find);
@@ -174,4 +197,8 @@ enum status block_verify(struct block *b, const volatile bool *canceled, struct 
         free(v->sums[side]);
     free(v);
     return status;
+}
+
+enum status block_verify(struct block *b, const volatile bool *canceled, struct err *err) {
+    return block_inspect(b, &(struct block_inspect){.canceled = canceled}, err);
 }

@@ -32,7 +32,8 @@ struct archive_options {
 };
 struct archive;
 /* Reads the manifest, removes files that are not in it, opens the blocks. One that is missing or
- * bad is named in the log and stays in the list as such. Blocks the thread. */
+ * bad is named in the log and stays in the list as such; a manifest that is, where there are
+ * blocks, is an error, and nothing is removed. Blocks the thread. */
 MUST_USE enum status archive_open(struct runtime *rt, const struct archive_options *options,
                                   struct archive **out, struct err *err);
 struct archive_copies { /* of the shards that are here; 0: not here */

@@ -51,13 +51,34 @@ static enum status files_list(struct archive *a, struct err *err) {
 }
 
 /* Of ours, and in the manifest? Files of other names than ours are left alone. */
+static bool name_is_block(const char *name, uint64_t *out_number) {
+    char *end;
+    if (strlen(name) != NAME_LEN || strcmp(name + 16, ".block") != 0) return false;
+    *out_number = strtoull(name, &end, 16);
+    return end == name + 16;
+}
+
 static bool name_is_stray(const struct manifest *m, const char *name) {
     size_t len = strlen(name);
+    uint64_t number;
     if (len > 4 && strcmp(name + len - 4, ".tmp") == 0) return true;
-    if (len != NAME_LEN || strcmp(name + 16, ".block") != 0) return false;
-    char *end;
-    uint64_t number = strtoull(name, &end, 16);
-    return end == name + 16 && manifest_block_find(m, number) == NULL;
+    return name_is_block(name, &number) && manifest_block_find(m, number) == NULL;
+}
+
+/* There is one from the first start on, before any block: without it blocks would be strays. */
+static enum status manifest_open(struct archive *a, struct err *err) {
+    const char *block = NULL;
+    uint64_t number;
+    for (uint32_t i = 0; i < a->files.count; i++) {
+        if (strcmp(a->files.names[i], "MANIFEST") == 0)
+            return manifest_load(a->rt->disk, a->dir, &a->manifest, err);
+        if (name_is_block(a->files.names[i], &number)) block = a->files.names[i];
+    }
+    if (block != NULL)
+        return err_set(err, ERR_CORRUPT, 0, "archive: %s/MANIFEST is missing, and there is %s",
+                       a->dir, block);
+    TRY(manifest_load(a->rt->disk, a->dir, &a->manifest, err));
+    return manifest_save(a->rt->disk, a->dir, &a->manifest, err);
 }
 
 /* Blocks that never were in a manifest, or are not any more: a process ended before it said so. */
@@ -144,8 +165,8 @@ enum status archive_reopen(struct archive *a, struct err *err) {
 
 static enum status open_all(struct archive *a, struct err *err) {
     TRY(disk_mkdir(a->rt->disk, a->dir, err));
-    TRY(manifest_load(a->rt->disk, a->dir, &a->manifest, err));
     TRY(files_list(a, err));
+    TRY(manifest_open(a, err));
     TRY(archive_adopt_finish(a, err));
     TRY(strays_remove(a, err));
     TRY(blocks_open(a, err));

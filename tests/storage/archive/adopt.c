@@ -27,7 +27,8 @@ static void model_add(struct model_series *s, struct samples *samples) {
         int64_t time_ms = AR_START_MS - 30 * AR_HOUR_MS + i * 60000;
         samples->times_ms[samples->count] = time_ms;
         samples->values[samples->count++] = i;
-        s->samples[s->count++] = (struct model_sample){time_ms, i, MODEL_HELD};
+        s->samples[s->count++] =
+            (struct model_sample){.time_ms = time_ms, .now.value = i, .state = MODEL_HELD};
     }
 }
 
@@ -43,7 +44,7 @@ static void import_write(const char *path, size_t first) {
     struct err err;
     bool written;
     for (size_t i = 0; i < AR_SERIES; i++)
-        order[i] = &rig.series[i];
+        order[i] = &rig.model.series[i];
     qsort(order, AR_SERIES, sizeof(struct model_series *), by_place);
     RIG_CHECK(samples_reserve(&samples, SAMPLES) == OK, "memory");
     RIG_CHECK(block_writer_new(&o, &w, &err) == OK, "%s", err.msg);

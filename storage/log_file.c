@@ -114,10 +114,12 @@ enum status log_file_start(struct log *log, uint64_t first_frame, struct sv fram
     TRY(disk_open(disk, path_new, DISK_READ | DISK_WRITE | DISK_CREATE, &file, err));
     enum status status = file_fill(log, first_frame, frame, file, err);
     if (status == OK) status = disk_rename(disk, path_new, path, err);
+#ifndef PLANT_LOG_NO_DIR_SYNC
     if (status == OK) {
         status = disk_sync_dir(disk, log->dir, err);
         log->sync_failed = status != OK;
     }
+#endif
     if (status != OK) {
         file_close(file);
         return status;
@@ -130,6 +132,13 @@ enum status log_file_start(struct log *log, uint64_t first_frame, struct sv fram
     return OK;
 }
 
+static uint64_t payload_hash(const uint8_t *p, size_t len, uint64_t seed) {
+#ifdef PLANT_LOG_CHECKSUM_SHORT
+    len /= 2;
+#endif
+    return hash64(p, len, seed);
+}
+
 void log_frame_seal(struct buf *frame, uint64_t number) {
     uint8_t *p = (uint8_t *)frame->ptr;
     size_t payload_len = frame->len - LOG_FRAME_HEADER_BYTES;
@@ -138,7 +147,7 @@ void log_frame_seal(struct buf *frame, uint64_t number) {
     put_u32le(p + 4, (uint32_t)payload_len);
     put_u64le(p + 8, number);
     uint64_t seed = hash64(p, 16, 0);
-    put_u64le(p + 16, hash64(p + LOG_FRAME_HEADER_BYTES, payload_len, seed));
+    put_u64le(p + 16, payload_hash(p + LOG_FRAME_HEADER_BYTES, payload_len, seed));
 }
 
 bool log_frame_is_good(const uint8_t *p, uint64_t len) {
@@ -146,7 +155,7 @@ bool log_frame_is_good(const uint8_t *p, uint64_t len) {
     uint64_t payload_len = get_u32le(p + 4);
     if (payload_len == 0 || payload_len > len - LOG_FRAME_HEADER_BYTES) return false;
     uint64_t seed = hash64(p, 16, 0);
-    return get_u64le(p + 16) == hash64(p + LOG_FRAME_HEADER_BYTES, (size_t)payload_len, seed);
+    return get_u64le(p + 16) == payload_hash(p + LOG_FRAME_HEADER_BYTES, (size_t)payload_len, seed);
 }
 
 /* -- what is not needed any more */

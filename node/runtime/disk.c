@@ -117,7 +117,9 @@ static enum status write_synced(struct disk *d, const char *path, struct sv cont
     TRY(disk_open(d, path, DISK_WRITE | DISK_CREATE, &f, err));
     enum status status = file_truncate(f, 0, err); /* what an interrupted attempt left */
     if (status == OK) status = file_pwrite(f, content.ptr, content.len, 0, err);
+#ifndef PLANT_REPLACE_NO_SYNC
     if (status == OK) status = file_sync(f, err);
+#endif
     file_close(f);
     return status;
 }
@@ -140,10 +142,10 @@ enum status disk_write_file(struct disk *d, const char *path, struct sv content,
     } else {
         status = write_synced(d, tmp_path, content, err);
         if (status == OK) status = disk_rename(d, tmp_path, path, err);
-        if (status != OK)
-            status_ignore(disk_unlink(d, tmp_path, NULL));
-        else
-            status = disk_sync_dir(d, parent, err);
+        if (status != OK) status_ignore(disk_unlink(d, tmp_path, NULL));
+#ifndef PLANT_REPLACE_NO_DIR_SYNC
+        if (status == OK) status = disk_sync_dir(d, parent, err);
+#endif
     }
     free(parent);
     buf_fini(&tmp);

@@ -179,6 +179,12 @@ static enum status change_block(struct manifest *m, const struct archive_change 
 static enum status change_apply(struct manifest *m, const struct archive_change *c) {
     for (uint32_t i = 0; i < c->removes_count; i++)
         manifest_block_remove(m, c->removes[i]);
+#ifdef PLANT_MERGE_LOSES_TOMBSTONE
+    for (uint32_t i = 0; i < m->shards_count && c->removes_count > 0; i++) {
+        struct manifest_shard *s = &m->shards[i];
+        if (s->tombstones_count > 0) free(s->tombstones[--s->tombstones_count].matchers);
+    }
+#endif
     for (uint32_t i = 0; i < c->drops_count; i++)
         change_drop(m, &c->drops[i]);
     for (uint32_t i = 0; i < c->shards_count && !c->is_tombstones; i++) {

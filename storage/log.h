@@ -10,11 +10,15 @@
  *     12-15 flags                     16-23 number of the first frame
  *     24-31 XXH3-64 of bytes 00-23
  *     flags: 1 = frames of this file are synced at intervals: several may be lost at its end
+ *            2 = it is packed, and then both versions are 2
  *   frame
  *     00-03 magic 0x4d415246 "FRAM"   04-07 payload length
  *     08-15 frame number (no gaps over all files)
  *     16-23 XXH3-64 of the payload, seeded with XXH3-64 of bytes 00-15
  *     24-   payload: entries (storage/entry.h)
+ *   packed: frames have the magic "PACK", the number of the first frame that is in it, and a pack
+ *     (storage/log_pack.h) as the payload; the last has the magic "PEND", the number behind the
+ *     last frame, and no payload. A bad one takes all behind it in this file along.
  * A file whose oldest reader is newer than this build is refused. An entry is never split: one
  * larger than frame_bytes_max is a frame of its own.
  *
@@ -29,6 +33,9 @@
  * A full disk (ENOSPC or EDQUOT from a write, or when a new file is made) is no error: the frame
  * waits and is written again, the same bytes at the same place, behind all that counts; appends get
  * their done when that is durable. From a sync it is one.
+ *
+ * A file that is not written to any more is packed: it says the same frames in some thirtieth of
+ * the bytes, under the same name, which its name is given when it is durable.
  *
  * Thread: log_append from a data core; log_open, log_recover at start-up. After a write or sync
  * error the log is closed: it is never synced again, and this and every later append gets the
@@ -118,6 +125,12 @@ MUST_USE enum status log_reader_next(struct log_reader *r, struct entry *out, st
 MUST_USE enum status log_remove_before(const struct log *log, uint64_t file, uint64_t *out_files,
                                        uint64_t *out_bytes, struct err *err);
 void log_removed(struct log *log, uint64_t bytes);
+/* Packs the oldest file that is not; never the newest, but where `last` says that nothing is
+ * appended any more (log_stop ran). *out_more: there are others. *out_bytes as above. canceled may
+ * be set by any thread, with __atomic: ERR_CANCELED. On an error the file is what it was. Not
+ * beside log_remove_before: the same worker. Memory: some 40 MB and 100 bytes a series. */
+MUST_USE enum status log_pack_closed(struct log *log, const bool *canceled, bool last,
+                                     bool *out_more, uint64_t *out_bytes, struct err *err);
 /* On the log core: the file that frames go into now; what is appended later is in it or behind. */
 uint64_t log_current_file(const struct log *log);
 /* Any thread. True, and *out filled in (may be NULL), after a write or sync failed. */

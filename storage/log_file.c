@@ -27,8 +27,9 @@ bool log_file_name_parse(const char *name, uint64_t *out_first_frame) {
 
 void log_file_header_put(const struct log_file_header *h, uint8_t out[LOG_HEADER_BYTES]) {
     memcpy(out, LOG_FILE_MAGIC, 8);
-    put_u16le(out + 8, LOG_FORMAT_VERSION);
-    put_u16le(out + 10, LOG_FORMAT_VERSION);
+    uint16_t version = (h->flags & LOG_FILE_PACKED) != 0 ? LOG_FORMAT_VERSION : LOG_FORMAT_PLAIN;
+    put_u16le(out + 8, version);
+    put_u16le(out + 10, version);
     put_u32le(out + 12, h->flags);
     put_u64le(out + 16, h->first_frame);
     put_u64le(out + 24, hash64(out, 24, 0));
@@ -139,19 +140,24 @@ static uint64_t payload_hash(const uint8_t *p, size_t len, uint64_t seed) {
     return hash64(p, len, seed);
 }
 
-void log_frame_seal(struct buf *frame, uint64_t number) {
-    uint8_t *p = (uint8_t *)frame->ptr;
-    size_t payload_len = frame->len - LOG_FRAME_HEADER_BYTES;
-    assert(payload_len > 0 && payload_len <= UINT32_MAX);
-    put_u32le(p, LOG_FRAME_MAGIC);
-    put_u32le(p + 4, (uint32_t)payload_len);
-    put_u64le(p + 8, number);
-    uint64_t seed = hash64(p, 16, 0);
-    put_u64le(p + 16, payload_hash(p + LOG_FRAME_HEADER_BYTES, payload_len, seed));
+void log_frame_header_put(uint32_t magic, uint64_t number, struct sv payload,
+                          uint8_t out[LOG_FRAME_HEADER_BYTES]) {
+    assert(payload.len <= UINT32_MAX);
+    put_u32le(out, magic);
+    put_u32le(out + 4, (uint32_t)payload.len);
+    put_u64le(out + 8, number);
+    uint64_t seed = hash64(out, 16, 0);
+    put_u64le(out + 16, payload_hash((const uint8_t *)payload.ptr, payload.len, seed));
 }
 
-bool log_frame_is_good(const uint8_t *p, uint64_t len) {
-    if (len <= LOG_FRAME_HEADER_BYTES || get_u32le(p) != LOG_FRAME_MAGIC) return false;
+void log_frame_seal(struct buf *frame, uint64_t number) {
+    struct sv payload = sv_skip(buf_sv(frame), LOG_FRAME_HEADER_BYTES);
+    assert(payload.len > 0);
+    log_frame_header_put(LOG_FRAME_MAGIC, number, payload, (uint8_t *)frame->ptr);
+}
+
+bool log_frame_is_good(const uint8_t *p, uint64_t len, uint32_t magic) {
+    if (len <= LOG_FRAME_HEADER_BYTES || get_u32le(p) != magic) return false;
     uint64_t payload_len = get_u32le(p + 4);
     if (payload_len == 0 || payload_len > len - LOG_FRAME_HEADER_BYTES) return false;
     uint64_t seed = hash64(p, 16, 0);

@@ -48,7 +48,7 @@ enum status log_frame_at(struct log_cursor *c, uint64_t offset, uint64_t *out_le
     uint64_t len = LOG_FRAME_HEADER_BYTES + (uint64_t)get_u32le(p + 4);
     if (len > left) return OK;
     TRY(log_window_need(w, offset, (size_t)len, &p, err));
-    if (!log_frame_is_good(p, len)) return OK;
+    if (!log_frame_is_good(p, len, LOG_FRAME_MAGIC)) return OK;
     *out_len = len;
     *out_number = number;
     return OK;

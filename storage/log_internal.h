@@ -10,14 +10,17 @@
 enum {
     LOG_HEADER_BYTES = 32,
     LOG_FRAME_HEADER_BYTES = 24,
-    LOG_FORMAT_VERSION = 1,
+    LOG_FORMAT_VERSION = 2,
+    LOG_FORMAT_PLAIN = 1,         /* that of files which are not packed */
     LOG_FRAME_MAGIC = 0x4d415246, /* "FRAM" */
+    LOG_PACK_MAGIC = 0x4b434150,  /* "PACK" */
+    LOG_END_MAGIC = 0x444e4550,   /* "PEND" */
     LOG_PATH_MAX = 4096,
     LOG_NAME_LEN = 20, /* log-%016x */
 };
 #define LOG_FILE_MAGIC "CAIRNLOG"
 
-enum log_file_flags { LOG_FILE_LAZY = 1 };
+enum log_file_flags { LOG_FILE_LAZY = 1, LOG_FILE_PACKED = 2 };
 
 /* The log core's state; before the loops run, that of the thread in log_open.
  *
@@ -61,6 +64,9 @@ struct log {
      * order after the bytes, read by any thread with acquire before reading them. */
     atomic_uint_least64_t durable_frame;
 
+    /* Of one worker at a time (log_pack_closed): files below it are packed, or are to stay. */
+    uint64_t packed_below;
+
     struct err failure; /* set once, before failed */
     /* Written by the log core with release order after `failure`, read by any thread with acquire:
      * who sees true sees the text. */
@@ -94,8 +100,10 @@ MUST_USE enum status log_file_start(struct log *log, uint64_t first_frame, struc
 
 /* Frame header in front of the payload, which is frame->ptr + LOG_FRAME_HEADER_BYTES. */
 void log_frame_seal(struct buf *frame, uint64_t number);
-/* The frame at p (len bytes are there) is whole, and good. */
-bool log_frame_is_good(const uint8_t *p, uint64_t len);
+void log_frame_header_put(uint32_t magic, uint64_t number, struct sv payload,
+                          uint8_t out[LOG_FRAME_HEADER_BYTES]);
+/* The frame (or what has such a header) at p, of which len bytes are there, is whole, and good. */
+bool log_frame_is_good(const uint8_t *p, uint64_t len, uint32_t magic);
 
 /* -- log_frames.c */
 struct log_window {
@@ -105,8 +113,12 @@ struct log_window {
     size_t len, cap;
     uint64_t start;
 };
+struct log_pack;
 struct log_cursor {
     struct log_window window;
+    bool packed; /* the file is */
+    struct log_pack *unpack;
+    struct sv unpacked; /* what is left of the pack at hand */
     uint64_t expected;  /* number of the next frame */
     uint64_t end_frame; /* the one with which the next file begins; UINT64_MAX: it is the last */
 };
@@ -122,6 +134,17 @@ MUST_USE enum status log_frame_search(struct log_cursor *c, uint64_t offset, uin
                                       uint64_t *out_number, struct err *err);
 MUST_USE enum status log_lost_add(struct log *log, uint64_t from, uint64_t to, struct err *err);
 bool log_frame_is_lost(const struct log *log, uint64_t number);
+
+/* -- log_packed.c */
+/* The cursor's file begins, with these flags of its header. */
+MUST_USE enum status log_packed_begin(struct log_cursor *c, uint32_t flags, struct err *err);
+void log_packed_end(struct log_cursor *c);
+/* The number behind the last frame of a packed file; 0: its end is not there. */
+MUST_USE enum status log_packed_until(struct log_cursor *c, uint64_t *out, struct err *err);
+/* The payload of the frame that is expected, borrowed until the next call; ptr NULL: neither it nor
+ * any behind it can be read. *offset: of the next pack. */
+MUST_USE enum status log_packed_next(struct log_cursor *c, uint64_t *offset, struct sv *out,
+                                     struct err *err);
 
 /* -- log_recover.c */
 MUST_USE enum status log_recover(struct log *log, log_apply apply, void *ctx, bool *out_damaged,

@@ -32,6 +32,7 @@ void log_reader_free(struct log_reader *r) {
     if (r == NULL) return;
     file_close(r->cursor.window.file);
     free(r->cursor.window.ptr);
+    log_packed_end(&r->cursor);
     free(r->firsts);
     free(r);
 }
@@ -54,7 +55,29 @@ static enum status reader_open(struct log_reader *r, struct err *err) {
     r->cursor.end_frame = r->until;
     if (r->at + 1 < r->count) r->cursor.end_frame = MIN(r->until, r->firsts[r->at + 1]);
     r->offset = LOG_HEADER_BYTES;
-    return file_size(w->file, &w->file_bytes, err);
+    TRY(file_size(w->file, &w->file_bytes, err));
+    struct log_file_header header = {0};
+    const uint8_t *p = NULL;
+    if (w->file_bytes >= LOG_HEADER_BYTES) TRY(log_window_need(w, 0, LOG_HEADER_BYTES, &p, err));
+    /* a bad one was told of by recovery: frames are looked for behind it */
+    if (p != NULL) status_ignore(log_file_header_get(p, &header, NULL));
+    return log_packed_begin(&r->cursor, header.flags, err);
+}
+
+static enum status frame_is_bad(const struct log_reader *r, struct err *err) {
+    return err_set(err, ERR_CORRUPT, 0,
+                   "offset %" PRIu64 ": bad frame, %" PRIu64 " should be there", r->offset,
+                   r->cursor.expected);
+}
+
+static enum status reader_unpack(struct log_reader *r, bool *out_end, struct err *err) {
+    TRY(log_packed_next(&r->cursor, &r->offset, &r->rest, err));
+    if (r->rest.ptr == NULL) {
+        *out_end = true;
+        return log_frame_is_lost(r->log, r->cursor.expected) ? OK : frame_is_bad(r, err);
+    }
+    r->cursor.expected++;
+    return OK;
 }
 
 /* The next frame of the open file becomes the rest; none is left when *out_end. */
@@ -63,12 +86,10 @@ static enum status reader_frame(struct log_reader *r, bool *out_end, struct err 
     uint64_t len = 0, number = 0;
     *out_end = c->expected >= c->end_frame;
     if (*out_end) return OK;
+    if (c->packed) return reader_unpack(r, out_end, err);
     if (r->offset < c->window.file_bytes) TRY(log_frame_at(c, r->offset, &len, &number, err));
     if (len == 0 || number != c->expected) {
-        if (!log_frame_is_lost(r->log, c->expected))
-            return err_set(err, ERR_CORRUPT, 0,
-                           "offset %" PRIu64 ": bad frame, %" PRIu64 " should be there", r->offset,
-                           c->expected);
+        if (!log_frame_is_lost(r->log, c->expected)) return frame_is_bad(r, err);
         uint64_t next = c->window.file_bytes;
         if (r->offset < next) TRY(log_frame_search(c, r->offset, &next, &number, err));
         *out_end = next == c->window.file_bytes;

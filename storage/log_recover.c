@@ -6,8 +6,8 @@
  * matter. bad bytes ahead of it: the next good frame behind them that can belong here is looked
  * for, byte by byte one is found       damage: named, and reading goes on there none, last file the
  * torn last frame: left out none, other file   damage: the next file was started after this one's
- * last sync The last file, if its frames are synced at intervals, ends at the first bad byte,
- * whatever follows: its writer promised no more. */
+ * last sync. A packed file has no torn end. The last file, if its frames are synced at intervals,
+ * ends at the first bad byte, whatever follows: its writer promised no more. */
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -70,21 +70,51 @@ static void scan_torn(struct log_scan *s, uint64_t offset) {
     if (s->look->on_bad != NULL) s->look->on_bad(s->ctx, true, &what);
 }
 
-static enum status frame_apply(struct log_scan *s, uint64_t offset, uint64_t len, struct err *err) {
-    const uint8_t *p;
-    TRY(log_window_need(&s->at.window, offset, (size_t)len, &p, err));
-    struct sv payload = sv_make(p + LOG_FRAME_HEADER_BYTES, (size_t)len - LOG_FRAME_HEADER_BYTES);
+/* offset: of the payload, or of the end of the pack that it is in. */
+static enum status payload_apply(struct log_scan *s, uint64_t offset, struct sv payload,
+                                 struct err *err) {
     struct sv rest = payload;
     while (rest.len > 0) {
-        uint64_t at = offset + LOG_FRAME_HEADER_BYTES + (payload.len - rest.len);
+        uint64_t at = offset + (s->at.packed ? 0 : payload.len - rest.len);
         struct entry e;
         enum status status = entry_next(&rest, &e, err);
 #ifdef PLANT_DROP_LAST_ENTRY
-        if (rest.len == 0 && offset + len == s->at.window.file_bytes) break;
+        if (rest.len == 0 && offset + payload.len == s->at.window.file_bytes) break;
 #endif
         if (status == OK) status = s->apply(s->ctx, &e, err);
         if (status != OK) return err_prefix(err, "offset %" PRIu64, at);
     }
+    return OK;
+}
+
+static enum status frame_apply(struct log_scan *s, uint64_t offset, uint64_t len, struct err *err) {
+    const uint8_t *p;
+    TRY(log_window_need(&s->at.window, offset, (size_t)len, &p, err));
+    struct sv frame = sv_make(p, (size_t)len);
+    return payload_apply(s, offset + LOG_FRAME_HEADER_BYTES, sv_skip(frame, LOG_FRAME_HEADER_BYTES),
+                         err);
+}
+
+/* A packed file was durable, whole, before it had its name: whatever is missing is damage. */
+static enum status scan_packed(struct log_scan *s, struct err *err) {
+    uint64_t offset = LOG_HEADER_BYTES, until;
+    TRY(log_packed_until(&s->at, &until, err));
+    bool ended = until != 0;
+    if (s->at.end_frame != UINT64_MAX)
+        until = s->at.end_frame;
+    else if (!ended)
+        until = UINT64_MAX;
+    for (; s->at.expected < until; s->at.expected++) {
+        struct sv payload;
+        TRY(log_packed_next(&s->at, &offset, &payload, err));
+        if (payload.ptr == NULL) break;
+        TRY(payload_apply(s, offset, payload, err));
+        if (s->look != NULL) s->look->frames++;
+    }
+    if (s->at.expected >= until) return OK;
+    if (until == UINT64_MAX) until = s->at.expected + 1; /* as of a bad header: a hole that tells */
+    TRY(scan_damage(s, offset, "bad pack", (struct log_lost){s->at.expected, until}, err));
+    s->at.expected = until;
     return OK;
 }
 
@@ -146,7 +176,8 @@ static enum status scan_file(struct log_scan *s, bool first, struct err *err) {
     s->at.expected = s->first_frame;
     TRY(scan_header(s, err));
     if (s->header_bad) TRY(scan_damage(s, 0, "bad file header", (struct log_lost){0, 0}, err));
-    TRY(scan_frames(s, err));
+    TRY(log_packed_begin(&s->at, (uint32_t)s->flags, err));
+    TRY(s->at.packed ? scan_packed(s, err) : scan_frames(s, err));
     /* A file gets its name after its header is durable, so something was lost. The hole that this
      * leaves in the numbers tells of it at every start from now on. */
     if (s->header_bad && s->last_len == 0) s->at.expected = MAX(s->at.expected, s->first_frame + 1);
@@ -201,6 +232,7 @@ enum status log_recover(struct log *log, log_apply apply, void *ctx, bool *out_d
         status = scan_open(&s, firsts, i, count, err);
     free(firsts);
     free(s.at.window.ptr);
+    log_packed_end(&s.at);
     if (status != OK) return status;
     atomic_store_explicit(&log->durable_frame, log->frame_number, memory_order_release);
     *out_damaged = s.damages > 0;

@@ -10,7 +10,7 @@
 #include "node/base/log.h"
 #include "node/daemon/node_internal.h"
 
-enum { REPLACE_AFTER_MS = 300000, READY_WAIT_MS = 300000 };
+enum { REPLACE_AFTER_MS = 300000, READY_WAIT_MS = 300000, PACK_STOP_MS = 500 };
 
 /* -- opening */
 
@@ -252,9 +252,25 @@ void node_stop_core(struct node *node, struct core *core, void (*stopped)(void *
     peers_stop(nc->peers, node_on_peers_closed, nc);
 }
 
+/* What is kept over a stop should be small, and a stop be short. */
+static void node_pack_log(struct node *node) {
+    uint64_t began_ns = core_mono_ns(node->rt->log_core), bytes;
+    struct err err;
+    bool more = true;
+    const bool canceled = false;
+    enum status status = OK;
+    while (status == OK && more &&
+           core_mono_ns(node->rt->log_core) - began_ns < (uint64_t)PACK_STOP_MS * 1000000)
+        status = log_pack_closed(node->log, &canceled, true, &more, &bytes, &err);
+    if (status != OK) log_warn("the log was not packed", "err", err.msg);
+}
+
 void node_stop_log(struct node *node) {
     struct err err;
-    if (node->log != NULL && log_stop(node->log, &err) != OK)
+    if (node->log == NULL) return;
+    if (log_stop(node->log, &err) == OK)
+        node_pack_log(node);
+    else
         log_error("log was not closed cleanly", "err", err.msg);
 }
 

@@ -10,7 +10,7 @@
 #include "node/base/log.h"
 #include "storage/archive/internal.h"
 
-enum { RETRY_MS = 1000 };
+enum { RETRY_MS = 1000, PACKED_A_ROUND_MAX = 4 };
 
 /* -- what others ask */
 
@@ -388,6 +388,13 @@ static void clean_run(struct work *w) {
     a->obsolete_count = kept;
     a->status = log_remove_before(a->log, a->log_floor, &files, &a->log_bytes_removed, &a->err);
     atomic_fetch_add_explicit(&a->log_files_removed, files, memory_order_relaxed);
+    bool more = true;
+    for (unsigned i = 0; i < PACKED_A_ROUND_MAX && more && a->status == OK; i++) {
+        uint64_t bytes;
+        a->status = log_pack_closed(a->log, &a->merge.canceled, false, &more, &bytes, &a->err);
+        a->log_bytes_removed += bytes;
+    }
+    if (a->status == ERR_CANCELED) a->status = OK;
 }
 
 static void on_dropped(struct core *here, struct archive_change *c) {
@@ -414,7 +421,8 @@ static void drop_absent(struct archive *a) {
 static void clean_ran(struct core *here, struct work *w) {
     (void)here;
     struct archive *a = container_of(w, struct archive, work);
-    if (a->status != OK) log_warn("old files of the log were not removed", "err", a->err.msg);
+    if (a->status != OK)
+        log_warn("old files of the log were not removed or packed", "err", a->err.msg);
     log_removed(a->log, a->log_bytes_removed);
     while (!list_is_empty(&a->current)) {
         struct archive_change *c = container_of(a->current.next, struct archive_change, node);

@@ -12,6 +12,7 @@
 #include "storage/head.h"
 #include "storage/head_histograms.h"
 #include "storage/histogram.h"
+#include "storage/log_pack.h"
 
 enum { SHARDS_MAX = 4096, FILE_HEADER_BYTES = 32, FRAME_HEADER_BYTES = 24 };
 
@@ -75,10 +76,42 @@ static void apply(const struct entry *e) {
     if (e->type == ENTRY_WRITE || e->type == ENTRY_OFFER) apply_write(e);
 }
 
+static void read_entries(uint64_t number, struct sv entries) {
+    struct entry e;
+    if (number < next_frame) return;
+    next_frame = number + 1;
+    while (entries.len > 0) {
+        MUST(entry_next(&entries, &e, NULL) == OK);
+        apply(&e);
+    }
+}
+
+static void read_packs(struct sv bytes) {
+    struct log_pack *side = log_pack_new();
+    MUST(side != NULL);
+    while (bytes.len >= FRAME_HEADER_BYTES && memcmp(bytes.ptr, "PACK", 4) == 0) {
+        uint32_t len = get_u32le(bytes.ptr + 4), frames;
+        uint64_t number = get_u64le(bytes.ptr + 8);
+        struct sv payloads;
+        bytes = sv_skip(bytes, FRAME_HEADER_BYTES);
+        MUST(len <= bytes.len &&
+             log_unpack(side, sv_take(bytes, len), &payloads, &frames, NULL) == OK);
+        for (; payloads.len > 0; number++) {
+            struct sv rest = sv_skip(payloads, 4);
+            read_entries(number, sv_take(rest, get_u32le(payloads.ptr)));
+            payloads = sv_skip(rest, get_u32le(payloads.ptr));
+        }
+        bytes = sv_skip(bytes, len);
+    }
+    log_pack_free(side);
+}
+
 /* At a start the last frame is written once more: it has its old number. */
 static void read_frames(struct sv bytes) {
     MUST(bytes.len >= FILE_HEADER_BYTES && memcmp(bytes.ptr, "CAIRNLOG", 8) == 0);
+    bool packed = (get_u32le(bytes.ptr + 12) & 2) != 0;
     bytes = sv_skip(bytes, FILE_HEADER_BYTES);
+    if (packed) read_packs(bytes);
     while (bytes.len >= FRAME_HEADER_BYTES && memcmp(bytes.ptr, "FRAM", 4) == 0) {
         uint32_t len = get_u32le(bytes.ptr + 4);
         uint64_t number = get_u64le(bytes.ptr + 8);
@@ -86,13 +119,7 @@ static void read_frames(struct sv bytes) {
         if (len > bytes.len) return; /* torn */
         struct sv entries = sv_take(bytes, len);
         bytes = sv_skip(bytes, len);
-        if (number < next_frame) continue;
-        next_frame = number + 1;
-        struct entry e;
-        while (entries.len > 0) {
-            MUST(entry_next(&entries, &e, NULL) == OK);
-            apply(&e);
-        }
+        read_entries(number, entries);
     }
 }
 

@@ -22,6 +22,8 @@
  * A file whose oldest reader is newer than this build is refused. An entry is never split: one
  * larger than frame_bytes_max is a frame of its own.
  *
+ * OLDEST and NEWEST name the first and the last of them (log_ends.c).
+ *
  * A new file starts when the current one has grown past file_bytes_max, and at each start of the
  * process. It is made under another name, synced, renamed and its name synced before a frame counts
  * on it, so that a file of the log always has its header. At a start the last good frame is written

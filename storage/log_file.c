@@ -120,6 +120,7 @@ enum status log_file_start(struct log *log, uint64_t first_frame, struct sv fram
         status = disk_sync_dir(disk, log->dir, err);
         log->sync_failed = status != OK;
     }
+    if (status == OK) status = log_newest_save(log, first_frame, err);
 #endif
     if (status != OK) {
         file_close(file);
@@ -187,9 +188,12 @@ enum status log_remove_before(const struct log *log, uint64_t file, uint64_t *ou
     size_t count;
     *out_files = *out_bytes = 0;
     TRY(log_file_list(log, &firsts, &count, err));
-    enum status status = OK;
+    size_t going = 0;
     /* A file ends ahead of the frame with which the next one begins. */
-    for (size_t i = 0; i + 1 < count && firsts[i + 1] <= file && status == OK; i++) {
+    while (going + 1 < count && firsts[going + 1] <= file)
+        going++;
+    enum status status = going > 0 ? log_oldest_save(log, firsts[going], err) : OK;
+    for (size_t i = 0; i < going && status == OK; i++) {
         status = file_remove(log, firsts[i], out_bytes, err);
         if (status == OK) (*out_files)++;
     }

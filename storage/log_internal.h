@@ -146,6 +146,14 @@ MUST_USE enum status log_packed_until(struct log_cursor *c, uint64_t *out, struc
 MUST_USE enum status log_packed_next(struct log_cursor *c, uint64_t *offset, struct sv *out,
                                      struct err *err);
 
+/* -- log_ends.c */
+struct log_ends { /* first frames of files; 0: not known */
+    uint64_t oldest, newest;
+};
+MUST_USE enum status log_ends_load(const struct log *log, struct log_ends *out, struct err *err);
+MUST_USE enum status log_oldest_save(const struct log *log, uint64_t first_frame, struct err *err);
+MUST_USE enum status log_newest_save(const struct log *log, uint64_t first_frame, struct err *err);
+
 /* -- log_recover.c */
 MUST_USE enum status log_recover(struct log *log, log_apply apply, void *ctx, bool *out_damaged,
                                  struct err *err);

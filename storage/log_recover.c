@@ -26,6 +26,7 @@ struct log_scan {
     log_apply apply;
     void *ctx;
     struct log_cursor at;
+    struct log_ends ends; /* as noted in the directory */
     uint64_t first_frame; /* of the file at hand, by its name */
     uint64_t flags;
     bool header_bad;
@@ -201,39 +202,72 @@ static enum status log_continue(struct log_scan *s, struct err *err) {
     return log_file_start(log, first, frame, err);
 }
 
+/* Behind the last file there was another one. The last frame is not written once more: those who
+ * wrote to that other one had synced it. */
+static enum status scan_newest(struct log_scan *s, struct err *err) {
+    s->first_frame = s->ends.newest;
+    s->last_offset = s->last_len = 0;
+    struct log_lost lost = {s->at.expected, s->ends.newest + 1};
+    s->at.expected = lost.to;
+    return scan_damage(s, 0, "the file is missing", lost, err);
+}
+
 static enum status scan_open(struct log_scan *s, const uint64_t *firsts, size_t i, size_t count,
                              struct err *err) {
     struct log *log = s->log;
-    const bool last = i + 1 == count;
+    const bool last = i + 1 == count, lacks_newest = last && firsts[i] < s->ends.newest;
     char path[LOG_PATH_MAX];
     s->first_frame = firsts[i];
     s->at.end_frame = last ? UINT64_MAX : firsts[i + 1];
+    if (lacks_newest) s->at.end_frame = s->ends.newest;
     log_file_path(log, firsts[i], path);
     TRY(disk_open(log->rt->disk, path, DISK_READ, &s->at.window.file, err));
     if (log->options.on_file != NULL) log->options.on_file(s->ctx, firsts[i]);
     enum status status = scan_file(s, i == 0, err);
     if (status != OK) err_prefix(err, "%s", path);
+    if (status == OK && lacks_newest) status = scan_newest(s, err);
     if (status == OK && last && s->look == NULL) status = log_continue(s, err);
     file_close(s->at.window.file);
     s->at.window.file = NULL;
     return status;
 }
 
+/* The log begins; or it had begun, and nothing of it is there. */
+static enum status scan_none(struct log_scan *s, struct err *err) {
+    uint64_t oldest = MAX(s->ends.oldest, 1);
+    if (s->look == NULL) TRY(log_oldest_save(s->log, oldest, err));
+    s->at.expected = oldest;
+    if (s->ends.newest != 0) TRY(scan_newest(s, err));
+    return s->look == NULL ? log_continue(s, err) : OK;
+}
+
+static enum status scan_oldest(struct log_scan *s, uint64_t first, struct err *err) {
+    if (s->ends.oldest == 0) return s->look == NULL ? log_oldest_save(s->log, first, err) : OK;
+    if (first <= s->ends.oldest) return OK;
+    s->first_frame = first;
+    return scan_damage(s, 0, "files before it are missing",
+                       (struct log_lost){s->ends.oldest, first}, err);
+}
+
+static enum status scan_all(struct log_scan *s, size_t *out_files, struct err *err) {
+    uint64_t *firsts = NULL;
+    TRY(log_file_list(s->log, &firsts, out_files, err));
+    enum status status = log_ends_load(s->log, &s->ends, err);
+    if (status == OK) status = *out_files == 0 ? scan_none(s, err) : scan_oldest(s, firsts[0], err);
+    for (size_t i = 0; i < *out_files && status == OK; i++)
+        status = scan_open(s, firsts, i, *out_files, err);
+    free(firsts);
+    free(s->at.window.ptr);
+    log_packed_end(&s->at);
+    return status;
+}
+
 enum status log_recover(struct log *log, log_apply apply, void *ctx, bool *out_damaged,
                         struct err *err) {
     struct log_scan s = {.log = log, .apply = apply, .ctx = ctx, .at.expected = 1};
-    uint64_t *firsts = NULL;
-    size_t count = 0;
+    size_t files;
     TRY(disk_mkdir(log->rt->disk, log->dir, err));
-    TRY(log_file_list(log, &firsts, &count, err));
-    log->frame_number = 1;
-    enum status status = count == 0 ? log_file_start(log, 1, SV(""), err) : OK;
-    for (size_t i = 0; i < count && status == OK; i++)
-        status = scan_open(&s, firsts, i, count, err);
-    free(firsts);
-    free(s.at.window.ptr);
-    log_packed_end(&s.at);
-    if (status != OK) return status;
+    TRY(scan_all(&s, &files, err));
     atomic_store_explicit(&log->durable_frame, log->frame_number, memory_order_release);
     *out_damaged = s.damages > 0;
     if (s.damages > 0) *err = s.first_damage;
@@ -247,17 +281,10 @@ enum status log_look(struct runtime *rt, const char *dir, struct log_look *look,
     struct log log = {.rt = rt, .options.on_file = look->on_file};
     struct log_scan s = {
         .log = &log, .look = look, .apply = look->apply, .ctx = look->ctx, .at.expected = 1};
-    uint64_t *firsts = NULL;
-    size_t count = 0;
     log.dir = strdup(dir);
     if (log.dir == NULL) return err_set(err, ERR_NOMEM, 0, "log: not enough memory");
-    enum status status = log_file_list(&log, &firsts, &count, err);
-    for (size_t i = 0; i < count && status == OK; i++)
-        status = scan_open(&s, firsts, i, count, err);
-    look->files = count;
+    enum status status = scan_all(&s, &look->files, err);
     look->bytes = log.total_bytes;
-    free(firsts);
-    free(s.at.window.ptr);
     free(log.dir);
     return status == OK ? OK : err_prefix(err, "log");
 }

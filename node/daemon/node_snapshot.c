@@ -147,6 +147,11 @@ static enum status blocks_take(struct node_snapshot *s, struct err *err) {
     return manifest_save(disk, p.to, m, err);
 }
 
+/* What else is there (storage/log_ends.c) may be newer than what was listed. */
+static bool is_log_file(const char *name) {
+    return strncmp(name, "log-", 4) == 0;
+}
+
 /* The newest is written to: what comes behind is not for the snapshot, and what the started node
  * writes is not for this one. */
 static enum status log_take(struct node_snapshot *s, struct err *err) {
@@ -158,10 +163,9 @@ static enum status log_take(struct node_snapshot *s, struct err *err) {
     if (status == OK) status = names_list(disk, p.from, &names, err);
     size_t last = 0; /* names are sorted, and so are the files by them */
     for (size_t i = 0; i < names.count; i++)
-        if (!ends_with(names.items[i], ".tmp")) last = i;
+        if (is_log_file(names.items[i])) last = i;
     for (size_t i = 0; i < names.count && status == OK; i++)
-        if (!ends_with(names.items[i], ".tmp"))
-            status = file_take(s, &p, names.items[i], i != last, err);
+        if (is_log_file(names.items[i])) status = file_take(s, &p, names.items[i], i != last, err);
     names_fini(&names);
     return status == OK ? disk_sync_dir(disk, p.to, err) : status;
 }

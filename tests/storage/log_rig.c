@@ -236,6 +236,7 @@ struct rig_list {
 static bool rig_on_name(void *ctx, const char *name) {
     struct rig_list *list = ctx;
     char *end;
+    if (strcmp(name, "OLDEST") == 0 || strcmp(name, "NEWEST") == 0) return true;
     RIG_CHECK(strncmp(name, "log-", 4) == 0 && strlen(name) == 20, "file %s", name);
     if (list->count < list->max) list->firsts[list->count] = strtoull(name + 4, &end, 16);
     list->count++;

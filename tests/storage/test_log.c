@@ -122,12 +122,20 @@ static void make_log(unsigned frames_count, uint64_t file_bytes_max) {
     rig_kill(&rig);
 }
 
+static void end_remove(const char *name) {
+    char path[64];
+    snprintf(path, sizeof path, "data/log/%s", name);
+    cr_assert(disk_unlink(sim_disk_as_disk(rig.sd), path, NULL) == OK);
+}
+
 /* The directory holds that file and nothing else. */
 static void only_this(uint64_t first, struct sv bytes) {
     uint64_t firsts[64];
     size_t n = rig_files(&rig, firsts, 64);
     for (size_t i = 0; i < n; i++)
         rig_file_remove(&rig, firsts[i]);
+    end_remove("OLDEST");
+    end_remove("NEWEST");
     rig_file_write(&rig, first, bytes);
 }
 
@@ -513,5 +521,97 @@ Test(log, error_of_apply_stops_recovery) {
     cr_assert(strstr(err.msg, "log: data/log/log-0000000000000001: offset ") == err.msg, "%s",
               err.msg);
     cr_assert(strstr(err.msg, "no room for shard 1") != NULL, "%s", err.msg);
+    rig_fini(&rig);
+}
+
+/* -- files that are missing at either end */
+
+static size_t make_files(uint64_t firsts[64]) {
+    make_log(40, 300);
+    size_t n = rig_files(&rig, firsts, 64);
+    cr_assert(n > 4 && n < 64);
+    rig.allow_gaps = true;
+    return n;
+}
+
+/* At every start, until its data is written again elsewhere. */
+static void expect_told(const char *text) {
+    for (int start = 0; start < 3; start++) {
+        cr_assert(rig_start(&rig) == OK, "%s", rig.damage.msg);
+        cr_assert(rig.damaged && strstr(rig.damage.msg, text) != NULL, "%s", rig.damage.msg);
+        rig_append(&rig, 0, 0, 1);
+        rig_run(&rig);
+        cr_assert(rig.failed_count == 0);
+        rig_kill(&rig);
+    }
+}
+
+Test(log, an_oldest_file_that_is_missing_is_told) {
+    uint64_t firsts[64];
+    char text[120];
+    make_files(firsts);
+    rig_file_remove(&rig, firsts[0]);
+    snprintf(text, sizeof text, "log-%016" PRIx64 ": offset 0: files before it are missing; frame",
+             firsts[1]);
+    expect_told(text);
+    rig_fini(&rig);
+}
+
+Test(log, a_newest_file_that_is_missing_is_told) {
+    uint64_t firsts[64];
+    char text[120];
+    size_t n = make_files(firsts);
+    rig_file_remove(&rig, firsts[n - 1]);
+    snprintf(text, sizeof text, "log-%016" PRIx64 ": offset 0: the file is missing; frame",
+             firsts[n - 1]);
+    cr_assert(rig_start(&rig) == OK && rig.damaged);
+    cr_assert(strstr(rig.damage.msg, text) != NULL, "%s", rig.damage.msg);
+    rig_kill(&rig);
+    expect_told("the file does not follow the one before it; frame");
+    rig_fini(&rig);
+}
+
+Test(log, all_files_missing_is_told) {
+    uint64_t firsts[64];
+    size_t n = make_files(firsts);
+    for (size_t i = 0; i < n; i++)
+        rig_file_remove(&rig, firsts[i]);
+    memset(rig.appended, 0, sizeof rig.appended);
+    cr_assert(rig_start(&rig) == OK && rig.damaged);
+    cr_assert(strstr(rig.damage.msg, "the file is missing; frames 1 to ") != NULL, "%s",
+              rig.damage.msg);
+    rig_kill(&rig);
+    expect_told("files before it are missing; frames 1 to ");
+    rig_fini(&rig);
+}
+
+Test(log, what_is_removed_on_purpose_is_not_missed) {
+    uint64_t firsts[64], files, bytes;
+    size_t n = make_files(firsts);
+    cr_assert(rig_start(&rig) == OK && !rig.damaged);
+    cr_assert(log_remove_before(rig.log, firsts[n / 2], &files, &bytes, NULL) == OK && files > 0);
+    rig_power_cut(&rig);
+    cr_assert(rig_start(&rig) == OK && !rig.damaged, "%s", rig.damage.msg);
+    rig_fini(&rig);
+}
+
+Test(log, notes_of_the_ends_are_headers_of_files_and_may_be_missing_or_bad) {
+    static const uint8_t golden[24] = {'C', 'A', 'I', 'R', 'N', 'L', 'O', 'G', 1, 0, 1, 0,
+                                       0,   0,   0,   0,   1,   0,   0,   0,   0, 0, 0, 0};
+    struct disk *disk;
+    struct buf bytes = {0};
+    make_log(4, 1 << 20);
+    disk = sim_disk_as_disk(rig.sd);
+    cr_assert(disk_read_file(disk, "data/log/NEWEST", 100, &bytes, NULL) == OK);
+    cr_assert(bytes.len == 32 && memcmp(bytes.ptr, golden, sizeof golden) == 0);
+    cr_assert(get_u64le(bytes.ptr + 24) == hash64(bytes.ptr, 24, 0));
+    for (size_t cut = 0; cut < 34; cut++) {
+        const char *name = cut % 2 == 0 ? "data/log/NEWEST" : "data/log/OLDEST";
+        cr_assert(disk_write_file(disk, name, sv_make(bytes.ptr, MIN(cut, 31)), NULL) == OK);
+        if (cut >= 32) cr_assert(disk_unlink(disk, name, NULL) == OK);
+        cr_assert(rig_start(&rig) == OK && !rig.damaged, "%s", rig.damage.msg);
+        rig_kill(&rig);
+    }
+    buf_fini(&bytes);
     rig_fini(&rig);
 }

@@ -147,7 +147,8 @@ static enum status start_all(struct archive_rig *rig) {
         struct store *store = archive_rig_store(rig, s);
         uint64_t position;
         if (store_damage(store, s, &rig->err)) {
-            RIG_CHECK(rig->harmed != NULL, "seed %" PRIu64 ": %s", rig->seed, rig->err.msg);
+            RIG_CHECK(rig->log_damaged || (rig->harmed != NULL && !rig->harmed->is_log),
+                      "seed %" PRIu64 ": %s", rig->seed, rig->err.msg);
             continue;
         }
         core_set_current(store_core(store));

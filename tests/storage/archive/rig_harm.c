@@ -125,6 +125,8 @@ static void allowed_make(struct harm *h, size_t at, struct disk *disk) {
     if (h->file == HARM_BLOCK) shards_of_block(h, disk, strtoull(name, NULL, 16));
     h->allowed.refused = h->kind == HARM_UNREADABLE && h->file != HARM_BLOCK;
     if (h->file == HARM_MANIFEST) h->allowed.refused = h->kind != HARM_REMOVED || any_block(h);
+    /* The end of the newest looks like one that was under way at a power cut. */
+    h->allowed.told = h->file == HARM_LOG || h->kind == HARM_REMOVED;
     if (h->allowed.is_log) h->allowed.lost_from = log_file_before(h, at);
 }
 

@@ -179,6 +179,7 @@ void node_on_report(void *ctx, const struct shard_report *reports, size_t report
     struct node_core *nc = ctx;
     if (atomic_load_explicit(&nc->reporting, memory_order_acquire)) return;
     nc->report = (struct core_report){.core = nc->core->index,
+                                      .map_version = nc->in == NULL ? 0 : nc->in->map->version,
                                       .reports = copy_of(reports, reports_count * sizeof *reports),
                                       .lags = copy_of(lags, lags_count * sizeof *lags),
                                       .unsynced_age_ms = unsynced_age_ms,

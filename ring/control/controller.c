@@ -60,7 +60,7 @@ static void report_take(struct controller *c, uint32_t node, const struct shard_
     const struct ring_shard *s = &c->map->shards[r->shard];
     struct ctl_shard *k = &c->shards[r->shard];
     bool leads = s->replicas[s->primary].node == node;
-    bool fresh = c->nodes[node].settled_version >= k->changed;
+    bool fresh = c->nodes[node].map_version >= k->changed;
     if (r->epoch != s->epoch) return;
     switch (r->kind) {
     case REPORT_OPEN:
@@ -113,7 +113,6 @@ void controller_heartbeat(struct controller *c, uint64_t now_ms, const struct he
     if (h->incarnation < MAX(known, n->incarnation)) return;
     if (h->incarnation > n->incarnation) n->map_version = 0; /* another process */
     n->incarnation = h->incarnation;
-    n->settled_version = n->map_version;
     n->map_version = h->map_version;
     progress_take(n, h);
     for (size_t i = 0; i < h->reports_count; i++)

@@ -21,8 +21,7 @@ struct ctl_node {
     uint32_t incarnation;         /* the newest */
     uint32_t own_age_ms;          /* unsynced, mailbox */
     uint32_t format_level;        /* 0: not heard */
-    uint64_t map_version;         /* installed */
-    uint64_t settled_version;     /* installed a heartbeat ago: its reports are not older */
+    uint64_t map_version;         /* installed, by the heartbeat under way or the last one */
     bool loses;                   /* by the proposal under way: no lease until it is decided */
     uint64_t must_install;        /* no lease before: an older map may make it serve too much */
     uint64_t heard_ms, leased_ms; /* last */

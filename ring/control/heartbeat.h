@@ -46,7 +46,7 @@ struct heartbeat {
     node_id id;
     uint32_t incarnation;
     uint64_t sequence;    /* echoed in the reply */
-    uint64_t map_version; /* installed on all cores (0: none) */
+    uint64_t map_version; /* installed on all cores (0: none); no report was made by an older one */
     uint32_t format_level;
     char addr[RING_ADDR_MAX + 1], zone[64];
     bool draining, log_failed;

@@ -128,7 +128,8 @@ static node_id beat_target(struct member *m) {
     return map->nodes[m->beat.next_voter].id;
 }
 
-/* All cores' reports as one. */
+/* All cores' reports as one. What a core said by an older map than this node has installed may be
+ * about copies that are gone (CAUGHT_UP, DIVERGED): it is left out until the core speaks again. */
 static bool beat_gather(struct member *m, struct heartbeat *h) {
     size_t reports = 0, lags = 0;
     for (unsigned i = 0; i < m->rt->cores_count; i++) {
@@ -140,9 +141,13 @@ static bool beat_gather(struct member *m, struct heartbeat *h) {
     if (h->reports == NULL || h->lags == NULL) return false;
     for (unsigned i = 0; i < m->rt->cores_count; i++) {
         const struct core_report *r = &m->beat.reports[i];
+        bool old = r->map_version < h->map_version;
+#ifdef PLANT_SAY_OLD_REPORTS
+        old = false;
+#endif
         h->unsynced_age_ms = MAX(h->unsynced_age_ms, r->unsynced_age_ms);
         h->log_failed = h->log_failed || r->log_failed;
-        for (size_t k = 0; k < r->reports_count && h->reports_count < REPORTS_MAX; k++)
+        for (size_t k = 0; k < r->reports_count && !old && h->reports_count < REPORTS_MAX; k++)
             h->reports[h->reports_count++] = r->reports[k];
         for (size_t k = 0; k < r->lags_count; k++)
             h->lags[h->lags_count++] = r->lags[k];

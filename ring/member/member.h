@@ -57,6 +57,7 @@ void member_installed(struct member *m, uint64_t map_version);
 /* From the data cores' replication, by way of a message: everything this core has to say now. */
 struct core_report {
     unsigned core;
+    uint64_t map_version;         /* by which the reports were made */
     struct shard_report *reports; /* heap, taken */
     size_t reports_count;
     struct append_lag *lags; /* heap, taken */

@@ -348,6 +348,31 @@ Test(control_rules, r5_reports_count_in_their_epoch_only) {
     rig_fini(&r);
 }
 
+/* In that map it may have held the entries; by this one its copy is another. */
+Test(control_rules, r5_a_heartbeat_that_was_overtaken_says_nothing_of_copies) {
+    struct rig r;
+    rig_init(&r, 3, 2, 1);
+    unsigned a = holder(&r, 0), b = holder(&r, 1);
+    run(&r, 3000);
+    uint64_t before = r.map->version;
+    r.incarnation[b] = 2;
+    run(&r, 1200);
+    expect(&r, b, REPLICA_FULL, false);
+    uint64_t now = r.installed[a];
+    cr_assert_gt(now, before);
+    report(&r, id_of(a), REPORT_CAUGHT_UP, id_of(b));
+    r.installed[a] = before;
+    beat(&r, a);
+    r.more_count = 0;
+    r.installed[a] = now;
+    run(&r, 900);
+    expect(&r, b, REPLICA_FULL, false);
+    report(&r, id_of(a), REPORT_CAUGHT_UP, id_of(b));
+    run(&r, 900);
+    expect(&r, b, REPLICA_FULL, true);
+    rig_fini(&r);
+}
+
 Test(control_rules, r6_a_dead_replica_is_replaced_by_its_substitute) {
     struct rig r;
     rig_init(&r, 3, 2, 1);

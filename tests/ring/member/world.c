@@ -67,7 +67,7 @@ static void seat_report(struct timer *t) {
     struct seat *seat = container_of(t, struct seat, reports);
     timer_start(t, REPORTS_EVERY_MS);
     if (seat->map == NULL || seat->lost) return;
-    struct core_report report = {.core = 0};
+    struct core_report report = {.core = 0, .map_version = seat->map->version};
     report.reports = calloc(WORLD_SHARDS * (RING_REPLICAS_MAX + 1), sizeof *report.reports);
     if (report.reports == NULL) abort();
     report.reports_count = reports_fill(seat, report.reports);

@@ -80,6 +80,7 @@ void world_start_node(struct world *w, unsigned i) {
     if (i >= w->nodes_count) w->nodes_count = i + 1;
     if (w->options.shard_told > 0)
         fprintf(stderr, "%" PRIu64 " ms node %u starts\n", sim_now_ms(w->sim), i);
+    w->processes[i] = ++w->processes_count;
     struct runtime *rt = sim_start(w->sim, i);
     struct node_options o = node_flags(w, i);
     if (i >= w->options.nodes || w->wiped[i]) o.bootstrap_expect = 0;
@@ -153,6 +154,7 @@ static bool lost_restarts(struct world *w, unsigned i) {
 static void on_tick(void *ctx) {
     struct world *w = ctx;
     world_look_at_maps(w);
+    world_check_shards(w);
     for (unsigned i = 0; i < w->nodes_count; i++)
         lost_restarts(w, i);
     if (w->quiet) return;
@@ -161,7 +163,7 @@ static void on_tick(void *ctx) {
     unsigned node = (unsigned)rng_below(rng, w->nodes_count);
     if (!world_node_serves(w, node)) return;
     if (rng_chance(rng, 0.75))
-        client_write_start(w, node);
+        client_write_start(w, node, WRITE_SERIES_MAX);
     else
         client_query_start(w, node, false);
 }
@@ -198,6 +200,7 @@ static void closing_tick(void *ctx) {
     struct world *w = ctx;
     if (w->failure[0] != '\0' || w->all_verified) return;
     world_look_at_maps(w);
+    world_check_shards(w);
     if (!all_up(w) || !list_is_empty(&w->clients) || !world_is_whole(w)) {
         sim_after(w->sim, 50, closing_tick, w);
         return;
@@ -260,9 +263,10 @@ static void world_set_faults(struct sim_options *so, struct rng *rng) {
 
 static void world_choose(struct world *w, struct rng *rng) {
     struct world_options *o = &w->options;
-    static const unsigned sizes[] = {3, 3, 3, 4, 5, 5, 7, 9};
+    static const unsigned sizes[] = {3, 3, 3, 4, 5, 5, 7, 9}, factors[] = {1, 2, 3, 3};
     if (o->nodes == 0) o->nodes = sizes[rng_below(rng, ARRAY_LEN(sizes))];
-    if (o->replication_factor == 0) o->replication_factor = 1 + (unsigned)rng_below(rng, 3);
+    if (o->replication_factor == 0)
+        o->replication_factor = factors[rng_below(rng, ARRAY_LEN(factors))];
     unsigned zones = 1 + (unsigned)rng_below(rng, 3);
     for (unsigned i = 0; i < WORLD_NODES_MAX; i++)
         snprintf(w->zones[i], sizeof w->zones[i], zones == 1 ? "" : "z%u", i % zones);

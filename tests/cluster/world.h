@@ -18,6 +18,7 @@
 
 enum {
     WORLD_NODES_MAX = 12,
+    WRITE_SERIES_MAX = 10,
     WORLD_SHARDS = 24,
     WORLD_EPOCHS_MAX = 4096,
     WORLD_SERIES = 32,
@@ -66,12 +67,15 @@ struct world_options {
 
 /* Troubles by plan, each by chance once or more per run. */
 enum world_plan {
-    PLAN_JOIN,       /* a node more */
-    PLAN_DRAIN,      /* a node gives away all it has and goes */
-    PLAN_WIPE,       /* a node is replaced by one with an empty disk */
-    PLAN_ALL_DOWN,   /* power cut of all, and all come back at other addresses */
-    PLAN_FULLS_DOWN, /* all readable copies of one shard die */
-    PLAN_ROLL,       /* all nodes one after the other are restarted, as a deployment does */
+    PLAN_JOIN,        /* a node more */
+    PLAN_DRAIN,       /* a node gives away all it has and goes */
+    PLAN_WIPE,        /* a node is replaced by one with an empty disk */
+    PLAN_ALL_DOWN,    /* power cut of all, and all come back at other addresses */
+    PLAN_FULLS_DOWN,  /* all readable copies of one shard die */
+    PLAN_ROLL,        /* all nodes one after the other are restarted, as a deployment does */
+    PLAN_CUT_PRIMARY, /* what a primary sends arrives when others have taken over */
+    PLAN_POWER,       /* power cut of all at an acknowledgement, while disks do not sync */
+    PLAN_BLINK,       /* power cut of one, which is back before anybody has missed it */
     PLAN_COUNT
 };
 extern const char *const world_plan_names[PLAN_COUNT];
@@ -97,6 +101,8 @@ struct world {
     /* maps */
     struct ring_map *map; /* the newest that any node has */
     node_id primaries[WORLD_SHARDS][WORLD_EPOCHS_MAX];
+    uint32_t openers[WORLD_SHARDS][WORLD_EPOCHS_MAX]; /* processes; 0: none */
+    uint32_t processes[WORLD_NODES_MAX], processes_count;
     uint64_t transitions[VIEW_COUNT][VIEW_COUNT];
     /* totals */
     uint64_t plans[PLAN_COUNT]; /* carried out */
@@ -106,6 +112,11 @@ struct world {
     bool drain_asked; /* drain_call is under way at that node */
     unsigned wiping;  /* node */
     bool wipe_cuts;   /* the others lose power with it */
+    bool calm;        /* no faults any more */
+    bool power_armed; /* all lose it when a write is acknowledged that began since then */
+    uint64_t power_ms;
+    unsigned cut; /* node */
+    uint64_t cut_until_ms;
     uint64_t writes_ok, writes_unavailable, writes_too_old, queries_ok, queries_failed,
         queries_partial, restarts, samples_acked, maps_seen, primaries_seen;
     char failure[WORLD_FAILURE_MAX]; /* empty: none */
@@ -130,7 +141,7 @@ void world_start_node(struct world *w, unsigned node);
 void world_plan_restart(struct world *w, unsigned node, uint64_t delay_ms);
 
 /* -- world_client.c */
-void client_write_start(struct world *w, unsigned node);
+void client_write_start(struct world *w, unsigned node, unsigned series_max);
 void client_query_start(struct world *w, unsigned node, bool closing);
 void clients_drop(struct world *w, unsigned node); /* the node crashed: its clients got no answer */
 
@@ -144,5 +155,10 @@ void world_compare_replicas(struct world *w);
 /* Every shard as the map and the nodes see it, on stderr. */
 void world_describe(struct world *w);
 
+/* -- world_checks.c */
+void world_check_shard(struct world *w, uint32_t shard);
+void world_check_shards(struct world *w);
+
 /* -- world_plans.c */
+void world_plan_acknowledged(struct world *w, uint64_t began_ms); /* a write, just now */
 void world_plan_troubles(struct world *w);

@@ -9,7 +9,6 @@
 #include "tests/cluster/world.h"
 
 enum {
-    WRITE_SERIES_MAX = 10,
     WRITE_SAMPLES_MAX = 3,
     QUERY_RANGE_S = 200000,
     WINDOW_MS = 1800000,
@@ -26,6 +25,7 @@ struct client {
     struct msg msg;
     unsigned core;
     bool is_write, closing, counts;
+    uint64_t began_ms;
     /* write */
     struct write_op op;
     struct {
@@ -62,6 +62,7 @@ static struct client *client_new(struct world *w, unsigned node) {
     assert(c != NULL);
     c->w = w;
     c->on = node;
+    c->began_ms = sim_now_ms(w->sim);
     c->core = (unsigned)rng_below(sim_rng(w->sim), w->options.cores);
     list_push_back(&w->clients, &c->node);
     return c;
@@ -95,7 +96,9 @@ static void write_done(struct core *here, struct write_op *op) {
             s->state = SAMPLE_ACKED;
             s->acked_at = w->acks;
             w->samples_acked++;
+            world_check_shard(w, w->series[c->sent[i].series].shard);
         }
+        world_plan_acknowledged(w, c->began_ms);
     }
     client_free(c);
 }
@@ -152,13 +155,13 @@ static void add_series(struct client *c, unsigned series) {
     }
 }
 
-void client_write_start(struct world *w, unsigned node) {
+void client_write_start(struct world *w, unsigned node, unsigned series_max) {
     struct client *c = client_new(w, node);
     c->is_write = true;
     arena_init(&c->op.arena, 0);
     c->op.done = write_done;
     unsigned first = (unsigned)rng_below(sim_rng(w->sim), WORLD_SERIES);
-    unsigned count = 1 + (unsigned)rng_below(sim_rng(w->sim), WRITE_SERIES_MAX);
+    unsigned count = 1 + (unsigned)rng_below(sim_rng(w->sim), series_max);
     for (unsigned i = 0; i < count; i++)
         add_series(c, (first + i) % WORLD_SERIES);
     c->msg.run = write_run;

@@ -8,7 +8,8 @@
 #include "tests/cluster/world.h"
 
 const char *const world_plan_names[PLAN_COUNT] = {
-    "join", "drain", "wipe", "all_down_and_moved", "fulls_down", "rolling_restart"};
+    "join",        "drain",        "wipe", "all_down_and_moved", "fulls_down", "rolling_restart",
+    "cut_primary", "power_at_ack", "blink"};
 enum { LOOK_MS = 200, WIPE_STALL_MS = 400, CALM_LIMIT_MS = 60000 };
 
 /* For who looks for the cause of a failure, between the maps. */
@@ -149,7 +150,8 @@ static void wipe_look(void *ctx) {
 
 static void plan_wipe(struct world *w) {
     if (w->options.replication_factor < 2 || w->draining != 0) return;
-    sim_set_faults(w->sim, false); /* for the rest of the run: only one loss can be survived */
+    w->calm = true; /* for the rest of the run: only one loss can be survived */
+    sim_set_faults(w->sim, false);
     wipe_look(w);
 }
 
@@ -202,9 +204,128 @@ static void plan_roll(struct world *w) {
     roll_look(w);
 }
 
+/* -- a primary of whom others have taken over, and what it sent arrives then */
+
+/* TAKEN_OUT: it may be, since it is silent. The next epoch is not open before SLOW has an end. */
+enum { TAKEN_OUT_MS = MEMBER_TIMEOUT_MS + HEARTBEAT_MS, SLOW_FROM_MS = 1600, SLOW_MS = 1800 };
+enum { CUT_WRITE_MS = 15 };
+
+static unsigned any_other(struct world *w, unsigned a) {
+    unsigned from = (unsigned)rng_below(sim_rng(w->sim), w->nodes_count);
+    for (unsigned i = 0; i < w->nodes_count; i++) {
+        unsigned n = (from + i) % w->nodes_count;
+        if (n != a && world_node_serves(w, n) && !member_is_controller(node_member(w->nodes[n])))
+            return n;
+    }
+    return WORLD_NODES_MAX;
+}
+
+static void cut_write(void *ctx) {
+    struct world *w = ctx;
+    if (w->failure[0] != '\0' || w->quiet || sim_now_ms(w->sim) > w->cut_until_ms) return;
+    if (world_node_serves(w, w->cut)) client_write_start(w, w->cut, WRITE_SERIES_MAX);
+    sim_after(w->sim, CUT_WRITE_MS, cut_write, w);
+}
+
+/* One of those that the next epoch waits for: only the controller hears it. */
+static void cut_slow(void *ctx) {
+    struct world *w = ctx;
+    unsigned slow = any_other(w, w->cut);
+    if (w->failure[0] != '\0' || w->quiet || slow >= WORLD_NODES_MAX) return;
+    for (unsigned i = 0; i < w->nodes_count; i++)
+        if (i != slow && i != w->cut && w->nodes[i] != NULL && world_node_serves(w, i) &&
+            !member_is_controller(node_member(w->nodes[i])))
+            sim_hold(w->sim, slow, i, SLOW_MS);
+}
+
+static void cut_strike(struct world *w, unsigned node) {
+    uint64_t held_ms = TAKEN_OUT_MS + rng_below(sim_rng(w->sim), 900);
+    w->plans[PLAN_CUT_PRIMARY]++;
+    plan_tell(w, PLAN_CUT_PRIMARY, node);
+    w->cut = node;
+    w->cut_until_ms = sim_now_ms(w->sim) + LEASE_MS;
+    for (unsigned i = 0; i < w->nodes_count; i++)
+        if (i != node) sim_hold(w->sim, node, i, held_ms);
+    cut_write(w);
+    sim_after(w->sim, SLOW_FROM_MS, cut_slow, w);
+}
+
+static void cut_over(void *ctx) {
+    struct world *w = ctx;
+    if (!w->quiet && !w->calm) sim_set_faults(w->sim, true);
+}
+
+/* When nobody else is missing: the others have to go on. */
+static void cut_look(void *ctx) {
+    struct world *w = ctx;
+    if (w->failure[0] != '\0' || w->quiet) return;
+    unsigned node = all_ready(w) ? any_other(w, WORLD_NODES_MAX) : WORLD_NODES_MAX;
+    if (node >= WORLD_NODES_MAX) {
+        sim_after(w->sim, LOOK_MS, cut_look, w);
+        return;
+    }
+    cut_strike(w, node);
+    sim_after(w->sim, SLOW_FROM_MS + SLOW_MS, cut_over, w);
+}
+
+static void plan_cut_primary(struct world *w) {
+    sim_set_faults(w->sim, false);
+    cut_look(w);
+}
+
+/* -- the power goes at the worst moment */
+
+static void power_cut(void *ctx) {
+    struct world *w = ctx;
+    if (!w->power_armed) return;
+    w->power_armed = false;
+    if (w->failure[0] != '\0' || w->quiet) return;
+    w->plans[PLAN_POWER]++;
+    plan_tell(w, PLAN_POWER, w->nodes_count);
+    for (unsigned i = 0; i < w->nodes_count; i++)
+        if (!w->retired[i] && sim_is_up(w->sim, i)) {
+            world_plan_restart(w, i, 1 + rng_below(sim_rng(w->sim), 300));
+            sim_crash_bare(w->sim, i);
+        }
+}
+
+void world_plan_acknowledged(struct world *w, uint64_t began_ms) {
+    if (w->power_armed && began_ms >= w->power_ms) sim_after(w->sim, 0, power_cut, w);
+}
+
+/* No disk syncs for a while, so nothing that is written from now on may be acknowledged. */
+static void plan_power(struct world *w) {
+    enum { STALL_MS = 1000, CUT_AT_LATEST_MS = 400 };
+    for (unsigned i = 0; i < w->nodes_count; i++)
+        if (!w->retired[i]) sim_sync_stall(w->sim, i, STALL_MS);
+    unsigned node = any_other(w, WORLD_NODES_MAX);
+    if (node < WORLD_NODES_MAX) client_write_start(w, node, 1);
+    w->power_armed = true;
+    w->power_ms = sim_now_ms(w->sim);
+    sim_after(w->sim, CUT_AT_LATEST_MS, power_cut, w);
+}
+
+/* -- a new process before the old one is missed */
+
+static void plan_blink(struct world *w) {
+    unsigned node = any_other(w, WORLD_NODES_MAX);
+    if (node >= WORLD_NODES_MAX) return;
+    w->plans[PLAN_BLINK]++;
+    plan_tell(w, PLAN_BLINK, node);
+    world_plan_restart(w, node, 1 + rng_below(sim_rng(w->sim), HEARTBEAT_MS));
+    sim_crash(w->sim, node);
+}
+
 static void (*const plans[PLAN_COUNT])(struct world *w) = {
-    [PLAN_JOIN] = plan_join,         [PLAN_DRAIN] = plan_drain,           [PLAN_WIPE] = plan_wipe,
-    [PLAN_ALL_DOWN] = plan_all_down, [PLAN_FULLS_DOWN] = plan_fulls_down, [PLAN_ROLL] = plan_roll,
+    [PLAN_JOIN] = plan_join,
+    [PLAN_DRAIN] = plan_drain,
+    [PLAN_WIPE] = plan_wipe,
+    [PLAN_ALL_DOWN] = plan_all_down,
+    [PLAN_FULLS_DOWN] = plan_fulls_down,
+    [PLAN_ROLL] = plan_roll,
+    [PLAN_CUT_PRIMARY] = plan_cut_primary,
+    [PLAN_POWER] = plan_power,
+    [PLAN_BLINK] = plan_blink,
 };
 
 struct trouble {
@@ -223,7 +344,7 @@ static void trouble_run(void *ctx) {
 void world_plan_troubles(struct world *w) {
     struct rng *rng = sim_rng(w->sim);
     for (unsigned i = 0; i < PLAN_COUNT; i++) {
-        if (!rng_chance(rng, 0.25)) continue;
+        if (!rng_chance(rng, i == PLAN_CUT_PRIMARY ? 0.4 : 0.25)) continue;
         struct trouble *t = malloc(sizeof *t);
         assert(t != NULL);
         *t = (struct trouble){w, (enum world_plan)i};

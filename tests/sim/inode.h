@@ -22,6 +22,8 @@ struct sim_write {
     struct sim_write *next;
     uint64_t offset; /* of a truncate: the new size */
     size_t len;
+    uint64_t durable_ns; /* when the sync that covers it ends; 0: none does */
+    uint64_t sync_call;  /* that sync, by the disk's count: it has ended before the next one */
     bool is_truncate;
     uint8_t data[];
 };
@@ -72,6 +74,7 @@ struct sim_disk {
     uint64_t calls, cut_at, fail_at;
     int fail_errno;
     bool off;
+    uint64_t off_ns; /* since */
     bool sweep_due;
     struct sim_inode *root, *inodes, *inodes_last;
     struct sim_change *changes, *changes_last;
@@ -97,11 +100,13 @@ void sim_names_free(struct sim_names *names);
 void sim_changes_free(struct sim_disk *d);
 void sim_write_add(struct sim_inode *inode, const void *p, size_t len, uint64_t offset);
 void sim_truncate_add(struct sim_inode *inode, uint64_t size);
-void sim_writes_sync(struct sim_inode *inode);
-void sim_writes_settle(struct sim_disk *d,
-                       struct sim_inode *inode); /* by seed onto stable; none is left unsynced */
-void sim_inodes_settle(struct sim_disk *d);      /* the power cut */
-void sim_inodes_sweep(struct sim_disk *d);       /* frees what no name and no handle reaches */
+/* By a sync that takes that long: at a power cut in the middle of it what it covers settles by
+ * seed. */
+void sim_writes_sync(struct sim_disk *d, struct sim_inode *inode, uint64_t from_ns, uint64_t to_ns);
+/* By seed onto stable, but for those that were durable at that time; none is left unsynced. */
+void sim_writes_settle(struct sim_disk *d, struct sim_inode *inode, uint64_t at_ns);
+void sim_inodes_settle(struct sim_disk *d); /* the power cut */
+void sim_inodes_sweep(struct sim_disk *d);  /* frees what no name and no handle reaches */
 void sim_inodes_free(struct sim_disk *d);
 
 struct sim_file {

@@ -96,7 +96,7 @@ struct sim_node {
     struct sim_disk *disk;
     uint64_t cut_call;      /* power is cut at this call of the disk; 0: not armed */
     uint64_t cut_latest_ns; /* ... or at the first event after that */
-    uint64_t disk_stall_until_ns, disk_full_until_ns;
+    uint64_t disk_stall_until_ns, sync_stall_until_ns, disk_full_until_ns;
 };
 
 struct sim_partition {
@@ -223,6 +223,7 @@ struct sim_disk_watch {
     /* Before each counted call; true: power is cut at it. */
     bool (*call)(void *ctx, enum sim_disk_call call, size_t len);
     bool (*is_full)(void *ctx);
+    uint64_t (*now_ns)(void *ctx); /* with what the calls of this event took so far */
     void *ctx;
 };
 void sim_disk_watch(struct sim_disk *d, struct sim_disk_watch watch);

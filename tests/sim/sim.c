@@ -328,6 +328,13 @@ void sim_crash(struct sim *sim, unsigned node) {
     if (sim_may_end(sim, node)) sim_crash_now(sim, node);
 }
 
+void sim_crash_bare(struct sim *sim, unsigned node) {
+    if (sim->nodes[node].rt == NULL) return;
+    /* Until it starts again: sim_fault_attach_disk. */
+    sim_disk_set_rates(sim->nodes[node].disk, (struct sim_disk_rates){.dropped = 1, .name = 1});
+    sim_crash(sim, node);
+}
+
 void sim_kill(struct sim *sim, unsigned node) {
     if (!sim_may_end(sim, node)) return;
     struct sim_node *n = &sim->nodes[node];

@@ -93,6 +93,8 @@ struct runtime *sim_start(struct sim *sim, unsigned node);
  * while they go (with core_set_current on the dead core, which stays valid until sim_free), none of
  * which has any effect. */
 void sim_crash(struct sim *sim, unsigned node);
+/* The same, and nothing that was not synced survives. */
+void sim_crash_bare(struct sim *sim, unsigned node);
 /* The process ends (exit or kill -9) and the power stays on: like sim_crash, but nothing is lost
  * from the disk and `crashed` is not called. */
 void sim_kill(struct sim *sim, unsigned node);
@@ -122,9 +124,13 @@ void sim_set_faults(struct sim *sim, bool on);
 /* By plan instead of by seed; counted too, and also while faults are off. A second call replaces
  * what is left of the first; a duration of 0 ends it. */
 void sim_partition(struct sim *sim, unsigned a, unsigned b, uint64_t duration_ms);
+/* As a partition whose frames arrive when it ends. */
+void sim_hold(struct sim *sim, unsigned a, unsigned b, uint64_t duration_ms);
 void sim_partition_one_way(struct sim *sim, unsigned from, unsigned to, uint64_t duration_ms);
 /* The log core's disk calls in the next duration_ms end no earlier than these. */
 void sim_disk_stall(struct sim *sim, unsigned node, uint64_t duration_ms);
+/* The same for syncs alone: what is written is taken at once. */
+void sim_sync_stall(struct sim *sim, unsigned node, uint64_t duration_ms);
 void sim_disk_full(struct sim *sim, unsigned node, bool on);
 /* The node must be up. A pause cannot be shortened. */
 void sim_pause(struct sim *sim, unsigned node, uint64_t duration_ms);

@@ -243,16 +243,21 @@ static enum status sim_pread(struct file *file, void *p, size_t len, uint64_t of
     return OK;
 }
 
+static uint64_t disk_now_ns(const struct sim_disk *d) {
+    return d->watch.now_ns == NULL ? 0 : d->watch.now_ns(d->watch.ctx);
+}
+
 static enum status sim_sync(struct file *file, struct err *err) {
     struct sim_file *f = file_of(file);
     TRY(file_check(f, 0, err));
+    uint64_t from_ns = disk_now_ns(f->disk);
     enum status rc = disk_count(f->disk, SIM_DISK_SYNC, 0, file->path, err);
     if (rc != OK) {
-        if (!f->disk->off) sim_writes_settle(f->disk, f->inode);
+        if (!f->disk->off) sim_writes_settle(f->disk, f->inode, UINT64_MAX);
         return rc;
     }
     TRY(disk_end(f->disk, file->path, err)); /* cut: they stay unsynced and settle by seed */
-    sim_writes_sync(f->inode);
+    sim_writes_sync(f->disk, f->inode, from_ns, disk_now_ns(f->disk));
     return OK;
 }
 
@@ -353,6 +358,7 @@ void sim_disk_set_rates(struct sim_disk *d, struct sim_disk_rates rates) {
     d->rates = rates;
 }
 void sim_disk_power_off(struct sim_disk *d) {
+    if (!d->off) d->off_ns = disk_now_ns(d);
     d->off = true;
 }
 

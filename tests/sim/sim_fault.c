@@ -52,16 +52,25 @@ static void partition_pair(struct sim *sim, unsigned a, unsigned b, struct sim_p
     if (!p.holds) sim_net_cut_between(&sim->nodes[a], &sim->nodes[b]);
 }
 
-void sim_partition(struct sim *sim, unsigned a, unsigned b, uint64_t duration_ms) {
+static void partition_plan(struct sim *sim, unsigned a, unsigned b, uint64_t duration_ms,
+                           bool holds) {
     assert(a != b && a < sim->options.nodes_count && b < sim->options.nodes_count);
     if (duration_ms == 0) {
         sim->partitions[a][b] = sim->partitions[b][a] = (struct sim_partition){0};
         return;
     }
     sim->totals[SIM_PARTITION]++;
-    struct sim_partition p = {.heal_ns = sim->now_ns + duration_ms * MS};
-    p.holds = rng_chance(&sim->fault, 0.5);
-    partition_pair(sim, a, b, p);
+    partition_pair(
+        sim, a, b,
+        (struct sim_partition){.heal_ns = sim->now_ns + duration_ms * MS, .holds = holds});
+}
+
+void sim_partition(struct sim *sim, unsigned a, unsigned b, uint64_t duration_ms) {
+    partition_plan(sim, a, b, duration_ms, rng_chance(&sim->fault, 0.5));
+}
+
+void sim_hold(struct sim *sim, unsigned a, unsigned b, uint64_t duration_ms) {
+    partition_plan(sim, a, b, duration_ms, true);
 }
 
 /* Of a pair, or of one node against all others: that is what a dead switch port does. */
@@ -171,6 +180,12 @@ void sim_disk_stall(struct sim *sim, unsigned node, uint64_t duration_ms) {
     sim->nodes[node].disk_stall_until_ns = sim->now_ns + duration_ms * MS;
 }
 
+void sim_sync_stall(struct sim *sim, unsigned node, uint64_t duration_ms) {
+    assert(node < sim->options.nodes_count);
+    if (duration_ms > 0) sim->totals[SIM_DISK_STALL]++;
+    sim->nodes[node].sync_stall_until_ns = sim->now_ns + duration_ms * MS;
+}
+
 void sim_disk_full(struct sim *sim, unsigned node, bool on) {
     assert(node < sim->options.nodes_count);
     if (on) sim->totals[SIM_DISK_FULL]++;
@@ -209,16 +224,23 @@ static uint64_t disk_call_ns(struct sim *sim, enum sim_disk_call call, size_t le
     return (100 + rng_below(&sim->sched, slowest_us)) * US;
 }
 
-static uint64_t disk_stall_ns(struct sim *sim, struct sim_node *n) {
+static uint64_t disk_stall_ns(struct sim *sim, struct sim_node *n, enum sim_disk_call call) {
     uint64_t seen_ns = sim_seen_ns(sim, n->rt);
     if (sim_strikes(sim, SIM_DISK_STALL))
         n->disk_stall_until_ns = seen_ns + sim_between(sim, 1000, 8000) * MS;
-    return n->disk_stall_until_ns > seen_ns ? n->disk_stall_until_ns - seen_ns : 0;
+    uint64_t until_ns = n->disk_stall_until_ns;
+    if (call == SIM_DISK_SYNC) until_ns = MAX(until_ns, n->sync_stall_until_ns);
+    return until_ns > seen_ns ? until_ns - seen_ns : 0;
 }
 
 static bool disk_is_full(void *ctx) {
     const struct sim_node *n = ctx;
     return n->disk_full_until_ns > n->sim->now_ns;
+}
+
+static uint64_t disk_now_ns(void *ctx) {
+    const struct sim_node *n = ctx;
+    return n->rt == NULL ? n->sim->now_ns : sim_seen_ns(n->sim, n->rt);
 }
 
 static bool disk_called(void *ctx, enum sim_disk_call call, size_t len) {
@@ -229,7 +251,7 @@ static bool disk_called(void *ctx, enum sim_disk_call call, size_t len) {
     if (sim->running != NULL && sim->running->rt == rt) {
         /* node/runtime/disk.h: never from a data core's handler. */
         assert(&sim->running->core == rt->rt.log_core);
-        sim->running->blocked_ns += disk_call_ns(sim, call, len) + disk_stall_ns(sim, n);
+        sim->running->blocked_ns += disk_call_ns(sim, call, len) + disk_stall_ns(sim, n, call);
     }
     if (sim_strikes(sim, SIM_DISK_FULL))
         n->disk_full_until_ns = sim->now_ns + sim_between(sim, 500, 20000) * MS;
@@ -251,7 +273,8 @@ static void disk_rates_set(struct sim *sim, struct sim_disk *d) {
 }
 
 void sim_fault_attach_disk(struct sim_node *node) {
-    sim_disk_watch(node->disk, (struct sim_disk_watch){disk_called, disk_is_full, node});
+    sim_disk_watch(node->disk,
+                   (struct sim_disk_watch){disk_called, disk_is_full, disk_now_ns, node});
     disk_rates_set(node->sim, node->disk);
 }
 
@@ -261,7 +284,8 @@ void sim_set_faults(struct sim *sim, bool on) {
         disk_rates_set(sim, sim->nodes[a].disk);
         if (on) continue;
         sim->nodes[a].cut_call = 0;
-        sim->nodes[a].disk_stall_until_ns = sim->nodes[a].disk_full_until_ns = 0;
+        sim->nodes[a].disk_stall_until_ns = sim->nodes[a].sync_stall_until_ns = 0;
+        sim->nodes[a].disk_full_until_ns = 0;
         if (sim->nodes[a].rt != NULL) sim->nodes[a].rt->wall_jump_ms = 0;
         for (unsigned b = 0; b < sim->options.nodes_count; b++) {
             sim->partitions[a][b] = (struct sim_partition){0};

@@ -74,13 +74,19 @@ static void write_keep(struct sim_inode *inode, const struct sim_write *w) {
         bytes_put(&inode->stable, w->offset, w->data, w->len);
 }
 
-void sim_writes_sync(struct sim_inode *inode) {
-    for (struct sim_write *w = inode->writes, *next; w != NULL; w = next) {
-        next = w->next;
+void sim_writes_sync(struct sim_disk *d, struct sim_inode *inode, uint64_t from_ns,
+                     uint64_t to_ns) {
+    for (struct sim_write *w = inode->writes; w != NULL; w = w->next) {
+        if (w->durable_ns != 0) continue;
+        w->durable_ns = MAX(to_ns, 1);
+        w->sync_call = d->calls;
+    }
+    for (struct sim_write *w; (w = inode->writes) != NULL && w->durable_ns <= MAX(from_ns, 1);) {
+        inode->writes = w->next;
         write_keep(inode, w);
         free(w);
     }
-    inode->writes = inode->writes_last = NULL;
+    if (inode->writes == NULL) inode->writes_last = NULL;
 }
 
 /* Sector by sector of the file: old bytes, new bytes or noise, at least one of them not new. Noise
@@ -121,11 +127,13 @@ static void write_drop(struct sim_disk *d, struct sim_inode *inode, const struct
         bytes_resize(&inode->stable, w->offset + w->len);
 }
 
-void sim_writes_settle(struct sim_disk *d, struct sim_inode *inode) {
+void sim_writes_settle(struct sim_disk *d, struct sim_inode *inode, uint64_t at_ns) {
     for (struct sim_write *w = inode->writes, *next; w != NULL; w = next) {
         next = w->next;
         double x = rng_unit(&d->rng);
-        if (x < d->rates.dropped)
+        if (w->durable_ns != 0 && (w->durable_ns <= at_ns || w->sync_call < d->calls))
+            write_keep(inode, w);
+        else if (x < d->rates.dropped)
             write_drop(d, inode, w);
         else if (!w->is_truncate && x < d->rates.dropped + d->rates.torn)
             write_tear(d, inode, w);
@@ -140,7 +148,7 @@ void sim_inodes_settle(struct sim_disk *d) {
     for (struct sim_inode *inode = d->inodes; inode != NULL; inode = inode->next) {
         inode->locked = false;
         if (inode->is_dir) continue;
-        sim_writes_settle(d, inode);
+        sim_writes_settle(d, inode, d->off_ns);
         bytes_copy(&inode->now, &inode->stable);
     }
     sim_names_settle(d);

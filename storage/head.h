@@ -187,6 +187,9 @@ void selection_release(struct selection *sel); /* on the owning core */
 /* Any thread while the selection lives. */
 size_t series_view_labels(const struct series_view *v, struct label *out,
                           size_t max); /* sorted by name; returns the count */
+/* Only those with such a name. */
+size_t series_view_labels_asked(const struct series_view *v, struct labels_asked *asked,
+                                struct label *out, size_t max);
 /* Appends samples with from < t <= to in time order, late ones merged in, stale markers included.
  */
 MUST_USE enum status series_view_read(const struct series_view *v, int64_t from_ms, int64_t to_ms,

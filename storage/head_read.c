@@ -44,14 +44,64 @@ static struct chunk_snapshot view_open(const struct series_view *v) {
                                    v->open_run};
 }
 
-size_t series_view_labels(const struct series_view *v, struct label *out, size_t max) {
-    struct labels_walk walk = {.labels = v->labels, .symbols = v->symbols};
-    for (size_t i = 0; i < max; i++) {
-        uint32_t pair = labels_walk_next(&walk);
-        if (pair == MAP_NONE) break;
-        out[i] = pair_label(symbols_pair(v->symbols, pair));
+/* Two runs of pairs by name, as one. */
+struct pairs_merge {
+    char *const *symbols;
+    const uint32_t *at[2], *end[2];
+    struct labels_asked *asked; /* NULL: all are */
+    const struct pair *next[2]; /* NULL: the end */
+};
+
+static bool name_is_asked(struct labels_asked *asked, const struct pair *p) {
+    uint32_t slot = p->name % LABELS_ASKED_KNOWN;
+    if (asked->known[slot].number == p->name + 1) return asked->known[slot].asked;
+    bool found = false;
+    for (size_t i = 0; i < asked->count && !found; i++)
+        found = sv_eq(asked->names[i], pair_name(p));
+    asked->known[slot].number = p->name + 1;
+    asked->known[slot].asked = found;
+    return found;
+}
+
+static void merge_step(struct pairs_merge *m, unsigned side) {
+    m->next[side] = NULL;
+    while (m->at[side] < m->end[side]) {
+        const struct pair *p = symbols_pair(m->symbols, *m->at[side]++);
+        if (m->asked != NULL && !name_is_asked(m->asked, p)) continue;
+        m->next[side] = p;
+        return;
     }
-    return labels_total(v->labels);
+}
+
+static size_t view_labels(const struct series_view *v, struct labels_asked *asked,
+                          struct label *out, size_t max) {
+    const struct series_labels *l = v->labels;
+    struct pairs_merge m = {v->symbols, {l->pairs}, {l->pairs + l->own}, asked, {NULL, NULL}};
+    if (l->shared != NULL) {
+        m.at[1] = l->shared->pairs;
+        m.end[1] = l->shared->pairs + l->shared->count;
+    }
+    merge_step(&m, 0);
+    merge_step(&m, 1);
+    size_t count = 0;
+    while (m.next[0] != NULL || m.next[1] != NULL) {
+        unsigned side = m.next[0] == NULL;
+        if (m.next[0] != NULL && m.next[1] != NULL)
+            side = sv_cmp(pair_name(m.next[0]), pair_name(m.next[1])) > 0;
+        if (count < max) out[count] = pair_label(m.next[side]);
+        count++;
+        merge_step(&m, side);
+    }
+    return count;
+}
+
+size_t series_view_labels(const struct series_view *v, struct label *out, size_t max) {
+    return view_labels(v, NULL, out, max);
+}
+
+size_t series_view_labels_asked(const struct series_view *v, struct labels_asked *asked,
+                                struct label *out, size_t max) {
+    return view_labels(v, asked, out, max);
 }
 
 static bool open_overlaps(const struct chunk_snapshot *open, int64_t from_ms, int64_t to_ms) {
@@ -252,17 +302,54 @@ enum status series_view_read(const struct series_view *v, int64_t from_ms, int64
     return OK;
 }
 
-enum status series_view_newest(const struct series_view *v, int64_t from_ms, int64_t to_ms,
-                               struct samples *out, struct err *err) {
-    /* A view has samples, and the last one in order is the newest of all, also when its chunk was
-     * sealed. */
-    if (v->open_last_ms <= MAX(from_ms, v->after_ms) || v->open_last_ms > to_ms ||
-        out->histograms != NULL || out->starts_ms != NULL || v->histograms_count > 0 ||
-        v->starts_count > 0)
-        return series_view_read(v, from_ms, to_ms, out, err);
+/* The first time of the newest chunk that begins at or before to_ms: no older one has the newest
+ * sample up to there. INT64_MIN: there is none. */
+static int64_t view_chunk_first(const struct series_view *v, int64_t to_ms) {
+    struct chunk_snapshot open = view_open(v);
+    if (open.count > 0) {
+        int64_t first_ms = chunk_snapshot_first_ms(&open);
+        if (first_ms <= to_ms) return first_ms;
+    }
+    const struct chunk *c = v->sealed;
+    for (uint32_t left = v->sealed_count; left > 0; left--, c = c->older)
+        if (c->times->first_ms <= to_ms) return c->times->first_ms;
+    return INT64_MIN;
+}
+
+/* All samples of the series, up to late ones, are one run at one distance: then any is known. */
+static bool view_run_newest(const struct series_view *v, int64_t from_ms, int64_t to_ms,
+                            int64_t *out_ms) {
+    if (v->open_first != NULL || v->open_delta_ms <= 0 || v->open_count == 0) return false;
+    uint64_t back = ((uint64_t)v->open_last_ms - (uint64_t)to_ms + (uint64_t)v->open_delta_ms - 1) /
+                    (uint64_t)v->open_delta_ms;
+    if (back >= v->open_count) return false;
+    *out_ms = v->open_last_ms - (int64_t)back * v->open_delta_ms;
+    return *out_ms > from_ms && *out_ms <= to_ms;
+}
+
+static enum status newest_put(struct samples *out, int64_t time_ms, uint64_t bits,
+                              struct err *err) {
     if (samples_reserve(out, out->count + 1) != OK)
         return err_set(err, ERR_NOMEM, 0, "head: out of memory for the samples of a series");
-    out->times_ms[out->count] = v->open_last_ms;
-    out->values[out->count++] = f64_from_bits(v->open_last_bits);
+    out->times_ms[out->count] = time_ms;
+    out->values[out->count++] = f64_from_bits(bits);
     return OK;
+}
+
+enum status series_view_newest(const struct series_view *v, int64_t from_ms, int64_t to_ms,
+                               struct samples *out, struct err *err) {
+    bool plain = out->histograms == NULL && out->starts_ms == NULL && v->histograms_count == 0 &&
+                 v->starts_count == 0;
+    from_ms = MAX(from_ms, v->after_ms);
+    if (!plain || v->open_last_ms <= from_ms || from_ms >= to_ms)
+        return series_view_read(v, from_ms, to_ms, out, err);
+    /* A view has samples, and the last one in order is the newest of all, also when its chunk was
+     * sealed. */
+    if (v->open_last_ms <= to_ms) return newest_put(out, v->open_last_ms, v->open_last_bits, err);
+    int64_t run_ms;
+    if (v->late_count == 0 && view_run_newest(v, from_ms, to_ms, &run_ms))
+        return newest_put(out, run_ms, v->open_last_bits, err);
+    int64_t first_ms = view_chunk_first(v, to_ms);
+    if (first_ms > from_ms) from_ms = first_ms - 1;
+    return series_view_read(v, from_ms, to_ms, out, err);
 }

@@ -29,8 +29,8 @@ uint32_t labels_walk_next(struct labels_walk *w) {
     bool has_shared = l->shared != NULL && w->shared < l->shared->count;
     if (!has_own && !has_shared) return MAP_NONE;
     if (has_own && has_shared) {
-        struct sv own = pair_label(symbols_pair(w->symbols, l->pairs[w->own])).name;
-        struct sv shared = pair_label(symbols_pair(w->symbols, l->shared->pairs[w->shared])).name;
+        struct sv own = pair_name(symbols_pair(w->symbols, l->pairs[w->own]));
+        struct sv shared = pair_name(symbols_pair(w->symbols, l->shared->pairs[w->shared]));
         has_own = sv_cmp(own, shared) < 0;
     }
     return has_own ? l->pairs[w->own++] : l->shared->pairs[w->shared++];

@@ -18,6 +18,18 @@ struct label {
     struct sv name, value;
 };
 
+/* Names that are asked for, and, so that names are compared once each, of the numbers which a table
+ * of labels gives its names some that are known. For one table and one thread. */
+enum { LABELS_ASKED_KNOWN = 64 };
+struct labels_asked {
+    const struct sv *names;
+    size_t count;
+    struct {             /* private to the table */
+        uint32_t number; /* + 1; 0: none */
+        bool asked;
+    } known[LABELS_ASKED_KNOWN];
+};
+
 /* id: XXH3-128 of the canonical bytes, seeded with the cluster's secret and the tenant. Its high
  * half mod S is the shard. */
 typedef struct hash128 series_id; /* ids are values; the one typedef of a struct */

@@ -185,14 +185,14 @@ void label_put_canonical(struct buf *out, struct sv name, struct sv value) {
     buf_put_lenstr(out, value);
 }
 
-struct label pair_label(const struct pair *p) {
+struct sv pair_name_long(const struct pair *p) {
     struct reader r = reader_init(p->bytes, p->len_bytes);
     (void)read_u8(&r);
     (void)read_varint(&r);
     (void)read_u8(&r);
     struct sv name = read_lenstr(&r);
     assert(!r.failed);
-    return (struct label){name, pair_value(p)};
+    return name;
 }
 
 static bool pair_is(const void *owner, uint32_t ref, const void *key) {

@@ -122,9 +122,16 @@ enum status symbols_sorted_run(struct symbols *sy, uint32_t name, uint32_t run,
 static inline const struct pair *symbols_pair(char *const *dir, uint32_t pair) {
     return STABLE_AT(dir, const struct pair, pair);
 }
-struct label pair_label(const struct pair *p);
+struct sv pair_name_long(const struct pair *p);
 static inline struct sv pair_value(const struct pair *p) {
     return (struct sv){p->bytes + p->len_bytes - p->value_bytes, p->value_bytes};
+}
+static inline struct sv pair_name(const struct pair *p) {
+    const uint8_t *b = (const uint8_t *)p->bytes; /* tag, length, tag, length: mostly a byte each */
+    return ((b[1] | b[3]) & 0x80) == 0 ? sv_make(b + 4, b[3]) : pair_name_long(p);
+}
+static inline struct label pair_label(const struct pair *p) {
+    return (struct label){pair_name(p), pair_value(p)};
 }
 /* Canonical bytes of one label. */
 void label_put_canonical(struct buf *out, struct sv name, struct sv value);

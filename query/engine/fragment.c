@@ -154,7 +154,8 @@ struct run { /* one fragment_run */
     size_t labels_cap;
     struct samples samples;
     size_t charged_bytes; /* for bound inputs and samples */
-    bool may_repeat, drops, one_instant, needs_labels;
+    bool may_repeat, drops, one_instant, needs_labels, needs_some; /* some: those asked for */
+    struct labels_asked asked;
 };
 
 static enum status run_charge(struct run *r, size_t bytes) {
@@ -173,10 +174,37 @@ static bool needs_labels(const struct run *r) {
     return false;
 }
 
+/* An aggregation by labels asks for these, and for what annotations and dropping names look at. */
+static enum status needs_some(struct run *r) {
+    static const struct sv always[] = {SV_INIT("__name__"), SV_INIT("__type__"),
+                                       SV_INIT("__unit__")};
+    const struct agg *a = &r->p->agg;
+    if (r->p->kind != FRAGMENT_PARTIAL || a->without || agg_is_topk(a->op) || r->may_repeat ||
+        r->src->ops->labels_asked == NULL)
+        return OK;
+    size_t count = a->grouping->count + ARRAY_LEN(always);
+    struct sv *names = arena_array(&r->p->arena, count, sizeof *names);
+    if (names == NULL) return eval_nomem(&r->ev);
+    memcpy(names, always, sizeof always);
+    for (size_t i = 0; i < a->grouping->count; i++)
+        names[ARRAY_LEN(always) + i] = a->grouping->names[i];
+    r->asked.names = names;
+    r->asked.count = count;
+    r->needs_some = true;
+    return OK;
+}
+
+static size_t run_labels_get(struct run *r, size_t index) {
+    const struct source_ops *ops = r->src->ops;
+    uint32_t leaf = r->leaf.selector->leaf;
+    struct label *to = r->labels.labels;
+    return r->needs_some ? ops->labels_asked(r->src, leaf, index, &r->asked, to, r->labels_cap)
+                         : ops->labels(r->src, leaf, index, to, r->labels_cap);
+}
+
 static enum status run_labels(struct run *r, size_t index) {
     if (!r->needs_labels) return OK;
-    uint32_t leaf = r->leaf.selector->leaf;
-    size_t n = r->src->ops->labels(r->src, leaf, index, r->labels.labels, r->labels_cap);
+    size_t n = run_labels_get(r, index);
     if (n > r->labels_cap) {
         struct label *a = reallocarray(r->labels.labels, n, sizeof *a);
         if (a != NULL) r->labels.labels = a;
@@ -184,7 +212,7 @@ static enum status run_labels(struct run *r, size_t index) {
         if (b != NULL) r->out_labels.labels = b;
         if (a == NULL || b == NULL) return eval_nomem(&r->ev);
         r->labels_cap = n;
-        n = r->src->ops->labels(r->src, leaf, index, r->labels.labels, r->labels_cap);
+        n = run_labels_get(r, index);
     }
     r->labels.count = r->out_labels.count = n;
     if (n > 0) memcpy(r->out_labels.labels, r->labels.labels, n * sizeof *r->labels.labels);
@@ -297,6 +325,7 @@ static enum status run_prepare(struct run *r, const struct fragment *f) {
         r->may_repeat = chain_may_repeat(e, eval_delayed_names(&r->ev));
     }
     r->needs_labels = needs_labels(r);
+    TRY(needs_some(r));
     r->one_instant = (r->leaf.kind == STAGE_SELECT || r->leaf.kind == STAGE_TIMESTAMP) &&
                      r->leaf.out.steps == 1 && r->leaf.selector->modifier == RANGE_PLAIN;
     stage_range(&r->leaf, query_params(q)->lookback_ms, &r->from_ms, &r->to_ms);

@@ -20,6 +20,9 @@ struct source_ops {
      * exceed max). */
     size_t (*labels)(const struct source *src, uint32_t leaf, size_t index, struct label *out,
                      size_t max);
+    /* Only those with the names asked for are needed; more do not harm. NULL: labels() does it. */
+    size_t (*labels_asked)(const struct source *src, uint32_t leaf, size_t index,
+                           struct labels_asked *asked, struct label *out, size_t max);
     series_id (*id)(const struct source *src, uint32_t leaf, size_t index);
     /* All samples with from_ms < t <= to_ms, appended to *out, stale markers included. */
     enum status (*read)(const struct source *src, uint32_t leaf, size_t index, int64_t from_ms,

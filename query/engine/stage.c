@@ -99,29 +99,65 @@ static enum status column_histogram(struct stage_run *r, struct column *out, siz
     return OK;
 }
 
+/* How many of count times are <= ref, of which `next` are known to be. Samples and steps mostly
+ * come at constant distances, so it is tried first whether as many follow as at the step before. */
+static inline size_t times_step(const int64_t *t, size_t count, size_t next, size_t *stride,
+                                int64_t ref) {
+    size_t guess = next + *stride;
+    if (guess > 0 && guess < count && t[guess - 1] <= ref && t[guess] > ref) return guess;
+    size_t from = next;
+    while (next < count && t[next] <= ref)
+        next++;
+    *stride = next - from;
+    return next;
+}
+
+struct instant_floats {
+    const int64_t *times_ms;
+    const double *values;
+    size_t count;
+    int64_t lookback_ms;
+    struct ref_times refs;
+    size_t next, stride; /* see times_step */
+};
+
+/* Steps from .. to - 1; returns how many have a value. */
+static uint64_t instant_floats(struct instant_floats *f, size_t from, size_t to, double *out,
+                               uint8_t *kinds) {
+    const int64_t *t = f->times_ms, step_ms = f->refs.step_ms, lookback_ms = f->lookback_ms;
+    int64_t ref = ref_time(&f->refs, from);
+    size_t next = f->next, stride = f->stride;
+    uint64_t found = 0;
+    for (size_t k = from; k < to; k++, ref += step_ms) {
+        next = times_step(t, f->count, next, &stride, ref);
+        if (next == 0) {
+            kinds[k] = POINT_NONE;
+            continue;
+        }
+        bool there = (t[next - 1] > ref - lookback_ms) & !is_stale(f->values[next - 1]);
+        out[k] = f->values[next - 1];
+        kinds[k] = there ? POINT_FLOAT : POINT_NONE;
+        found += there;
+    }
+    f->next = next;
+    f->stride = stride;
+    return found;
+}
+
 static enum status read_instant_floats(struct stage_run *r, const struct samples *in,
                                        struct column *out) {
-    const struct stage *s = r->stage;
-    const int64_t lookback = query_params(r->ev->q)->lookback_ms, *t = in->times_ms;
-    const struct ref_times refs = stage_refs(s);
-    const double *v = in->values;
-    uint64_t read = 0;
-    for (size_t k = 0, next = 0, end = 0; k < s->out.steps; k++) {
-        int64_t ref = ref_time(&refs, k);
-        if (k == end) { /* not at each step: a few instructions show here */
-            TRY(eval_work(r->ev, LOOK_STEPS / 4));
-            end += LOOK_STEPS;
-        }
-        while (next < in->count && t[next] <= ref)
-            next++;
-        out->kinds[k] = POINT_NONE;
-        if (next == 0 || t[next - 1] <= ref - lookback || is_stale(v[next - 1])) continue;
-        out->values[k] = v[next - 1];
-        out->kinds[k] = POINT_FLOAT;
-        read++;
+    size_t steps = r->stage->out.steps;
+    struct instant_floats f = {.times_ms = in->times_ms,
+                               .values = in->values,
+                               .count = in->count,
+                               .lookback_ms = query_params(r->ev->q)->lookback_ms,
+                               .refs = stage_refs(r->stage)};
+    for (size_t k = 0; k < steps; k += LOOK_STEPS) { /* not at each step: it would show */
+        TRY(eval_work(r->ev, LOOK_STEPS / 4));
+        r->reads.total +=
+            instant_floats(&f, k, MIN(steps, k + LOOK_STEPS), out->values, out->kinds);
     }
-    r->reads.total += read;
-    for (size_t k = 0; r->reads.steps != NULL && k < s->out.steps; k++)
+    for (size_t k = 0; r->reads.steps != NULL && k < steps; k++)
         r->reads.steps[k] += out->kinds[k] != POINT_NONE;
     return OK;
 }
@@ -265,7 +301,7 @@ static enum status window_bounds(struct stage_run *r) {
     int64_t before = range + (m == RANGE_PLAIN ? 0 : lookback),
             after = m == RANGE_SMOOTHED ? lookback : 0;
     const int64_t *t = r->samples.times_ms;
-    size_t n = r->samples.count, lo = 0, hi = 0, look = 0;
+    size_t n = r->samples.count, lo = 0, hi = 0, look = 0, lo_stride = 0, hi_stride = 0;
     if (n > UINT32_MAX) return eval_nomem(r->ev);
     const struct ref_times refs = stage_refs(s);
     uint32_t *los = w->lo, *his = w->hi;
@@ -276,10 +312,8 @@ static enum status window_bounds(struct stage_run *r) {
             TRY(eval_work(r->ev, LOOK_STEPS / 4));
             look += LOOK_STEPS;
         }
-        while (hi < n && t[hi] <= ref + after)
-            hi++;
-        while (lo < hi && t[lo] <= ref - before)
-            lo++;
+        hi = times_step(t, n, hi, &hi_stride, ref + after);
+        lo = times_step(t, hi, lo, &lo_stride, ref - before);
         los[k] = (uint32_t)lo;
         his[k] = (uint32_t)hi;
         read += hi - lo;

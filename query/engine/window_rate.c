@@ -113,73 +113,93 @@ static bool rate_of_window(const struct stage_run *r, const struct rate_window *
 /* What extrapolation makes of the times of a window alone. Windows of one series mostly have the
  * same ones, relative to their borders: then only the last one's are kept, and no step divides. */
 struct rate_edges {
-    int64_t before_ms, after_ms, span_ms; /* start to first, last to end, first to last sample */
+    int64_t before_ms,
+        after_ms; /* start to first sample, last one to end; with the range: between */
     size_t intervals;
     double to_start, to_end, sampled; /* seconds */
     double factor;                    /* when zero is not reached before to_start */
 };
 
-static void edges_find(struct rate_edges *e, double range_s, bool per_second) {
+struct rate_kind {
+    int64_t range_ms;
+    double range_s;
+    bool counter, per_second;
+};
+
+static void edges_find(struct rate_edges *e, const struct rate_kind *kind) {
     e->to_start = (double)e->before_ms / 1000;
     e->to_end = (double)e->after_ms / 1000;
-    e->sampled = (double)e->span_ms / 1000;
+    e->sampled = (double)(kind->range_ms - e->before_ms - e->after_ms) / 1000;
     double average = e->sampled / (double)e->intervals, threshold = average * 1.1;
     if (e->to_start >= threshold) e->to_start = average / 2;
     if (e->to_end >= threshold) e->to_end = average / 2;
     e->factor = 1.0;
     if (e->sampled != 0) e->factor = (e->sampled + e->to_start + e->to_end) / e->sampled;
-    if (per_second) e->factor /= range_s;
+    if (kind->per_second) e->factor /= kind->range_s;
+}
+
+/* Whether a counter that was `first` surely was zero no later than to_start before, by margins far
+ * beyond what rounding does to normal numbers. */
+static inline bool edges_are_safe(const struct rate_edges *e, double increase, double first) {
+    return increase > 1e-290 && first * e->sampled > e->to_start * increase * 1.000001;
 }
 
 /* The same as rate_of_window() without start timestamps, to the bit. */
-static double rate_of_edges(const struct rate_edges *e, const struct rate_window *w, double first,
-                            double range_s) {
-    if (!w->counter || !(w->increase > 0) || !(first >= 0)) return w->increase * e->factor;
-    /* Surely sampled * (first / increase) >= to_start? The margin is far beyond what rounding does
-     * to normal numbers. */
-    if (w->increase > 1e-290 && first * e->sampled > e->to_start * w->increase * 1.000001)
-        return w->increase * e->factor;
-    double to_zero = e->sampled * (first / w->increase);
-    if (!(to_zero < e->to_start)) return w->increase * e->factor;
+static double rate_to_zero(const struct rate_edges *e, const struct rate_kind *kind,
+                           double increase, double first) {
+    double to_zero = e->sampled * (first / increase);
+    if (!(increase > 0) || !(first >= 0) || !(to_zero < e->to_start)) return increase * e->factor;
     double factor = 1.0;
     if (e->sampled != 0) factor = (e->sampled + to_zero + e->to_end) / e->sampled;
-    if (w->per_second) factor /= range_s;
-    return w->increase * factor;
+    if (kind->per_second) factor /= kind->range_s;
+    return increase * factor;
+}
+
+/* Adds the resets in (lo, hi) of `count`; those up to lo are passed for good. Returns how many. */
+static size_t resets_add(const struct stage_run *r, size_t count, size_t *next, size_t lo,
+                         size_t hi, double *increase) {
+    const double *reset = r->scratch, *values = r->samples.values;
+    while (*next < count && reset[*next] <= (double)lo)
+        (*next)++;
+    size_t i = *next;
+    for (; i < count && reset[i] < (double)hi; i++)
+        *increase += values[(size_t)reset[i] - 1];
+    return i - *next;
 }
 
 /* Steps from `from` on, before `to`. */
 static enum status rate_steps(struct stage_run *r, size_t resets, size_t from, size_t to,
                               struct column *out) {
     const struct stage *st = r->stage;
-    const int64_t *times_ms = r->samples.times_ms;
-    const double *values = r->samples.values, *reset = r->scratch;
-    const int64_t range_ms = stage_window_ms(st);
-    const double range_s = (double)range_ms / 1000;
+    const int64_t *times_ms = r->samples.times_ms, range_ms = stage_window_ms(st);
+    const double *values = r->samples.values;
+    const uint32_t *los = r->windows.lo, *his = r->windows.hi;
+    double *to_values = out->values;
+    uint8_t *kinds = out->kinds;
     const struct ref_times refs = stage_refs(st);
-    struct rate_window w = {.counter = st->fn != FN_DELTA, .per_second = st->fn == FN_RATE};
+    const struct rate_kind kind = {range_ms, (double)range_ms / 1000, st->fn != FN_DELTA,
+                                   st->fn == FN_RATE};
     struct rate_edges e = {.intervals = 0};
     size_t next = 0;
-    for (size_t k = from; k < to; k++) {
-        size_t lo = r->windows.lo[k], hi = r->windows.hi[k];
+    int64_t end = ref_time(&refs, from);
+    for (size_t k = from; k < to; k++, end += refs.step_ms) {
+        size_t lo = los[k], hi = his[k];
         if (hi - lo < 2) continue;
-        int64_t first = times_ms[lo], last = times_ms[hi - 1], end = ref_time(&refs, k);
-        w.increase = values[hi - 1] - values[lo];
-        while (next < resets && reset[next] <= (double)lo)
-            next++;
-        size_t i = next;
-        for (; i < resets && reset[i] < (double)hi; i++)
-            w.increase += values[(size_t)reset[i] - 1];
-        if (i > next) TRY(eval_work(r->ev, i - next));
-        if (e.before_ms != first - (end - range_ms) || e.after_ms != end - last ||
-            e.span_ms != last - first || e.intervals != hi - lo - 1) {
-            e = (struct rate_edges){.before_ms = first - (end - range_ms),
-                                    .after_ms = end - last,
-                                    .span_ms = last - first,
-                                    .intervals = hi - lo - 1};
-            edges_find(&e, range_s, w.per_second);
+        int64_t before = times_ms[lo] - end + range_ms, after = end - times_ms[hi - 1];
+        double first = values[lo], increase = values[hi - 1] - first;
+        if (next < resets) {
+            size_t added = resets_add(r, resets, &next, lo, hi, &increase);
+            if (added > 0) TRY(eval_work(r->ev, added));
         }
-        out->values[k] = rate_of_edges(&e, &w, values[lo], range_s);
-        out->kinds[k] = POINT_FLOAT;
+        if (e.before_ms != before || e.after_ms != after || e.intervals != hi - lo - 1) {
+            e = (struct rate_edges){
+                .before_ms = before, .after_ms = after, .intervals = hi - lo - 1};
+            edges_find(&e, &kind);
+        }
+        to_values[k] = !kind.counter || edges_are_safe(&e, increase, first)
+                           ? increase * e.factor
+                           : rate_to_zero(&e, &kind, increase, first);
+        kinds[k] = POINT_FLOAT;
     }
     return OK;
 }

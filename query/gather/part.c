@@ -50,6 +50,10 @@ static size_t source_labels(const struct source *src, uint32_t leaf, size_t inde
                             struct label *out, size_t max) {
     return selected_labels(leaf_selected(src, leaf), index, out, max);
 }
+static size_t source_labels_asked(const struct source *src, uint32_t leaf, size_t index,
+                                  struct labels_asked *asked, struct label *out, size_t max) {
+    return selected_labels_asked(leaf_selected(src, leaf), index, asked, out, max);
+}
 static series_id source_id(const struct source *src, uint32_t leaf, size_t index) {
     return selected_id(leaf_selected(src, leaf), index);
 }
@@ -63,8 +67,12 @@ static enum status source_newest(const struct source *src, uint32_t leaf, size_t
                                  struct err *err) {
     return selected_newest(leaf_selected(src, leaf), index, from_ms, to_ms, out, err);
 }
-static const struct source_ops source_ops = {source_count, source_labels, source_id, source_read,
-                                             source_newest};
+static const struct source_ops source_ops = {.series_count = source_count,
+                                             .labels = source_labels,
+                                             .labels_asked = source_labels_asked,
+                                             .id = source_id,
+                                             .read = source_read,
+                                             .read_newest = source_newest};
 
 /* -- the way of a part */
 

@@ -84,6 +84,11 @@ size_t selected_labels(const struct selected *s, size_t index, struct label *out
     return stored_labels(&s->stored, index, out, max);
 }
 
+size_t selected_labels_asked(const struct selected *s, size_t index, struct labels_asked *asked,
+                             struct label *out, size_t max) {
+    return stored_labels_asked(&s->stored, index, asked, out, max);
+}
+
 series_id selected_id(const struct selected *s, size_t index) {
     return stored_id(&s->stored, index);
 }

@@ -41,6 +41,8 @@ bool selected_reads_disk(const struct selected *s);
 
 /* As in struct source_ops; indexes are below count. */
 size_t selected_labels(const struct selected *s, size_t index, struct label *out, size_t max);
+size_t selected_labels_asked(const struct selected *s, size_t index, struct labels_asked *asked,
+                             struct label *out, size_t max);
 series_id selected_id(const struct selected *s, size_t index);
 MUST_USE enum status selected_read(const struct selected *s, size_t index, int64_t from_ms,
                                    int64_t to_ms, struct samples *out, struct err *err);

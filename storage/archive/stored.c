@@ -252,12 +252,25 @@ enum status stored_names_find(struct stored *s, struct sv label, struct arena *a
 
 /* -- reading */
 
+/* NULL: it is only in blocks. */
+static const struct series_view *stored_view(const struct stored *s, size_t index) {
+    if (s->series == NULL) return &s->views[index];
+    size_t view = s->series[index].view;
+    return view == VIEW_NONE ? NULL : &s->views[view];
+}
+
 size_t stored_labels(const struct stored *s, size_t index, struct label *out, size_t max) {
-    if (s->series == NULL) return series_view_labels(&s->views[index], out, max);
-    const struct stored_series *one = &s->series[index];
-    if (one->view != VIEW_NONE) return series_view_labels(&s->views[one->view], out, max);
-    const struct stored_run *run = &s->runs[one->first];
+    const struct series_view *view = stored_view(s, index);
+    if (view != NULL) return series_view_labels(view, out, max);
+    const struct stored_run *run = &s->runs[s->series[index].first];
     return block_series_labels(s->blocks[run->block].selection, run->index, out, max);
+}
+
+size_t stored_labels_asked(const struct stored *s, size_t index, struct labels_asked *asked,
+                           struct label *out, size_t max) {
+    const struct series_view *view = stored_view(s, index);
+    return view != NULL ? series_view_labels_asked(view, asked, out, max)
+                        : stored_labels(s, index, out, max);
 }
 
 series_id stored_id(const struct stored *s, size_t index) {

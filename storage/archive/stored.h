@@ -53,6 +53,9 @@ MUST_USE enum status stored_names_find(struct stored *s, struct sv label, struct
 
 /* Sorted by name; returns how many there are (may exceed max); views live until released. */
 size_t stored_labels(const struct stored *s, size_t index, struct label *out, size_t max);
+/* Those with the names asked for, and maybe others. */
+size_t stored_labels_asked(const struct stored *s, size_t index, struct labels_asked *asked,
+                           struct label *out, size_t max);
 series_id stored_id(const struct stored *s, size_t index);
 /* Appends the samples with from < t <= to, ascending. Fast where indexes ascend. */
 MUST_USE enum status stored_read(const struct stored *s, size_t index, int64_t from_ms,

@@ -378,15 +378,36 @@ static void newest_check(const struct series_view *v, const struct held *h,
     samples_fini(&s);
 }
 
+/* With the same names for all series, so that what is remembered of them is used. */
+static void asked_check(const struct series_view *v, struct labels_asked *asked) {
+    struct label all[8], got[8];
+    size_t count = series_view_labels(v, all, 8), kept = 0;
+    size_t n = series_view_labels_asked(v, asked, got, 8);
+    for (size_t i = 0; i < count; i++) {
+        bool is_asked = false;
+        for (size_t k = 0; k < asked->count; k++)
+            is_asked |= sv_eq(asked->names[k], all[i].name);
+        if (!is_asked) continue;
+        MUST(kept < n && sv_eq(got[kept].name, all[i].name) &&
+             sv_eq(got[kept].value, all[i].value));
+        kept++;
+    }
+    MUST(kept == n);
+}
+
 static void held_check(const struct held *h) {
     static bool seen[SERIES_MAX];
     memset(seen, 0, sizeof seen);
     size_t count;
     const struct series_view *views = selection_series(h->sel, &count);
     struct samples s = {0};
+    struct sv asked_names[] = {sv_from(names[below(ARRAY_LEN(names))]), SV("nope"),
+                               sv_from(names[below(ARRAY_LEN(names))])};
+    struct labels_asked asked = {.names = asked_names, .count = below(ARRAY_LEN(asked_names) + 1)};
     for (size_t i = 0; i < count; i++) {
         const struct series_view *v = &views[i];
         const struct model_series *m = model_find(v->id);
+        asked_check(v, &asked);
         MUST(m != NULL && m->shard == v->shard);
         size_t at = (size_t)(m - w.series);
         if (seen[at]) fail("%s is there twice", m->spec);

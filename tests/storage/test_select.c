@@ -358,3 +358,38 @@ Test(select, slices_are_not_disturbed_by_appends, .timeout = 60) {
     core_set_current(NULL);
     core_fini(&core);
 }
+
+/* More names than are remembered at once, and series that are asked in turn. */
+Test(select, labels_that_are_asked_for) {
+    enum { SERIES = 4, OWN = 40 };
+    struct head *head = util_head(0);
+    for (unsigned i = 0; i < SERIES; i++) {
+        char spec[OWN * 16 + 32] = "job=a";
+        for (unsigned k = 0; k < OWN; k++)
+            snprintf(spec + strlen(spec), 16, ",n%03u=v%u", i * OWN + k, k);
+        cr_assert(head_append(head, util_series(head, spec), T0, 1) == OK);
+    }
+    struct sv names[] = {SV("n070"), SV("n006"), SV("n150"), SV("job")};
+    struct labels_asked asked = {.names = names, .count = ARRAY_LEN(names)};
+    static const char *const want[SERIES] = {"job=a n006=v6 ", "job=a n070=v30 ", "job=a ",
+                                             "job=a n150=v30 "};
+    struct select_query query = util_query(NULL, 0);
+    struct selection *sel = util_select(head, &query);
+    size_t count;
+    const struct series_view *views = selection_series(sel, &count);
+    cr_assert(count == SERIES);
+    for (unsigned i = 0; i < 3 * SERIES; i++) {
+        const struct series_view *v = &views[i % SERIES];
+        struct label got[4];
+        char text[80] = "";
+        size_t n = series_view_labels_asked(v, &asked, got, 4);
+        cr_assert(n <= 4);
+        for (size_t k = 0; k < n; k++)
+            snprintf(text + strlen(text), 20, "%.*s=%.*s ", SV_ARG(got[k].name),
+                     SV_ARG(got[k].value));
+        cr_expect_str_eq(text, want[v->ref], "series %u: %s", v->ref, text);
+        cr_expect(series_view_labels_asked(v, &asked, got, 0) == n);
+    }
+    selection_release(sel);
+    head_free(head);
+}

@@ -74,7 +74,7 @@ def from_prometheus(rng, folder):
     say(f"import prometheus: {count} series, {samples} samples, {len(histograms.sent)} histograms in {len(ranges)} blocks")
     # once more: other files, nothing overwritten
     ctl("import", "prometheus", folder / "prometheus", f"--storage.tsdb.path={data_dir}")
-    check_eq(sorted(p.name for p in (data_dir / "blocks").iterdir()), [f"import-{i}.block" for i in range(4)], "files")
+    check_eq(sorted(p.name for p in (data_dir / "blocks").iterdir()), ["MANIFEST"] + [f"import-{i}.block" for i in range(4)], "files")
     node = Cairn(folder / "node", name="again", data_dir=data_dir).start()
     _, err = ctl("import", "prometheus", folder / "prometheus", f"--storage.tsdb.path={data_dir}", code=1)
     check("lock" in err, "a node that runs:", err)

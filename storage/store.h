@@ -239,6 +239,12 @@ MUST_USE enum status store_delete(struct store *store, uint32_t shard, const str
 void store_set_settled(struct store *store, struct place (*settled)(void *ctx, uint32_t shard),
                        void *ctx);
 
+/* Writes to each shard that is open for writing here the DELETEs of retention by matcher that are
+ * due, some at a time: what is left comes with the next call. Errors as store_cut_due. */
+struct retention;
+MUST_USE enum status store_retain_due(struct store *store, const struct store_may *may,
+                                      const struct retention *retention, struct err *err);
+
 struct store_archived {
     uint32_t copy;
     bool has_head; /* else its role is LOG */

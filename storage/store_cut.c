@@ -43,49 +43,9 @@ enum status floor_apply(struct store *store, struct store_shard *st, uint32_t sh
     int64_t floor_ms;
     TRY(entry_floor_get(e->body, &floor_ms, err));
     st->floor_ms = MAX(st->floor_ms, floor_ms);
+    tombstones_trim(st);
     head_shard_set_from(store->head, shard, MAX(st->from_ms, st->floor_ms));
     return OK;
-}
-
-/* -- deleting */
-
-static enum status tombstones_reserve(struct store_shard *st) {
-    if (st->tombstones_count < st->tombstones_cap) return OK;
-    uint32_t cap = st->tombstones_cap == 0 ? 2 : st->tombstones_cap * 2;
-    struct tombstone *to = realloc(st->tombstones, cap * sizeof *to);
-    if (to == NULL) return ERR_NOMEM;
-    st->tombstones = to;
-    st->tombstones_cap = cap;
-    return OK;
-}
-
-static bool tombstone_is_there(const struct store_shard *st, struct place at) {
-    for (uint32_t i = 0; i < st->tombstones_count; i++)
-        if (place_cmp(st->tombstones[i].place, at) == 0) return true;
-    return false;
-}
-
-/* What is in a closed range was all accepted before, and nothing comes to it any more: so the same
- * tombstone is right for every block, however often it is applied. The rest is in the head. */
-enum status delete_apply(struct store *store, struct store_shard *st, const struct entry *e,
-                         struct err *err) {
-    struct entry_delete d;
-    TRY(entry_delete_get(e->body, &store->decode, &d, err));
-    struct place at = {e->epoch, e->seq};
-    int64_t max_ms = st->cut_ms == INT64_MIN ? INT64_MIN : MIN(d.max_ms, st->cut_ms - 1);
-    if (max_ms >= d.min_ms && st->cut_ms != INT64_MIN && !tombstone_is_there(st, at)) {
-        if (tombstones_reserve(st) != OK)
-            return err_set(err, ERR_NOMEM, 0, "store: not enough memory to delete");
-        char *copy = malloc(d.matchers_bytes.len + 1);
-        if (copy == NULL) return err_set(err, ERR_NOMEM, 0, "store: not enough memory to delete");
-        memcpy(copy, d.matchers_bytes.ptr, d.matchers_bytes.len);
-        st->tombstones[st->tombstones_count++] =
-            (struct tombstone){at, d.min_ms, max_ms, copy, d.matchers_bytes.len};
-    }
-    enum status status =
-        head_delete(store->head, e->shard, d.matchers, d.matchers_count, d.min_ms, d.max_ms, err);
-    entry_delete_fini(&d);
-    return status;
 }
 
 void store_archived_fini(struct store_shard *st) {
@@ -103,8 +63,8 @@ void store_archived_fini(struct store_shard *st) {
 
 /* -- writing */
 
-static enum status own_put(struct store *store, uint32_t shard, enum entry_type type,
-                           struct sv body, struct store_append *append, struct err *err) {
+enum status store_own_put(struct store *store, uint32_t shard, enum entry_type type, struct sv body,
+                          struct store_append *append, struct err *err) {
     struct store_shard *st = &store->shards[shard];
     struct entry e = {type, shard, st->log.copy, st->log.end.epoch, st->log.end.seq + 1, body};
     if (!store_append_reserve(append, 1, body.len))
@@ -114,7 +74,7 @@ static enum status own_put(struct store *store, uint32_t shard, enum entry_type 
     return OK;
 }
 
-static bool takes_own_entries(const struct store *store, uint32_t shard) {
+bool store_takes_own(const struct store *store, uint32_t shard) {
     const struct store_shard *st = &store->shards[shard];
     return st->open && st->writing && st->role == STORE_FULL && !st->log.damaged && st->log.has_log;
 }
@@ -146,7 +106,7 @@ enum status store_cut_due(struct store *store, uint64_t now_ns, const struct sto
     enum status status = log_refusal(store->log, err);
     for (uint32_t i = 0; i < store->options.shards_count && status == OK; i++) {
         int64_t to_ms;
-        if (!takes_own_entries(store, i) || !cut_wanted(store, &store->shards[i], now_ns, &to_ms) ||
+        if (!store_takes_own(store, i) || !cut_wanted(store, &store->shards[i], now_ns, &to_ms) ||
             !may->write(may->ctx, i))
             continue;
         if (append == NULL) append = store_append_take(store);
@@ -155,29 +115,10 @@ enum status store_cut_due(struct store *store, uint64_t now_ns, const struct sto
         entry_cut_put(store->shards[i].cut_ms, to_ms, &store->body);
         status = store->body.failed
                      ? ERR_NOMEM
-                     : own_put(store, i, ENTRY_CUT, buf_sv(&store->body), append, err);
+                     : store_own_put(store, i, ENTRY_CUT, buf_sv(&store->body), append, err);
         store->shards[i].seen_end = store->shards[i].log.end;
     }
     if (append != NULL) store_append_hand(store, append, APPEND_OWN);
-    return status;
-}
-
-enum status store_delete(struct store *store, uint32_t shard, const struct entry_delete *d,
-                         uint64_t *out_position, struct err *err) {
-    assert(core_is_current(store->core) && store->log != NULL);
-    TRY(log_refusal(store->log, err));
-    if (shard >= store->options.shards_count || !takes_own_entries(store, shard))
-        return err_set(err, ERR_CONFLICT, 0, "store: shard %" PRIu32 " is not open for writing",
-                       shard);
-    struct store_append *append = store_append_take(store);
-    if (append == NULL) return err_set(err, ERR_NOMEM, 0, "store: not enough memory to delete");
-    buf_clear(&store->body);
-    entry_delete_put(d, &store->body);
-    enum status status =
-        store->body.failed ? err_set(err, ERR_NOMEM, 0, "store: not enough memory to delete")
-                           : own_put(store, shard, ENTRY_DELETE, buf_sv(&store->body), append, err);
-    store_append_hand(store, append, APPEND_OWN);
-    *out_position = store->position;
     return status;
 }
 
@@ -194,7 +135,7 @@ enum status store_floor_due(struct store *store, const struct store_floors *floo
             floor_ms = MAX(floor_ms, range_floor(by_age, store->options.block_range_ms));
         /* Never above what is closed: later samples of open ranges are of now. */
         floor_ms = MIN(floor_ms, st->from_ms);
-        if (floor_ms <= st->floor_ms || !takes_own_entries(store, i) ||
+        if (floor_ms <= st->floor_ms || !store_takes_own(store, i) ||
             !floors->may.write(floors->may.ctx, i))
             continue;
         if (append == NULL) append = store_append_take(store);
@@ -203,7 +144,7 @@ enum status store_floor_due(struct store *store, const struct store_floors *floo
         entry_floor_put(floor_ms, &store->body);
         status = store->body.failed
                      ? ERR_NOMEM
-                     : own_put(store, i, ENTRY_FLOOR, buf_sv(&store->body), append, err);
+                     : store_own_put(store, i, ENTRY_FLOOR, buf_sv(&store->body), append, err);
     }
     if (append != NULL) store_append_hand(store, append, APPEND_OWN);
     return status;

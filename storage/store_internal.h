@@ -81,6 +81,9 @@ struct store_shard {
     uint32_t cuts_count, cuts_cap, tombstones_count, tombstones_cap;
     struct place seen_end;  /* of the log, when looked at last, */
     uint64_t idle_since_ns; /* and since when it is so */
+    /* when retention by matcher was looked at last: of which id, and at which times */
+    uint64_t retained;
+    int64_t retained_newest_ms, retained_from_ms;
 };
 
 struct store_append {
@@ -219,6 +222,12 @@ enum status cuts_reserve(struct store_shard *st) MUST_USE;
 void cut_apply(struct store *store, struct store_shard *st, struct place at, int64_t to_ms);
 enum status floor_apply(struct store *store, struct store_shard *st, uint32_t shard,
                         const struct entry *e, struct err *err) MUST_USE;
+/* An entry of this node's own, applied and put; the shard takes them (store_takes_own). */
+enum status store_own_put(struct store *store, uint32_t shard, enum entry_type type, struct sv body,
+                          struct store_append *append, struct err *err) MUST_USE;
+bool store_takes_own(const struct store *store, uint32_t shard);
+/* store_delete.c */
+void tombstones_trim(struct store_shard *st); /* those under the floor go */
 enum status delete_apply(struct store *store, struct store_shard *st, const struct entry *e,
                          struct err *err) MUST_USE;
 void store_archived_fini(struct store_shard *st);

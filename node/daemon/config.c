@@ -9,6 +9,7 @@
 
 #include <yaml.h>
 
+#include "node/base/hash.h"
 #include "node/base/log.h"
 #include "node/daemon/config_yaml.h"
 #include "node/runtime/disk.h"
@@ -25,13 +26,29 @@ static const char built_in[] = "global:\n"
 
 static const struct section_def {
     const char *name;
-    bool later; /* accepted; its part does not exist in this version */
+    /* NULL: accepted; its part does not exist in this version */
+    enum status (*bind)(yaml_document_t *doc, const yaml_node_t *value, struct config *c,
+                        struct err *err);
 } sections[] = {
-    {"global", false},     {"runtime", true},        {"alerting", true},
-    {"rule_files", true},  {"scrape_configs", true}, {"scrape_config_files", true},
-    {"storage", true},     {"tracing", true},        {"remote_write", true},
-    {"remote_read", true}, {"otlp", true},
+    {"global", config_bind_global},
+    {"runtime", NULL},
+    {"alerting", NULL},
+    {"rule_files", NULL},
+    {"scrape_configs", NULL},
+    {"scrape_config_files", NULL},
+    {"storage", config_bind_storage},
+    {"tracing", NULL},
+    {"remote_write", NULL},
+    {"remote_read", NULL},
+    {"otlp", NULL},
 };
+
+/* Of the text between two marks, so that a change is seen; order and comments count. */
+static uint64_t text_hash(const struct config *c, const yaml_node_t *from, const yaml_node_t *to) {
+    size_t begin = from->start_mark.index, end = to->end_mark.index;
+    if (end > c->yaml.len || begin > end) return 0;
+    return hash64(c->yaml.ptr + begin, end - begin, 0);
+}
 
 static enum status bind_root(yaml_document_t *doc, struct config *c, struct err *err) {
     const yaml_node_t *root = yaml_document_get_root_node(doc);
@@ -50,8 +67,9 @@ static enum status bind_root(yaml_document_t *doc, struct config *c, struct err 
                 err, ERR_PARSE, 0,
                 "yaml: unmarshal errors: line %zu: field %.*s not found in type config.plain",
                 key->start_mark.line + 1, SV_ARG(config_node_text(key)));
-        if (!def->later) TRY(config_bind_global(doc, value, c, err));
-        if (def->later && !c->scrapes_itself) {
+        if (def->bind != config_bind_storage) c->rest_hash += text_hash(c, key, value);
+        if (def->bind != NULL) TRY(def->bind(doc, value, c, err));
+        if (def->bind == NULL && !c->scrapes_itself) {
             c->has_later_sections = true;
             log_warn("section of the configuration has no effect in this version", "section",
                      def->name);

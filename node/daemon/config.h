@@ -10,6 +10,7 @@
 #include "node/base/arena.h"
 #include "node/base/buf.h"
 #include "node/base/status.h"
+#include "storage/archive/retention.h"
 #include "storage/labels.h"
 
 struct config {
@@ -18,6 +19,13 @@ struct config {
     struct buf query_log_file;     /* NUL behind; empty: none */
     struct label *external_labels; /* sorted by name, texts in the arena */
     size_t external_labels_count;
+    int64_t retention_ms; /* storage.tsdb.retention */
+    uint64_t retention_bytes;
+    bool has_retention_time, has_retention_size;
+    struct retention_rule *rules; /* in the arena */
+    size_t rules_count;
+    bool rule_has_time; /* while it is parsed */
+    uint64_t rest_hash; /* of all but the section `storage` */
     struct arena arena;
     const char *path;    /* while it is parsed */
     bool scrapes_itself; /* the built-in configuration */
@@ -28,3 +36,13 @@ struct config {
  * scrap_configs not found in type config.plain`. */
 MUST_USE enum status config_load(const char *path, struct config *out, struct err *err);
 void config_fini(struct config *config);
+
+/* The file's retention wins over that of flags, as in Prometheus; times 0: for ever. */
+struct config_retention_flags {
+    bool has_time;
+    int64_t time_ms;
+    uint64_t bytes;
+};
+MUST_USE enum status config_retention(const struct config *config,
+                                      const struct config_retention_flags *flags,
+                                      struct retention **out, uint64_t *out_bytes, struct err *err);

@@ -11,3 +11,6 @@ struct sv config_node_text(const yaml_node_t *n);
 /* The section `global`; a key that Prometheus does not know is refused with its text. */
 MUST_USE enum status config_bind_global(yaml_document_t *doc, const yaml_node_t *map,
                                         struct config *c, struct err *err);
+/* The section `storage`. */
+MUST_USE enum status config_bind_storage(yaml_document_t *doc, const yaml_node_t *map,
+                                         struct config *c, struct err *err);

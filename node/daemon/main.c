@@ -25,7 +25,6 @@
 #include "query/api/query_log.h"
 
 enum { SINGLE_NODE_GRACE_MS = 1000, LOST_LOOK_MS = 250 };
-#define RETENTION_DEFAULT_MS ((int64_t)15 * 86400 * 1000)
 
 /* jemalloc reads it: memory freed by a burst of queries goes back to the system soon, from a thread
  * of its own */
@@ -35,6 +34,9 @@ __attribute__((visibility("default"))) const char *malloc_conf =
 
 struct daemon {
     struct options options;
+    struct config_retention_flags retention_flags;
+    struct retention *retention; /* as the node began with it */
+    uint64_t retention_bytes;
     struct config config;
     struct runtime *rt;
     struct node *node;
@@ -75,18 +77,17 @@ static enum status read_secret(struct daemon *d, struct err *err) {
     return st;
 }
 
-/* As Prometheus has it: 15 days where neither is given, no bound by time where only a size is. */
-static enum status read_retention(const struct options *o, struct node_options *out,
-                                  struct err *err) {
+static enum status read_retention(struct daemon *d, struct err *err) {
+    const struct options *o = &d->options;
+    struct config_retention_flags *f = &d->retention_flags;
     const char *time = o->retention_time.string, *size = o->retention_size.string;
-    if (size[0] != '\0' && !num_parse_bytes(sv_from(size), &out->retention_bytes))
+    if (size[0] != '\0' && !num_parse_bytes(sv_from(size), &f->bytes))
         return err_set(err, ERR_PARSE, 0, "--storage.tsdb.retention.size: \"%s\" is no size", size);
-    if (time[0] != '\0' && !duration_parse(sv_from(time), &out->retention_ms))
+    if (time[0] != '\0' && !duration_parse(sv_from(time), &f->time_ms))
         return err_set(err, ERR_PARSE, 0, "--storage.tsdb.retention.time: \"%s\" is no duration",
                        time);
-    if (out->retention_ms == 0 && out->retention_bytes == 0)
-        out->retention_ms = RETENTION_DEFAULT_MS;
-    return OK;
+    f->has_time = f->time_ms != 0; /* 0 is the default, as in Prometheus */
+    return config_retention(&d->config, f, &d->retention, &d->retention_bytes, err);
 }
 
 static enum status open_node(struct daemon *d, struct err *err) {
@@ -133,7 +134,9 @@ static enum status open_node(struct daemon *d, struct err *err) {
         .query_concurrency = (unsigned)o->max_concurrency.integer,
         .active = &d->active.active,
     };
-    TRY(read_retention(o, &no, err));
+    TRY(read_retention(d, err));
+    no.retention = d->retention;
+    no.retention_bytes = d->retention_bytes;
     TRY(node_open(d->rt, &no, &d->node, err));
     active_file_open(&d->active, no.data_dir, d->rt->cores_count, no.query_concurrency);
     return OK;
@@ -150,7 +153,8 @@ static enum status start_all(struct daemon *d, struct err *err) {
         err_prefix(err, "global.query_log_file");
         return st;
     }
-    st = serve_new(d->rt, d->node, &d->options, &d->config, d->query_log, &d->serve, err);
+    st = serve_new(d->rt, d->node, &d->options, &d->config, &d->retention_flags, d->query_log,
+                   &d->serve, err);
     if (st == ERR_CONFLICT) err_prefix(err, "--web.listen-address");
     if (st != OK) return st;
     st = node_start(d->node, err);
@@ -254,7 +258,13 @@ static void free_all(struct daemon *d) {
     if (d->rt != NULL) loop_runtime_free(d->rt);
     query_log_free(d->query_log);
     config_fini(&d->config);
+    retention_unref(d->retention);
     buf_fini(&d->secret);
+}
+
+static void reload(struct daemon *d) {
+    struct err err;
+    if (serve_reload(d->serve, &err) != OK) log_error("Error reloading config", "err", err.msg);
 }
 
 /* SIGINT, SIGTERM, or 0: this node is lost to its cluster. It must not linger: who restarts tasks
@@ -264,8 +274,7 @@ static int wait_for_end(struct daemon *d, const sigset_t *signals) {
         struct timespec look = {.tv_nsec = LOST_LOOK_MS * 1000000L};
         int sig = sigtimedwait(signals, NULL, &look);
         if (node_is_lost(d->node, NULL)) return 0;
-        if (sig == SIGHUP)
-            log_warn("SIGHUP: this version takes a changed configuration only at a start");
+        if (sig == SIGHUP) reload(d);
         if (sig != SIGINT && sig != SIGTERM) continue;
         log_info("Received an OS signal, exiting gracefully...", "signal", strsignal(sig));
         return sig;

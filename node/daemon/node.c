@@ -189,7 +189,12 @@ enum status node_open(struct runtime *rt, const struct node_options *options, st
     node->options = *options;
     arena_init(&node->arena, 1 << 20);
     node->started_ns = core_mono_ns(rt->control_core);
-    enum status st = node_open_all(node, err);
+    atomic_init(&node->retention_bytes, options->retention_bytes);
+    enum status st =
+        options->retention == NULL ? retention_new(0, NULL, 0, &node->retention, err) : OK;
+    if (options->retention != NULL) node->retention = retention_ref(options->retention);
+    if (st == OK) atomic_init(&node->retention_ms, node->retention->longest_ms);
+    if (st == OK) st = node_open_all(node, err);
     core_set_current(NULL);
     if (st != OK) {
         node_free(node);
@@ -286,6 +291,7 @@ void node_free(struct node *node) {
     core_set_current(current);
     node_view_free(node->view);
     node_view_free(node->next);
+    retention_unref(node->retention);
     file_close(node->lock);
     arena_fini(&node->arena);
     free(node->cores);

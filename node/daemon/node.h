@@ -44,7 +44,7 @@ struct node_options { /* strings live as long as the node */
     bool wal_sync_always;
     int64_t block_range_ms;      /* 0: 2 h */
     int64_t block_merged_ms_max; /* longest range of merged blocks; 0: the default */
-    int64_t retention_ms;        /* 0: for ever */
+    struct retention *retention; /* borrowed; NULL: for ever */
     uint64_t retention_bytes;    /* 0: no bound */
     uint64_t blocks_tick_ms;     /* 0: the default */
     uint64_t query_timeout_ms;
@@ -87,6 +87,11 @@ struct distributor *node_distributor(struct node *node, unsigned core);
 struct gather *node_gather(struct node *node, unsigned core);
 struct store *node_store(struct node *node, unsigned core);
 struct replicas *node_replicas(struct node *node, unsigned core);
+
+/* From now on; a reference is taken. Any thread, on a loop or not. ERR_NOMEM. */
+struct retention;
+MUST_USE enum status node_set_retention(struct node *node, struct retention *retention,
+                                        uint64_t bytes, struct err *err);
 
 /* A directory to restore from: <data>/snapshots/<name> (node_snapshot.c). A node that is started on
  * it, or on a copy, with the same flags, is this node as it was; without the head: as far as blocks

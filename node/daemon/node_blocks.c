@@ -50,14 +50,15 @@ enum status node_blocks_open(struct node *node, const struct node_view *view, st
     TRY(disk_mkdir(node->rt->disk, dir, err));
     TRY(disk_sync_dir(node->rt->disk, o->data_dir, err));
     int64_t range_ms = node_block_range_ms(node), merged_ms = MERGED_MS_MAX;
-    if (o->retention_ms > 0) merged_ms = MIN(merged_ms, o->retention_ms / 10);
+    int64_t retention_ms = node->retention->longest_ms;
+    if (retention_ms > 0) merged_ms = MIN(merged_ms, retention_ms / 10);
     if (o->block_merged_ms_max > 0) merged_ms = o->block_merged_ms_max;
     struct archive_options ao = {.dir = dir,
                                  .secret = view->map->settings.secret,
                                  .shards_count = view->map->settings.shards_count,
                                  .range_ms = range_ms,
                                  .merged_ms_max = merged_ms,
-                                 .bytes_max = o->retention_bytes,
+                                 .bytes_max = atomic_load(&node->retention_bytes),
                                  .round_ms = tick_ms(node)};
     TRY(archive_open(node->rt, &ao, &node->archive, err));
     /* Other replicas would not have them: a cluster takes them up with the first node's start. */
@@ -105,7 +106,7 @@ enum status node_blocks_start(struct node *node, struct err *err) {
         struct node_core *nc = &node->cores[i];
         struct flush_options fo = {.core = &nc->blocks,
                                    .may = {may_cut, nc},
-                                   .retention_ms = node->options.retention_ms,
+                                   .retention = node->retention,
                                    .tick_ms = tick_ms(node),
                                    .patience_ms = tick_ms(node) * PATIENCE_TICKS};
         core_set_current(nc->core);

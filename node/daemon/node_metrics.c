@@ -48,8 +48,9 @@ static void put_blocks(struct node *node) {
     metric_set(metric_get(&bad_def, NULL), s.bad_blocks);
     put_count(&merges_def, s.merges, &node->merges_told);
     put_count(&merges_failed_def, s.merges_failed, &node->merges_failed_told);
-    metric_set(metric_get(&retention_bytes_def, NULL), (double)node->options.retention_bytes);
-    metric_set(metric_get(&retention_seconds_def, NULL), (double)node->options.retention_ms / 1000);
+    metric_set(metric_get(&retention_bytes_def, NULL), (double)atomic_load(&node->retention_bytes));
+    metric_set(metric_get(&retention_seconds_def, NULL),
+               (double)atomic_load(&node->retention_ms) / 1000);
 }
 
 /* -- of the heads: each core tells its own, core 0 the sums */

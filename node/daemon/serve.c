@@ -8,12 +8,19 @@
 
 #include "ingest/remote_write.h"
 #include "node/daemon/ring_api.h"
+#include "node/base/log.h"
 #include "node/base/metrics.h"
 #include "node/base/num.h"
 #include "query/api/api.h"
 #include "query/ui/page.h"
 
 enum { ROUTES_MAX = 96 };
+
+/* A configuration that was taken while the node runs. */
+struct reloaded {
+    struct config config;
+    struct reloaded *before;
+};
 
 /* A route that needs the node's data, which it may not have opened yet. */
 struct gate {
@@ -25,7 +32,10 @@ struct serve {
     struct runtime *rt;
     struct node *node;
     const struct options *options;
-    const struct config *config;
+    const struct config *config; /* as the node began with it */
+    const struct config_retention_flags *retention;
+    struct reloaded *reloaded; /* the newest first, all kept: who looks at one holds no reference */
+    bool reloading;
     struct api_options api;
     struct ring_api ring;
     struct http_route routes[ROUTES_MAX];
@@ -80,33 +90,69 @@ static void on_quit(struct http_request *req) {
     kill(getpid(), SIGTERM);
 }
 
+static enum status reload_take(struct serve *s, struct reloaded *r, struct err *err) {
+    struct retention *retention = NULL;
+    uint64_t bytes;
+    if (r->config.rest_hash != s->config->rest_hash ||
+        r->config.scrapes_itself != s->config->scrapes_itself)
+        return err_set(err, ERR_UNSUPPORTED, 0,
+                       "this version takes changes outside of the section storage only at a start");
+    TRY(config_retention(&r->config, s->retention, &retention, &bytes, err));
+    enum status st = node_set_retention(s->node, retention, bytes, err);
+    retention_unref(retention);
+    return st;
+}
+
+static enum status reload_load(struct serve *s, struct err *err) {
+    struct reloaded *r = calloc(1, sizeof *r);
+    if (r == NULL) return err_set(err, ERR_NOMEM, 0, "out of memory");
+    enum status st = config_load(s->options->config_file.string, &r->config, err);
+    if (st != OK) {
+        free(r);
+        return st;
+    }
+    st = reload_take(s, r, err);
+    if (st != OK) {
+        config_fini(&r->config);
+        free(r);
+        return st;
+    }
+    r->before = s->reloaded;
+    __atomic_store_n(&s->reloaded, r, __ATOMIC_RELEASE);
+    return OK;
+}
+
+enum status serve_reload(struct serve *s, struct err *err) {
+    /* acquire and release: what the last one left is seen by the next */
+    if (__atomic_exchange_n(&s->reloading, true, __ATOMIC_ACQUIRE))
+        return err_set(err, ERR_CONFLICT, 0, "another reload is under way");
+    enum status st = reload_load(s, err);
+    __atomic_store_n(&s->reloading, false, __ATOMIC_RELEASE);
+    if (st == OK) log_info("Completed loading of configuration file");
+    return st;
+}
+
 static void on_reload(struct http_request *req) {
     struct serve *s = req->route_ctx;
     if (!s->options->enable_lifecycle.boolean) {
         http_answer_text(req, 403, "Lifecycle API is not enabled.");
         return;
     }
-    /* read again, so that a mistake is told; what it steers is fixed for the life of the process in
-     * this version */
-    struct config c;
     struct err err;
-    if (config_load(s->options->config_file.string, &c, &err) != OK) {
-        http_answer_text(req, 500, "failed to reload config: %s", err.msg);
-        return;
-    }
-    bool same = sv_eq(buf_sv(&c.yaml), buf_sv(&s->config->yaml));
-    config_fini(&c);
-    if (same)
+    if (serve_reload(s, &err) == OK)
         http_answer(req, 200, SV("text/plain; charset=utf-8"), SV(""));
     else
-        http_answer_text(
-            req, 500,
-            "failed to reload config: this version takes a changed configuration only at a start");
+        http_answer_text(req, 500, "failed to reload config: %s", err.msg);
+}
+
+/* acquire: it was filled before it was published */
+static const struct config *config_now(const struct serve *s) {
+    const struct reloaded *r = __atomic_load_n(&s->reloaded, __ATOMIC_ACQUIRE);
+    return r == NULL ? s->config : &r->config;
 }
 
 static void put_config(void *ctx, struct buf *out) {
-    struct serve *s = ctx;
-    buf_put_sv(out, buf_sv(&s->config->yaml));
+    buf_put_sv(out, buf_sv(&config_now(ctx)->yaml));
 }
 
 static void put_flags(void *ctx, struct buf *out) {
@@ -240,11 +286,12 @@ static void serve_add_routes(struct serve *s) {
 }
 
 enum status serve_new(struct runtime *rt, struct node *node, const struct options *o,
-                      const struct config *config, struct query_log *query_log, struct serve **out,
-                      struct err *err) {
+                      const struct config *config, const struct config_retention_flags *retention,
+                      struct query_log *query_log, struct serve **out, struct err *err) {
     struct serve *s = calloc(1, sizeof *s);
     if (s == NULL) return err_set(err, ERR_NOMEM, 0, "out of memory");
-    *s = (struct serve){.rt = rt, .node = node, .options = o, .config = config};
+    *s = (struct serve){
+        .rt = rt, .node = node, .options = o, .config = config, .retention = retention};
     s->api = (struct api_options){
         .lookback_ms = o->lookback_delta.duration_ms,
         .query_timeout_ms = o->query_timeout.duration_ms,
@@ -299,5 +346,11 @@ void serve_stop(struct serve *serve, uint64_t grace_ms, void (*stopped)(void *ct
 void serve_free(struct serve *serve) {
     if (serve == NULL) return;
     http_server_free(serve->server);
+    while (serve->reloaded != NULL) {
+        struct reloaded *r = serve->reloaded;
+        serve->reloaded = r->before;
+        config_fini(&r->config);
+        free(r);
+    }
     free(serve);
 }

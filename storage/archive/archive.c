@@ -29,6 +29,11 @@ const struct archive_options *archive_get_options(const struct archive *a) {
 uint64_t archive_take_number(struct archive *a) {
     return atomic_fetch_add_explicit(&a->next_number, 1, memory_order_relaxed);
 }
+void archive_set_bytes_max(struct archive *a, uint64_t bytes) {
+    assert(core_is_current(a->rt->log_core));
+    a->options.bytes_max = bytes;
+    archive_count(a);
+}
 int64_t archive_size_floor(const struct archive *a) {
     return atomic_load_explicit(&a->size_floor_ms, memory_order_relaxed);
 }
@@ -528,6 +533,7 @@ void archive_free(struct archive *a) {
     free(a->own);
     free(a->drops);
     archive_files_fini(&a->files);
+    free(a->sweeps);
     free(a->dir);
     free(a);
 }

@@ -76,6 +76,8 @@ MUST_USE enum status archive_block_open(const struct archive *a, const char *pat
                                         struct err *err);
 struct disk *archive_disk(const struct archive *a);
 const struct archive_options *archive_get_options(const struct archive *a);
+/* On the log core: archive_options.bytes_max from now on. */
+void archive_set_bytes_max(struct archive *a, uint64_t bytes);
 /* What blocks hold before it is to go, by archive_options.bytes_max; INT64_MIN: nothing. Any
  * thread. */
 int64_t archive_size_floor(const struct archive *a);

@@ -346,9 +346,11 @@ static void flush_on_tick(struct timer *t) {
     struct flusher *f = container_of(t, struct flusher, tick);
     struct err err;
     uint64_t now_ns = core_mono_ns(f->core);
-    struct store_floors floors = {f->o.may, f->o.retention_ms, archive_size_floor(f->archive)};
+    struct store_floors floors = {f->o.may, f->o.retention->longest_ms,
+                                  archive_size_floor(f->archive)};
     enum status status = store_cut_due(f->store, now_ns, &f->o.may, &err);
     if (status == OK) status = store_floor_due(f->store, &floors, &err);
+    if (status == OK) status = store_retain_due(f->store, &f->o.may, f->o.retention, &err);
     if (status != OK && status != ERR_UNAVAILABLE && status != ERR_IO)
         log_warn("shards were not cut", "err", err.msg);
     bool trimmed = head_trim(store_head(f->store), now_ns + SLICE_NS);
@@ -363,11 +365,13 @@ enum status flusher_new(const struct flush_options *options, struct flusher **ou
     struct flusher *f = calloc(1, sizeof *f);
     if (f == NULL) return err_set(err, ERR_NOMEM, 0, "flush: not enough memory");
     f->o = *options;
+    retention_ref(f->o.retention);
     f->archive = options->core->archive;
     f->core = options->core->core;
     f->store = options->core->store;
     f->bits = calloc((archive_get_options(f->archive)->shards_count + 63) / 64, sizeof *f->bits);
     if (f->bits == NULL) {
+        retention_unref(f->o.retention);
         free(f);
         return err_set(err, ERR_NOMEM, 0, "flush: not enough memory");
     }
@@ -377,6 +381,12 @@ enum status flusher_new(const struct flush_options *options, struct flusher **ou
     timer_start(&f->tick, f->o.tick_ms);
     *out = f;
     return OK;
+}
+
+void flusher_set_retention(struct flusher *f, struct retention *retention) {
+    assert(core_is_current(f->core));
+    retention_unref(f->o.retention);
+    f->o.retention = retention_ref(retention);
 }
 
 void flusher_stop(struct flusher *f, void (*done)(void *ctx), void *ctx) {
@@ -392,6 +402,7 @@ void flusher_stop(struct flusher *f, void (*done)(void *ctx), void *ctx) {
 void flusher_free(struct flusher *f) {
     if (f == NULL) return;
     flush_end(f);
+    retention_unref(f->o.retention);
     free(f->bits);
     free(f);
 }

@@ -8,17 +8,20 @@
 #pragma once
 
 #include "storage/archive/archive.h"
+#include "storage/archive/retention.h"
 
 struct flush_options {
-    struct archive_core *core; /* registered with the archive */
-    struct store_may may;      /* write: this node is the shard's primary, with its lease */
-    int64_t retention_ms;      /* 0: for ever */
-    uint64_t tick_ms;          /* 10 s */
-    uint64_t patience_ms;      /* a minute */
+    struct archive_core *core;   /* registered with the archive */
+    struct store_may may;        /* write: this node is the shard's primary, with its lease */
+    struct retention *retention; /* a reference is taken */
+    uint64_t tick_ms;            /* 10 s */
+    uint64_t patience_ms;        /* a minute */
 };
 struct flusher;
 MUST_USE enum status flusher_new(const struct flush_options *options, struct flusher **out,
                                  struct err *err);
+/* From the next tick on; a reference is taken. */
+void flusher_set_retention(struct flusher *f, struct retention *retention);
 /* Begins nothing any more; done runs, on the core, when nothing is under way. */
 void flusher_stop(struct flusher *f, void (*done)(void *ctx), void *ctx);
 void flusher_free(struct flusher *f); /* memory only; NULL too */

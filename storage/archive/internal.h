@@ -18,6 +18,8 @@ struct merge { /* one at a time, beside the rounds */
     struct archive *archive;
     bool running;
     bool cleans;   /* it is a clean's */
+    bool sweeps;   /* of one block, of which retention by matcher may have something to take out */
+    bool is_swept; /* it had not */
     bool canceled; /* read by the worker */
     struct merge_plan plan;
     struct block_list *list;  /* the inputs' */
@@ -65,6 +67,8 @@ struct archive {
     bool dropping;
     struct manifest_part *drops;
     struct merge merge;
+    struct sweep *sweeps; /* blocks that were looked at */
+    uint32_t sweeps_count, sweeps_cap;
     uint64_t merge_not_before_ns;
     void (*stopped)(void *ctx);
     void *stopped_ctx;
@@ -91,6 +95,12 @@ void archive_tells_free(struct archive *a);
 /* The next block that the first of the cleans wants written anew; false: none does. */
 bool archive_clean_plan(struct archive *a, struct merge_plan *out);
 void archive_clean_fail(struct archive *a, enum status status, const char *why); /* all of them */
+
+/* sweep.c. The next block that is to be looked at; false: none is. */
+bool archive_sweep_plan(struct archive *a, struct merge_plan *out);
+/* On the worker: whether m's block has anything to take out. */
+enum status archive_sweep_probe(struct merge *m, bool *out_has) MUST_USE;
+void archive_sweep_mark(struct archive *a, const struct merge *m); /* it has been looked at */
 
 /* merge.c: on the log core, after a round. */
 void archive_merge_next(struct archive *a);

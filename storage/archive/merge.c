@@ -71,6 +71,12 @@ static enum status merge_write(struct merge *m, struct archive_filter *filter) {
 static void merge_run(struct work *w) {
     struct merge *m = container_of(w, struct merge, work);
     struct archive_filter filter;
+    if (m->sweeps) {
+        bool has = false;
+        m->status = archive_sweep_probe(m, &has);
+        m->is_swept = m->status == OK && !has;
+        if (m->status != OK || !has) return;
+    }
     m->status = archive_filter_init(&filter, &m->manifest, &m->err);
     if (m->status != OK) return;
     m->status = merge_write(m, &filter);
@@ -116,6 +122,11 @@ static void merge_ran(struct core *here, struct work *w) {
         return;
     }
     if (a->stopping) { /* the file is a stray, and goes at the next start */
+        merge_end(a);
+        return;
+    }
+    if (m->is_swept) {
+        archive_sweep_mark(a, m);
         merge_end(a);
         return;
     }
@@ -178,6 +189,7 @@ void archive_merge_next(struct archive *a) {
     }
     struct plan_options o = {a->options.range_ms, a->options.merged_ms_max};
     plan_merge(&a->manifest, &o, &m->plan);
+    if (m->plan.count == 0) m->sweeps = archive_sweep_plan(a, &m->plan);
     if (m->plan.count == 0 || !plan_is_readable(a, &m->plan)) return;
-    status_ignore(merge_begin(a) ? OK : ERR_NOMEM); /* tried again after the next round */
+    if (!merge_begin(a)) m->sweeps = false; /* tried again after the next round */
 }

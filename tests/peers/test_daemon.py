@@ -55,6 +55,12 @@ def flags(folder):
     say("bad flags are told apart")
 
 
+RULES = "storage:\n  tsdb:\n    retention:\n      rules:\n        - {match: 'up', time: 1d}\n"
+# a series that none of these matches is one where one of three matchers fails, six times: 729 kinds
+MANY_RULES = RULES.replace("        - {match: 'up', time: 1d}\n", "".join(
+    f"        - {{match: '{{a=\"{i}\",b=\"{i}\",c=\"{i}\"}}', time: 90d}}\n" for i in range(6)))
+
+
 def configs(folder):
     port = free_port()
     for pattern, content in [
@@ -65,6 +71,16 @@ def configs(folder):
         (r"bad\.yml.*mapping", "- 1\n- 2\n"),
         (r"bad\.yml", "global: &a [*a"),
         (r"bad\.yml", "\x00\x01\x02"),
+        (r"bad\.yml.*line 3.*retension", "storage:\n  tsdb:\n    retension: {time: 1d}\n"),
+        (r"bad\.yml.*line 3.*storage\.tsdb\.retention\.time.*\"long\"", "storage:\n  tsdb:\n    retention: {time: long}\n"),
+        (r"bad\.yml.*line 3.*storage\.tsdb\.retention\.size.*\"1XB\"", "storage:\n  tsdb:\n    retention: {size: 1XB}\n"),
+        (r"bad\.yml.*line 5.*rules\[0\]\.match.*\{job=\"", "storage:\n  tsdb:\n    retention:\n      rules:\n        - {match: '{job=', time: 1d}\n"),
+        (r"bad\.yml.*line 6.*rules\[1\]\.match.*empty", RULES + "        - {match: '{job=~\".*\"}', time: 1d}\n"),
+        (r"bad\.yml.*line 6.*rules\[1\]\.time.*missing", RULES + "        - {match: 'up'}\n"),
+        (r"bad\.yml.*line 6.*rules\[1\]\.match.*missing", RULES + "        - {time: 1d}\n"),
+        (r"bad\.yml.*line 6.*rules\[1\]\.time.*\"-1d\"", RULES + "        - {match: 'up', time: -1d}\n"),
+        (r"bad\.yml.*line 4.*rules.*list", "storage:\n  tsdb:\n    retention:\n      rules: 1d\n"),
+        (r"bad\.yml.*line 5.*rules.*more than 256", MANY_RULES),
     ]:
         (folder / "bad.yml").write_text(content)
         check_fails(folder, 1, pattern, "--config.file=bad.yml", f"--web.listen-address={HOST}:{port}")

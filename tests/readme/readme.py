@@ -16,6 +16,12 @@ def commands():
             yield m.group(1).strip()
 
 
+def configurations():
+    """What stands in the README as YAML: indented, from a key of the configuration file on."""
+    for text in re.findall(r"(?m)^    \w+:$\n(?:^     .*\n)+", (ROOT / "README.md").read_text()):
+        yield "".join(line[4:] + "\n" for line in text.splitlines())
+
+
 def free_ports(count, step=100):
     """A base port such that base, base + step, ... and each + 5 are free."""
     for base in range(20000 + os.getpid() % 9000, 60000, 7):
@@ -165,7 +171,12 @@ def main():
             for command in commands():
                 print(f"{command}: {check(command, port, tmp)}", flush=True)
                 count += 1
-            assert count >= 12, f"only {count} commands found in the README"
+            for text in configurations():
+                (Path(tmp) / "shown.yml").write_text(text)
+                run(["build/cairnctl", "check", "config", f"{tmp}/shown.yml"])
+                print(f"the configuration {text.splitlines()[0]} is valid", flush=True)
+                count += 1
+            assert count >= 14, f"only {count} commands found in the README"
         finally:
             node.stop()
     return 0

@@ -24,6 +24,7 @@ void archive_rig_init(struct archive_rig *rig, uint64_t seed) {
 
 void archive_rig_fini(struct archive_rig *rig) {
     archive_rig_kill(rig);
+    retention_unref(rig->retention);
     sim_free(rig->sim);
     sim_disk_free(rig->sd);
 }
@@ -105,10 +106,12 @@ static enum status archive_open_all(struct archive_rig *rig) {
 }
 
 static enum status flushers_open(struct archive_rig *rig) {
+    if (rig->retention == NULL)
+        TRY(retention_new(rig->retention_ms, NULL, 0, &rig->retention, &rig->err));
     for (unsigned i = 0; i < AR_CORES; i++) {
         struct flush_options fo = {.core = &rig->cores[i],
                                    .may = {may_write, NULL},
-                                   .retention_ms = rig->retention_ms,
+                                   .retention = rig->retention,
                                    .tick_ms = 10000,
                                    .patience_ms = 60000};
         core_set_current(rig->rt->cores[i]);

@@ -3,7 +3,8 @@
  * runtime and a disk whose power can be cut, with a naive model: what was accepted, by series and
  * time. Writes are one by one and waited for; what was under way at a power cut may be there or
  * not, and the model takes over which. A broken promise prints itself and aborts.
- *   archive_rig.c: its life   rig_data.c: the model   rig_harm.c: files that go bad */
+ *   archive_rig.c: its life   rig_data.c: the model   rig_harm.c: files that go bad
+ *   rig_retention.c: what ends by the rules of retention */
 #pragma once
 
 #include "storage/archive/flush.h"
@@ -67,6 +68,9 @@ struct archive_rig {
     uint64_t durable[AR_CORES];
     uint64_t retention_bytes;
     int64_t retention_ms, merged_ms_max;
+    struct retention *retention;       /* NULL: retention_ms alone */
+    int64_t keeps_ms[AR_SERIES];       /* what it says of each, as the model sees it; 0: for ever */
+    bool is_settled;                   /* what is due was deleted: nothing more is there */
     bool failed;                       /* the log has ended */
     const struct harm_allowed *harmed; /* NULL: no file is bad */
     bool log_damaged;                  /* as log_open told, log_err with it */
@@ -77,7 +81,7 @@ struct archive_rig {
     int64_t cut_ms[AR_SHARDS], from_ms[AR_SHARDS];
     struct {
         unsigned accepted, histograms, starts, late, held, refused, deleted, cuts, flushes, floors,
-            restarts, power_cuts, anew, reads, from_blocks;
+            restarts, power_cuts, anew, reads, from_blocks, ruled, ended, ended_blocks, tombstones;
         uint64_t merges, log_files_removed;
     } counts;
 };
@@ -108,3 +112,14 @@ void archive_rig_verify(struct archive_rig *rig);
 /* The same, where reading may fail: says so, with the error that names a file. A wrong answer
  * aborts. While the rig is harmed the model stays as it is. */
 MUST_USE enum status archive_rig_check(struct archive_rig *rig, uint64_t shards, struct err *err);
+
+/* rig_retention.c: in general and by rules of which the first that matches counts, as chance has
+ * it. */
+void archive_rig_choose_retention(struct archive_rig *rig);
+/* Samples of the series before that time may be gone. Once all is settled (checked) nothing is
+ * there up to the last multiple of the block range before it. */
+int64_t archive_rig_retention(struct archive_rig *rig, size_t series, const struct samples *got,
+                              const struct store_archived *a);
+/* Settled: the samples have gone, no more tombstones are kept than the rules and these need, and in
+ * the end the bytes have gone. */
+void archive_rig_settle_retention(struct archive_rig *rig, uint64_t deletes_by_hand);

@@ -282,7 +282,8 @@ static enum status one_verify(struct archive_rig *rig, const struct stored *stor
     samples_clear(got);
     TRY(stored_read(stored, i, INT64_MIN, INT64_MAX, got, err));
     RIG_CHECK(store_shard_archive(stored->store, s->shard, &a), "!");
-    series_verify(rig, s, got, a.floor_ms);
+    series_verify(rig, s, got,
+                  archive_rig_retention(rig, (size_t)(s - rig->model.series), got, &a));
     return OK;
 }
 
@@ -323,7 +324,7 @@ static enum status shards_verify(struct archive_rig *rig, struct store *store, u
         struct store_archived a;
         if (seen[i] || !shard_set_has(&set, s->shard)) continue;
         RIG_CHECK(store_shard_archive(store, s->shard, &a), "!");
-        series_verify(rig, s, &none, a.floor_ms);
+        series_verify(rig, s, &none, archive_rig_retention(rig, i, &none, &a));
     }
     return status;
 }

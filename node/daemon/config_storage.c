@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The section `storage` of the configuration:
+ *
+ *   storage:
+ *     tsdb:
+ *       retention:
+ *         time: 30d
+ *         size: 100GB
+ *         rules:                 # the first that matches a series counts
+ *           - match: '{job="debug"}'
+ *             time: 2d
+ *           - match: 'up'
+ *             time: 0s           # for ever
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "node/base/duration.h"
+#include "node/base/log.h"
+#include "node/base/num.h"
+#include "node/daemon/config_yaml.h"
+#include "query/promql/parser.h"
+
+#define RETENTION_DEFAULT_MS ((int64_t)15 * 86400 * 1000)
+enum { CONFIG_RULES_MAX = 100 };
+
+struct binding {
+    yaml_document_t *doc;
+    struct config *config;
+    char path[120]; /* of the mapping, for errors */
+};
+typedef enum status (*bind_cb)(const struct binding *b, const yaml_node_t *value, struct err *err);
+struct key_def {
+    const char *name;
+    bind_cb bind; /* NULL: accepted; its part does not exist in this version */
+};
+
+static enum status storage_error(const struct binding *b, const yaml_node_t *at, const char *key,
+                                 const char *what, struct err *err) {
+    struct sv text = sv_take(config_node_text(at), 80);
+    return err_set(err, ERR_PARSE, 0, "line %zu: %s%s%s: %s: \"%.*s\"", at->start_mark.line + 1,
+                   b->path, key[0] == '\0' ? "" : ".", key, what, SV_ARG(text));
+}
+
+static bool is_empty(const yaml_node_t *n) {
+    return n->type == YAML_SCALAR_NODE && n->data.scalar.length == 0;
+}
+
+static enum status bind_mapping(const struct binding *b, const yaml_node_t *map,
+                                const struct key_def *defs, size_t count, struct err *err) {
+    if (is_empty(map)) return OK;
+    if (map->type != YAML_MAPPING_NODE) return storage_error(b, map, "", "not a mapping", err);
+    for (yaml_node_pair_t *p = map->data.mapping.pairs.start; p < map->data.mapping.pairs.top;
+         p++) {
+        const yaml_node_t *key = yaml_document_get_node(b->doc, p->key);
+        const struct key_def *def = NULL;
+        for (size_t i = 0; i < count; i++)
+            if (sv_eq(config_node_text(key), sv_from(defs[i].name))) def = &defs[i];
+        if (def == NULL)
+            return err_set(
+                err, ERR_PARSE, 0,
+                "yaml: unmarshal errors: line %zu: field %.*s not found in type config.plain",
+                key->start_mark.line + 1, SV_ARG(sv_take(config_node_text(key), 80)));
+        struct binding in = {.doc = b->doc, .config = b->config};
+        snprintf(in.path, sizeof in.path, "%.60s.%s", b->path, def->name);
+        if (def->bind == NULL)
+            log_warn("a setting of the configuration has no effect in this version", "setting",
+                     in.path);
+        else
+            TRY(def->bind(&in, yaml_document_get_node(b->doc, p->value), err));
+    }
+    return OK;
+}
+
+/* -- retention */
+
+static enum status bind_time(const struct binding *b, const yaml_node_t *value, struct err *err) {
+    struct config *c = b->config;
+    if (!duration_parse(config_node_text(value), &c->retention_ms))
+        return storage_error(b, value, "", "not a valid duration string", err);
+    c->has_retention_time = true;
+    return OK;
+}
+
+static enum status bind_size(const struct binding *b, const yaml_node_t *value, struct err *err) {
+    struct config *c = b->config;
+    struct sv text = config_node_text(value);
+    if (!sv_eq(text, SV("0")) && !num_parse_bytes(text, &c->retention_bytes))
+        return storage_error(b, value, "", "not a valid size", err);
+    c->has_retention_size = true;
+    return OK;
+}
+
+static enum status bind_match(const struct binding *b, const yaml_node_t *value, struct err *err) {
+    struct config *c = b->config;
+    struct retention_rule *rule = &c->rules[c->rules_count];
+    struct matcher *matchers;
+    size_t count;
+    struct err why;
+    struct sv text = arena_sv(&c->arena, config_node_text(value));
+    if (text.ptr == NULL) return err_set(err, ERR_NOMEM, 0, "out of memory");
+    if (rule->matchers != NULL) return storage_error(b, value, "", "given twice", err);
+    if (promql_parse_selector(text, &c->arena, &matchers, &count, &why) != OK)
+        return storage_error(b, value, "", why.msg, err);
+    bool all = promql_matchers_select_all(matchers, count);
+    struct matcher *copy = arena_alloc(&c->arena, (count + 1) * sizeof *copy);
+    if (copy != NULL) memcpy(copy, matchers, count * sizeof *copy);
+    promql_matchers_free(matchers, count);
+    rule->matchers = copy;
+    rule->matchers_count = count;
+    if (copy == NULL) return err_set(err, ERR_NOMEM, 0, "out of memory");
+    return all ? storage_error(b, value, "", "it must not match the empty series", err) : OK;
+}
+
+static enum status bind_rule_time(const struct binding *b, const yaml_node_t *value,
+                                  struct err *err) {
+    struct config *c = b->config;
+    if (!duration_parse(config_node_text(value), &c->rules[c->rules_count].time_ms))
+        return storage_error(b, value, "", "not a valid duration string", err);
+    c->rule_has_time = true;
+    return OK;
+}
+
+static enum status bind_rules(const struct binding *b, const yaml_node_t *list, struct err *err) {
+    static const struct key_def keys[] = {{"match", bind_match}, {"time", bind_rule_time}};
+    struct config *c = b->config;
+    if (is_empty(list)) return OK;
+    if (list->type != YAML_SEQUENCE_NODE) return storage_error(b, list, "", "not a list", err);
+    c->rules = arena_alloc(&c->arena, (CONFIG_RULES_MAX + 1) * sizeof *c->rules);
+    if (c->rules == NULL) return err_set(err, ERR_NOMEM, 0, "out of memory");
+    memset(c->rules, 0, (CONFIG_RULES_MAX + 1) * sizeof *c->rules);
+    c->rules_count = 0;
+    for (yaml_node_item_t *i = list->data.sequence.items.start; i < list->data.sequence.items.top;
+         i++) {
+        const yaml_node_t *item = yaml_document_get_node(b->doc, *i);
+        struct binding in = {.doc = b->doc, .config = c};
+        snprintf(in.path, sizeof in.path, "%.60s[%zu]", b->path, c->rules_count);
+        if (c->rules_count == CONFIG_RULES_MAX)
+            return storage_error(b, item, "", "more than 100 rules", err);
+        c->rule_has_time = false;
+        TRY(bind_mapping(&in, item, keys, ARRAY_LEN(keys), err));
+        if (c->rules[c->rules_count].matchers == NULL)
+            return storage_error(&in, item, "match", "is missing", err);
+        if (!c->rule_has_time) return storage_error(&in, item, "time", "is missing", err);
+        c->rules_count++;
+    }
+    struct retention *r;
+    struct err why;
+    int64_t general_ms = c->has_retention_time ? c->retention_ms : RETENTION_DEFAULT_MS;
+    if (retention_new(general_ms, c->rules, c->rules_count, &r, &why) != OK)
+        return storage_error(b, list, "", why.msg, err);
+    retention_unref(r);
+    return OK;
+}
+
+static enum status bind_retention(const struct binding *b, const yaml_node_t *value,
+                                  struct err *err) {
+    static const struct key_def keys[] = {
+        {"time", bind_time}, {"size", bind_size}, {"percentage", NULL}, {"rules", bind_rules}};
+    return bind_mapping(b, value, keys, ARRAY_LEN(keys), err);
+}
+
+static enum status bind_tsdb(const struct binding *b, const yaml_node_t *value, struct err *err) {
+    static const struct key_def keys[] = {{"retention", bind_retention},
+                                          {"out_of_order_time_window", NULL},
+                                          {"stale_series_compaction_threshold", NULL}};
+    return bind_mapping(b, value, keys, ARRAY_LEN(keys), err);
+}
+
+enum status config_bind_storage(yaml_document_t *doc, const yaml_node_t *map, struct config *c,
+                                struct err *err) {
+    static const struct key_def keys[] = {{"tsdb", bind_tsdb}, {"exemplars", NULL}};
+    struct binding b = {.doc = doc, .config = c, .path = "storage"};
+    return bind_mapping(&b, map, keys, ARRAY_LEN(keys), err);
+}
+
+enum status config_retention(const struct config *c, const struct config_retention_flags *flags,
+                             struct retention **out, uint64_t *out_bytes, struct err *err) {
+    int64_t time_ms = c->has_retention_time ? c->retention_ms : flags->time_ms;
+    bool has_time = c->has_retention_time || flags->has_time;
+    *out_bytes = c->has_retention_size ? c->retention_bytes : flags->bytes;
+    /* as Prometheus has it: 15 days where neither is given, no bound by time where a size is */
+    if (!has_time && *out_bytes == 0) time_ms = RETENTION_DEFAULT_MS;
+    enum status st = retention_new(time_ms, c->rules, c->rules_count, out, err);
+    if (st != OK) err_prefix(err, "storage.tsdb.retention.rules");
+    return st;
+}

@@ -113,7 +113,10 @@ static enum status on_space(struct disk *d, const char *path, uint64_t *out, str
     return disk_space(disk_of(d)->inner, path, out, err);
 }
 static enum status on_lock(struct disk *d, const char *path, struct file **out, struct err *err) {
+    const char *denied = disk_of(d)->denied;
     TRY(fault(disk_of(d), path, err));
+    if (denied != NULL && strcmp(denied, path) == 0)
+        return err_set(err, ERR_IO, EACCES, "%s", path);
     return disk_lock(disk_of(d)->inner, path, out, err);
 }
 static const struct disk_ops disk_ops = {on_open,     on_mkdir, on_rename, on_unlink, on_link,

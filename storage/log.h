@@ -63,6 +63,8 @@ struct log_options {
     /* In log_open, with apply's ctx: what is applied from here on is of the file of that first
      * frame. May be NULL. */
     void (*on_file)(void *ctx, uint64_t first_frame);
+    /* The same: frames ahead of what is applied from here on are lost. May be NULL. */
+    void (*on_lost)(void *ctx, const struct err *why);
 };
 
 struct log;

@@ -56,7 +56,9 @@ static enum status scan_damage(struct log_scan *s, uint64_t offset, const char *
     if (s->damages < DAMAGE_LINES_MAX) log_errorf("the log is damaged", "err", "%s", damage.msg);
     s->damages++;
     metric_add(s->log->metrics.corruptions, 1);
-    return from < to ? log_lost_add(s->log, from, to, err) : OK;
+    if (from >= to) return OK;
+    if (s->log->options.on_lost != NULL) s->log->options.on_lost(s->ctx, &damage);
+    return log_lost_add(s->log, from, to, err);
 }
 
 static void scan_torn(struct log_scan *s, uint64_t offset) {

@@ -191,6 +191,7 @@ void store_set_log(struct store *store, struct log *log,
                                    const struct err *err, void *ctx),
                    void *ctx) {
     assert(log != NULL && durable != NULL);
+    store_suspects_settle(store);
     store->log = log;
     store->durable = durable;
     store->durable_ctx = ctx;

@@ -75,7 +75,12 @@ bool store_shard_of_map(const struct ring_map *map, int node, uint32_t shard,
 MUST_USE enum status store_recover(struct store *store, const struct entry *e, struct err *err);
 /* What is recovered from here on is of the log file of that first frame (log_options.on_file). */
 void store_recover_file(struct store *store, uint64_t first_frame);
-/* Shards whose log has a gap; they must not be served. Returns the count, fills up to max. */
+/* Frames of the log ahead of what is recovered from here on are lost. A shard with an entry behind
+ * them shows whether it had some in them; one without is taken for damaged when store_set_log ends
+ * recovery. */
+void store_recover_lost(struct store *store, const struct err *why);
+/* Shards whose log has a gap, or may have; they must not be served. Returns the count, fills up to
+ * max. */
 size_t store_damaged_shards(const struct store *store, uint32_t *out, size_t max);
 /* False when the shard is not damaged. */
 bool store_damage(const struct store *store, uint32_t shard, struct err *out);

@@ -18,6 +18,7 @@ struct held_log {
     uint32_t copy;
     bool has_log; /* first and end are entries; before, they are 0/0 */
     bool damaged;
+    bool suspect;     /* the log has lost frames since its last entry was recovered */
     bool based;       /* `first` is a CUT, and what was before it is in blocks */
     bool marks_short; /* a mark was lost for lack of memory */
     struct place end;
@@ -104,6 +105,7 @@ struct store {
     struct store_shard *shards; /* options.shards_count of them */
     uint32_t shards_mask;       /* shards_count - 1 when that is a power of two, else 0 */
 
+    struct err lost; /* while the log is recovered: what it has lost; code OK: nothing */
     struct log *log;
     void (*durable)(struct store *store, uint64_t position, enum status status,
                     const struct err *err, void *ctx);
@@ -213,6 +215,8 @@ enum status tail_step(struct store *store, struct store_tail *tail, const struct
                       struct err *err) MUST_USE;
 /* Forgets what is held with a head. */
 void store_whole_drop(struct store *store, uint32_t shard);
+/* The end of recovery: whose entries may have been in what the log has lost is damaged. */
+void store_suspects_settle(struct store *store);
 
 /* Marks that reading from `from` on does not need. */
 void held_marks_trim(struct held_log *held, struct place from);

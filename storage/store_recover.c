@@ -128,6 +128,7 @@ static enum status recover_whole(struct store *store, struct store_shard *st, co
     if (st->log.damaged) return OK;
     bool old;
     TRY(held_check(&st->log, false, e, &old, err));
+    st->log.suspect = false; /* were entries lost ahead of it, it would not follow */
     if (old) return OK;
     TRY(store_apply(store, st, e, err));
 #ifdef PLANT_APPLY_FRAME_TWICE
@@ -143,6 +144,7 @@ static enum status recover_tail(struct store *store, struct store_shard *st, con
     bool old;
     if (tail->log.damaged) return OK;
     TRY(held_check(&tail->log, true, e, &old, err));
+    tail->log.suspect = false;
     return old ? OK : tail_step(store, tail, e, err);
 }
 
@@ -174,4 +176,35 @@ enum status store_recover(struct store *store, const struct entry *e, struct err
     }
     if (status != OK && err != NULL) *err = why;
     return status;
+}
+
+/* -- what the log has lost */
+
+void store_recover_lost(struct store *store, const struct err *why) {
+    store->lost = *why;
+    for (uint32_t i = 0; i < store->options.shards_count; i++) {
+        struct store_shard *st = &store->shards[i];
+        if (!st->open) continue;
+        st->log.suspect = st->role != STORE_LOG;
+        if (st->tail != NULL) st->tail->log.suspect = true;
+    }
+}
+
+static void suspect_settle(const struct store *store, uint32_t shard, struct held_log *held) {
+    struct err why;
+    if (!held->suspect || held->damaged) return;
+    err_set(&why, ERR_CORRUPT, 0,
+            "store: shard %" PRIu32 ": nothing of it follows epoch %" PRIu32 " seq %" PRIu64
+            ", and it may have been in what is lost: %s",
+            shard, held->end.epoch, held->end.seq, store->lost.msg);
+    held_damage(held, &why);
+}
+
+void store_suspects_settle(struct store *store) {
+    for (uint32_t i = 0; i < store->options.shards_count && store->lost.code != OK; i++) {
+        struct store_shard *st = &store->shards[i];
+        suspect_settle(store, i, &st->log);
+        if (st->tail != NULL) suspect_settle(store, i, &st->tail->log);
+    }
+    store->lost = (struct err){0};
 }

@@ -35,6 +35,12 @@ static void node_recover_file(void *ctx, uint64_t first_frame) {
         store_recover_file(r->node->cores[i].store, first_frame);
 }
 
+static void node_recover_lost(void *ctx, const struct err *why) {
+    const struct recovery *r = ctx;
+    for (unsigned i = 0; i < r->node->rt->cores_count; i++)
+        store_recover_lost(r->node->cores[i].store, why);
+}
+
 static enum status node_open_store(struct node_core *nc, const struct ring_settings *set,
                                    struct err *err) {
     const struct node_options *o = &nc->node->options;
@@ -76,6 +82,7 @@ static enum status node_open_log(struct node *node, const struct node_view *view
         .sync_every_frame = node->options.wal_sync_always,
         .sync_interval_ms = WAL_INTERVAL_MS,
         .on_file = node_recover_file,
+        .on_lost = node_recover_lost,
     };
     struct recovery r = {node, view};
     bool damaged = false;

@@ -45,6 +45,12 @@ static void rig_on_file(void *ctx, uint64_t first_frame) {
         store_recover_file(rig->stores[i], first_frame);
 }
 
+static void rig_on_lost(void *ctx, const struct err *why) {
+    struct archive_rig *rig = ctx;
+    for (unsigned i = 0; i < AR_CORES; i++)
+        store_recover_lost(rig->stores[i], why);
+}
+
 static void rig_on_durable(struct store *store, uint64_t position, enum status status,
                            const struct err *err, void *ctx) {
     struct archive_rig *rig = ctx;
@@ -129,7 +135,8 @@ static enum status log_open_all(struct archive_rig *rig) {
                              .file_bytes_max = 4 << 10,
                              .frame_bytes_max = 16 << 20,
                              .sync_every_frame = true,
-                             .on_file = rig_on_file};
+                             .on_file = rig_on_file,
+                             .on_lost = rig_on_lost};
     snprintf(dir, sizeof dir, "%s/log", rig->dir);
     TRY(log_open(rig->rt, &lo, rig_apply, rig, &rig->log, &rig->log_damaged, &rig->err));
     if (rig->log_damaged) rig->log_err = rig->err;

@@ -47,7 +47,6 @@ struct harm_allowed {
     char name[64];      /* of the file: errors name it */
     bool is_log;        /* errors name a file of the log */
     bool refused;       /* there is no start without it */
-    bool told;          /* the log tells where something is lost: else nothing is */
     uint64_t lost_from; /* what the log from that file on says may be gone; UINT64_MAX: nothing */
     uint64_t shards;    /* bits: of those reading may be an error */
 };

@@ -110,7 +110,8 @@ static void shards_of_block(struct harm *h, struct disk *disk, uint64_t number) 
     manifest_fini(&m);
 }
 
-/* Its first frame may be the last one of the file before. */
+/* The end of the newest looks like one that was under way at a power cut. Its first frame may be
+ * the last one of the file before. */
 static uint64_t log_file_before(const struct harm *h, size_t at) {
     const char *before = at == 0 ? NULL : strstr(h->files[at - 1].path, "/log-");
     const char *own = strstr(h->files[at].path, "/log-");
@@ -125,9 +126,8 @@ static void allowed_make(struct harm *h, size_t at, struct disk *disk) {
     if (h->file == HARM_BLOCK) shards_of_block(h, disk, strtoull(name, NULL, 16));
     h->allowed.refused = h->kind == HARM_UNREADABLE && h->file != HARM_BLOCK;
     if (h->file == HARM_MANIFEST) h->allowed.refused = h->kind != HARM_REMOVED || any_block(h);
-    /* The end of the newest looks like one that was under way at a power cut. */
-    h->allowed.told = h->file == HARM_LOG || h->kind == HARM_REMOVED;
-    if (h->allowed.is_log) h->allowed.lost_from = log_file_before(h, at);
+    if (h->file == HARM_LOG_NEWEST && h->kind != HARM_REMOVED)
+        h->allowed.lost_from = log_file_before(h, at);
 }
 
 static void file_harm(struct harm *h, struct archive_rig *rig, struct sv bytes) {

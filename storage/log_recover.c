@@ -204,12 +204,13 @@ static enum status log_continue(struct log_scan *s, struct err *err) {
     return log_file_start(log, first, frame, err);
 }
 
-/* Behind the last file there was another one. The last frame is not written once more: those who
- * wrote to that other one had synced it. */
+/* Behind the last file there was another one. Its first frame may be the last one here; so that the
+ * numbers have a hole from now on, another is given up. The last frame is not written once more:
+ * who wrote to that other file had synced it. */
 static enum status scan_newest(struct log_scan *s, struct err *err) {
     s->first_frame = s->ends.newest;
     s->last_offset = s->last_len = 0;
-    struct log_lost lost = {s->at.expected, s->ends.newest + 1};
+    struct log_lost lost = {s->at.expected, s->ends.newest + 2};
     s->at.expected = lost.to;
     return scan_damage(s, 0, "the file is missing", lost, err);
 }

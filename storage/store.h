@@ -276,7 +276,8 @@ void store_shard_advance(struct store *store, const struct manifest_shard *s);
  * recovered: its log goes on behind the base. */
 MUST_USE enum status store_shard_base(struct store *store, const struct manifest_shard *s,
                                       bool *out_taken, struct err *err);
-/* The first file of the log that this core needs; UINT64_MAX: none. */
+/* The first file of the log that this core needs; UINT64_MAX: none. All, while a shard is damaged.
+ */
 uint64_t store_log_floor(const struct store *store);
 /* Where this core's blocks are; before the first flush, export or import. */
 struct archive_core;

@@ -229,6 +229,8 @@ uint64_t store_log_floor(const struct store *store) {
     for (uint32_t i = 0; i < store->options.shards_count; i++) {
         const struct store_shard *st = &store->shards[i];
         if (!st->open) continue;
+        /* What shows it stays: without its hole the log would be whole at the next start. */
+        if (store_damage(store, i, NULL)) return 0;
         if (st->tail != NULL && st->tail->log.has_log)
             floor = MIN(floor, held_file(&st->tail->log, NULL));
         if (!st->log.has_log || st->role == STORE_LOG) continue;

@@ -140,7 +140,7 @@ static enum status log_open_all(struct archive_rig *rig) {
     snprintf(dir, sizeof dir, "%s/log", rig->dir);
     TRY(log_open(rig->rt, &lo, rig_apply, rig, &rig->log, &rig->log_damaged, &rig->err));
     if (rig->log_damaged) rig->log_err = rig->err;
-    RIG_CHECK(!rig->log_damaged || (rig->harmed != NULL && rig->harmed->is_log),
+    RIG_CHECK(!rig->log_damaged || rig->hole || (rig->harmed != NULL && rig->harmed->is_log),
               "seed %" PRIu64 ": %s", rig->seed, rig->err.msg);
     RIG_CHECK(!rig->log_damaged || strstr(rig->err.msg, "/log-") != NULL, "no file is named: %s",
               rig->err.msg);
@@ -149,23 +149,26 @@ static enum status log_open_all(struct archive_rig *rig) {
     return OK;
 }
 
+static enum status shard_start(struct archive_rig *rig, uint32_t shard) {
+    struct store *store = archive_rig_store(rig, shard);
+    uint64_t position;
+    if (store_damage(store, shard, &rig->err)) {
+        bool by_manifest = rig->harmed != NULL && !rig->harmed->is_log;
+        RIG_CHECK(rig->log_damaged || by_manifest, "seed %" PRIu64 ": %s", rig->seed, rig->err.msg);
+        return !rig->hole || archive_rig_anew(rig, shard) ? OK : ERR_IO;
+    }
+    core_set_current(store_core(store));
+    enum status status = store_open_epoch(store, shard, 1, &position, &rig->err);
+    core_set_current(NULL);
+    return status;
+}
+
 static enum status start_all(struct archive_rig *rig) {
     TRY(stores_open(rig));
     TRY(archive_open_all(rig));
     TRY(log_open_all(rig));
-    for (uint32_t s = 0; s < AR_SHARDS; s++) {
-        struct store *store = archive_rig_store(rig, s);
-        uint64_t position;
-        if (store_damage(store, s, &rig->err)) {
-            RIG_CHECK(rig->log_damaged || (rig->harmed != NULL && !rig->harmed->is_log),
-                      "seed %" PRIu64 ": %s", rig->seed, rig->err.msg);
-            continue;
-        }
-        core_set_current(store_core(store));
-        enum status status = store_open_epoch(store, s, 1, &position, &rig->err);
-        core_set_current(NULL);
-        TRY(status);
-    }
+    for (uint32_t s = 0; s < AR_SHARDS; s++)
+        TRY(shard_start(rig, s));
     return flushers_open(rig);
 }
 

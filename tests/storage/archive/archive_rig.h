@@ -72,7 +72,8 @@ struct archive_rig {
     bool is_settled;                   /* what is due was deleted: nothing more is there */
     bool failed;                       /* the log has ended */
     const struct harm_allowed *harmed; /* NULL: no file is bad */
-    bool log_damaged;                  /* as log_open told, log_err with it */
+    bool hole;        /* the log has one for good: shards that it harms begin anew at a start */
+    bool log_damaged; /* as log_open told, log_err with it */
     struct err log_err;
     struct err err;
     struct archive_model model;

@@ -30,7 +30,7 @@ static struct {
 
 static struct {
     uint64_t cleanings, snapshots, restored, steps, kills, faults[FAULTS];
-    uint64_t harms[HARM_FILES][HARM_KINDS], refused, reported, errors, passed_over;
+    uint64_t harms[HARM_FILES][HARM_KINDS], refused, reported, errors, passed_over, holes;
 } totals;
 
 /* -- faults at a call */
@@ -272,6 +272,13 @@ static void harmed_run(const struct harm *h) {
     archive_rig_kill(&rig);
 }
 
+/* Life goes on with a hole in the log where it is known what was in it: of the shards that it does
+ * not harm nothing. */
+static bool hole_stays(const struct harm *h) {
+    return rig.log_damaged && h->allowed.is_log && h->allowed.lost_from == UINT64_MAX &&
+           rng_chance(&rig.rng, 0.5);
+}
+
 /* Then the file is as it was before; after a start that was refused the others are, too. */
 static void some_harm(void) {
     static struct harm h;
@@ -292,7 +299,13 @@ static void some_harm(void) {
     totals.refused += status != OK;
     if (status == OK) harmed_run(&h);
     rig.harmed = NULL;
-    harm_undo(&h, &rig, status == OK);
+    if (status == OK && hole_stays(&h)) {
+        harm_keep(&h);
+        rig.hole = true;
+        totals.holes++;
+    } else {
+        harm_undo(&h, &rig, status == OK);
+    }
     must_start();
     archive_rig_verify(&rig);
 }
@@ -415,6 +428,7 @@ static void table_print(void) {
         }
     row("starts refused, the file named", totals.refused);
     row("damage told at the start, named", totals.reported);
+    row("of it holes in the log that stay", totals.holes);
     row("answers refused, the file named", totals.errors);
     row("starts that did without the file", totals.passed_over);
 }

@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-const char *const harm_file_names[HARM_FILES] = {"newest log file", "log file", "block",
-                                                 "manifest"};
+const char *const harm_file_names[HARM_FILES] = {"newest log file", "log file", "block", "manifest",
+                                                 "note of the log's ends"};
 const char *const harm_kind_names[HARM_KINDS] = {"bit flip", "truncated", "removed", "unreadable"};
 static const char *const dirs[] = {AR_DIR "/log", AR_DIR "/blocks"};
 
@@ -70,6 +70,12 @@ void harm_undo(struct harm *h, struct archive_rig *rig, bool all) {
     rig->disk.denied = NULL;
 }
 
+void harm_keep(struct harm *h) {
+    for (size_t i = 0; i < h->count; i++)
+        buf_fini(&h->files[i].bytes);
+    h->count = 0;
+}
+
 /* -- one of them */
 
 static bool file_is(const struct harm *h, size_t i, enum harm_file what, size_t newest) {
@@ -80,6 +86,7 @@ static bool file_is(const struct harm *h, size_t i, enum harm_file what, size_t 
     case HARM_LOG: return strncmp(name, "log-", 4) == 0 && i != newest;
     case HARM_BLOCK: return len == 22 && strcmp(name + 16, ".block") == 0;
     case HARM_MANIFEST: return strcmp(name, "MANIFEST") == 0;
+    case HARM_LOG_END: return strcmp(name, "OLDEST") == 0 || strcmp(name, "NEWEST") == 0;
     case HARM_FILES: break;
     }
     return false;

@@ -5,7 +5,7 @@
 
 #include "tests/storage/archive/archive_rig.h"
 
-enum harm_file { HARM_LOG_NEWEST, HARM_LOG, HARM_BLOCK, HARM_MANIFEST, HARM_FILES };
+enum harm_file { HARM_LOG_NEWEST, HARM_LOG, HARM_BLOCK, HARM_MANIFEST, HARM_LOG_END, HARM_FILES };
 enum harm_kind { HARM_FLIP, HARM_TRUNCATED, HARM_REMOVED, HARM_UNREADABLE, HARM_KINDS };
 extern const char *const harm_file_names[HARM_FILES], *const harm_kind_names[HARM_KINDS];
 
@@ -25,3 +25,4 @@ struct harm {
 /* False: there is no such file. The rig is down. */
 bool harm_do(struct harm *h, struct archive_rig *rig, enum harm_file file, enum harm_kind kind);
 void harm_undo(struct harm *h, struct archive_rig *rig, bool all);
+void harm_keep(struct harm *h); /* it stays bad */

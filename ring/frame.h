@@ -35,6 +35,8 @@ enum frame_type {
     FRAME_ADMIN = 14,    /* ring/member: verbs for the controller */
     FRAME_TRANSFER = 15, /* ring/replica: shards as a whole */
     FRAME_DELETE = 16,   /* ingest: delete by matcher in shards of the receiver */
+    FRAME_RANGES = 17,   /* ring/replica: ranges and digests that you have of these shards? */
+    FRAME_REPAIR = 18,   /* ring/replica: give me these ranges of these shards */
     FRAME_TYPE_COUNT
 };
 struct frame {

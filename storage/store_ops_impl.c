@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* ring/replica/store_ops.h over a store. */
+#include "storage/archive/digest.h"
 #include "storage/archive/transfer.h"
 #include "storage/store.h"
 #include "storage/store_internal.h"
@@ -61,6 +62,15 @@ static void ops_read_resume(void *ctx, struct store_read *job) {
     store_read_resume(ctx, job);
 }
 
+static bool ops_has_bad(void *ctx) {
+    return digest_has_bad(ctx);
+}
+
+static enum status ops_ranges(void *ctx, uint32_t shard, struct shard_ranges *out,
+                              struct err *err) {
+    return digest_ranges(ctx, shard, out, err);
+}
+
 static enum status ops_export_start(void *ctx, struct store_export *job, struct err *err) {
     return export_start(ctx, job, err);
 }
@@ -96,6 +106,8 @@ void store_ops_init(struct store_ops *out, struct store *store) {
         .position = ops_position,
         .read = ops_read,
         .read_resume = ops_read_resume,
+        .has_bad = ops_has_bad,
+        .ranges = ops_ranges,
         .export_start = ops_export_start,
         .export_resume = ops_export_resume,
         .import_start = ops_import_start,

@@ -128,6 +128,8 @@ static enum status open_node(struct daemon *d, struct err *err) {
         .log_file_bytes_max = o->wal_segment_size.bytes,
         .block_range_ms = o->min_block_duration.duration_ms,
         .blocks_tick_ms = (uint64_t)o->blocks_interval.duration_ms,
+        .scrub_ms = (uint64_t)o->scrub_interval.duration_ms,
+        .sync_ms = (uint64_t)o->sync_interval.duration_ms,
         .block_merged_ms_max = o->max_block_duration.duration_ms,
         .wal_sync_always = strcmp(o->wal_sync.string, "always") == 0,
         .query_timeout_ms = (uint64_t)o->query_timeout.duration_ms,

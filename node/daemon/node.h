@@ -47,6 +47,8 @@ struct node_options { /* strings live as long as the node */
     struct retention *retention; /* borrowed; NULL: for ever */
     uint64_t retention_bytes;    /* 0: no bound */
     uint64_t blocks_tick_ms;     /* 0: the default */
+    uint64_t scrub_ms;           /* each block is read through once in that time; 0: never */
+    uint64_t sync_ms;            /* how often replicas are compared; 0: never */
     uint64_t query_timeout_ms;
     unsigned query_concurrency;
     struct active *active;       /* of running queries; NULL: not kept */

@@ -59,7 +59,8 @@ enum status node_blocks_open(struct node *node, const struct node_view *view, st
                                  .range_ms = range_ms,
                                  .merged_ms_max = merged_ms,
                                  .bytes_max = atomic_load(&node->retention_bytes),
-                                 .round_ms = tick_ms(node)};
+                                 .round_ms = tick_ms(node),
+                                 .scrub_ms = o->scrub_ms};
     TRY(archive_open(node->rt, &ao, &node->archive, err));
     /* Other replicas would not have them: a cluster takes them up with the first node's start. */
     struct archive_copies copies = {copy_of_shard, &(struct copies_ctx){node, view}};

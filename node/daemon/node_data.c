@@ -114,6 +114,7 @@ static enum status node_open_replicas(struct node_core *nc, struct err *err) {
         .retained_bytes_max = RETAINED_BYTES / node->rt->cores_count,
         .append_bytes_max = APPEND_BYTES,
         .appends_in_flight = APPENDS_IN_FLIGHT,
+        .sync_ms = node->options.sync_ms,
         .report = node_on_report,
         .changed = node_on_changed,
         .ctx = nc,

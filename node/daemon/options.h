@@ -14,6 +14,7 @@
     X(max_connections) X(read_timeout) X(enable_lifecycle) X(enable_admin_api) \
     X(cors_origin) X(page_title) X(tsdb_path) X(retention_time) X(retention_size) \
     X(min_block_duration) X(max_block_duration) X(blocks_interval) \
+    X(scrub_interval) X(sync_interval) \
     X(out_of_order_window) X(wal_sync) X(wal_segment_size) X(lookback_delta) \
     X(query_timeout) X(max_concurrency) X(max_samples) X(query_memory) X(query_slower_than) \
     X(enable_feature) X(log_level) X(log_format) X(roles) X(cores) X(workers) \

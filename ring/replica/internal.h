@@ -7,6 +7,8 @@
  *   send.c      frames to a node: entries to its members, answers
  *   catchup.c   members that are behind: what they hold, entries read back from the log
  *   transfer.c  members that hold nothing of a shard whose log begins at a base
+ *   ranges.c    what two replicas have, compared
+ *   sync.c      what is bad here, or differs, is taken from another replica; sync_give.c: given
  *   promote.c   opening a new epoch
  *   follow.c    the other side of APPEND
  *   answer.c    the other side of PLACES and FETCH */
@@ -99,6 +101,7 @@ struct shard {
     uint64_t retry_ns;      /* PROMOTING: not before; 0: at once */
     bool fetching, opening;
     bool incomplete; /* REPORT_INCOMPLETE */
+    uint32_t synced; /* the round in which it was compared (sync.c) */
 };
 
 struct shard_wait {
@@ -173,7 +176,9 @@ struct replicas {
     struct list_node fetches,
         jobs; /* of struct fetch, struct catchup: freed with it after a crash */
     struct list_node transfers, takings; /* of struct transfer, struct taking: the same */
-    uint32_t streams;                    /* transfers begun */
+    struct list_node givings;            /* of struct giving */
+    struct sync *sync;
+    uint32_t streams; /* transfers begun */
     struct timer soon, report;
     bool stopping, report_wanted;
     unsigned reports_done;
@@ -258,6 +263,8 @@ void catchup_free_all(struct replicas *r);
 
 /* transfer.c */
 /* It holds nothing, and the log here begins at a base. */
+/* No other process, core or transfer of this node uses it. */
+uint64_t stream_new(struct replicas *r);
 bool transfer_is_needed(struct replicas *r, uint32_t shard, const struct member *m);
 void transfer_start(struct far *far);
 void transfer_stop(struct far *far);

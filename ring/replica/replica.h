@@ -50,6 +50,8 @@ struct replica_options {
     uint64_t retained_bytes_max; /* 256 MiB */
     uint64_t append_bytes_max;   /* of a frame: 4 MiB */
     unsigned appends_in_flight;  /* per stream: 8 */
+    uint64_t sync_ms; /* how often some shards are compared with their primaries' (sync.h); 0: never
+                       */
     /* What this core has to say to the controller (ring/control/heartbeat.h); arrays are borrowed.
      */
     void (*report)(void *ctx, const struct shard_report *reports, size_t reports_count,
@@ -117,7 +119,8 @@ void replicas_wait(struct replicas *r, struct replica_wait *wait, const uint32_t
                                 const struct err *err));
 
 /* peers_handle on every core: dispatches to the core that owns each shard. ctx: struct replicas of
- * the listening core. FRAME_APPEND, FRAME_PLACES, FRAME_FETCH, FRAME_TRANSFER. */
+ * the listening core. FRAME_APPEND, FRAME_PLACES, FRAME_FETCH, FRAME_TRANSFER,
+ * FRAME_RANGES, FRAME_REPAIR. */
 void replicas_on_frame(struct peer_request *req, struct sv payload, void *ctx);
 
 struct replica_counts {

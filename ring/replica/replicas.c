@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "ring/replica/internal.h"
+#include "ring/replica/sync.h"
 
 static const struct metric_def defs[] = {
     {"cairn_replica_appends_total", "Frames of entries answered by followers.", METRIC_COUNTER,
@@ -169,6 +170,11 @@ enum status replicas_new(struct core *core, const struct replica_options *option
     list_init(&r->jobs);
     list_init(&r->transfers);
     list_init(&r->takings);
+    list_init(&r->givings);
+    if (sync_new(r, &r->sync, err) != OK) {
+        free(r);
+        return ERR_NOMEM;
+    }
     timer_init(&r->soon, core, replicas_on_soon);
     timer_init(&r->report, core, replicas_on_report);
     r->metrics.appends = metric_get(&defs[0], "result=\"ok\"");
@@ -196,6 +202,8 @@ void replicas_stop(struct replicas *r) {
     for (size_t i = 0; i < r->fars_count; i++)
         far_stop(r->fars[i]);
     transfers_stop(r);
+    sync_stop(r->sync);
+    givings_stop(r);
 }
 
 void replicas_free(struct replicas *r) {
@@ -219,6 +227,8 @@ void replicas_free(struct replicas *r) {
     promote_free_all(r);
     catchup_free_all(r);
     transfers_free_all(r);
+    givings_free_all(r);
+    sync_free(r->sync);
     free(r->fars);
     free(r->shards);
     free(r->readable);
@@ -392,6 +402,7 @@ void replicas_install(struct replicas *r, struct ring_map *map, const uint16_t *
         transfer_start(r->fars[i]);
         far_flush(r->fars[i]);
     }
+    sync_begin(r->sync);
     replicas_changed(r);
 }
 
@@ -480,6 +491,10 @@ void replicas_on_frame(struct peer_request *req, struct sv payload, void *ctx) {
         served_places(r, req, payload);
     else if (req->type == FRAME_TRANSFER)
         served_transfer(r, req, payload);
+    else if (req->type == FRAME_RANGES)
+        served_ranges(r, req, payload);
+    else if (req->type == FRAME_REPAIR)
+        served_repair(r, req, payload);
     else
         served_fetch(r, req, payload);
 }

@@ -70,10 +70,39 @@ struct store_read {
     void *private_;
 };
 
+/* What is durably in closed ranges of a whole replica, by what lies together: ranges of two
+ * replicas need not be the same, but what is in the same times has the same sum. */
+enum range_kind {
+    RANGE_GOOD = 1, /* digest and count are of the samples in it */
+    RANGE_BAD,      /* cannot be read, or not wholly */
+    RANGE_DELETED   /* of some of its samples only a part may be visible, or there */
+};
+struct range_digest { /* a sum modulo 2^128 */
+    uint64_t hi, lo;
+};
+struct shard_range {
+    int64_t min_ms, max_ms; /* both inclusive */
+    enum range_kind kind;
+    uint64_t samples;
+    struct range_digest digest;
+};
+struct shard_ranges {
+    int64_t closed_ms;      /* what is older is all there; INT64_MIN: nothing */
+    int64_t floor_ms;       /* what is older may be gone, or not yet */
+    struct shard_range *at; /* on the heap */
+    uint32_t count, cap;
+};
+struct shard_span { /* both inclusive */
+    int64_t min_ms, max_ms;
+};
+
 /* Whole replicas whose log begins at a base (shard_held.based), as opaque pieces. */
 struct store_export {
     const uint32_t *shards; /* ascending; the caller's, until done */
     size_t shards_count;
+    /* NULL: all of it. Else what is in blocks of that time, for each shard, and nothing of its log
+     * and state. */
+    const struct shard_span *spans;
     /* On the core; the next one is read when export_resume is called. false: no more are wanted. */
     bool (*piece)(struct store_export *job, struct sv bytes);
     void (*done)(struct store_export *job, enum status status, const struct err *err);
@@ -85,6 +114,11 @@ struct import_shard {
 struct store_import {
     const struct import_shard *shards; /* ascending; the caller's, until it is stopped */
     size_t shards_count;
+    /* NULL: shards of which nothing is held. Else an export of these spans, which takes the place
+     * of what is held of them; a shard of which no range ends in its span any more, or that is
+     * another by now, stays as it is: `refused` counts them, with the last piece. */
+    const struct shard_span *spans;
+    uint32_t refused;
     /* After each piece: the next one can be given. last: with this one all is durable and held, but
      * for shards that meanwhile were something else. An error: nothing more can be given. */
     void (*taken)(struct store_import *job, enum status status, bool last, const struct err *err);
@@ -129,8 +163,13 @@ struct store_ops {
      * called; then done. Cancel: piece returns false. */
     enum status (*read)(void *ctx, struct store_read *job, struct err *err);
     void (*read_resume)(void *ctx, struct store_read *job);
-    /* ERR_UNAVAILABLE: one of the shards is not whole here. With the last piece given (resumed)
-     * comes done; until then the log keeps what comes behind the bases. */
+    /* A range of some shard is bad. */
+    bool (*has_bad)(void *ctx);
+    /* *out: empty; its memory is the caller's. ERR_UNAVAILABLE: it is not whole here. */
+    enum status (*ranges)(void *ctx, uint32_t shard, struct shard_ranges *out, struct err *err);
+    /* ERR_UNAVAILABLE: one of the shards is not whole here, or the spans are not closed. With the
+     * last piece given (resumed) comes done; until then the log keeps what comes behind the bases.
+     */
     enum status (*export_start)(void *ctx, struct store_export *job, struct err *err);
     void (*export_resume)(void *ctx, struct store_export *job);
     /* import_piece: bytes as piece gave them elsewhere, in their order; copied. import_stop: taken

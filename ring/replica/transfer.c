@@ -115,8 +115,7 @@ bool transfer_is_needed(struct replicas *r, uint32_t shard, const struct member 
     return held.based;
 }
 
-/* No other process, core or transfer of this node uses it. */
-static uint64_t stream_new(struct replicas *r) {
+uint64_t stream_new(struct replicas *r) {
     return (uint64_t)r->o.incarnation << 32 | (uint64_t)r->core->index << 24 |
            (++r->streams & 0xffffff);
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ring/replica/wire.h"
 
+#include <stdlib.h>
+
 #include "node/base/bytes.h"
 #include "ring/map.h"
 
@@ -78,6 +80,42 @@ void fetch_answer_put(const struct fetch_answer *a, struct buf *out) {
     buf_put_varint(out, a->shard);
     buf_put_u8(out, a->result);
     buf_put_lenstr(out, a->entries);
+}
+
+static void range_put(const struct shard_range *r, struct buf *out) {
+    buf_put_u8(out, (uint8_t)r->kind);
+    buf_put_zigzag(out, r->min_ms);
+    buf_put_zigzag(out, r->max_ms);
+    if (r->kind != RANGE_GOOD) return;
+    buf_put_varint(out, r->samples);
+    buf_put_u64(out, r->digest.hi);
+    buf_put_u64(out, r->digest.lo);
+}
+
+void ranges_answer_put(const struct ranges_answer *a, struct buf *out) {
+    buf_put_varint(out, a->shard);
+    buf_put_u8(out, a->result);
+    if (a->result != RESULT_OK) return;
+    buf_put_varint(out, a->core);
+    buf_put_zigzag(out, a->ranges.closed_ms);
+    buf_put_zigzag(out, a->ranges.floor_ms);
+    buf_put_varint(out, a->ranges.count);
+    for (uint32_t i = 0; i < a->ranges.count; i++)
+        range_put(&a->ranges.at[i], out);
+}
+
+void repair_ask_put(const struct repair_ask *a, struct buf *out) {
+    buf_put_varint(out, a->core);
+    buf_put_varint(out, a->stream);
+    buf_put_varint(out, a->number);
+    buf_put_sv(out, a->items);
+}
+
+void repair_item_put(const struct repair_item *item, struct buf *out) {
+    buf_put_varint(out, item->shard);
+    buf_put_varint(out, item->epoch);
+    buf_put_zigzag(out, item->span.min_ms);
+    buf_put_zigzag(out, item->span.max_ms);
 }
 
 /* -- reading */
@@ -176,4 +214,61 @@ enum status fetch_answer_get(struct sv *rest, struct fetch_answer *out, struct e
     out->result = read_bits(&r, RESULT_COUNT - 1);
     out->entries = read_lenstr(&r);
     return item_end(rest, &r, "fetched entries", err);
+}
+
+static struct shard_range read_range(struct reader *r) {
+    struct shard_range range = {.kind = (enum range_kind)read_u8(r)};
+    range.min_ms = read_zigzag(r);
+    range.max_ms = read_zigzag(r);
+    if (range.kind < RANGE_GOOD || range.kind > RANGE_DELETED || range.max_ms < range.min_ms)
+        r->failed = true;
+    if (range.kind != RANGE_GOOD) return range;
+    range.samples = read_varint(r);
+    range.digest.hi = read_u64(r);
+    range.digest.lo = read_u64(r);
+    return range;
+}
+
+enum status ranges_answer_get(struct sv *rest, struct ranges_answer *out, struct err *err) {
+    enum { RANGE_BYTES_MIN = 3 };
+    struct reader r = reader_init(rest->ptr, rest->len);
+    *out = (struct ranges_answer){.shard = read_shard(&r)};
+    out->result = read_bits(&r, RESULT_COUNT - 1);
+    if (r.failed || out->result != RESULT_OK) return item_end(rest, &r, "ranges", err);
+    out->core = (uint16_t)read_u32_max(&r, UINT16_MAX);
+    out->ranges.closed_ms = read_zigzag(&r);
+    out->ranges.floor_ms = read_zigzag(&r);
+    uint64_t count = read_varint(&r);
+    if (count > reader_left(&r) / RANGE_BYTES_MIN) r.failed = true;
+    if (r.failed) return item_end(rest, &r, "ranges", err);
+    out->ranges.at = calloc((size_t)count + 1, sizeof *out->ranges.at);
+    if (out->ranges.at == NULL) return err_set(err, ERR_NOMEM, 0, "replica: out of memory");
+    for (uint64_t i = 0; i < count && !r.failed; i++)
+        out->ranges.at[out->ranges.count++] = read_range(&r);
+    out->ranges.cap = out->ranges.count + 1;
+    enum status status = item_end(rest, &r, "ranges", err);
+    if (status == OK) return OK;
+    free(out->ranges.at);
+    out->ranges = (struct shard_ranges){0};
+    return status;
+}
+
+enum status repair_ask_get(struct sv payload, struct repair_ask *out, struct err *err) {
+    struct reader r = reader_init(payload.ptr, payload.len);
+    out->core = (uint16_t)read_u32_max(&r, UINT16_MAX);
+    out->stream = read_varint(&r);
+    out->number = read_varint(&r);
+    TRY(item_end(&payload, &r, "ask for a repair", err));
+    out->items = payload;
+    return OK;
+}
+
+enum status repair_item_get(struct sv *rest, struct repair_item *out, struct err *err) {
+    struct reader r = reader_init(rest->ptr, rest->len);
+    out->shard = read_shard(&r);
+    out->epoch = read_u32_max(&r, UINT32_MAX);
+    out->span.min_ms = read_zigzag(&r);
+    out->span.max_ms = read_zigzag(&r);
+    if (out->span.max_ms < out->span.min_ms) r.failed = true;
+    return item_end(rest, &r, "repair", err);
 }

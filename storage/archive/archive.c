@@ -9,6 +9,7 @@
 
 #include "node/base/log.h"
 #include "storage/archive/internal.h"
+#include "storage/archive/repair.h"
 
 enum { RETRY_MS = 1000, PACKED_A_ROUND_MAX = 4 };
 
@@ -159,20 +160,21 @@ static enum status change_shards(struct manifest *m, const struct archive_change
  * the shard may have gone, or begun anew; of an import (which comes before its records) where it is
  * to give the record. */
 static bool part_counts(const struct manifest *m, const struct archive_change *c,
-                        const struct manifest_part *part) {
+                        const struct manifest_part *part, const uint64_t *passed) {
+    if (passed != NULL && ((passed[part->shard / 64] >> (part->shard % 64)) & 1)) return false;
     const struct manifest_shard *s = manifest_shard_find(m, part->shard);
     return c->is_import ? s == NULL : s != NULL && s->copy == part->copy;
 }
 
 /* Without a part that counts it is not added, and its file goes. */
-static enum status change_block(struct manifest *m, const struct archive_change *c,
-                                const struct manifest_block *from) {
+enum status archive_change_block(struct manifest *m, const struct archive_change *c,
+                                 const struct manifest_block *from, const uint64_t *passed) {
     struct manifest_block b = *from;
     b.parts = malloc((b.parts_count + 1) * sizeof *b.parts);
     if (b.parts == NULL) return ERR_NOMEM;
     b.parts_count = 0;
     for (uint32_t i = 0; i < from->parts_count; i++)
-        if (part_counts(m, c, &from->parts[i])) b.parts[b.parts_count++] = from->parts[i];
+        if (part_counts(m, c, &from->parts[i], passed)) b.parts[b.parts_count++] = from->parts[i];
     if (b.parts_count > 0 && manifest_block_add(m, &b) != OK) {
         manifest_block_fini(&b);
         return ERR_NOMEM;
@@ -181,7 +183,9 @@ static enum status change_block(struct manifest *m, const struct archive_change 
     return OK;
 }
 
-static enum status change_apply(struct manifest *m, const struct archive_change *c) {
+static enum status change_apply(struct archive *a, struct manifest *m, struct archive_change *c) {
+    if (c->repairs_count > 0) return repair_apply(a, m, c);
+    if (c == &a->merge.change && a->merge.voided) return OK; /* what was added is a stray */
     for (uint32_t i = 0; i < c->removes_count; i++)
         manifest_block_remove(m, c->removes[i]);
 #ifdef PLANT_MERGE_LOSES_TOMBSTONE
@@ -199,7 +203,7 @@ static enum status change_apply(struct manifest *m, const struct archive_change 
     }
     if (!c->is_import) TRY(change_shards(m, c));
     for (uint32_t i = 0; i < c->adds_count; i++)
-        TRY(change_block(m, c, &c->adds[i].of));
+        TRY(archive_change_block(m, c, &c->adds[i].of, NULL));
     return c->is_import ? change_shards(m, c) : OK;
 }
 
@@ -214,15 +218,18 @@ static enum status next_make(struct archive *a) {
     enum status status = manifest_copy(&a->manifest, &a->next);
     added_count = 0;
     LIST_FOREACH(n, &a->current) {
-        const struct archive_change *c = container_of(n, struct archive_change, node);
-        if (status == OK) status = change_apply(&a->next, c);
+        struct archive_change *c = container_of(n, struct archive_change, node);
+        if (status == OK) status = change_apply(a, &a->next, c);
         for (uint32_t i = 0; i < c->adds_count; i++)
             added[added_count++] = c->adds[i];
     }
     a->next.next_number = atomic_load_explicit(&a->next_number, memory_order_relaxed);
     if (status == OK) a->saved = block_list_new(&a->next, a->list, added, added_count);
     free(added);
-    if (status == OK && a->saved != NULL) return OK;
+    if (status == OK && a->saved != NULL) {
+        scrub_mark(a->scrub, a->saved);
+        return OK;
+    }
     manifest_fini(&a->next);
     return ERR_NOMEM;
 }
@@ -304,7 +311,7 @@ void archive_round(struct archive *a) {
     if (timer_is_armed(&a->timer)) timer_stop(&a->timer);
     while (!list_is_empty(&a->waiting))
         list_push_back(&a->current, list_pop_front(&a->waiting));
-    if (list_is_empty(&a->current)) {
+    if (list_is_empty(&a->current) && !scrub_has_found(a->scrub)) {
         install_begin(a);
         return;
     }
@@ -378,10 +385,23 @@ static void install_begin(struct archive *a) {
 
 /* -- what nobody needs any more */
 
+/* Nobody holds a bad one open: who could unlink it with the last reference. The manifest does not
+ * change meanwhile. */
+static void bad_remove(const struct archive *a) {
+    for (uint32_t i = 0; a->before != NULL && i < a->before->count; i++) {
+        const struct list_block *b = &a->before->blocks[i];
+        if (b->block != NULL || manifest_block_find(&a->manifest, b->of.number) != NULL) continue;
+        char *path = archive_block_path(a, b->of.number);
+        if (path != NULL) status_ignore(disk_unlink(a->rt->disk, path, NULL)); /* or a stray */
+        free(path);
+    }
+}
+
 static void clean_run(struct work *w) {
     struct archive *a = container_of(w, struct archive, work);
     uint64_t files;
     uint32_t kept = 0;
+    bad_remove(a);
     block_list_unref(a->before);
     a->before = NULL;
     for (uint32_t i = 0; i < a->obsolete_count; i++) {
@@ -442,7 +462,7 @@ static void clean_ran(struct core *here, struct work *w) {
     }
     drop_absent(a);
     archive_merge_next(a);
-    if (!list_is_empty(&a->waiting) || !list_is_empty(&a->holds))
+    if (!list_is_empty(&a->waiting) || !list_is_empty(&a->holds) || scrub_has_found(a->scrub))
         archive_round(a);
     else
         timer_start(&a->timer, a->options.round_ms);
@@ -490,11 +510,14 @@ void archive_start(struct archive *a, struct log *log) {
     core_set_current(a->rt->log_core);
     timer_init(&a->timer, a->rt->log_core, archive_on_timer);
     timer_start(&a->timer, a->options.round_ms);
+    scrub_start(a->scrub);
     core_set_current(current);
 }
 
 void archive_stopped_check(struct archive *a) {
-    if (a->state != ARCHIVE_IDLE || a->merge.running || a->stopped == NULL) return;
+    if (a->state != ARCHIVE_IDLE || a->merge.running || scrub_is_running(a->scrub) ||
+        a->stopped == NULL)
+        return;
     void (*stopped)(void *ctx) = a->stopped;
     a->stopped = NULL;
     stopped(a->stopped_ctx);
@@ -507,6 +530,7 @@ void archive_stop(struct archive *a, void (*done)(void *ctx), void *ctx) {
     a->stopped_ctx = ctx;
     __atomic_store_n(&a->merge.canceled, true, __ATOMIC_RELAXED);
     if (a->started) timer_stop(&a->timer);
+    if (a->started) scrub_stop(a->scrub);
     struct list_node *n;
     while ((n = list_pop_front(&a->holds)) != NULL) {
         struct archive_hold *hold = container_of(n, struct archive_hold, node);
@@ -521,6 +545,7 @@ void archive_free(struct archive *a) {
     if (a == NULL) return;
     archive_tells_free(a);
     archive_merge_free(&a->merge);
+    scrub_free(a->scrub);
     block_list_unref(a->list);
     block_list_unref(a->before);
     block_list_unref(a->saved);

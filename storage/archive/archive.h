@@ -29,6 +29,7 @@ struct archive_options {
     int64_t merged_ms_max; /* longest range of a merged block */
     uint64_t bytes_max;    /* of all blocks; the oldest ranges go beyond it; 0: no bound */
     uint64_t round_ms;     /* how often what is not needed is looked for: 10 s */
+    uint64_t scrub_ms;     /* each block is read through once in that time (scrub.h); 0: never */
 };
 struct archive;
 /* Reads the manifest, removes files that are not in it, opens the blocks. One that is missing or
@@ -82,6 +83,10 @@ void archive_set_bytes_max(struct archive *a, uint64_t bytes);
  * thread. */
 int64_t archive_size_floor(const struct archive *a);
 
+struct archive_repair_shard {
+    uint32_t shard, copy;
+    int64_t min_ms, max_ms; /* both inclusive */
+};
 struct archive_change {
     /* given, borrowed until done */
     /* Blocks and what is said of them; references are taken. A part counts where the manifest has
@@ -102,6 +107,11 @@ struct archive_change {
      * number.
      */
     bool is_tombstones;
+    /* What blocks have of these shards in these times goes, and what the added ones have of them
+     * takes its place (repair.h); refused: how many shards stay as they are. */
+    const struct archive_repair_shard *repairs;
+    size_t repairs_count;
+    uint32_t refused;
     /* On the home core, when it is durable and all cores have it. */
     void (*done)(struct core *here, struct archive_change *c);
     /* private */

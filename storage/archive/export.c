@@ -6,6 +6,7 @@
 
 #include "node/base/bytes.h"
 #include "storage/archive/archive.h"
+#include "storage/archive/filter.h"
 #include "storage/archive/transfer.h"
 #include "storage/store_internal.h"
 
@@ -27,6 +28,7 @@ struct store_exporting {
     struct block_list *list;
     struct manifest_shard *records;
     uint32_t records_count, record_at, block_at;
+    struct shard_span *spans; /* of each record; NULL: all */
     uint64_t *bits;
     char *path; /* of the extract */
     struct file *file;
@@ -59,6 +61,25 @@ static void extract_end(struct store_exporting *x) {
     x->path = NULL;
 }
 
+static bool span_is_met(const struct store_exporting *x, uint32_t record,
+                        const struct list_block *b) {
+    if (x->spans == NULL) return true;
+    const struct shard_span *s = &x->spans[record];
+    return b->of.resolution_ms == 0 && b->of.max_ms >= s->min_ms && b->of.min_ms <= s->max_ms;
+}
+
+static void spans_filter(void *ctx, uint32_t shard, struct sv canonical, const struct label *labels,
+                         size_t labels_count, struct samples *samples) {
+    const struct store_exporting *x = ctx;
+    (void)canonical, (void)labels, (void)labels_count;
+    uint32_t i = 0;
+    while (x->records[i].shard != shard)
+        i++;
+    const struct shard_span *s = &x->spans[i];
+    if (s->min_ms > INT64_MIN) samples_leave_out(samples, INT64_MIN, s->min_ms - 1);
+    if (s->max_ms < INT64_MAX) samples_leave_out(samples, s->max_ms + 1, INT64_MAX);
+}
+
 /* What the block has of the shards, as a file of its own. */
 static enum status extract_make(struct store_exporting *x, const struct list_block *b,
                                 bool *written) {
@@ -69,7 +90,7 @@ static enum status extract_make(struct store_exporting *x, const struct list_blo
     memset(x->bits, 0, words * sizeof *x->bits);
     for (uint32_t i = 0; i < x->records_count; i++) {
         const struct manifest_shard *s = &x->records[i];
-        if (!list_block_has(b, s->shard, s->copy)) continue;
+        if (!list_block_has(b, s->shard, s->copy) || !span_is_met(x, i, b)) continue;
         x->bits[s->shard / 64] |= (uint64_t)1 << (s->shard % 64);
         any = true;
     }
@@ -90,8 +111,12 @@ static enum status extract_make(struct store_exporting *x, const struct list_blo
                                                 .resolution_ms = b->of.resolution_ms,
                                                 .canceled = &x->canceled},
                                      .inputs = &input,
-                                     .inputs_count = 1};
-    return block_merge(&mo, written, &x->err);
+                                     .inputs_count = 1,
+                                     .filter = x->spans == NULL ? NULL : spans_filter,
+                                     .ctx = x};
+    enum status status = block_merge(&mo, written, &x->err);
+    if (status == ERR_CORRUPT || status == ERR_IO) block_set_suspect(b->block);
+    return status;
 }
 
 static enum status file_begin(struct store_exporting *x) {
@@ -130,7 +155,7 @@ static void export_run(struct work *w) {
     else
         x->status = file_begin(x);
     if (x->status != OK || x->piece.len > 0) return;
-    if (x->record_at < x->records_count) {
+    if (x->record_at < x->records_count && x->spans == NULL) {
         piece_begin(x, TRANSFER_SHARD);
         manifest_shard_put(&x->records[x->record_at++], &x->piece);
     } else {
@@ -153,6 +178,7 @@ static void export_free(struct store_exporting *x) {
     for (uint32_t i = 0; i < x->records_count; i++)
         manifest_shard_fini(&x->records[i]);
     free(x->records);
+    free(x->spans);
     free(x->bits);
     buf_fini(&x->piece);
     free(x);
@@ -246,10 +272,13 @@ static enum status records_make(struct store_exporting *x, const struct store_ex
             !st->log.based)
             return err_set(err, ERR_UNAVAILABLE, 0, "export: shard %" PRIu32 " is not whole here",
                            shard);
+        if (x->spans != NULL && (st->from_ms == INT64_MIN || x->spans[i].max_ms >= st->from_ms))
+            return err_set(err, ERR_UNAVAILABLE, 0,
+                           "export: shard %" PRIu32 " is not closed up to there", shard);
         struct manifest_shard *s = &x->records[x->records_count];
         if (store_shard_record(store, shard, st->from_ms, s) != OK) return export_nomem(err);
         x->records_count++;
-        x->pinned_file = MIN(x->pinned_file, held_file(&st->log, &s->base));
+        if (x->spans == NULL) x->pinned_file = MIN(x->pinned_file, held_file(&st->log, &s->base));
     }
     return OK;
 }
@@ -270,8 +299,10 @@ enum status export_start(struct store *store, struct store_export *job, struct e
     x->list = block_list_ref(store->blocks);
     x->records = calloc(job->shards_count + 1, sizeof *x->records);
     x->bits = calloc((store->options.shards_count + 63) / 64, sizeof *x->bits);
-    enum status status =
-        x->records == NULL || x->bits == NULL ? export_nomem(err) : records_make(x, job, err);
+    if (job->spans != NULL && (x->spans = calloc(job->shards_count, sizeof *x->spans)) != NULL)
+        memcpy(x->spans, job->spans, job->shards_count * sizeof *x->spans);
+    bool nomem = x->records == NULL || x->bits == NULL || (job->spans != NULL && x->spans == NULL);
+    enum status status = nomem ? export_nomem(err) : records_make(x, job, err);
     if (status != OK) {
         export_free(x);
         return status;

@@ -105,7 +105,7 @@ static bool matches(const struct filter_tombstone *t, const struct label *labels
     return true;
 }
 
-static void leave_out(struct samples *s, int64_t min_ms, int64_t max_ms) {
+void samples_leave_out(struct samples *s, int64_t min_ms, int64_t max_ms) {
     size_t kept = 0;
     for (size_t i = 0; i < s->count; i++) {
         if (s->times_ms[i] >= min_ms && s->times_ms[i] <= max_ms) continue;
@@ -123,8 +123,8 @@ void archive_filter_run(void *ctx, uint32_t shard, struct sv canonical, const st
     (void)canonical;
     const struct filter_shard *fs = find(ctx, shard);
     if (fs == NULL) return;
-    if (fs->floor_ms != INT64_MIN) leave_out(samples, INT64_MIN, fs->floor_ms - 1);
+    if (fs->floor_ms != INT64_MIN) samples_leave_out(samples, INT64_MIN, fs->floor_ms - 1);
     for (uint32_t i = 0; i < fs->tombstones_count; i++)
         if (matches(&fs->tombstones[i], labels, labels_count))
-            leave_out(samples, fs->tombstones[i].min_ms, fs->tombstones[i].max_ms);
+            samples_leave_out(samples, fs->tombstones[i].min_ms, fs->tombstones[i].max_ms);
 }

@@ -8,6 +8,9 @@
 #include "storage/labels.h"
 #include "storage/sample.h"
 
+/* In place; both ends inclusive. */
+void samples_leave_out(struct samples *s, int64_t min_ms, int64_t max_ms);
+
 struct archive_filter {
     /* private */
     struct arena arena;

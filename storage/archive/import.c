@@ -22,6 +22,8 @@ struct store_importing {
     bool canceled, ended, installed;
     struct import_shard *shards;
     size_t shards_count;
+    struct shard_span *spans;           /* NULL: shards that are new */
+    struct archive_repair_shard *fixes; /* of the change */
     struct buf piece;
     struct file *file;
     char *path, *path_tmp; /* of the block that is coming */
@@ -122,7 +124,8 @@ static enum status take_shard(struct store_importing *x, struct sv rest) {
     struct manifest_shard s;
     TRY(manifest_shard_get(rest, &s, &x->err));
     const struct import_shard *wanted = shard_find(x, s.shard);
-    if (wanted == NULL || x->records_count == x->shards_count || x->file != NULL) {
+    if (wanted == NULL || x->records_count == x->shards_count || x->file != NULL ||
+        x->spans != NULL) {
         manifest_shard_fini(&s);
         return import_corrupt(x, "a shard that is not asked for");
     }
@@ -145,7 +148,7 @@ static void import_run(struct work *w) {
     case TRANSFER_SHARD: x->status = take_shard(x, rest); break;
     case TRANSFER_END:
         x->ended = true;
-        if (x->file != NULL || x->records_count != x->shards_count)
+        if (x->file != NULL || (x->spans == NULL && x->records_count != x->shards_count))
             x->status = import_corrupt(x, "it ended before its end");
         break;
     default: x->status = import_corrupt(x, "a piece of an unknown kind");
@@ -170,6 +173,8 @@ static void import_free(struct store_importing *x) {
     free(x->blocks);
     free(x->records);
     free(x->shards);
+    free(x->spans);
+    free(x->fixes);
     buf_fini(&x->piece);
     free(x);
 }
@@ -214,6 +219,7 @@ static void import_changed(struct core *here, struct archive_change *c) {
     (void)here;
     struct store_importing *x = container_of(c, struct store_importing, change);
     x->installed = true;
+    if (x->job != NULL) x->job->refused = c->refused;
     import_tell(x, true);
 }
 
@@ -223,7 +229,9 @@ static void import_change(struct store_importing *x) {
                                         .adds_count = x->blocks_count,
                                         .shards = x->records,
                                         .shards_count = x->records_count,
-                                        .is_import = true,
+                                        .is_import = x->spans == NULL,
+                                        .repairs = x->fixes,
+                                        .repairs_count = x->spans == NULL ? 0 : x->shards_count,
                                         .done = import_changed};
     archive_change_submit(x->archive, x->store->core, &x->change);
 }
@@ -271,12 +279,22 @@ enum status import_start(struct store *store, struct store_import *job, struct e
     store->imports = x;
     x->shards = calloc(job->shards_count + 1, sizeof *x->shards);
     x->records = calloc(job->shards_count + 1, sizeof *x->records);
-    if (x->shards == NULL || x->records == NULL) {
+    if (job->spans != NULL) {
+        x->spans = calloc(job->shards_count + 1, sizeof *x->spans);
+        x->fixes = calloc(job->shards_count + 1, sizeof *x->fixes);
+    }
+    if (x->shards == NULL || x->records == NULL ||
+        (job->spans != NULL && (x->spans == NULL || x->fixes == NULL))) {
         import_free(x);
         return import_nomem(err);
     }
     memcpy(x->shards, job->shards, job->shards_count * sizeof *x->shards);
     x->shards_count = job->shards_count;
+    for (size_t i = 0; i < x->shards_count && x->spans != NULL; i++) {
+        x->spans[i] = job->spans[i];
+        x->fixes[i] = (struct archive_repair_shard){x->shards[i].shard, x->shards[i].copy,
+                                                    x->spans[i].min_ms, x->spans[i].max_ms};
+    }
     job->private_ = x;
     return OK;
 }

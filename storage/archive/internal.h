@@ -4,6 +4,7 @@
 
 #include "storage/archive/archive.h"
 #include "storage/archive/plan.h"
+#include "storage/archive/scrub.h"
 
 enum archive_state {
     ARCHIVE_IDLE,
@@ -26,6 +27,7 @@ struct merge { /* one at a time, beside the rounds */
     struct manifest manifest; /* as it was: tombstones and floors of the shards */
     struct list_block added;  /* the outcome; block NULL: nothing is left */
     bool written;
+    bool voided; /* what it has read does not count any more */
     enum status status;
     struct err err;
     struct archive_change change;
@@ -69,6 +71,7 @@ struct archive {
     struct merge merge;
     struct sweep *sweeps; /* blocks that were looked at */
     uint32_t sweeps_count, sweeps_cap;
+    struct scrub *scrub;
     uint64_t merge_not_before_ns;
     void (*stopped)(void *ctx);
     void *stopped_ctx;
@@ -81,6 +84,10 @@ struct archive {
 /* archive.c */
 void archive_round(struct archive *a); /* when something waits, or at the timer */
 void archive_stopped_check(struct archive *a);
+/* A block that c adds. passed: one bit for each shard whose parts do not count anyhow; NULL. */
+MUST_USE enum status archive_change_block(struct manifest *m, const struct archive_change *c,
+                                          const struct manifest_block *from,
+                                          const uint64_t *passed);
 void archive_count(struct archive *a); /* what archive_get_stats tells */
 
 void archive_files_fini(struct archive_files *f); /* open.c */

@@ -108,12 +108,21 @@ static void merge_installed(struct core *here, struct archive_change *c) {
     merge_end(container_of(c, struct merge, change)->archive);
 }
 
+/* Which of them it was the error says, but not to us. */
+static void inputs_suspect(const struct merge *m) {
+    for (uint32_t i = 0; i < m->list->count; i++)
+        for (uint32_t k = 0; k < m->plan.count; k++)
+            if (m->list->blocks[i].of.number == m->plan.numbers[k])
+                block_set_suspect(m->list->blocks[i].block);
+}
+
 static void merge_ran(struct core *here, struct work *w) {
     struct merge *m = container_of(w, struct merge, work);
     struct archive *a = m->archive;
     if (m->status != OK) {
         if (m->status != ERR_CANCELED) {
             log_warn("blocks were not merged", "err", m->err.msg);
+            if (m->status == ERR_CORRUPT || m->status == ERR_IO) inputs_suspect(m);
             atomic_fetch_add_explicit(&a->merges_failed, 1, memory_order_relaxed);
         }
         if (m->cleans) archive_clean_fail(a, m->status, m->err.msg);
@@ -121,7 +130,7 @@ static void merge_ran(struct core *here, struct work *w) {
         merge_end(a);
         return;
     }
-    if (a->stopping) { /* the file is a stray, and goes at the next start */
+    if (a->stopping || m->voided) { /* the file is a stray, and goes at the next start */
         merge_end(a);
         return;
     }

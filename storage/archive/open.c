@@ -194,7 +194,8 @@ enum status archive_open(struct runtime *rt, const struct archive_options *optio
     list_init(&a->tells);
     enum status status = a->dir == NULL || a->cores == NULL || a->own == NULL || a->drops == NULL
                              ? err_set(err, ERR_NOMEM, 0, "archive: not enough memory")
-                             : open_all(a, err);
+                             : scrub_new(a, &a->scrub, err);
+    if (status == OK) status = open_all(a, err);
     if (status == OK)
         *out = a;
     else

@@ -195,11 +195,19 @@ static enum status series_merge(struct stored *s, struct err *err) {
     return OK;
 }
 
+/* The block is looked at as a whole then (scrub.h). */
+static enum status stored_read_ended(const struct stored *s, uint32_t block, enum status status) {
+    if (status == ERR_CORRUPT || status == ERR_IO) block_set_suspect(s->blocks[block].of->block);
+    return status;
+}
+
 enum status stored_find(struct stored *s, struct err *err) {
     for (uint32_t i = 0; i < s->blocks_count; i++) {
         struct select_query q = s->query;
         q.shards = &s->blocks[i].shards;
-        TRY(block_select(s->blocks[i].of->block, &q, s->canceled, &s->blocks[i].selection, err));
+        TRY(stored_read_ended(
+            s, i,
+            block_select(s->blocks[i].of->block, &q, s->canceled, &s->blocks[i].selection, err)));
     }
     return s->blocks_count == 0 ? OK : series_merge(s, err);
 }
@@ -241,10 +249,11 @@ enum status stored_names_find(struct stored *s, struct sv label, struct arena *a
         size_t more_count = 0;
         q.shards = &s->blocks[i].shards;
         struct block *block = s->blocks[i].of->block;
-        if (label.ptr == NULL)
-            TRY(block_label_names(block, &q, arena, &more, &more_count, err));
-        else
-            TRY(block_label_values(block, label, &q, arena, &more, &more_count, err));
+        enum status status =
+            label.ptr == NULL
+                ? block_label_names(block, &q, arena, &more, &more_count, err)
+                : block_label_values(block, label, &q, arena, &more, &more_count, err);
+        TRY(stored_read_ended(s, i, status));
         TRY(names_join(arena, found, count, more, more_count, err));
     }
     return OK;
@@ -311,7 +320,9 @@ enum status stored_read(const struct stored *s, size_t index, int64_t from_ms, i
     for (uint32_t r = one->first; r != RUN_NONE; r = s->runs[r].next) {
         const struct stored_block *b = &s->blocks[s->runs[r].block];
         if (b->of->of.max_ms <= from_ms || b->of->of.min_ms > to_ms) continue;
-        TRY(block_series_read(b->selection, s->runs[r].index, from_ms, to_ms, out, err));
+        enum status status =
+            block_series_read(b->selection, s->runs[r].index, from_ms, to_ms, out, err);
+        TRY(stored_read_ended(s, s->runs[r].block, status));
     }
     if (out->count > from && archive_filter_has(&s->scratch->filter, one->shard))
         TRY(blocks_filter(s, index, from, out, err));

@@ -126,6 +126,19 @@ void block_set_obsolete(struct block *b) {
     b->obsolete = true;
 }
 
+/* A flag that somebody looks at in time: nothing is ordered by it. */
+void block_set_suspect(struct block *b) {
+    __atomic_store_n(&b->suspect, true, __ATOMIC_RELAXED);
+}
+
+void block_clear_suspect(struct block *b) {
+    __atomic_store_n(&b->suspect, false, __ATOMIC_RELAXED);
+}
+
+bool block_is_suspect(const struct block *b) {
+    return __atomic_load_n(&b->suspect, __ATOMIC_RELAXED);
+}
+
 void block_get_info(const struct block *b, struct block_info *out) {
     *out = (struct block_info){.path = b->path,
                                .level = b->level,

@@ -97,6 +97,14 @@ bool block_get_shard(const struct block *b, uint32_t shard, struct block_shard *
 /* ERR_UNAVAILABLE: it has none. */
 MUST_USE enum status block_read_items(const struct block *b, uint32_t shard, struct buf *out,
                                       struct err *err);
+/* Reads on from *at (0: the beginning) for some bytes_max, and checks the checksum of every frame
+ * there; *at is the file's length when all is read. */
+MUST_USE enum status block_verify_frames(struct block *b, uint64_t *at, uint64_t bytes_max,
+                                         struct err *err);
+/* Somebody could not read it: it is to be looked at. Any thread. */
+void block_set_suspect(struct block *b);
+void block_clear_suspect(struct block *b);
+bool block_is_suspect(const struct block *b);
 /* Reads all of it, checks every checksum, decodes every page and compares the digests. */
 MUST_USE enum status block_verify(struct block *b, const volatile bool *canceled, struct err *err);
 /* The same, but what is bad is told (file and offset, or shard and series), and the rest looked at;

@@ -149,6 +149,7 @@ struct block_totals {
 struct block {
     unsigned refs;
     bool obsolete;
+    bool suspect; /* atomic */
     struct disk *disk;
     struct file *file;
     char *path;

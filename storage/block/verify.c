@@ -38,29 +38,47 @@ static enum status verify_nomem(const struct verify *v) {
     return err_set(v->err, ERR_NOMEM, 0, "block: out of memory");
 }
 
-static enum status frames_verify(struct verify *v) {
-    struct frames_in *in = &v->find->io->in;
+/* *at goes behind it, also when it is bad: to the end where that is not known. */
+static enum status frame_verify(struct frames_in *in, const struct block *b, uint64_t *at,
+                                struct buf *raw, struct err *err) {
+    uint8_t p[FRAME_HEADER_BYTES];
+    struct frame_header h;
+    size_t got;
+    uint64_t end = b->file_bytes - BLOCK_FOOTER_BYTES;
+    TRY(file_pread(b->file, p, sizeof p, *at, &got, err));
+    uint64_t from = *at;
+    *at = end;
+    if (got < sizeof p || !frame_header_get(p, &h) || h.stored > end - from - FRAME_HEADER_BYTES)
+        return err_set(err, ERR_CORRUPT, 0, "block %s: no frame at %" PRIu64, b->path, from);
+    *at = from + h.stored + FRAME_HEADER_BYTES;
+    return frames_get(in, ref_make(from, h.stored + FRAME_HEADER_BYTES), raw, err);
+}
+
+enum status block_verify_frames(struct block *b, uint64_t *at, uint64_t bytes_max,
+                                struct err *err) {
+    struct frames_in in = {.file = b->file, .path = b->path};
     struct buf raw = {0};
     enum status status = OK;
-    uint64_t end = v->b->file_bytes - BLOCK_FOOTER_BYTES;
-    for (uint64_t at = BLOCK_HEADER_BYTES; at < end && status == OK;) {
-        uint8_t p[FRAME_HEADER_BYTES];
-        struct frame_header h;
-        size_t got;
-        status = file_pread(v->b->file, p, sizeof p, at, &got, v->err);
-        if (status == OK && (got < sizeof p || !frame_header_get(p, &h) ||
-                             h.stored > end - at - FRAME_HEADER_BYTES))
-            status =
-                err_set(v->err, ERR_CORRUPT, 0, "block %s: no frame at %" PRIu64, v->b->path, at);
-        if (status != OK) { /* where the next one begins is not known */
-            status = verify_told(v, status);
-            break;
-        }
-        status = frames_get(in, ref_make(at, h.stored + FRAME_HEADER_BYTES), &raw, v->err);
-        status = verify_told(v, status);
-        at += h.stored + FRAME_HEADER_BYTES;
+    uint64_t end = b->file_bytes - BLOCK_FOOTER_BYTES, next = MAX(*at, BLOCK_HEADER_BYTES);
+    uint64_t until = bytes_max > end - next ? end : next + bytes_max;
+    while (next < until && status == OK)
+        status = frame_verify(&in, b, &next, &raw, err);
+    frames_in_fini(&in);
+    buf_fini(&raw);
+    if (status == OK) *at = next == end ? b->file_bytes : next;
+    return status;
+}
+
+static enum status frames_verify(struct verify *v) {
+    struct frames_in in = {.file = v->b->file, .path = v->b->path};
+    struct buf raw = {0};
+    enum status status = OK;
+    uint64_t at = BLOCK_HEADER_BYTES, end = v->b->file_bytes - BLOCK_FOOTER_BYTES;
+    while (at < end && status == OK) {
+        status = verify_told(v, frame_verify(&in, v->b, &at, &raw, v->err));
         if (status == OK) status = verify_canceled(v);
     }
+    frames_in_fini(&in);
     buf_fini(&raw);
     return status;
 }

@@ -163,7 +163,8 @@ Test(peers_members, who_may_ask_what) {
         {FRAME_RAFT, false, true},    {FRAME_HEARTBEAT, false, true},
         {FRAME_JOIN, true, true},     {FRAME_PROMISE, true, true},
         {FRAME_ADMIN, false, true},   {FRAME_TRANSFER, false, false},
-        {FRAME_DELETE, false, false},
+        {FRAME_DELETE, false, false}, {FRAME_RANGES, false, false},
+        {FRAME_REPAIR, false, false},
     };
     static_assert(ARRAY_LEN(rules) == FRAME_TYPE_COUNT - 4, "all but hello, reply and cancel");
     open_all();

@@ -6,7 +6,16 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
-enum kind { APPEND_ASK, APPEND_REPLY, PLACES_ASK, PLACES_REPLY, FETCH_ASK, FETCH_REPLY };
+enum kind {
+    APPEND_ASK,
+    APPEND_REPLY,
+    PLACES_ASK,
+    PLACES_REPLY,
+    FETCH_ASK,
+    FETCH_REPLY,
+    RANGES_REPLY,
+    REPAIR_ITEM
+};
 union item {
     struct append_item append;
     struct append_answer append_answer;
@@ -14,6 +23,8 @@ union item {
     struct places_answer places_answer;
     struct fetch_item fetch;
     struct fetch_answer fetch_answer;
+    struct ranges_answer ranges_answer;
+    struct repair_item repair;
 };
 struct golden {
     const char *name;
@@ -23,6 +34,11 @@ struct golden {
     size_t len;
 };
 #define BYTES(text) .bytes = (text), .len = sizeof(text) - 1
+
+static struct shard_range some_ranges[] = {
+    {10, 20, RANGE_GOOD, 130, {UINT64_C(0x0102030405060708), 2}},
+    {-1, 3, RANGE_BAD, 0, {0}},
+    {INT64_MIN, 0, RANGE_DELETED, 0, {0}}};
 
 static const struct golden goldens[] = {
     {"an append",
@@ -86,6 +102,24 @@ static const struct golden goldens[] = {
      FETCH_REPLY,
      {.fetch_answer = {.shard = 2, .result = RESULT_OK, .entries = {"xy", 2}}},
      BYTES("\x02\x00\x02xy")},
+    {"ranges",
+     RANGES_REPLY,
+     {.ranges_answer =
+          {.shard = 300,
+           .core = 1,
+           .ranges = {.closed_ms = 1000, .floor_ms = -5, .at = some_ranges, .count = 3}}},
+     BYTES("\xac\x02\x00\x01\xd0\x0f\x09\x03"
+           "\x01\x14\x28\x82\x01\x08\x07\x06\x05\x04\x03\x02\x01\x02\x00\x00\x00\x00\x00\x00\x00"
+           "\x02\x01\x06"
+           "\x03\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x00")},
+    {"ranges of a shard that is not whole there",
+     RANGES_REPLY,
+     {.ranges_answer = {.shard = 1, .result = RESULT_GAP}},
+     BYTES("\x01\x04")},
+    {"a range to be repaired",
+     REPAIR_ITEM,
+     {.repair = {.shard = 2, .epoch = 3, .span = {-2, 64}}},
+     BYTES("\x02\x03\x03\x80\x01")},
 };
 enum { GOLDENS = sizeof goldens / sizeof goldens[0] };
 
@@ -97,6 +131,8 @@ static void item_put(enum kind kind, const union item *i, struct buf *out) {
     case PLACES_REPLY: places_answer_put(&i->places_answer, out); break;
     case FETCH_ASK: fetch_item_put(&i->fetch, out); break;
     case FETCH_REPLY: fetch_answer_put(&i->fetch_answer, out); break;
+    case RANGES_REPLY: ranges_answer_put(&i->ranges_answer, out); break;
+    case REPAIR_ITEM: repair_item_put(&i->repair, out); break;
     }
 }
 
@@ -108,8 +144,15 @@ static enum status item_get(enum kind kind, struct sv *rest, union item *i, stru
     case PLACES_REPLY: return places_answer_get(rest, &i->places_answer, err);
     case FETCH_ASK: return fetch_item_get(rest, &i->fetch, err);
     case FETCH_REPLY: return fetch_answer_get(rest, &i->fetch_answer, err);
+    case RANGES_REPLY: return ranges_answer_get(rest, &i->ranges_answer, err);
+    case REPAIR_ITEM: return repair_item_get(rest, &i->repair, err);
     }
     return ERR_CORRUPT;
+}
+
+/* Of one that was read. */
+static void item_fini(enum kind kind, union item *i) {
+    if (kind == RANGES_REPLY) free(i->ranges_answer.ranges.at);
 }
 
 Test(replica_wire, bytes_are_as_the_header_says) {
@@ -135,6 +178,7 @@ Test(replica_wire, items_are_read_one_after_the_other) {
                          goldens[g].name, err.msg);
             cr_assert_eq(rest.len, left, "%s", goldens[g].name);
             item_put(goldens[g].kind, &item, &again);
+            item_fini(goldens[g].kind, &item);
             if (left == 0) break;
         }
         cr_assert(sv_eq(buf_sv(&two), buf_sv(&again)), "%s", goldens[g].name);
@@ -202,6 +246,8 @@ Test(replica_wire, a_flipped_bit_is_refused_or_told) {
                 cr_assert_eq(memcmp(one.ptr, copy, one.len), 0);
             cr_assert_eq(item_get(goldens[g].kind, &same, &again, NULL), OK);
             item_put(goldens[g].kind, &again, &two);
+            item_fini(goldens[g].kind, &item);
+            item_fini(goldens[g].kind, &again);
             cr_assert(sv_eq(buf_sv(&one), buf_sv(&two)), "%s, bit %zu", goldens[g].name, bit);
             buf_fini(&one);
             buf_fini(&two);
@@ -230,6 +276,12 @@ static const struct bad bads[] = {
      BYTES("\x05\x00\x01\x01\x02\x05\x02\x04\x00\x00")},
     {"an unknown bit of what is held", PLACES_REPLY, BYTES("\x05\x00\x08\x01\x00\x00")},
     {"an unknown bit of a fetch", FETCH_ASK, BYTES("\x02\x03\x04\x00\x00")},
+    {"a range of an unknown kind", RANGES_REPLY, BYTES("\x01\x00\x01\x02\x02\x01\x04\x02\x04")},
+    {"a range that ends before it begins", RANGES_REPLY,
+     BYTES("\x01\x00\x01\x02\x02\x01\x02\x04\x02")},
+    {"more ranges than there are bytes", RANGES_REPLY,
+     BYTES("\x01\x00\x01\x02\x02\xff\xff\xff\xff\x0f\x02\x02\x04")},
+    {"a repair that ends before it begins", REPAIR_ITEM, BYTES("\x02\x03\x04\x02")},
 };
 
 Test(replica_wire, what_cannot_be_is_refused) {
@@ -250,5 +302,19 @@ Test(replica_wire, a_payload_begins_with_its_version) {
     cr_assert(sv_eq(payload, SV("rest")));
     cr_assert_eq(wire_open(&other, &err), ERR_UNSUPPORTED);
     cr_assert_eq(wire_open(&nothing, &err), ERR_CORRUPT);
+    buf_fini(&b);
+}
+
+Test(replica_wire, an_ask_for_a_repair_is_as_the_header_says) {
+    struct buf b = {0};
+    struct repair_ask ask = {.core = 2, .stream = 300, .number = 1, .items = SV("items")}, got;
+    repair_ask_put(&ask, &b);
+    cr_assert(sv_eq(buf_sv(&b), SV("\x02\xac\x02\x01items")));
+    cr_assert_eq(repair_ask_get(buf_sv(&b), &got, NULL), OK);
+    cr_assert_eq(got.core, 2);
+    cr_assert_eq(got.stream, 300);
+    cr_assert_eq(got.number, 1);
+    cr_assert(sv_eq(got.items, SV("items")));
+    cr_assert_eq(repair_ask_get(SV("\x02\xac"), &got, NULL), ERR_CORRUPT);
     buf_fini(&b);
 }

@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ring/replica/sync.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "node/base/bytes.h"
+#include "node/base/log.h"
+#include "ring/replica/ranges.h"
+
+enum { SYNC_SHARDS_MAX = 64, LOOK_MS = 1000, FAILED_MS = 5000, PIECE_TIMEOUT_MS = 60000 };
+
+enum sync_state { SYNC_IDLE, SYNC_ASKING, SYNC_TAKING };
+
+struct sync {
+    struct replicas *r;
+    enum sync_state state;
+    struct timer timer;
+    struct peer_call *call;
+    bool began, stopping;
+    bool urgent;         /* it is about bad ranges */
+    unsigned attempts;   /* that did not help: another replica is asked next */
+    uint64_t compare_ns; /* when the next shards are compared */
+    uint32_t round;      /* each shard is compared once in it */
+    node_id from;
+    uint32_t asked[SYNC_SHARDS_MAX];
+    size_t asked_count;
+    /* TAKING */
+    struct store_import import;
+    struct import_shard shards[SYNC_SHARDS_MAX];
+    struct shard_span spans[SYNC_SHARDS_MAX];
+    bool differs[SYNC_SHARDS_MAX]; /* else bad */
+    size_t count;
+    uint16_t core; /* of the giver */
+    uint64_t stream, number;
+    struct {
+        struct metric *compared, *differences, *repaired_bad, *repaired_differs, *failures;
+    } metrics;
+};
+
+static const struct metric_def defs[] = {
+    {"cairn_sync_compared_shards_total",
+     "Shards of which what is here was compared with what another replica has.", METRIC_COUNTER,
+     NULL, 0},
+    {"cairn_sync_differences_total", "Ranges in which this replica differed from its primary's.",
+     METRIC_COUNTER, NULL, 0},
+    {"cairn_sync_repaired_total", "Ranges of shards that were taken from another replica.",
+     METRIC_COUNTER, NULL, 0},
+    {"cairn_sync_failures_total", "Repairs that failed, and are tried again.", METRIC_COUNTER, NULL,
+     0},
+};
+
+static void sync_pause(struct sync *s, uint64_t ms) {
+    s->state = SYNC_IDLE;
+    if (!s->stopping) timer_start(&s->timer, ms);
+}
+
+static void sync_fail(struct sync *s) {
+    s->attempts++;
+    metric_add(s->metrics.failures, 1);
+    sync_pause(s, FAILED_MS);
+}
+
+/* -- taking */
+
+static void take_next(struct sync *s);
+
+static void take_ended(struct sync *s, enum status status, const struct err *err) {
+    struct replicas *r = s->r;
+    r->o.store->import_stop(r->o.store->ctx, &s->import);
+    if (status != OK) {
+        log_warnf("ranges were not repaired, it is tried again", "err", "%s", err->msg);
+        sync_fail(s);
+        return;
+    }
+    for (size_t i = 0; i < s->count && s->import.refused == 0; i++)
+        metric_add(s->differs[i] ? s->metrics.repaired_differs : s->metrics.repaired_bad, 1);
+    if (s->import.refused == 0) {
+        log_infof("ranges were repaired from another replica", "shards", "%zu", s->count);
+        s->attempts = 0;
+    }
+    if (s->import.refused > 0)
+        sync_fail(s);
+    else
+        sync_pause(s, 0);
+}
+
+static void take_on_taken(struct store_import *import, enum status status, bool last,
+                          const struct err *err) {
+    struct sync *s = container_of(import, struct sync, import);
+    assert(s->state == SYNC_TAKING);
+    if (status != OK || last)
+        take_ended(s, status, err);
+    else
+        take_next(s);
+}
+
+static void take_on_reply(void *ctx, enum status status, struct sv part, bool last,
+                          const struct err *err) {
+    struct sync *s = ctx;
+    struct replicas *r = s->r;
+    struct err why;
+    if (status == OK && !last) peer_call_cancel(s->call);
+    s->call = NULL;
+    if (status != OK)
+        why = *err;
+    else if (!last || wire_open(&part, &why) != OK || part.len < 1 || part.ptr[0] != RESULT_OK)
+        status = err_set(&why, ERR_UNAVAILABLE, 0, "the other replica cannot give them");
+    if (status != OK)
+        take_ended(s, status, &why);
+    else
+        r->o.store->import_piece(r->o.store->ctx, &s->import, sv_skip(part, 1));
+}
+
+static void take_next(struct sync *s) {
+    struct replicas *r = s->r;
+    struct buf payload = {0};
+    wire_begin(&payload);
+    repair_ask_put(&(struct repair_ask){.core = s->core, .stream = s->stream, .number = s->number},
+                   &payload);
+    for (size_t i = 0; i < s->count && s->number == 0; i++)
+        repair_item_put(&(struct repair_item){s->shards[i].shard,
+                                              shard_at(r, s->shards[i].shard)->epoch, s->spans[i]},
+                        &payload);
+    s->number++;
+    struct peer_call_options o = {.to = s->from,
+                                  .type = FRAME_REPAIR,
+                                  .timeout_ms = PIECE_TIMEOUT_MS,
+                                  .reply = take_on_reply,
+                                  .ctx = s};
+    s->call = peers_call(r->o.peers, &o, &payload);
+}
+
+static void take_begin(struct sync *s) {
+    struct replicas *r = s->r;
+    struct err err;
+    s->state = SYNC_TAKING;
+    s->stream = stream_new(r);
+    s->number = 0;
+    s->import = (struct store_import){
+        .shards = s->shards, .shards_count = s->count, .spans = s->spans, .taken = take_on_taken};
+    if (r->o.store->import_start(r->o.store->ctx, &s->import, &err) == OK) {
+        take_next(s);
+        return;
+    }
+    log_warnf("ranges were not repaired, it is tried again", "err", "%s", err.msg);
+    sync_fail(s);
+}
+
+/* -- comparing */
+
+static bool is_mine(const struct replicas *r, uint32_t shard) {
+    const struct shard *s = &r->shards[shard];
+    return s->role != ROLE_NONE && s->complete && !s->own_tail;
+}
+
+static void difference_tell(struct sync *s, uint32_t shard, const struct span_found *f) {
+    log_errorf("a replica differs from its primary's, which counts", "what",
+               "shard %" PRIu32 ", %" PRId64 " to %" PRId64 ": %" PRIu64 " samples %016" PRIx64
+               "%016" PRIx64 " here, %" PRIu64 " samples %016" PRIx64 "%016" PRIx64 " there",
+               shard, f->span.min_ms, f->span.max_ms, f->own_samples, f->own.hi, f->own.lo,
+               f->other_samples, f->other.hi, f->other.lo);
+    metric_add(s->metrics.differences, 1);
+}
+
+/* All shards of a taking are of one core there, ascending. */
+static void fix_add(struct sync *s, const struct ranges_answer *a, const struct span_found *f) {
+    size_t at = s->count;
+    if (s->count == SYNC_SHARDS_MAX || (s->count > 0 && a->core != s->core)) return;
+    while (at > 0 && s->shards[at - 1].shard >= a->shard) {
+        if (s->shards[at - 1].shard == a->shard) return;
+        at--;
+    }
+    for (size_t i = s->count; i > at; i--) {
+        s->shards[i] = s->shards[i - 1];
+        s->spans[i] = s->spans[i - 1];
+        s->differs[i] = s->differs[i - 1];
+    }
+    s->core = a->core;
+    s->shards[at] = (struct import_shard){a->shard, shard_at(s->r, a->shard)->copy};
+    s->spans[at] = f->span;
+    s->differs[at] = f->verdict == SPAN_DIFFERS;
+    s->count++;
+}
+
+static void answer_compare(struct sync *s, struct ranges_answer *a) {
+    struct replicas *r = s->r;
+    struct shard_ranges own = {0};
+    struct span_found found;
+    struct err err;
+    if (a->shard >= r->shards_count || a->result != RESULT_OK || !is_mine(r, a->shard)) return;
+    if (r->o.store->ranges(r->o.store->ctx, a->shard, &own, &err) == OK) {
+        ranges_compare(&own, &a->ranges, &found);
+        metric_add(s->metrics.compared, 1);
+        int primary = ring_map_primary(r->map, a->shard);
+        bool leads = r->map->nodes[primary].id == s->from;
+        if (found.verdict == SPAN_DIFFERS && leads) difference_tell(s, a->shard, &found);
+        if (found.verdict == SPAN_BAD || (found.verdict == SPAN_DIFFERS && leads))
+            fix_add(s, a, &found);
+    }
+    ranges_fini(&own);
+}
+
+static void ask_on_reply(void *ctx, enum status status, struct sv part, bool last,
+                         const struct err *err) {
+    struct sync *s = ctx;
+    (void)err;
+    if (status == OK && !last) peer_call_cancel(s->call);
+    s->call = NULL;
+    s->count = 0;
+    bool ok = status == OK && last && wire_open(&part, NULL) == OK;
+    while (ok && part.len > 0) {
+        struct ranges_answer a;
+        ok = ranges_answer_get(&part, &a, NULL) == OK;
+        if (ok) answer_compare(s, &a);
+        if (ok) ranges_fini(&a.ranges);
+    }
+    if (s->count > 0) {
+        take_begin(s);
+    } else if (s->urgent) {
+        s->attempts++;
+        sync_pause(s, FAILED_MS);
+    } else {
+        sync_pause(s, LOOK_MS);
+    }
+}
+
+/* -- who is asked, about what */
+
+/* The primary first, then the other whole in-sync replicas; 0: there is none. */
+static node_id source_of(const struct replicas *r, uint32_t shard, unsigned attempt) {
+    const struct ring_shard *sh = &r->map->shards[shard];
+    node_id ids[RING_REPLICAS_MAX];
+    unsigned count = 0;
+    for (unsigned i = 0; i < sh->replicas_count; i++) {
+        unsigned at = (sh->primary + i) % sh->replicas_count;
+        const struct ring_replica *m = &sh->replicas[at];
+        if (m->node != r->self && ring_replica_is_readable(m))
+            ids[count++] = r->map->nodes[m->node].id;
+    }
+    return count == 0 ? 0 : ids[attempt % count];
+}
+
+static bool is_bad_here(struct replicas *r, uint32_t shard) {
+    struct shard_ranges own = {0};
+    bool bad = is_mine(r, shard) && r->o.store->ranges(r->o.store->ctx, shard, &own, NULL) == OK &&
+               ranges_have_bad(&own);
+    ranges_fini(&own);
+    return bad;
+}
+
+static void choose_bad(struct sync *s) {
+    struct replicas *r = s->r;
+    s->urgent = true;
+    for (uint32_t i = 0; i < r->shards_count && s->asked_count < SYNC_SHARDS_MAX; i++) {
+        if (!is_bad_here(r, i)) continue;
+        node_id from = source_of(r, i, s->attempts);
+        if (from == 0 || (s->asked_count > 0 && from != s->from)) continue;
+        s->from = from;
+        s->asked[s->asked_count++] = i;
+    }
+}
+
+/* Of one primary, those that were not compared in this round. */
+static void choose_rest(struct sync *s) {
+    struct replicas *r = s->r;
+    for (uint32_t i = 0; i < r->shards_count && s->asked_count < SYNC_SHARDS_MAX; i++) {
+        struct shard *shard = shard_at(r, i);
+        if (!is_mine(r, i) || shard->role != ROLE_FOLLOWER || shard->synced == s->round) continue;
+        node_id from = r->map->nodes[ring_map_primary(r->map, i)].id;
+        if (from == r->o.self || (s->asked_count > 0 && from != s->from)) continue;
+        shard->synced = s->round;
+        s->from = from;
+        s->asked[s->asked_count++] = i;
+    }
+}
+
+static void choose_due(struct sync *s) {
+    struct replicas *r = s->r;
+    uint64_t now_ns = core_mono_ns(r->core);
+    s->urgent = false;
+    if (r->o.sync_ms == 0 || now_ns < s->compare_ns) return;
+    s->compare_ns = now_ns + r->o.sync_ms * UINT64_C(1000000);
+    choose_rest(s);
+    if (s->asked_count > 0) return;
+    s->round++;
+    choose_rest(s);
+}
+
+static void ask_begin(struct sync *s) {
+    struct replicas *r = s->r;
+    struct buf payload = {0};
+    s->state = SYNC_ASKING;
+    wire_begin(&payload);
+    for (size_t i = 0; i < s->asked_count; i++)
+        places_item_put(&(struct places_item){s->asked[i], shard_at(r, s->asked[i])->epoch},
+                        &payload);
+    struct peer_call_options o = {.to = s->from,
+                                  .type = FRAME_RANGES,
+                                  .timeout_ms = CALL_TIMEOUT_MS,
+                                  .reply = ask_on_reply,
+                                  .ctx = s};
+    s->call = peers_call(r->o.peers, &o, &payload);
+}
+
+static void sync_on_timer(struct timer *t) {
+    struct sync *s = container_of(t, struct sync, timer);
+    struct replicas *r = s->r;
+    assert(s->state == SYNC_IDLE);
+    s->asked_count = 0;
+    if (r->map != NULL && r->self >= 0 && r->map->nodes_count > 1) {
+        if (r->o.store->has_bad(r->o.store->ctx)) choose_bad(s);
+        if (s->asked_count == 0) choose_due(s);
+    }
+    if (s->asked_count > 0)
+        ask_begin(s);
+    else
+        sync_pause(s, LOOK_MS);
+}
+
+/* -- life */
+
+enum status sync_new(struct replicas *r, struct sync **out, struct err *err) {
+    struct sync *s = calloc(1, sizeof *s);
+    if (s == NULL) return err_set(err, ERR_NOMEM, 0, "replication: out of memory");
+    s->r = r;
+    timer_init(&s->timer, r->core, sync_on_timer);
+    s->metrics.compared = metric_get(&defs[0], NULL);
+    s->metrics.differences = metric_get(&defs[1], NULL);
+    s->metrics.repaired_bad = metric_get(&defs[2], "reason=\"bad\"");
+    s->metrics.repaired_differs = metric_get(&defs[2], "reason=\"differs\"");
+    s->metrics.failures = metric_get(&defs[3], NULL);
+    *out = s;
+    return OK;
+}
+
+void sync_begin(struct sync *s) {
+    if (s->began || s->stopping || s->r->o.peers == NULL) return;
+    s->began = true;
+    s->compare_ns = core_mono_ns(s->r->core) + s->r->o.sync_ms * UINT64_C(1000000);
+    timer_start(&s->timer, LOOK_MS);
+}
+
+void sync_stop(struct sync *s) {
+    s->stopping = true;
+    timer_stop(&s->timer);
+    if (s->call != NULL) peer_call_cancel(s->call);
+    s->call = NULL;
+    if (s->state == SYNC_TAKING) s->r->o.store->import_stop(s->r->o.store->ctx, &s->import);
+    s->state = SYNC_IDLE;
+}
+
+void sync_free(struct sync *s) {
+    if (s == NULL) return;
+    timer_stop(&s->timer);
+    free(s);
+}

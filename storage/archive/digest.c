@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "storage/archive/digest.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "storage/archive/block_list.h"
+
+bool digest_has_bad(const struct store *store) {
+    const struct block_list *list = store_blocks(store);
+    for (uint32_t i = 0; list != NULL && i < list->count; i++)
+        if (list->blocks[i].block == NULL && list->blocks[i].of.resolution_ms == 0) return true;
+    return false;
+}
+
+static enum status range_add(struct shard_ranges *r, struct shard_range range, struct err *err) {
+    if (r->count == r->cap) {
+        uint32_t cap = r->cap == 0 ? 16 : r->cap * 2;
+        struct shard_range *at = realloc(r->at, cap * sizeof *at);
+        if (at == NULL) return err_set(err, ERR_NOMEM, 0, "ranges: not enough memory");
+        r->at = at;
+        r->cap = cap;
+    }
+    r->at[r->count++] = range;
+    return OK;
+}
+
+static enum status block_range(const struct list_block *b, uint32_t shard, struct shard_ranges *out,
+                               struct err *err) {
+    struct block_shard in;
+    if (b->block == NULL)
+        return range_add(out, (struct shard_range){b->of.min_ms, b->of.max_ms, RANGE_BAD, 0, {0}},
+                         err);
+    if (!block_get_shard(b->block, shard, &in) || in.series_count == 0) return OK;
+    struct shard_range range = {
+        in.min_ms, in.max_ms, RANGE_GOOD, in.samples_count, {in.digest.hi, in.digest.lo}};
+    return range_add(out, range, err);
+}
+
+enum status digest_ranges(const struct store *store, uint32_t shard, struct shard_ranges *out,
+                          struct err *err) {
+    struct store_archived a;
+    const struct block_list *list = store_blocks(store);
+    if (!store_shard_archive(store, shard, &a) || !a.has_head || a.damaged || list == NULL)
+        return err_set(err, ERR_UNAVAILABLE, 0, "ranges: shard %" PRIu32 " is not whole here",
+                       shard);
+    out->closed_ms = a.from_ms;
+    out->floor_ms = a.floor_ms;
+    for (uint32_t i = 0; i < list->count; i++) {
+        const struct list_block *b = &list->blocks[i];
+        if (b->of.resolution_ms == 0 && list_block_has(b, shard, a.copy))
+            TRY(block_range(b, shard, out, err));
+    }
+    for (uint32_t i = 0; i < a.tombstones_count; i++) {
+        const struct tombstone *t = &a.tombstones[i];
+        TRY(range_add(out, (struct shard_range){t->min_ms, t->max_ms, RANGE_DELETED, 0, {0}}, err));
+    }
+    return OK;
+}

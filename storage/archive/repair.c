@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "storage/archive/repair.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Of what the block has of the shard. */
+static struct shard_span part_span(const struct archive *a, const struct manifest_block *b,
+                                   uint32_t shard) {
+    struct block_shard in;
+    for (uint32_t i = 0; i < a->list->count; i++) {
+        const struct list_block *l = &a->list->blocks[i];
+        if (l->of.number == b->number && l->block != NULL &&
+            block_get_shard(l->block, shard, &in) && in.series_count > 0)
+            return (struct shard_span){in.min_ms, in.max_ms};
+    }
+    return (struct shard_span){b->min_ms, b->max_ms};
+}
+
+static struct manifest_part *part_find(const struct manifest_block *b,
+                                       const struct archive_repair_shard *r) {
+    for (uint32_t i = 0; i < b->parts_count; i++)
+        if (b->parts[i].shard == r->shard && b->parts[i].copy == r->copy) return &b->parts[i];
+    return NULL;
+}
+
+static bool is_in(const struct archive *a, const struct manifest_block *b,
+                  const struct archive_repair_shard *r) {
+    if (b->resolution_ms != 0 || part_find(b, r) == NULL) return false;
+    struct shard_span s = part_span(a, b, r->shard);
+    return s.max_ms >= r->min_ms && s.min_ms <= r->max_ms;
+}
+
+static bool may_apply(const struct archive *a, const struct manifest *m,
+                      const struct archive_repair_shard *r) {
+    const struct manifest_shard *s = manifest_shard_find(m, r->shard);
+    if (s == NULL || s->copy != r->copy || s->from_ms <= r->max_ms) return false;
+    for (uint32_t i = 0; i < m->blocks_count; i++) {
+        if (!is_in(a, &m->blocks[i], r)) continue;
+        struct shard_span span = part_span(a, &m->blocks[i], r->shard);
+        if (span.min_ms < r->min_ms || span.max_ms > r->max_ms) return false;
+    }
+    return true;
+}
+
+/* What a merge has taken of it is void. */
+static void merge_void(struct archive *a, uint64_t number) {
+    struct merge *m = &a->merge;
+    for (uint32_t i = 0; m->running && i < m->plan.count; i++)
+        if (m->plan.numbers[i] == number) m->voided = true;
+}
+
+static void parts_remove(struct archive *a, struct manifest *m,
+                         const struct archive_repair_shard *r) {
+    for (uint32_t i = m->blocks_count; i > 0; i--) {
+        struct manifest_block *b = &m->blocks[i - 1];
+        if (!is_in(a, b, r)) continue;
+        struct manifest_part *part = part_find(b, r);
+        merge_void(a, b->number);
+        size_t behind = (size_t)(b->parts + b->parts_count - (part + 1));
+        memmove(part, part + 1, behind * sizeof *part);
+        if (--b->parts_count == 0) manifest_block_remove(m, b->number);
+    }
+}
+
+enum status repair_apply(struct archive *a, struct manifest *m, struct archive_change *c) {
+    uint32_t words = (a->options.shards_count + 63) / 64;
+    uint64_t *refused = calloc(words, sizeof *refused);
+    if (refused == NULL) return ERR_NOMEM;
+    enum status status = OK;
+    c->refused = 0;
+    for (size_t i = 0; i < c->repairs_count; i++) {
+        const struct archive_repair_shard *r = &c->repairs[i];
+        if (may_apply(a, m, r)) {
+            parts_remove(a, m, r);
+        } else {
+            refused[r->shard / 64] |= (uint64_t)1 << (r->shard % 64);
+            c->refused++;
+        }
+    }
+    for (uint32_t i = 0; i < c->adds_count && status == OK; i++)
+        status = archive_change_block(m, c, &c->adds[i].of, refused);
+    free(refused);
+    return status;
+}

@@ -240,8 +240,9 @@ static void flow_check_complete(struct gather_flow *f, const struct scatter *s) 
     if (gather_missing(f->g->options.map, s->spread.claimed, text, sizeof text) == 0) return;
     metric_add(metric_get(&incomplete_def, NULL), 1);
     if (!f->q->partial_response) {
-        struct err err;
-        flow_fail(f, err_set(&err, ERR_UNAVAILABLE, 0, "%s", text), &err);
+        struct err err = s->spread.damage;
+        if (err.code == OK) err_set(&err, ERR_UNAVAILABLE, 0, "%s", text);
+        flow_fail(f, err.code, &err);
         return;
     }
     for (uint32_t i = 0; i < f->g->options.map->settings.shards_count; i++)

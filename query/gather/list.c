@@ -27,7 +27,10 @@ static enum status list_check_complete(struct list_flow *f) {
     struct gather_list *l = f->l;
     if (gather_missing(f->g->options.map, f->scatter->spread.claimed, text, sizeof text) == 0)
         return OK;
-    if (!l->partial_response) return err_set(&f->err, ERR_UNAVAILABLE, 0, "%s", text);
+    if (!l->partial_response) {
+        f->err = f->scatter->spread.damage;
+        return f->err.code != OK ? f->err.code : err_set(&f->err, ERR_UNAVAILABLE, 0, "%s", text);
+    }
     l->warnings = calloc(1, sizeof *l->warnings);
     if (l->warnings != NULL) l->warnings[0] = strdup(text);
     if (l->warnings == NULL || l->warnings[0] == NULL) /* an incomplete answer is never silent */

@@ -450,7 +450,7 @@ static void spread_cancel_useless(struct spread *s) {
 
 static bool status_is_missing(const struct spread_part *part) {
     return part->status == ERR_UNAVAILABLE || part->status == ERR_CONFLICT ||
-           (part->status == ERR_TIMEOUT && part->to != 0);
+           part->status == ERR_CORRUPT || (part->status == ERR_TIMEOUT && part->to != 0);
 }
 
 void spread_part_done(struct spread_part *part) {
@@ -474,6 +474,7 @@ void spread_part_done(struct spread_part *part) {
             g->remote_usual_ns += (part->total_ns >> 3) - (g->remote_usual_ns >> 3);
         spread_cancel_useless(s);
     } else if (part->status != OK && status_is_missing(part)) {
+        if (part->status == ERR_CORRUPT && s->damage.code == OK) s->damage = part->err;
         spread_set_failed(s, part->to);
     } else if (part->status != OK) {
         spread_fail(s, part->status, &part->err);

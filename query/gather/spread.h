@@ -72,6 +72,9 @@ struct spread {
     bool canceled;
     enum status status;
     struct err err;
+    /* Why a part could not read what is stored: its shards are asked elsewhere, and where nobody
+     * else answers for them this is the reason. code OK: none. */
+    struct err damage;
 };
 /* Errors are told by done. ERR_NOMEM: nothing was begun. */
 MUST_USE enum status spread_start(struct spread *s, const struct spread_options *options,

@@ -76,8 +76,12 @@ static enum span_verdict span_judge(const struct side *own, const struct side *o
     const struct shard_ranges *a = own->ranges, *b = other->ranges;
     if (span->max_ms >= a->closed_ms || span->max_ms >= b->closed_ms) return SPAN_EQUAL;
     if (own->bad) return other->bad ? SPAN_LOST : SPAN_BAD;
+    bool other_bad = other->bad;
+#ifdef PLANT_REPAIR_FROM_BAD
+    other_bad = false;
+#endif
     bool equal = own->sum.hi == other->sum.hi && own->sum.lo == other->sum.lo;
-    if (equal || other->bad || own->overlaps || other->overlaps) return SPAN_EQUAL;
+    if (equal || other_bad || own->overlaps || other->overlaps) return SPAN_EQUAL;
     if (span->min_ms < MAX(a->floor_ms, b->floor_ms)) return SPAN_EQUAL;
     if (is_deleted_from(a, span) || is_deleted_from(b, span)) return SPAN_EQUAL;
     return SPAN_DIFFERS;

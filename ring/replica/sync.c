@@ -22,6 +22,7 @@ struct sync {
     bool urgent;         /* it is about bad ranges */
     unsigned attempts;   /* that did not help: another replica is asked next */
     uint64_t compare_ns; /* when the next shards are compared */
+    uint32_t turn;       /* whose, after a failure */
     uint32_t round;      /* each shard is compared once in it */
     node_id from;
     uint32_t asked[SYNC_SHARDS_MAX];
@@ -250,15 +251,20 @@ static bool is_bad_here(struct replicas *r, uint32_t shard) {
     return bad;
 }
 
+/* After a failure one at a time, each in its turn: one that cannot be given holds up no other. */
 static void choose_bad(struct sync *s) {
     struct replicas *r = s->r;
+    size_t max = s->attempts == 0 ? SYNC_SHARDS_MAX : 1;
+    uint32_t first = s->attempts == 0 ? 0 : s->turn;
     s->urgent = true;
-    for (uint32_t i = 0; i < r->shards_count && s->asked_count < SYNC_SHARDS_MAX; i++) {
-        if (!is_bad_here(r, i)) continue;
-        node_id from = source_of(r, i, s->attempts);
+    for (uint32_t i = 0; i < r->shards_count && s->asked_count < max; i++) {
+        uint32_t shard = (first + i) % r->shards_count;
+        if (!is_bad_here(r, shard)) continue;
+        node_id from = source_of(r, shard, s->attempts);
         if (from == 0 || (s->asked_count > 0 && from != s->from)) continue;
         s->from = from;
-        s->asked[s->asked_count++] = i;
+        s->asked[s->asked_count++] = shard;
+        s->turn = (shard + 1) % r->shards_count;
     }
 }
 

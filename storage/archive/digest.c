@@ -25,12 +25,16 @@ static enum status range_add(struct shard_ranges *r, struct shard_range range, s
     return OK;
 }
 
+/* A bad block may end later than what it has of the shard, which is closed. */
 static enum status block_range(const struct list_block *b, uint32_t shard, struct shard_ranges *out,
                                struct err *err) {
     struct block_shard in;
-    if (b->block == NULL)
-        return range_add(out, (struct shard_range){b->of.min_ms, b->of.max_ms, RANGE_BAD, 0, {0}},
-                         err);
+    if (b->block == NULL) {
+        if (out->closed_ms == INT64_MIN) return OK;
+        struct shard_range r = {.max_ms = MIN(b->of.max_ms, out->closed_ms - 1), .kind = RANGE_BAD};
+        r.min_ms = MIN(b->of.min_ms, r.max_ms);
+        return range_add(out, r, err);
+    }
     if (!block_get_shard(b->block, shard, &in) || in.series_count == 0) return OK;
     struct shard_range range = {
         in.min_ms, in.max_ms, RANGE_GOOD, in.samples_count, {in.digest.hi, in.digest.lo}};

@@ -4,17 +4,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Of what the block has of the shard. */
+/* Of what the block has of the shard: of a bad one, up to where the shard is closed (digest.c). */
 static struct shard_span part_span(const struct archive *a, const struct manifest_block *b,
-                                   uint32_t shard) {
+                                   const struct manifest_shard *of) {
     struct block_shard in;
     for (uint32_t i = 0; i < a->list->count; i++) {
         const struct list_block *l = &a->list->blocks[i];
         if (l->of.number == b->number && l->block != NULL &&
-            block_get_shard(l->block, shard, &in) && in.series_count > 0)
+            block_get_shard(l->block, of->shard, &in) && in.series_count > 0)
             return (struct shard_span){in.min_ms, in.max_ms};
     }
-    return (struct shard_span){b->min_ms, b->max_ms};
+    int64_t max_ms = MIN(b->max_ms, of->from_ms - 1);
+    return (struct shard_span){MIN(b->min_ms, max_ms), max_ms};
 }
 
 static struct manifest_part *part_find(const struct manifest_block *b,
@@ -25,9 +26,9 @@ static struct manifest_part *part_find(const struct manifest_block *b,
 }
 
 static bool is_in(const struct archive *a, const struct manifest_block *b,
-                  const struct archive_repair_shard *r) {
+                  const struct manifest_shard *of, const struct archive_repair_shard *r) {
     if (b->resolution_ms != 0 || part_find(b, r) == NULL) return false;
-    struct shard_span s = part_span(a, b, r->shard);
+    struct shard_span s = part_span(a, b, of);
     return s.max_ms >= r->min_ms && s.min_ms <= r->max_ms;
 }
 
@@ -36,8 +37,8 @@ static bool may_apply(const struct archive *a, const struct manifest *m,
     const struct manifest_shard *s = manifest_shard_find(m, r->shard);
     if (s == NULL || s->copy != r->copy || s->from_ms <= r->max_ms) return false;
     for (uint32_t i = 0; i < m->blocks_count; i++) {
-        if (!is_in(a, &m->blocks[i], r)) continue;
-        struct shard_span span = part_span(a, &m->blocks[i], r->shard);
+        if (!is_in(a, &m->blocks[i], s, r)) continue;
+        struct shard_span span = part_span(a, &m->blocks[i], s);
         if (span.min_ms < r->min_ms || span.max_ms > r->max_ms) return false;
     }
     return true;
@@ -52,9 +53,10 @@ static void merge_void(struct archive *a, uint64_t number) {
 
 static void parts_remove(struct archive *a, struct manifest *m,
                          const struct archive_repair_shard *r) {
+    const struct manifest_shard *of = manifest_shard_find(m, r->shard);
     for (uint32_t i = m->blocks_count; i > 0; i--) {
         struct manifest_block *b = &m->blocks[i - 1];
-        if (!is_in(a, b, r)) continue;
+        if (!is_in(a, b, of, r)) continue;
         struct manifest_part *part = part_find(b, r);
         merge_void(a, b->number);
         size_t behind = (size_t)(b->parts + b->parts_count - (part + 1));

@@ -134,11 +134,15 @@ static int transitions_missing(const struct totals *t) {
     return missing;
 }
 
-/* Ranges that were closed, and shards that went to other nodes as a whole. */
+/* Ranges that were closed, shards that went to other nodes as a whole, and what was compared and
+ * repaired. */
 static int stored_missing(void) {
     static const struct metric_def counted[] = {
         {"cairn_blocks_written_total", "", METRIC_COUNTER, NULL, 0},
         {"cairn_replica_transfers_total", "", METRIC_COUNTER, NULL, 0},
+        {"cairn_scrub_blocks_total", "", METRIC_COUNTER, NULL, 0},
+        {"cairn_scrub_bad_blocks_total", "", METRIC_COUNTER, NULL, 0},
+        {"cairn_sync_compared_shards_total", "", METRIC_COUNTER, NULL, 0},
     };
     int missing = 0;
     for (size_t i = 0; i < ARRAY_LEN(counted); i++) {
@@ -146,7 +150,11 @@ static int stored_missing(void) {
         printf("  %-30s %.0f\n", counted[i].name, n);
         missing += n == 0;
     }
-    return missing;
+    static const struct metric_def repaired_def = {"cairn_sync_repaired_total", "", METRIC_COUNTER,
+                                                   NULL, 0};
+    double repaired = metric_value(metric_get(&repaired_def, "reason=\"bad\""));
+    printf("  %-30s %.0f\n", repaired_def.name, repaired);
+    return missing + (repaired == 0);
 }
 
 static int report(const struct totals *t, double seconds, bool all_faults) {

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "node/base/metrics.h"
 #include "tests/sim/sim.h"
 
 /* As the simulator has it, without skew and jumps. */
@@ -70,6 +71,8 @@ static struct node_options node_flags(struct world *w, unsigned i) {
         .block_range_ms = 600000,
         .block_merged_ms_max = 5400000,
         .blocks_tick_ms = 500,
+        .scrub_ms = 4000,
+        .sync_ms = 600,
         .wal_sync_always = true,
         .query_timeout_ms = 8000,
         .query_concurrency = 4,
@@ -136,7 +139,8 @@ static void on_crashed(void *ctx, unsigned node) {
         fprintf(stderr, "%" PRIu64 " ms node %u crashed\n", sim_now_ms(w->sim), node);
     world_forget_node(w, node);
     struct rng *rng = sim_rng(w->sim);
-    world_plan_restart(w, node, 5 + rng_below(rng, rng_chance(rng, 0.2) ? 20000 : 3000));
+    world_plan_restart(w, node,
+                       5 + rng_below(rng, w->rotten == 0 && rng_chance(rng, 0.2) ? 20000 : 3000));
 }
 
 /* -- the workload */
@@ -201,7 +205,13 @@ static void closing_tick(void *ctx) {
     if (w->failure[0] != '\0' || w->all_verified) return;
     world_look_at_maps(w);
     world_check_shards(w);
-    if (!all_up(w) || !list_is_empty(&w->clients) || !world_is_whole(w)) {
+    if (!all_up(w) || !list_is_empty(&w->clients) || !world_is_whole(w) || !world_rot_is_over(w)) {
+        sim_after(w->sim, 50, closing_tick, w);
+        return;
+    }
+    if (!w->rot_tried) {
+        w->rot_tried = true;
+        if (w->options.plans && w->rotten == 0) world_rot_last(w);
         sim_after(w->sim, 50, closing_tick, w);
         return;
     }
@@ -224,6 +234,13 @@ static bool is_over(void *ctx) {
 
 static bool has_failed(void *ctx) {
     return ((struct world *)ctx)->failure[0] != '\0';
+}
+
+/* Nobody has planted any. */
+static double differences(void) {
+    static const struct metric_def def = {"cairn_sync_differences_total", "", METRIC_COUNTER, NULL,
+                                          0};
+    return metric_value(metric_get(&def, NULL));
 }
 
 static void world_close(struct world *w) {
@@ -273,6 +290,7 @@ static void world_choose(struct world *w, struct rng *rng) {
 }
 
 bool world_run(struct world *w, const struct world_options *options) {
+    double before = differences();
     *w = (struct world){.options = *options, .value_next = 1};
     list_init(&w->clients);
     struct rng rng;
@@ -300,6 +318,8 @@ bool world_run(struct world *w, const struct world_options *options) {
     if (options->plans) world_plan_troubles(w);
     sim_run(w->sim, has_failed, w, options->duration_ms);
     if (w->failure[0] == '\0') world_close(w);
+    if (w->failure[0] == '\0' && differences() != before)
+        world_fail(w, "replicas found a difference that nobody had made");
     bool ok = w->failure[0] == '\0';
     if (!ok && options->verbose) world_describe(w);
     world_free(w);

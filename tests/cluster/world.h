@@ -6,7 +6,8 @@
  *   - no answer holds a sample that nobody sent, or one sample twice
  *   - in the maps that nodes have, a shard has one primary in an epoch (world_maps.c)
  *   - in the end, faults off and everybody up: every node answers completely, every shard has all
- *     its replicas in sync, and they hold the same samples bit by bit */
+ *     its replicas in sync, and they hold the same samples bit by bit, no block is bad, and what
+ *     they say of their blocks is the same; and no replica ever found another's to differ */
 #pragma once
 
 #include <stdbool.h>
@@ -72,6 +73,7 @@ enum world_plan {
     PLAN_WIPE,        /* a node is replaced by one with an empty disk */
     PLAN_ALL_DOWN,    /* power cut of all, and all come back at other addresses */
     PLAN_FULLS_DOWN,  /* all readable copies of one shard die */
+    PLAN_ROT,         /* bits of a node's blocks change, while it runs */
     PLAN_ROLL,        /* all nodes one after the other are restarted, as a deployment does */
     PLAN_CUT_PRIMARY, /* what a primary sends arrives when others have taken over */
     PLAN_POWER,       /* power cut of all at an acknowledgement, while disks do not sync */
@@ -117,6 +119,8 @@ struct world {
     uint64_t power_ms;
     unsigned cut; /* node */
     uint64_t cut_until_ms;
+    bool rot_tried;  /* in the end */
+    unsigned rotten; /* node + 1: no other replica may be lost */
     uint64_t writes_ok, writes_unavailable, writes_too_old, queries_ok, queries_failed,
         queries_partial, restarts, samples_acked, maps_seen, primaries_seen;
     char failure[WORLD_FAILURE_MAX]; /* empty: none */
@@ -161,4 +165,8 @@ void world_check_shards(struct world *w);
 
 /* -- world_plans.c */
 void world_plan_acknowledged(struct world *w, uint64_t began_ms); /* a write, just now */
+/* All is whole, and everybody up: a disk changes bits now. */
+void world_rot_last(struct world *w);
+/* No node has a bad block, also none that nobody has noticed yet. */
+bool world_rot_is_over(struct world *w);
 void world_plan_troubles(struct world *w);

@@ -278,7 +278,8 @@ static void query_done(struct core *here, struct gather_query *q) {
         if (c->closing && q->warnings_count == 0) w->closing_at++;
     } else {
         w->queries_failed++;
-        if (q->status != ERR_UNAVAILABLE && q->status != ERR_TIMEOUT)
+        bool may_be_damaged = w->rotten != 0 && q->status == ERR_CORRUPT;
+        if (q->status != ERR_UNAVAILABLE && q->status != ERR_TIMEOUT && !may_be_damaged)
             world_fail(w, "a query failed with %s: %s", status_name(q->status), q->err.msg);
     }
     gather_query_fini(q);

@@ -8,6 +8,8 @@
 
 #include "node/base/hash.h"
 #include "storage/select.h"
+#include "ring/replica/ranges.h"
+#include "storage/archive/digest.h"
 #include "storage/archive/stored.h"
 #include "tests/cluster/world.h"
 
@@ -213,12 +215,43 @@ static uint64_t hash_shard(struct node *node, uint32_t shard, unsigned *out_seri
     return sum;
 }
 
+/* -- what replicas say of their blocks */
+
+static enum status ranges_of(struct node *node, uint32_t shard, struct shard_ranges *out) {
+    enum status status = ERR_UNAVAILABLE;
+    for (unsigned c = 0; status != OK && node_store(node, c) != NULL; c++) {
+        struct store *store = node_store(node, c);
+        if (store_has_shard(store, shard)) status = digest_ranges(store, shard, out, NULL);
+        if (c + 1 == store_core(store)->rt->cores_count) break;
+    }
+    return status;
+}
+
+static void compare_ranges(struct world *w, uint32_t shard, struct node *a, struct node *b) {
+    struct shard_ranges own = {0}, other = {0};
+    struct span_found found;
+    if (ranges_of(a, shard, &own) != OK || ranges_of(b, shard, &other) != OK) {
+        world_fail(w, "a replica of shard %" PRIu32 " does not tell its ranges", shard);
+    } else {
+        ranges_compare(&own, &other, &found);
+        if (found.verdict != SPAN_EQUAL || ranges_have_bad(&own) || ranges_have_bad(&other))
+            world_fail(w,
+                       "blocks of shard %" PRIu32 " differ, or are bad (%d), from %" PRId64
+                       " to %" PRId64 ": %" PRIu64 " and %" PRIu64 " samples",
+                       shard, found.verdict, found.span.min_ms, found.span.max_ms,
+                       found.own_samples, found.other_samples);
+    }
+    ranges_fini(&own);
+    ranges_fini(&other);
+}
+
 void world_compare_replicas(struct world *w) {
     for (uint32_t s = 0; s < w->map->settings.shards_count; s++) {
         const struct ring_shard *shard = &w->map->shards[s];
         uint64_t first = 0;
         struct shard_held first_held = {0};
         bool have = false;
+        struct node *before = NULL;
         unsigned first_series = 0;
         for (unsigned r = 0; r < shard->replicas_count; r++) {
             struct node *node = find_node(w, w->map->nodes[shard->replicas[r].node].id);
@@ -233,6 +266,8 @@ void world_compare_replicas(struct world *w) {
                 (place_cmp(held.end, first_held.end) != 0 || held.history != first_held.history))
                 world_fail(w, "the logs of shard %" PRIu32 "'s replicas are of different histories",
                            s);
+            if (have) compare_ranges(w, s, before, node);
+            before = node;
             first = hash;
             first_held = held;
             first_series = series;

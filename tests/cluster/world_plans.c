@@ -5,11 +5,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "storage/archive/block_list.h"
 #include "tests/cluster/world.h"
 
 const char *const world_plan_names[PLAN_COUNT] = {
-    "join",        "drain",        "wipe", "all_down_and_moved", "fulls_down", "rolling_restart",
-    "cut_primary", "power_at_ack", "blink"};
+    "join", "drain",           "wipe",        "all_down_and_moved", "fulls_down",
+    "rot",  "rolling_restart", "cut_primary", "power_at_ack",       "blink"};
 enum { LOOK_MS = 200, WIPE_STALL_MS = 400, CALM_LIMIT_MS = 60000 };
 
 /* For who looks for the cause of a failure, between the maps. */
@@ -86,7 +87,7 @@ static void plan_drain(struct world *w) {
     unsigned left = 0;
     for (unsigned i = 0; i < w->nodes_count; i++)
         left += !w->retired[i];
-    if (w->draining != 0 || left < 4) return;
+    if (w->draining != 0 || w->rotten != 0 || left < 4) return;
     unsigned node = (unsigned)rng_below(sim_rng(w->sim), w->nodes_count);
     if (w->retired[node] || !world_node_serves(w, node)) return;
     w->draining = node + 1;
@@ -149,10 +150,71 @@ static void wipe_look(void *ctx) {
 }
 
 static void plan_wipe(struct world *w) {
-    if (w->options.replication_factor < 2 || w->draining != 0) return;
+    if (w->options.replication_factor < 2 || w->draining != 0 || w->rotten != 0) return;
     w->calm = true; /* for the rest of the run: only one loss can be survived */
     sim_set_faults(w->sim, false);
     wipe_look(w);
+}
+
+/* -- a disk that changes bits: what else it takes is repaired from the other replicas */
+
+static void rot_crash(void *ctx) {
+    struct world *w = ctx;
+    unsigned node = (unsigned)rng_below(sim_rng(w->sim), w->nodes_count);
+    if (w->failure[0] == '\0' && !w->all_verified && !w->retired[node] && sim_is_up(w->sim, node))
+        sim_crash(w->sim, node);
+}
+
+/* false: it has no blocks yet. */
+static bool rot_strike(struct world *w, unsigned node) {
+    struct rng *rng = sim_rng(w->sim);
+    if (!sim_disk_rot(w->sim, node, "data/blocks", ".block")) return false;
+    w->plans[PLAN_ROT]++;
+    plan_tell(w, PLAN_ROT, node);
+    w->rotten = node + 1;
+    while (rng_chance(rng, 0.5))
+        sim_disk_rot(w->sim, node, "data/blocks", ".block");
+    while (rng_chance(rng, 0.4)) /* while it is being repaired */
+        sim_after(w->sim, rng_below(rng, 9000), rot_crash, w);
+    return true;
+}
+
+static void rot_look(void *ctx) {
+    struct world *w = ctx;
+    if (w->failure[0] != '\0' || w->quiet || w->plans[PLAN_WIPE] > 0 || w->draining != 0) return;
+    world_look_at_maps(w);
+    unsigned node = (unsigned)rng_below(sim_rng(w->sim), w->nodes_count);
+    if (!all_ready(w) || !world_is_whole(w) || w->retired[node] || !rot_strike(w, node))
+        sim_after(w->sim, LOOK_MS, rot_look, w);
+}
+
+static void plan_rot(struct world *w) {
+    if (w->options.replication_factor < 2) return;
+    w->calm = true; /* as for a wiped disk */
+    sim_set_faults(w->sim, false);
+    rot_look(w);
+}
+
+void world_rot_last(struct world *w) {
+    unsigned node = (unsigned)rng_below(sim_rng(w->sim), w->nodes_count);
+    if (w->options.replication_factor >= 2 && !w->retired[node]) rot_strike(w, node);
+}
+
+static bool is_sound(const struct block_list *list) {
+    struct err err;
+    for (uint32_t i = 0; list != NULL && i < list->count; i++)
+        if (list->blocks[i].block == NULL || block_verify(list->blocks[i].block, NULL, &err) != OK)
+            return false;
+    return true;
+}
+
+bool world_rot_is_over(struct world *w) {
+    for (unsigned i = 0; i < w->nodes_count && w->rotten != 0; i++) {
+        if (w->nodes[i] == NULL || is_sound(store_blocks(node_store(w->nodes[i], 0)))) continue;
+        snprintf(w->waiting_for, sizeof w->waiting_for, "node %u has a bad block", i);
+        return false;
+    }
+    return true;
 }
 
 /* -- many at once */
@@ -322,6 +384,7 @@ static void (*const plans[PLAN_COUNT])(struct world *w) = {
     [PLAN_WIPE] = plan_wipe,
     [PLAN_ALL_DOWN] = plan_all_down,
     [PLAN_FULLS_DOWN] = plan_fulls_down,
+    [PLAN_ROT] = plan_rot,
     [PLAN_ROLL] = plan_roll,
     [PLAN_CUT_PRIMARY] = plan_cut_primary,
     [PLAN_POWER] = plan_power,

@@ -356,6 +356,11 @@ void sim_disk_wipe(struct sim *sim, unsigned node) {
     sim_disk_clear(sim->nodes[node].disk);
 }
 
+bool sim_disk_rot(struct sim *sim, unsigned node, const char *dir, const char *suffix) {
+    assert(node < sim->options.nodes_count);
+    return sim_disk_rot_file(sim->nodes[node].disk, dir, suffix);
+}
+
 void sim_move(struct sim *sim, unsigned node) {
     struct sim_node *n = &sim->nodes[node];
     assert(node < sim->options.nodes_count && n->rt == NULL);

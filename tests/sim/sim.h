@@ -103,6 +103,8 @@ struct disk *sim_disk(struct sim *sim, unsigned node); /* usable while the node 
 /* The node must be down: it comes back with an empty disk, or at a new address (the old one then
  * refuses dials). */
 void sim_disk_wipe(struct sim *sim, unsigned node);
+/* As sim_disk_rot_file of the node's disk, up or down. */
+bool sim_disk_rot(struct sim *sim, unsigned node, const char *dir, const char *suffix);
 void sim_move(struct sim *sim, unsigned node);
 
 /* Calls fn once, delay_ms of virtual time from now, as an event on no core: clients, restarts,
@@ -148,6 +150,9 @@ struct disk *sim_disk_as_disk(struct sim_disk *d);
 /* 0: never; from that call on every call gives ERR_IO */
 void sim_disk_cut_at(struct sim_disk *d, uint64_t call);
 uint64_t sim_disk_calls(const struct sim_disk *d);
+/* A bit of a file in that directory, whose name ends so and which is synced, is another from now
+ * on, for who has it open, too; by seed. false: there is none. */
+bool sim_disk_rot_file(struct sim_disk *d, const char *dir, const char *suffix);
 /* Settles what was unsynced by seed: kept, torn or dropped; clears the cut. Files open before it
  * give ERR_IO, but must still be closed before sim_disk_free, or never. */
 void sim_disk_restart(struct sim_disk *d);

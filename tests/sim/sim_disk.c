@@ -337,6 +337,31 @@ void sim_disk_clear(struct sim_disk *d) {
     d->root = sim_inode_new(d, true);
 }
 
+/* What may rot of a name: a synced file. */
+static bool may_rot(const struct sim_name *n, const char *suffix) {
+    size_t len = strlen(n->name), tail = strlen(suffix);
+    return !n->inode->is_dir && n->inode->writes == NULL && n->inode->stable.len > 0 &&
+           n->inode->stable.len == n->inode->now.len && len >= tail &&
+           strcmp(n->name + len - tail, suffix) == 0;
+}
+
+bool sim_disk_rot_file(struct sim_disk *d, const char *dir, const char *suffix) {
+    const struct sim_inode *in = sim_path_find(d, dir);
+    size_t count = 0;
+    for (size_t i = 0; in != NULL && i < in->names.count; i++)
+        count += may_rot(&in->names.items[i], suffix);
+    if (count == 0) return false;
+    size_t which = rng_below(&d->rng, count), i = 0;
+    while (!may_rot(&in->names.items[i], suffix) || which-- > 0)
+        i++;
+    struct sim_inode *file = in->names.items[i].inode;
+    size_t at = rng_below(&d->rng, file->now.len);
+    uint8_t bit = (uint8_t)(1 << rng_below(&d->rng, 8));
+    file->now.ptr[at] ^= bit;
+    file->stable.ptr[at] ^= bit;
+    return true;
+}
+
 void sim_disk_exit(struct sim_disk *d) {
     assert(!d->off);
     handles_orphan(d);

@@ -56,9 +56,13 @@ static void scrub_run(struct work *w) {
     s->before = NULL;
     uint64_t at = s->at;
     s->status = OK;
-    if (s->block == NULL)
+    if (s->block == NULL) {
+        struct block_info info;
         s->status =
             block_open(s->archive->rt->disk, s->path, o->secret, o->tenant, &s->block, &s->err);
+        if (s->status == OK) block_get_info(s->block, &info);
+        if (s->status == OK) s->file_bytes = info.file_bytes;
+    }
     if (s->status == OK) s->status = block_verify_frames(s->block, &s->at, SLICE_BYTES, &s->err);
     /* Somebody could not read it, though its frames are good. */
     if (s->status == OK && s->urgent && s->at == s->file_bytes)

@@ -59,7 +59,8 @@ enum status block_verify_frames(struct block *b, uint64_t *at, uint64_t bytes_ma
     struct frames_in in = {.file = b->file, .path = b->path};
     struct buf raw = {0};
     enum status status = OK;
-    uint64_t end = b->file_bytes - BLOCK_FOOTER_BYTES, next = MAX(*at, BLOCK_HEADER_BYTES);
+    uint64_t end = b->file_bytes - BLOCK_FOOTER_BYTES;
+    uint64_t next = MIN(MAX(*at, BLOCK_HEADER_BYTES), end);
     uint64_t until = bytes_max > end - next ? end : next + bytes_max;
     while (next < until && status == OK)
         status = frame_verify(&in, b, &next, &raw, err);

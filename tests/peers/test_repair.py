@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Bad blocks are found, named, and fetched from another replica: bytes that change under a node, as primary and as follower, found by
-the scrub or by a query; and a file that is gone. Meanwhile nobody gets a wrong answer. Afterwards each node has it all: any other may die."""
+the scrub or by a query; and a file that is gone. Replicas that were made to differ become equal. While blocks are bad nobody gets a
+wrong answer. Afterwards each node has it all: any other may die."""
 from harness import *
 
 START_MS = 1709244000_000  # 2024-02-29T22:00:00Z, a multiple of two hours
@@ -29,7 +30,7 @@ def feed(series, node):
 def metric(server, name):
     total = 0.0
     for line in server.get("/metrics").text.splitlines():
-        if line.startswith(name) and line[len(name)] in " {":
+        if line.startswith(name) and line[len(name)] in " {":  # with all of its labels, or those that are given
             total += float(line.rsplit(" ", 1)[1])
     return total
 
@@ -78,6 +79,22 @@ def wait_compared(nodes):
         wait_for(f"{node.name} has compared its shards", lambda: metric(node, "cairn_sync_compared_shards_total") >= before + 2 * SHARDS, 60)
 
 
+def make_differ(victim):
+    """Of shards that it follows, a block lacks every tenth minute."""
+    def is_balanced():
+        nodes = victim.get("/api/v1/status/ring").json()["data"]["nodes"]
+        return max(n["primaries"] for n in nodes) - min(n["primaries"] for n in nodes) <= 1
+    wait_for("primaries are where they stay", is_balanced, 30)
+    victim.kill()
+    for block in (victim.data_dir / "blocks").glob("*.block"):
+        r = subprocess.run([sys.argv[2], victim.data_dir, block], capture_output=True, text=True)
+        check_eq(r.returncode, 0, r.stderr)
+        say("samples left out:", r.stdout.strip(), "of", block.name)
+        if int(r.stdout) > 0:
+            return
+    check(False, "nothing was left out")
+
+
 def each_alone(nodes, series):
     """With each other node dead in turn, the first one answers for both."""
     for other in nodes[1:]:
@@ -117,9 +134,22 @@ def test(folder):
     victim.start()
     wait_for("it is repaired", lambda: metric(victim, "cairn_blocks_bad") == 0 and metric(victim, "cairn_sync_repaired_total") > 0, 60)
     wait_compared(nodes)
-    each_alone(nodes, series)
+    wait_for("all is answered", lambda: is_right(ask(victim), series), 30, 0.2)
     for node in nodes:
         check_eq(metric(node, "cairn_sync_differences_total"), 0, f"{node.name} found differences")
+
+    say("a block that lacks samples, and is good by its checksums")
+    make_differ(victim)
+    victim.start()
+    wait_for("the difference is found, and repaired", lambda: metric(victim, "cairn_sync_differences_total") > 0 and
+             metric(victim, 'cairn_sync_repaired_total{reason="differs"}') == metric(victim, "cairn_sync_differences_total"), 60)
+    line = next(line for line in victim.log_text().splitlines() if "a replica differs from its primary's" in line)
+    say(line[line.index("what="):])
+    check("shard " in line and " samples " in line, line)
+    wait_compared(nodes)
+    found = metric(victim, "cairn_sync_differences_total")
+    each_alone(nodes, series)
+    check_eq(metric(victim, "cairn_sync_differences_total"), found, "differences that were repaired")
     stop_all(nodes)
 
 

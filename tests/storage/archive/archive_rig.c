@@ -92,7 +92,8 @@ static enum status archive_open_all(struct archive_rig *rig) {
                                  .range_ms = 2 * AR_HOUR_MS,
                                  .merged_ms_max = rig->merged_ms_max,
                                  .bytes_max = rig->retention_bytes,
-                                 .round_ms = 10000};
+                                 .round_ms = 10000,
+                                 .scrub_ms = rig->scrub_ms};
     snprintf(dir, sizeof dir, "%s/blocks", rig->dir);
     TRY(archive_open(rig->rt, &ao, &rig->archive, &rig->err));
     TRY(archive_adopt(rig->archive, &(struct archive_copies){copy_of_shard, rig}, &rig->err));

@@ -65,7 +65,7 @@ struct archive_rig {
     struct archive_core cores[AR_CORES];
     struct flusher *flushers[AR_CORES];
     uint64_t durable[AR_CORES];
-    uint64_t retention_bytes;
+    uint64_t retention_bytes, scrub_ms;
     int64_t retention_ms, merged_ms_max;
     struct retention *retention;       /* NULL: retention_ms alone */
     int64_t keeps_ms[AR_SERIES];       /* what it says of each, as the model sees it; 0: for ever */

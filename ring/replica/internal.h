@@ -265,6 +265,10 @@ void catchup_free_all(struct replicas *r);
 /* It holds nothing, and the log here begins at a base. */
 /* No other process, core or transfer of this node uses it. */
 uint64_t stream_new(struct replicas *r);
+/* Of one core of a process. */
+static inline bool stream_is_of_same(uint64_t a, uint64_t b) {
+    return a >> 24 == b >> 24;
+}
 bool transfer_is_needed(struct replicas *r, uint32_t shard, const struct member *m);
 void transfer_start(struct far *far);
 void transfer_stop(struct far *far);

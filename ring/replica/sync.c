@@ -9,7 +9,7 @@
 #include "node/base/log.h"
 #include "ring/replica/ranges.h"
 
-enum { SYNC_SHARDS_MAX = 64, LOOK_MS = 1000, FAILED_MS = 5000, PIECE_TIMEOUT_MS = 60000 };
+enum { LOOK_MS = 1000, FAILED_MS = 5000, PIECE_TIMEOUT_MS = 60000 };
 
 enum sync_state { SYNC_IDLE, SYNC_ASKING, SYNC_TAKING };
 

@@ -22,6 +22,7 @@
 
 #include "ring/replica/internal.h"
 
+enum { SYNC_SHARDS_MAX = 64 }; /* of one frame */
 struct sync;
 MUST_USE enum status sync_new(struct replicas *r, struct sync **out, struct err *err);
 void sync_begin(struct sync *s); /* with the first map */

@@ -9,7 +9,7 @@
 #include "ring/replica/serve.h"
 #include "ring/replica/sync.h"
 
-enum { GIVING_SHARDS_MAX = 64, GIVING_IDLE_MS = 30000 };
+enum { GIVING_IDLE_MS = 30000, GIVINGS_MAX = 16 };
 
 /* By the map of both: another replica of the shard asks, and what is here is whole. */
 static enum wire_result check_asker(const struct replicas *r, uint32_t shard, uint32_t epoch,
@@ -38,9 +38,10 @@ static void ranges_run(struct core *here, struct msg *m) {
     struct served_part *part = container_of(m, struct served_part, msg);
     struct replicas *r = replicas_of(here);
     struct sv rest = buf_sv(&part->served->payload);
+    unsigned count = 0;
     while (rest.len > 0 && r != NULL && r->map != NULL) {
         struct places_item item;
-        if (places_item_get(&rest, &item, NULL) != OK) {
+        if (++count > SYNC_SHARDS_MAX || places_item_get(&rest, &item, NULL) != OK) {
             part->answer.failed = true;
             break;
         }
@@ -61,8 +62,8 @@ struct giving {
     struct replicas *replicas;
     node_id from;
     uint64_t stream, number;
-    uint32_t shards[GIVING_SHARDS_MAX];
-    struct shard_span spans[GIVING_SHARDS_MAX];
+    uint32_t shards[SYNC_SHARDS_MAX];
+    struct shard_span spans[SYNC_SHARDS_MAX];
     size_t count;
     struct store_export export_;
     struct served_part *part; /* waits for a piece; NULL: none does */
@@ -126,8 +127,7 @@ static bool giving_read_items(struct giving *g, struct sv items) {
     struct replicas *r = g->replicas;
     while (items.len > 0) {
         struct repair_item item;
-        if (repair_item_get(&items, &item, NULL) != OK || g->count == GIVING_SHARDS_MAX)
-            return false;
+        if (repair_item_get(&items, &item, NULL) != OK || g->count == SYNC_SHARDS_MAX) return false;
         if (item.shard >= r->shards_count || r->core_of[item.shard] != r->core->index ||
             (g->count > 0 && item.shard <= g->shards[g->count - 1]) ||
             check_asker(r, item.shard, item.epoch, g->from) != RESULT_OK)
@@ -138,8 +138,20 @@ static bool giving_read_items(struct giving *g, struct sv items) {
     return g->count > 0;
 }
 
+/* A core of another node takes one at a time: what it took before it has given up. */
+static bool giving_may_begin(struct replicas *r, node_id from, uint64_t stream) {
+    unsigned count = 0;
+    LIST_FOREACH_SAFE(n, &r->givings) {
+        struct giving *g = container_of(n, struct giving, node);
+        count++;
+        if (g->from == from && stream_is_of_same(g->stream, stream)) giving_end(g);
+    }
+    return count < GIVINGS_MAX;
+}
+
 /* NULL: not possible. */
 static struct giving *giving_begin(struct replicas *r, node_id from, const struct repair_ask *ask) {
+    if (!giving_may_begin(r, from, ask->stream)) return NULL;
     struct giving *g = calloc(1, sizeof *g);
     if (g == NULL) return NULL;
     *g = (struct giving){.replicas = r, .from = from, .stream = ask->stream};

@@ -118,7 +118,7 @@ static void wipe_cut_others(struct world *w, unsigned wiped) {
 static void wipe_strike(void *ctx) {
     struct world *w = ctx;
     unsigned node = w->wiping;
-    if (w->failure[0] != '\0' || w->nodes[node] == NULL) return;
+    if (w->failure[0] != '\0' || w->nodes[node] == NULL || w->rotten != 0) return;
     w->plans[PLAN_WIPE]++;
     plan_tell(w, PLAN_WIPE, node);
     node_kill(w, node);
@@ -130,7 +130,7 @@ static void wipe_strike(void *ctx) {
 
 static void wipe_look(void *ctx) {
     struct world *w = ctx;
-    if (w->failure[0] != '\0' || w->quiet) return;
+    if (w->failure[0] != '\0' || w->quiet || w->rotten != 0) return;
     world_look_at_maps(w);
     if (!all_ready(w) || !world_is_whole(w)) {
         sim_after(w->sim, LOOK_MS, wipe_look, w);

@@ -28,7 +28,9 @@
  *   5 CAUGHT_UP of the map's epoch: the replica becomes FULL and in sync, LOG ones beyond RF go.
  *     If its node is dead instead, INIT goes, FULL gets a new epoch. DIVERGED, DAMAGED: INIT with a
  *     higher copy, out of the in-sync set; one that is readable is LEAVING first (rule 8), the last
- *     copy there is keeps its copy number. Who says DAMAGED of itself serves it no more.
+ *     copy there is keeps its copy number. A LOG replica that DIVERGED and has entries that a copy
+ *     may lack (cover.c) goes out of the in-sync set and keeps them. Who says DAMAGED of itself
+ *     serves it no more.
  *   6 After replace_after_ms a dead node's LOG substitute becomes INIT, in sync (copy + 1); the
  *     dead one's replica, which may be the last hope, goes when RF copies are complete.
  *   7 Moves: towards placement_plan over the members that are neither long dead nor draining, at

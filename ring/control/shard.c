@@ -144,13 +144,26 @@ static void decide_caught_up(struct decision *d) {
     }
 }
 
+/* A run of the log that does not lead to the primary's ends in entries that nobody acknowledged (an
+ * epoch that was never open); what comes before them a copy may lack that has not opened yet, or
+ * not returned. So it is not waited for any more, and kept. */
+static bool keep_diverged(struct decision *d, struct ring_replica *r) {
+    bool runs = r->state == REPLICA_LOG || (r->state == REPLICA_INIT && r->in_sync);
+    if (!runs || is_noted(d, r, REPORT_DAMAGED) || r->node == d->primary) return false;
+    struct ring_replica before = *r;
+    if (r->in_sync) take_out(d, r);
+    if (cover_is_needed(d, r)) return true;
+    *r = before;
+    return false;
+}
+
 /* Rule 5. What a replica holds is of no use. One that is readable must hear that it is not before
  * it goes (rule 8). */
 static void decide_damaged(struct decision *d) {
     for (unsigned i = 0; i < d->shard->replicas_count; i++) {
         struct ring_replica *r = &d->shard->replicas[i];
         if (!shard_is_damaged(d, r)) continue;
-        if (r->state == REPLICA_LEAVING) continue;
+        if (r->state == REPLICA_LEAVING || keep_diverged(d, r)) continue;
         if (r->state == REPLICA_FULL && r->in_sync && has_constant_reader(d, r)) {
             r->state = REPLICA_LEAVING;
             if (r->until == 0) r->until = d->version;

@@ -373,6 +373,47 @@ Test(control_rules, r5_a_heartbeat_that_was_overtaken_says_nothing_of_copies) {
     rig_fini(&r);
 }
 
+/* b led for a while, then c. A promotion of `a` died when b alone had heard of its epoch, so what b
+ * holds does not lead to what `a` is opening now: but it has entries that `a` may lack until it is
+ * open. */
+Test(control_rules, r5_a_log_replica_that_diverged_is_kept_while_it_is_needed) {
+    struct rig r;
+    rig_init(&r, 3, 1, 1);
+    unsigned a = holder(&r, 0), b = holder(&r, 1), c;
+    run(&r, 3000);
+    r.silent[a] = true;
+    run(&r, 3000);
+    b = primary(&r);
+    c = 3 - a - b;
+    expect(&r, b, REPLICA_LOG, true);
+    r.silent[b] = true;
+    run(&r, 3000);
+    cr_assert_eq(primary(&r), c);
+    r.silent[a] = r.silent[b] = false;
+    r.closed = true;
+    run(&r, 900);
+    cr_assert_eq(primary(&r), a);
+    expect(&r, b, REPLICA_LOG, true);
+    expect(&r, c, REPLICA_LOG, true);
+    struct ring_replica before = *replica(&r, SHARD, b);
+    uint32_t epoch = r.map->shards[SHARD].epoch;
+    report(&r, id_of(a), REPORT_DIVERGED, id_of(b));
+    run(&r, 600);
+    r.more_count = 0;
+    run(&r, 600);
+    expect(&r, b, REPLICA_LOG, false);
+    expect(&r, a, REPLICA_FULL, true);
+    cr_assert_eq(replica(&r, SHARD, b)->copy, before.copy);
+    cr_assert_eq(replica(&r, SHARD, b)->since, before.since);
+    cr_assert_eq(replica(&r, SHARD, b)->until, before.until);
+    cr_assert(primary(&r) == a && r.map->shards[SHARD].epoch == epoch, "it goes on opening");
+    r.closed = false;
+    run(&r, 900);
+    cr_assert_eq(replica(&r, SHARD, a)->until, 0);
+    expect(&r, b, 0, false);
+    rig_fini(&r);
+}
+
 Test(control_rules, r6_a_dead_replica_is_replaced_by_its_substitute) {
     struct rig r;
     rig_init(&r, 3, 2, 1);

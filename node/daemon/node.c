@@ -369,10 +369,15 @@ static void on_drain(struct core *here, struct msg *m) {
 }
 
 void node_drain(struct node *node) {
-    if (node->drain_asked) return;
-    node->drain_asked = true;
+    if (atomic_exchange(&node->drain_asked, true)) return;
     node->drain_msg.run = on_drain;
     core_post(node->rt->control_core, &node->drain_msg);
+}
+
+bool node_is_draining(const struct node *node) {
+    return atomic_load_explicit(&node->drain_asked, memory_order_relaxed) ||
+           (node_is_open(node) &&
+            atomic_load_explicit(&node->cores[0].draining, memory_order_relaxed));
 }
 
 uint32_t node_undrained(const struct node *node) {

@@ -133,5 +133,7 @@ void node_clean_start(struct node *node, struct core *home, struct node_clean *c
 
 /* Draining (SIGTERM): tells the controller to move primaries away. On any thread. */
 void node_drain(struct node *node);
+/* It was told to, by node_drain or by the map: who balances load sends elsewhere from now on. */
+bool node_is_draining(const struct node *node);
 /* Shards of this node that have no other readable replica, or their primary here. */
 uint32_t node_undrained(const struct node *node);

@@ -58,6 +58,7 @@ struct node_core {
      */
     _Atomic uint32_t unready;
     _Atomic uint32_t undrained; /* shards that only this node can serve, or is primary of */
+    atomic_bool draining;       /* by the map */
     _Atomic uint32_t counts[NODE_COUNTS]; /* of replicas_counts */
     _Atomic uint64_t retained_bytes;
     _Atomic uint64_t head_counts[HEAD_COUNTS];
@@ -94,7 +95,7 @@ struct node {
     atomic_uint_least64_t retention_bytes;
     atomic_int_least64_t retention_ms;
     struct msg drain_msg; /* who drains -> control core */
-    bool drain_asked;
+    atomic_bool drain_asked;
 
     atomic_bool open, lost, damaged;
     struct err lost_err; /* set once, before lost */

@@ -45,6 +45,8 @@ static void count_unready(struct node_core *nc) {
     }
     atomic_store_explicit(&nc->unready, unready, memory_order_relaxed);
     atomic_store_explicit(&nc->undrained, undrained, memory_order_relaxed);
+    bool draining = self >= 0 && (map->nodes[self].flags & RING_NODE_DRAINING) != 0;
+    atomic_store_explicit(&nc->draining, draining, memory_order_relaxed);
 }
 
 static void count_roles(struct node_core *nc) {

@@ -51,7 +51,9 @@ static void on_healthy(struct http_request *req) {
 static void on_ready(struct http_request *req) {
     struct serve *s = req->route_ctx;
     const char *why;
-    if (node_is_ready(s->node, &why))
+    if (node_is_draining(s->node))
+        http_answer_text(req, 503, "Service Unavailable: this node is draining.");
+    else if (node_is_ready(s->node, &why))
         http_answer_text(req, 200, "Cairn is Ready.");
     else
         http_answer_text(req, 503, "Service Unavailable: %s.", why);

@@ -90,8 +90,14 @@ static const struct filter_shard *find(const struct archive_filter *f, uint32_t 
     return low < f->shards_count && f->shards[low].shard == shard ? &f->shards[low] : NULL;
 }
 
-bool archive_filter_has(const struct archive_filter *f, uint32_t shard) {
-    return find(f, shard) != NULL;
+bool archive_filter_has(const struct archive_filter *f, uint32_t shard, int64_t from_ms,
+                        int64_t to_ms) {
+    const struct filter_shard *fs = find(f, shard);
+    if (fs == NULL || from_ms >= to_ms) return false;
+    bool any = fs->floor_ms != INT64_MIN && from_ms < fs->floor_ms - 1;
+    for (uint32_t i = 0; i < fs->tombstones_count; i++)
+        any |= fs->tombstones[i].max_ms > from_ms && fs->tombstones[i].min_ms <= to_ms;
+    return any;
 }
 
 static bool matches(const struct filter_tombstone *t, const struct label *labels, size_t count) {

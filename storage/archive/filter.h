@@ -32,7 +32,9 @@ struct filter_rules { /* borrowed during the call */
 MUST_USE enum status archive_filter_add(struct archive_filter *f, const struct filter_rules *rules,
                                         struct err *err);
 bool archive_filter_is_empty(const struct archive_filter *f);
-bool archive_filter_has(const struct archive_filter *f, uint32_t shard);
+/* Whether it may leave out any of the shard's samples with from < t <= to. */
+bool archive_filter_has(const struct archive_filter *f, uint32_t shard, int64_t from_ms,
+                        int64_t to_ms);
 /* block_merge_options.filter with ctx the filter: leaves samples out, in place. labels: sorted by
  * name. */
 void archive_filter_run(void *ctx, uint32_t shard, struct sv canonical, const struct label *labels,

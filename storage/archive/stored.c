@@ -312,21 +312,31 @@ static enum status blocks_filter(const struct stored *s, size_t index, size_t fr
     return OK;
 }
 
+/* Whether those from that one on come behind those before it. */
+static bool is_behind(const struct samples *s, size_t from, size_t first) {
+    return first == from || first == s->count || s->times_ms[first] > s->times_ms[first - 1];
+}
+
 enum status stored_read(const struct stored *s, size_t index, int64_t from_ms, int64_t to_ms,
                         struct samples *out, struct err *err) {
     if (s->series == NULL) return view_read(s, index, from_ms, to_ms, out, err);
     const struct stored_series *one = &s->series[index];
-    size_t from = out->count;
+    size_t from = out->count, before;
+    bool in_order = true; /* each source gives its own in order */
     for (uint32_t r = one->first; r != RUN_NONE; r = s->runs[r].next) {
         const struct stored_block *b = &s->blocks[s->runs[r].block];
         if (b->of->of.max_ms <= from_ms || b->of->of.min_ms > to_ms) continue;
+        before = out->count;
         enum status status =
             block_series_read(b->selection, s->runs[r].index, from_ms, to_ms, out, err);
         TRY(stored_read_ended(s, s->runs[r].block, status));
+        in_order = in_order && is_behind(out, from, before);
     }
-    if (out->count > from && archive_filter_has(&s->scratch->filter, one->shard))
+    if (out->count > from && archive_filter_has(&s->scratch->filter, one->shard, from_ms, to_ms))
         TRY(blocks_filter(s, index, from, out, err));
+    before = out->count;
     if (one->view != VIEW_NONE) TRY(view_read(s, one->view, from_ms, to_ms, out, err));
+    if (in_order && is_behind(out, from, before)) return OK;
     /* Where times meet it is the same sample, which went from the head to a block meanwhile. */
     return samples_order(out, from) == OK ? OK : stored_nomem(err);
 }

@@ -183,12 +183,27 @@ enum status io_scratch(struct block_io *io, struct err *err) {
     return OK;
 }
 
+/* NULL: it would have to be read. */
+static const struct io_column *column_known(const struct block_io *io, uint64_t id) {
+    for (int i = 0; i < IO_COLUMNS; i++)
+        if (io->columns[i].id == id && io->columns[i].rows != 0) return &io->columns[i];
+    return NULL;
+}
+
+enum status io_column_ends(struct block_io *io, uint64_t id, int64_t out[2], struct err *err) {
+    const struct io_column *known = column_known(io, id);
+    struct column_entry entry = {0};
+    if (known == NULL) TRY(io_column_entry(io, id, &entry, err));
+    out[0] = known == NULL ? entry.first : known->first;
+    out[1] = known == NULL ? entry.last : known->last;
+    return OK;
+}
+
 enum status io_column(struct block_io *io, uint64_t id, const struct io_column **out,
                       struct err *err) {
-    for (int i = 0; i < IO_COLUMNS; i++) {
-        if (io->columns[i].rows == 0 || io->columns[i].id != id) continue;
-        io->columns_last = (unsigned)i;
-        *out = &io->columns[i];
+    *out = column_known(io, id);
+    if (*out != NULL) {
+        io->columns_last = (unsigned)(*out - io->columns);
         return OK;
     }
     struct column_entry entry;

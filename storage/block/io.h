@@ -75,6 +75,9 @@ struct column_entry {
 };
 enum status io_column_entry(struct block_io *io, uint64_t id, struct column_entry *out,
                             struct err *err) MUST_USE;
+/* Its first and last integer. */
+enum status io_column_ends(struct block_io *io, uint64_t id, int64_t out[2],
+                           struct err *err) MUST_USE;
 /* Valid until another two were asked for: the times and the start times of a page. */
 enum status io_column(struct block_io *io, uint64_t id, const struct io_column **out,
                       struct err *err) MUST_USE;

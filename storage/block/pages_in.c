@@ -69,7 +69,8 @@ static enum status directory_load(struct pages_in *p, size_t frame, struct err *
     p->records = r.cur;
     p->end = r.end;
     p->loaded = true;
-    p->series = UINT64_MAX;
+    p->now.series = p->begin.series = UINT64_MAX;
+    p->in_series = false;
     return OK;
 }
 
@@ -77,10 +78,10 @@ static enum status pages_restart(struct pages_in *p, uint64_t series, struct err
     const uint8_t *restart = p->restarts + (series - p->first) / RESTART_SERIES * RESTART_BYTES;
     uint32_t at = get_u32le(restart);
     if (at > (size_t)(p->end - p->records)) return pages_corrupt(p, err);
-    p->next = reader_init(p->records + at, (size_t)(p->end - p->records) - at);
-    p->page_frame = get_u32le(restart + 4);
-    p->page_at = get_u32le(restart + 8);
-    p->series = series - (series - p->first) % RESTART_SERIES;
+    p->now.next = reader_init(p->records + at, (size_t)(p->end - p->records) - at);
+    p->now.page_frame = get_u32le(restart + 4);
+    p->now.page_at = get_u32le(restart + 8);
+    p->now.series = series - (series - p->first) % RESTART_SERIES;
     p->in_series = false;
     return OK;
 }
@@ -96,7 +97,7 @@ static void missing_read(struct reader *r, struct page_at *out) {
 }
 
 static enum status page_read(struct pages_in *p, struct page_at *out, struct err *err) {
-    struct reader *r = &p->next;
+    struct reader *r = &p->now.next;
     unsigned flags = read_u8(r);
     *out = (struct page_at){.kind = (enum block_page_kind)(flags & PAGE_KIND)};
     out->has_starts = flags & PAGE_STARTS;
@@ -110,26 +111,26 @@ static enum status page_read(struct pages_in *p, struct page_at *out, struct err
     }
     if (flags & PAGE_MISSING) missing_read(r, out);
     if (flags & PAGE_STARTS) out->starts = out->column + (uint64_t)read_zigzag(r);
-    uint64_t frame = p->page_frame;
+    uint64_t frame = p->now.page_frame;
     if (flags & PAGE_SAME) {
         frame = read_varint(r);
         out->at = read_varint(r);
         out->len = read_varint(r);
     } else {
         if (flags & PAGE_NEXT_FRAME) {
-            frame = ++p->page_frame;
-            p->page_at = 0;
+            frame = ++p->now.page_frame;
+            p->now.page_at = 0;
         }
-        out->at = p->page_at;
+        out->at = p->now.page_at;
         out->len = read_varint(r);
-        p->page_at += out->len;
+        p->now.page_at += out->len;
     }
     bool good = !r->failed && frame < p->pages.count && out->at <= FRAME_RAW_MAX &&
                 out->len <= FRAME_RAW_MAX;
     if (!good) return pages_corrupt(p, err);
     out->ref = p->pages.at[frame];
     p->in_series = !out->last;
-    if (out->last) p->series++;
+    if (out->last) p->now.series++;
     return OK;
 }
 
@@ -139,10 +140,14 @@ enum status pages_seek(struct pages_in *p, uint64_t series, uint32_t target, str
     if (!p->loaded || series < p->first || series >= p->first + p->count)
         TRY(directory_load(p, directory_find(p->io->block, series), err));
     uint64_t restart = series - (series - p->first) % RESTART_SERIES;
-    bool goes_on = p->series > restart && p->series <= series && !p->in_series;
-    if (!goes_on) TRY(pages_restart(p, series, err));
-    while (p->series < series)
+    bool goes_on = p->now.series > restart && p->now.series + p->in_series <= series;
+    if (p->begin.series == series) /* a long series is read in pieces */
+        p->now = p->begin;
+    else if (!goes_on)
+        TRY(pages_restart(p, series, err));
+    while (p->now.series < series)
         TRY(page_read(p, &page, err));
+    p->begin = p->now;
     p->in_series = true;
     p->column = target;
     return OK;
@@ -164,13 +169,7 @@ static enum status page_rows_check(struct block_io *io, const struct page_at *p,
 
 enum status page_ends(struct block_io *io, const struct page_at *p, int64_t out[2],
                       struct err *err) {
-    if (p->span == 0) {
-        struct column_entry entry;
-        TRY(io_column_entry(io, p->column, &entry, err));
-        out[0] = entry.first;
-        out[1] = entry.last;
-        return OK;
-    }
+    if (p->span == 0) return io_column_ends(io, p->column, out, err);
     const struct io_column *column;
     TRY(io_column(io, p->column, &column, err));
     TRY(page_rows_check(io, p, column->rows, err));

@@ -22,9 +22,11 @@ struct pages_in { /* one a reader: it alone looks at PART_DIRECTORY */
     uint64_t first, count;
     struct u64s pages; /* frames of pages */
     const uint8_t *restarts, *records, *end;
-    uint64_t series; /* whose record, or the rest of it, is next */
-    struct reader next;
-    uint64_t page_frame, page_at;
+    struct pages_place {
+        uint64_t series; /* whose record, or the rest of it, is next */
+        struct reader next;
+        uint64_t page_frame, page_at;
+    } now, begin; /* begin: of the series that was sought last */
     bool in_series;
     int64_t column;
 };

@@ -129,7 +129,9 @@ enum status block_series_read(struct block_selection *s, size_t index, int64_t f
         if (ends[0] > to_ms) return OK;
         if (ends[1] <= from_ms) continue;
         TRY(page_get_times(f->io, &page, &s->times, err));
-        size_t range[2] = {times_after(&s->times, from_ms), times_after(&s->times, to_ms)};
+        size_t range[2] = {0, s->times.count}; /* mostly all */
+        if (ends[0] <= from_ms) range[0] = times_after(&s->times, from_ms);
+        if (ends[1] > to_ms) range[1] = times_after(&s->times, to_ms);
         TRY(page_append(f->io, &page, &s->times, range, out, err));
     }
 }

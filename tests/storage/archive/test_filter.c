@@ -54,7 +54,25 @@ Test(filter, tombstones_and_floors_by_shard) {
     cr_assert_eq(run(&f, 4, "a", left), 10);
     cr_assert_eq(run(&f, 5, "a", left), 3);
     cr_assert_eq(left[0], 70);
-    cr_assert(archive_filter_has(&f, 3) && !archive_filter_has(&f, 4));
+    static const struct {
+        uint32_t shard;
+        int64_t from_ms, to_ms;
+        bool has;
+    } ranges[] = {
+        {3, INT64_MIN, INT64_MAX, true},
+        {4, INT64_MIN, INT64_MAX, false},
+        {3, 39, 40, true},
+        {3, 40, 50, false},
+        {3, 10, 19, false},
+        {3, 10, 20, true},
+        {3, 30, 30, false},
+        {5, 68, INT64_MAX, true},
+        {5, 69, INT64_MAX, false},
+        {5, INT64_MIN, 10, true},
+    };
+    for (size_t i = 0; i < sizeof ranges / sizeof ranges[0]; i++)
+        cr_assert_eq(archive_filter_has(&f, ranges[i].shard, ranges[i].from_ms, ranges[i].to_ms),
+                     ranges[i].has, "range %zu", i);
     archive_filter_fini(&f);
     free(t.matchers);
 }
@@ -76,6 +94,6 @@ Test(filter, many_shards) {
     for (uint32_t i = 0; i < 1000; i++)
         cr_assert_eq(archive_filter_add(&f, &(struct filter_rules){i * 2, i, NULL, 0}, &err), OK);
     for (uint32_t i = 0; i < 2000; i++)
-        cr_assert_eq(archive_filter_has(&f, i), i % 2 == 0);
+        cr_assert_eq(archive_filter_has(&f, i, (int64_t)(i / 2) - 2, INT64_MAX), i % 2 == 0);
     archive_filter_fini(&f);
 }

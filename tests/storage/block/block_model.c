@@ -462,7 +462,12 @@ static void selection_check(const struct model *m, struct block *b, const struct
         CHECK(last > q->from_ms && s->samples.times_ms[0] <= q->to_ms, "series %zu", i);
         if (rng_chance(rng, 0.3)) {
             samples_clear(&samples);
-            CHECK(block_series_read(sel, at, q->from_ms, q->to_ms, &samples, &err) == OK, "%s",
+            int64_t middle = s->samples.times_ms[rng_below(rng, s->samples.count)];
+            middle =
+                MIN(MAX(middle, q->from_ms), q->to_ms); /* in two pieces, as of a long series */
+            CHECK(block_series_read(sel, at, q->from_ms, middle, &samples, &err) == OK, "%s",
+                  err.msg);
+            CHECK(block_series_read(sel, at, middle, q->to_ms, &samples, &err) == OK, "%s",
                   err.msg);
             CHECK(samples_equal(&s->samples, q->from_ms, q->to_ms, &samples), "series %zu", i);
         }

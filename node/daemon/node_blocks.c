@@ -6,6 +6,7 @@
 #include "node/base/log.h"
 #include "node/base/metrics.h"
 #include "node/daemon/node_internal.h"
+#include "storage/archive/exemplars.h"
 
 #define BLOCK_RANGE_MS ((int64_t)2 * 3600 * 1000)
 #define MERGED_MS_MAX ((int64_t)31 * 86400 * 1000) /* as Prometheus */
@@ -59,6 +60,7 @@ enum status node_blocks_open(struct node *node, const struct node_view *view, st
                                  .range_ms = range_ms,
                                  .merged_ms_max = merged_ms,
                                  .bytes_max = atomic_load(&node->retention_bytes),
+                                 .exemplars_max = NODE_EXEMPLARS_MAX,
                                  .round_ms = tick_ms(node),
                                  .scrub_ms = o->scrub_ms};
     TRY(archive_open(node->rt, &ao, &node->archive, err));
@@ -82,6 +84,10 @@ enum status node_blocks_open(struct node *node, const struct node_view *view, st
         struct node_core *nc = &node->cores[view->core_of[shard]];
         core_set_current(nc->core);
         status = store_shard_base(nc->store, &m->shards[i], &taken, err);
+    }
+    for (unsigned i = 0; i < node->rt->cores_count && status == OK; i++) {
+        core_set_current(node->cores[i].core);
+        status = archive_fill_exemplars(node->archive, node->cores[i].store, err);
     }
     core_set_current(current);
     return status;

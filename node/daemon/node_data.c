@@ -11,8 +11,7 @@
 enum { RESEND_MS = 10000, PART_TIMEOUT_MS = 5000, WAL_INTERVAL_MS = 1000 };
 #define LOG_FILE_BYTES ((uint64_t)128 << 20)
 #define LOG_FRAME_BYTES ((uint64_t)16 << 20)
-/* Of the node: Prometheus' default of storage.exemplars.max_exemplars; some 300,000 families. */
-enum { EXEMPLARS_MAX = 100000, METADATA_BYTES_MAX = 64 << 20 };
+enum { METADATA_BYTES_MAX = 64 << 20 }; /* of the node: some 300,000 families */
 #define IN_FLIGHT_BYTES_PER_CORE ((uint64_t)256 << 20)
 #define RETAINED_BYTES ((uint64_t)256 << 20)
 enum { APPEND_BYTES = 4 << 20, APPENDS_IN_FLIGHT = 8 };
@@ -49,7 +48,7 @@ static enum status node_open_store(struct node_core *nc, const struct ring_setti
         .head = {.secret = set->secret, .out_of_order_window_ms = o->out_of_order_window_ms},
         .shards_count = set->shards_count,
         .memory_bytes_max = o->memory_bytes_max / cores,
-        .exemplars_max = (EXEMPLARS_MAX + cores - 1) / cores,
+        .exemplars_max = (NODE_EXEMPLARS_MAX + cores - 1) / cores,
         .metadata_bytes_max = METADATA_BYTES_MAX / cores,
         .block_range_ms = node_block_range_ms(nc->node),
     };

@@ -25,11 +25,12 @@ struct archive_options {
     const char *dir; /* made when it is not there */
     uint64_t secret; /* of series ids */
     uint32_t tenant, shards_count;
-    int64_t range_ms;      /* of blocks from heads: 2 h */
-    int64_t merged_ms_max; /* longest range of a merged block */
-    uint64_t bytes_max;    /* of all blocks; the oldest ranges go beyond it; 0: no bound */
-    uint64_t round_ms;     /* how often what is not needed is looked for: 10 s */
-    uint64_t scrub_ms;     /* each block is read through once in that time (scrub.h); 0: never */
+    int64_t range_ms;       /* of blocks from heads: 2 h */
+    int64_t merged_ms_max;  /* longest range of a merged block */
+    uint64_t bytes_max;     /* of all blocks; the oldest ranges go beyond it; 0: no bound */
+    uint32_t exemplars_max; /* in a merged block; 0: no bound */
+    uint64_t round_ms;      /* how often what is not needed is looked for: 10 s */
+    uint64_t scrub_ms;      /* each block is read through once in that time (scrub.h); 0: never */
 };
 struct archive;
 /* Reads the manifest, removes files that are not in it, opens the blocks. One that is missing or

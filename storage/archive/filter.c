@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "storage/entry.h"
+#include "storage/exemplar_items.h"
 
 struct filter_tombstone {
     int64_t min_ms, max_ms;
@@ -51,7 +52,7 @@ enum status archive_filter_add(struct archive_filter *f, const struct filter_rul
 
 enum status archive_filter_init(struct archive_filter *f, const struct manifest *m,
                                 struct err *err) {
-    *f = (struct archive_filter){0};
+    *f = (struct archive_filter){.exemplars_from_ms = INT64_MIN};
     arena_init(&f->arena, 0);
     for (uint32_t i = 0; m != NULL && i < m->shards_count; i++) {
         const struct manifest_shard *s = &m->shards[i];
@@ -133,4 +134,11 @@ void archive_filter_run(void *ctx, uint32_t shard, struct sv canonical, const st
     for (uint32_t i = 0; i < fs->tombstones_count; i++)
         if (matches(&fs->tombstones[i], labels, labels_count))
             samples_leave_out(samples, fs->tombstones[i].min_ms, fs->tombstones[i].max_ms);
+}
+
+void archive_filter_items(void *ctx, uint32_t shard, struct buf *items) {
+    const struct archive_filter *f = ctx;
+    const struct filter_shard *s = find(f, shard);
+    int64_t from_ms = MAX(f->exemplars_from_ms, s == NULL ? INT64_MIN : s->floor_ms);
+    if (from_ms != INT64_MIN) exemplar_items_trim(items, from_ms);
 }

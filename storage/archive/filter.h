@@ -16,6 +16,7 @@ struct archive_filter {
     struct arena arena;
     struct filter_shard *shards; /* ascending; those with anything to leave out */
     uint32_t shards_count;
+    int64_t exemplars_from_ms; /* older ones go, whatever the floor; INT64_MIN: none do */
 };
 /* Of these records' shards; strings are copied. ERR_CORRUPT names a tombstone that cannot be read.
  */
@@ -39,3 +40,5 @@ bool archive_filter_has(const struct archive_filter *f, uint32_t shard, int64_t 
  * name. */
 void archive_filter_run(void *ctx, uint32_t shard, struct sv canonical, const struct label *labels,
                         size_t labels_count, struct samples *samples);
+/* block_merge_options.filter_items: exemplars before the shard's floor or exemplars_from_ms go. */
+void archive_filter_items(void *ctx, uint32_t shard, struct buf *items);

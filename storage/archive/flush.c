@@ -9,10 +9,18 @@
 #include "node/base/log.h"
 #include "node/base/metrics.h"
 #include "storage/archive/flush_group.h"
+#include "storage/exemplar_items.h"
 
 enum { GROUPS = 32, SLICE_NS = 1000000 };
 
-enum flush_state { FLUSH_IDLE, FLUSH_SELECTING, FLUSH_WRITING, FLUSH_FINISHING, FLUSH_CHANGING };
+enum flush_state {
+    FLUSH_IDLE,
+    FLUSH_ITEMS,
+    FLUSH_SELECTING,
+    FLUSH_WRITING,
+    FLUSH_FINISHING,
+    FLUSH_CHANGING
+};
 
 struct flusher {
     struct flush_options o;
@@ -29,6 +37,7 @@ struct flusher {
 
     struct flush_shard *shards; /* of this flush, ascending */
     uint32_t shards_count, at;  /* groups begin at `at` */
+    struct exemplar_walk items; /* its picks are those of shards */
     struct selection *selection;
     uint64_t *bits;
     struct shard_set set;
@@ -62,6 +71,10 @@ static void flush_end(struct flusher *f) {
     if (f->selection != NULL) selection_release(f->selection);
     for (uint32_t i = 0; i < f->records_count; i++)
         manifest_shard_fini(&f->records[i]);
+    for (uint32_t i = 0; i < f->items.picks_count; i++)
+        buf_fini(&f->items.picks[i].items);
+    free(f->items.picks);
+    exemplar_walk_fini(&f->items);
     block_writer_free(f->writer);
     block_unref(f->added.block);
     manifest_block_fini(&f->added.of);
@@ -160,7 +173,12 @@ static uint32_t copy_of(void *ctx, uint32_t shard) {
 
 static void finish_run(struct work *w) {
     struct flusher *f = container_of(w, struct flusher, work);
-    f->status = block_writer_finish(f->writer, &f->written, &f->err);
+    f->status = OK;
+    for (uint32_t i = 0; i < f->items.picks_count && f->status == OK; i++) {
+        const struct exemplar_pick *p = &f->items.picks[i];
+        f->status = block_writer_items(f->writer, p->shard, buf_sv(&p->items), &f->err);
+    }
+    if (f->status == OK) f->status = block_writer_finish(f->writer, &f->written, &f->err);
     block_writer_free(f->writer);
     f->writer = NULL;
     if (f->status == OK && f->written)
@@ -308,6 +326,38 @@ static void select_slice(struct core *here, struct msg *m) {
 
 /* -- the beginning */
 
+static void items_slice(struct core *here, struct msg *m) {
+    struct flusher *f = container_of(m, struct flusher, msg);
+    bool done = false;
+    f->status = exemplar_walk_step(&f->items, f->store, core_mono_ns(here) + SLICE_NS, &done);
+    if (f->status != OK) {
+        err_set(&f->err, f->status, 0, "flush: not enough memory");
+        flush_fail(f);
+    } else if (done) {
+        group_next(f);
+    } else {
+        core_post(here, m);
+    }
+}
+
+static void items_begin(struct flusher *f) {
+    f->items.picks = calloc(f->shards_count + 1, sizeof *f->items.picks);
+    if (f->items.picks == NULL) {
+        f->status = err_set(&f->err, ERR_NOMEM, 0, "flush: not enough memory");
+        flush_fail(f);
+        return;
+    }
+    for (uint32_t i = 0; i < f->shards_count; i++) {
+        const struct flush_shard *s = &f->shards[i];
+        f->items.picks[i] =
+            (struct exemplar_pick){.shard = s->shard, .from_ms = s->from_ms, .to_ms = s->to_ms};
+    }
+    f->items.picks_count = f->shards_count;
+    f->state = FLUSH_ITEMS;
+    f->msg.run = items_slice;
+    core_post(f->core, &f->msg);
+}
+
 static void flush_begin(struct flusher *f) {
     uint32_t shards_count = archive_get_options(f->archive)->shards_count;
     f->shards = calloc(shards_count, sizeof *f->shards);
@@ -319,7 +369,7 @@ static void flush_begin(struct flusher *f) {
             (struct flush_shard){i, a.copy, a.from_ms, store_shard_closed(f->store, i)};
     }
     f->due_since_ns = 0;
-    group_next(f);
+    items_begin(f);
 }
 
 /* All that are cut have it durably, or some have waited long enough for the others. */

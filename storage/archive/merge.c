@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "node/base/log.h"
+#include "storage/archive/exemplars.h"
 #include "storage/archive/filter.h"
 #include "storage/archive/internal.h"
 
@@ -57,7 +58,12 @@ static enum status merge_write(struct merge *m, struct archive_filter *filter) {
                                     .inputs = inputs,
                                     .inputs_count = m->plan.count,
                                     .filter = archive_filter_run,
+                                    .filter_items = archive_filter_items,
                                     .ctx = filter};
+    if (status == OK && a->options.exemplars_max > 0)
+        status =
+            archive_exemplars_from(inputs, m->plan.count, a->options.shards_count,
+                                   a->options.exemplars_max, &filter->exemplars_from_ms, &m->err);
     if (status == OK) status = block_merge(&o, &m->written, &m->err);
     if (status == OK && m->written)
         status =

@@ -56,8 +56,7 @@ MUST_USE enum status block_writer_new(const struct block_writer_options *options
  * ascending by time, at least one, any number of them. Everything is borrowed during the call. */
 MUST_USE enum status block_writer_add(struct block_writer *w, uint32_t shard, struct sv canonical,
                                       const struct samples *samples, struct err *err);
-/* Exemplars and metadata of a shard as the sections of log entries encode them (storage/entry.h),
- * with canonical labels instead of series numbers: opaque here. Any order, once per shard. */
+/* Exemplars of a shard (storage/exemplar_items.h): opaque here. Any order, once per shard. */
 MUST_USE enum status block_writer_items(struct block_writer *w, uint32_t shard, struct sv items,
                                         struct err *err);
 /* Durable, under its name. Without a series nothing is written: *out_written false. */
@@ -177,6 +176,8 @@ struct block_merge_options {
     /* What to leave out of a series' samples, in place; may be NULL. For deletes and retention. */
     void (*filter)(void *ctx, uint32_t shard, struct sv canonical, const struct label *labels,
                    size_t labels_count, struct samples *samples);
+    /* The same of a shard's items; may be NULL. */
+    void (*filter_items)(void *ctx, uint32_t shard, struct buf *items);
     void *ctx;
 };
 /* One file from many; items of a shard are those of its inputs, one after the other. Pages that are

@@ -357,6 +357,8 @@ static enum status shard_merge(struct merge *m, uint32_t shard, bool *has) {
         }
     }
     if (m->w->shard != NULL && m->w->shard->shard == shard) *writer_digest(m->w) = m->digest;
+    if (m->options->filter_items != NULL && m->items.len > 0)
+        m->options->filter_items(m->options->ctx, shard, &m->items);
     return block_writer_items(m->w, shard, buf_sv(&m->items), m->err);
 }
 

@@ -38,7 +38,7 @@
  *                   varint bytes of the page
  *   LABELS      1024 series: varint len, len bytes: a column (storage/page) of sets of the metric
  *               side; then one of the target side
- *   ITEMS       of one shard; opaque
+ *   ITEMS       of one shard: its exemplars, see storage/exemplar_items.h; opaque here
  *   COLUMNS_AT  stream; for each column u64 position in COLUMNS, u32 bytes, u32 rows, i64 first,
  *               i64 last
  *   COLUMNS     stream of columns (storage/page)

@@ -110,19 +110,27 @@ struct floats {
 
 /* False: cut short, or longer than it must be. */
 static inline bool short_varint(struct reader *r, uint64_t *out) {
-    if (r->cur != r->end && *r->cur < 0x80) {
-        *out = *r->cur++;
-        return true;
+    const uint8_t *p = r->cur;
+    uint64_t v = 0;
+    for (unsigned shift = 0; p != r->end && shift < 64; shift += 7) {
+        uint8_t byte = *p++;
+        v |= (uint64_t)(byte & 0x7f) << shift;
+        if (byte >= 0x80) continue;
+        *out = v;
+        r->cur = p;
+        return (byte != 0 || shift == 0) && (shift < 63 || byte <= 1);
     }
-    const uint8_t *start = r->cur;
-    *out = read_varint(r);
-    return !r->failed && (r->cur - start == 1 || r->cur[-1] != 0);
+    return false;
 }
 
 static bool varints_pass(struct reader *r, size_t count, uint64_t max) {
     uint64_t v;
-    for (size_t i = 0; i < count; i++)
-        if (!short_varint(r, &v) || v > max) return false;
+    for (; count > 0; count--) {
+        if (r->cur != r->end && *r->cur < 0x80)
+            r->cur++;
+        else if (!short_varint(r, &v) || v > max)
+            return false;
+    }
     return true;
 }
 
@@ -159,16 +167,17 @@ static bool floats_read(struct sv *rest, struct floats *out) {
 
 /* The entry's series are those expected. */
 static bool chain_matches(struct log_pack *p, const struct floats *f) {
+    const struct pack_record *records = p->records;
     const uint8_t *number = f->numbers;
     uint32_t at = pack_next(p, p->last);
     for (size_t i = 0; i < f->count; i++) {
-        if (at == PACK_NONE || p->records[at].shard != f->shard ||
-            p->records[at].number != pack_varint(&number))
+        if (at == PACK_NONE || records[at].shard != f->shard ||
+            records[at].number != pack_varint(&number))
             return false;
         p->chain[i] = at;
-        at = p->records[at].next;
+        at = records[at].next;
     }
-    return at == PACK_NONE || p->records[at].shard != f->shard;
+    return at == PACK_NONE || records[at].shard != f->shard;
 }
 
 static enum status chain_put(struct log_pack *p, const struct floats *f, struct err *err) {
@@ -227,8 +236,10 @@ static uint8_t decimal_put(struct log_pack *p, struct pack_record *r, uint64_t b
 static enum status values_put(struct log_pack *p, const struct floats *f, struct err *err) {
     uint8_t *controls = (uint8_t *)buf_extend(&p->streams[PACK_CONTROLS], f->count);
     if (controls == NULL) return pack_nomem(err);
+    struct pack_record *records = p->records;
+    const uint32_t *chain = p->chain;
     for (size_t i = 0; i < f->count; i++) {
-        struct pack_record *r = &p->records[p->chain[i]];
+        struct pack_record *r = &records[chain[i]];
         uint64_t bits = get_u64le(f->values + 8 * i);
         controls[i] = CONTROL_SAME;
         if (r->bits == bits) continue;

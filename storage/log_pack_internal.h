@@ -68,10 +68,12 @@ struct pack_place *pack_place_of(struct log_pack *p, uint32_t shard);
 enum status pack_chain_reserve(struct log_pack *p, size_t count) MUST_USE;
 /* The series of the chain came one behind the other. */
 static inline void pack_chain_learn(struct log_pack *p) {
+    uint32_t last = p->last;
     for (size_t i = 0; i < p->chain_count; i++) {
-        if (p->last != PACK_NONE) p->records[p->last].next = p->chain[i];
-        p->last = p->chain[i];
+        if (last != PACK_NONE) p->records[last].next = p->chain[i];
+        last = p->chain[i];
     }
+    p->last = last;
 }
 static inline uint32_t pack_next(const struct log_pack *p, uint32_t record) {
     return record == PACK_NONE ? PACK_NONE : p->records[record].next;

@@ -76,16 +76,17 @@ static enum status chain_said(struct unpack *u, uint32_t *out_shard) {
 
 static enum status chain_expected(struct unpack *u, uint32_t *out_shard) {
     struct log_pack *p = u->p;
+    const struct pack_record *records = p->records;
     uint32_t at = pack_next(p, p->last);
     size_t count = 0, max = reader_left(&u->streams[PACK_CONTROLS]);
     if (at == PACK_NONE) return unpack_bad(u->err, "entry: no series is expected");
-    *out_shard = p->records[at].shard;
-    while (at != PACK_NONE && p->records[at].shard == *out_shard) {
+    const uint32_t shard = *out_shard = records[at].shard;
+    while (at != PACK_NONE && records[at].shard == shard) {
         if (count == max) return unpack_bad(u->err, "entry: too many series");
         if (count == p->chain_cap && pack_chain_reserve(p, count + 1) != OK)
             return pack_nomem(u->err);
         p->chain[count++] = at;
-        at = p->records[at].next;
+        at = records[at].next;
     }
     p->chain_count = count;
     return OK;
@@ -126,11 +127,13 @@ static enum status value_get(struct unpack *u, struct pack_record *r, uint8_t co
 
 /* There are as many controls: the caller looked. */
 static enum status values_get(struct unpack *u, uint8_t *to) {
-    const struct log_pack *p = u->p;
-    const uint8_t *controls = read_bytes(&u->streams[PACK_CONTROLS], p->chain_count);
+    const size_t count = u->p->chain_count;
+    const uint8_t *controls = read_bytes(&u->streams[PACK_CONTROLS], count);
     assert(controls != NULL);
-    for (size_t i = 0; i < p->chain_count; i++) {
-        struct pack_record *r = &p->records[p->chain[i]];
+    struct pack_record *records = u->p->records;
+    const uint32_t *chain = u->p->chain;
+    for (size_t i = 0; i < count; i++) {
+        struct pack_record *r = &records[chain[i]];
         if (controls[i] != CONTROL_SAME) TRY(value_get(u, r, controls[i]));
         put_u64le(to + 8 * i, r->bits);
     }
@@ -151,10 +154,12 @@ static inline size_t varint_len(uint64_t v) {
 
 static enum status body_put(struct unpack *u, const struct unpacked *e, struct sv steps) {
     struct log_pack *p = u->p;
+    const struct pack_record *records = p->records;
+    const uint32_t *chain = p->chain;
     const size_t n = p->chain_count;
     size_t numbers_len = 0;
     for (size_t i = 0; i < n; i++)
-        numbers_len += varint_len(p->records[p->chain[i]].number);
+        numbers_len += varint_len(records[chain[i]].number);
     size_t steps_len = n > 1 && steps.len == 0 ? n - 1 : steps.len;
     uint64_t time = zigzag(e->time_ms);
     size_t body_len = 1 + varint_len(n) + varint_len(time) + numbers_len + steps_len + 8 * n;
@@ -170,7 +175,7 @@ static enum status body_put(struct unpack *u, const struct unpacked *e, struct s
     to = short_put(to, n);
     to = short_put(to, time);
     for (size_t i = 0; i < n; i++)
-        to = short_put(to, p->records[p->chain[i]].number);
+        to = short_put(to, records[chain[i]].number);
     if (steps.len > 0)
         memcpy(to, steps.ptr, steps.len);
     else

@@ -109,7 +109,7 @@ static void expect_held(const char *want) {
         exemplars_read(e, i, INT64_MIN, INT64_MAX, &w);
         for (struct sv rest = buf_sv(&w.exemplars); entry_exemplar_next(&rest, &item);)
             snprintf(got + strlen(got), sizeof got - strlen(got), "%lld ", (long long)item.time_ms);
-        strcat(got, "| ");
+        snprintf(got + strlen(got), sizeof got - strlen(got), "| ");
     }
     entry_write_fini(&w);
     cr_expect_str_eq(got, want);

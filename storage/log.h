@@ -92,7 +92,7 @@ struct log_look {
     /* outcome, of what is good */
     uint64_t files, frames, bytes;
 };
-MUST_USE enum status log_look(struct runtime *rt, const char *dir, struct log_look *look,
+MUST_USE enum status log_look(struct disk *disk, const char *dir, struct log_look *look,
                               struct err *err);
 
 struct log_append {

@@ -277,11 +277,12 @@ enum status log_recover(struct log *log, log_apply apply, void *ctx, bool *out_d
     return OK;
 }
 
-enum status log_look(struct runtime *rt, const char *dir, struct log_look *look, struct err *err) {
+enum status log_look(struct disk *disk, const char *dir, struct log_look *look, struct err *err) {
     if (strlen(dir) > LOG_PATH_MAX - 32)
         return err_set(err, ERR_LIMIT, 0, "log: the directory's name is too long");
-    if (!disk_exists(rt->disk, dir)) return OK;
-    struct log log = {.rt = rt, .options.on_file = look->on_file};
+    if (!disk_exists(disk, dir)) return OK;
+    struct runtime rt = {.disk = disk};
+    struct log log = {.rt = &rt, .options.on_file = look->on_file};
     struct log_scan s = {
         .log = &log, .look = look, .apply = look->apply, .ctx = look->ctx, .at.expected = 1};
     log.dir = strdup(dir);

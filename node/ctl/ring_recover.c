@@ -4,7 +4,8 @@
  *
  * Per directory D: lock, seat, D/ring/map and D/ring/raft are read. The newest Raft log is chosen
  * as an election would (last term, last index); what is appended there counts as committed, as it
- * would when that node led. A saved map is newer only at a node that has just joined.
+ * would when that node led. A saved map is newer only at a node that has just joined. D/log and
+ * D/blocks/MANIFEST are read for where each shard's log ends there.
  * The new state is written to D/ring.new, which then takes the place of D/ring in one step; the old
  * one stays as D/ring.before-<map version>. When this was interrupted between two directories, the
  * same command again finds those that are done by their cluster id (recover_cluster_id) and does
@@ -23,6 +24,8 @@
 #include "ring/control/recover.h"
 #include "ring/control/state.h"
 #include "ring/raft/store.h"
+#include "storage/archive/manifest.h"
+#include "storage/log.h"
 
 enum { PATH_BYTES = 4300, RAFT_FILE_BYTES_MAX = 1 << 30, RECOVER_TERMS = 1000 };
 #define RECOVER_INDEXES ((uint64_t)1 << 20)
@@ -237,6 +240,53 @@ static bool is_newer(const struct survivor *a, const struct survivor *b) {
     return a->last_index > b->last_index;
 }
 
+struct ends { /* of the shards of one directory */
+    const struct ring_map *map;
+    uint16_t node;
+    struct place *at; /* by shard */
+};
+
+static void end_put(struct ends *e, uint32_t shard, uint32_t copy, struct place place) {
+    if (shard >= e->map->settings.shards_count) return;
+    const struct ring_shard *of = &e->map->shards[shard];
+    int i = ring_shard_replica(of, e->node);
+    if (i >= 0 && of->replicas[i].copy == copy) e->at[shard] = place;
+}
+
+static enum status on_entry(void *ctx, const struct entry *entry, struct err *err) {
+    (void)err;
+    end_put(ctx, entry->shard, entry->incarnation, (struct place){entry->epoch, entry->seq});
+    return OK;
+}
+
+static enum status ends_read(const struct recovery *r, const struct survivor *s, struct ends *e,
+                             struct err *err) {
+    char path[PATH_BYTES];
+    struct manifest manifest = {0};
+    survivor_path(s, "blocks", path);
+    if (disk_exists(r->disk, path)) TRY(manifest_load(r->disk, path, &manifest, err));
+    for (uint32_t i = 0; i < manifest.shards_count; i++)
+        end_put(e, manifest.shards[i].shard, manifest.shards[i].copy, manifest.shards[i].base);
+    manifest_fini(&manifest);
+    struct log_look look = {.apply = on_entry, .ctx = e};
+    survivor_path(s, "log", path);
+    return log_look(r->disk, path, &look, err);
+}
+
+static enum status compare(struct recovery *r, struct err *err) {
+    size_t shards = r->map->settings.shards_count;
+    struct place *ends = calloc(r->count * shards, sizeof *ends);
+    if (ends == NULL) return err_set(err, ERR_NOMEM, 0, "out of memory");
+    enum status status = OK;
+    for (size_t i = 0; i < r->count && status == OK; i++) {
+        struct ends e = {r->map, (uint16_t)i, ends + i * shards};
+        status = ends_read(r, &r->survivors[i], &e, err);
+    }
+    if (status == OK) recover_compare(r->map, ends, r->outcomes);
+    free(ends);
+    return status;
+}
+
 static enum status decide(struct recovery *r, struct err *err) {
     struct survivor *other;
     TRY(check_clusters(r, &other, err));
@@ -253,6 +303,12 @@ static enum status decide(struct recovery *r, struct err *err) {
     r->outcomes = calloc(newest->settings.shards_count, 1);
     if (r->outcomes == NULL) return err_set(err, ERR_NOMEM, 0, "out of memory");
     TRY(recover_map(newest, r->ids, r->count, r->outcomes, &r->map, err));
+    /* A copy may be older than the map, as a snapshot is: its next process must not pass for one
+     * that was replaced. */
+    for (size_t i = 0; i < r->count; i++)
+        r->map->nodes[i].incarnation =
+            MIN(r->map->nodes[i].incarnation, r->survivors[i].seat.incarnation);
+    TRY(compare(r, err));
     for (uint32_t s = 0; s < newest->settings.shards_count; s++)
         r->shards[r->outcomes[s]]++;
     return OK;

@@ -221,7 +221,7 @@ static enum status head_read(struct tsdb_dir *dir, struct err *err) {
     TRY(store_new(dir->rt->cores[0], &so, &dir->store, err));
     TRY(shards_open(dir, err));
     TRY(path_put(&path, dir, "log", err));
-    return log_look(dir->rt, path.ptr, &dir->look, err);
+    return log_look(dir->disk, path.ptr, &dir->look, err);
 }
 
 enum status tsdb_dir_open(const struct tsdb_dir_options *options, struct tsdb_dir *out,

@@ -226,3 +226,49 @@ enum status recover_map(const struct ring_map *newest, const node_id *survivors,
     free(r);
     return status;
 }
+
+/* -- what they have indeed */
+
+static struct place end_of(const struct ring_map *map, const struct place *ends, uint32_t s,
+                           const struct ring_replica *replica) {
+    return ends[(size_t)replica->node * map->settings.shards_count + s];
+}
+
+static void compare_shard(struct ring_map *map, const struct place *ends, uint32_t s,
+                          uint32_t *primaries) {
+    struct ring_shard *shard = &map->shards[s];
+    struct place last = {0};
+    int leads = -1;
+    for (int i = 0; i < shard->replicas_count; i++) {
+        struct place end = end_of(map, ends, s, &shard->replicas[i]);
+        if (is_whole(&shard->replicas[i]) && place_cmp(end, last) > 0) last = end;
+    }
+    for (int i = 0; i < shard->replicas_count; i++) {
+        struct ring_replica *replica = &shard->replicas[i];
+        if (!is_whole(replica)) continue;
+        if (place_cmp(end_of(map, ends, s, replica), last) < 0) {
+            replica->in_sync = false;
+            replica->until = map->version;
+        } else if (leads < 0 || primaries[replica->node] < primaries[shard->replicas[leads].node]) {
+            leads = i;
+        }
+    }
+    shard->primary = (uint8_t)leads;
+    primaries[shard->replicas[leads].node]++;
+}
+
+void recover_compare(struct ring_map *map, const struct place *ends, uint8_t *outcomes) {
+    uint32_t primaries[RING_NODES_MAX] = {0};
+    for (uint32_t s = 0; s < map->settings.shards_count; s++) {
+        if (outcomes[s] != RECOVER_WHOLE) continue;
+        bool any = false;
+        for (unsigned i = 0; i < map->shards[s].replicas_count; i++) {
+            const struct ring_replica *replica = &map->shards[s].replicas[i];
+            any = any || (is_whole(replica) && end_of(map, ends, s, replica).epoch > 0);
+        }
+        if (any)
+            compare_shard(map, ends, s, primaries);
+        else
+            outcomes[s] = RECOVER_PART;
+    }
+}

@@ -19,6 +19,7 @@
 #pragma once
 
 #include "ring/map.h"
+#include "ring/replica/store_ops.h"
 
 enum { RECOVER_VERSIONS = 1 << 20, RECOVER_EPOCHS = 1000 };
 enum recover_outcome { RECOVER_WHOLE = 1, RECOVER_TAIL, RECOVER_PART, RECOVER_NONE };
@@ -28,6 +29,12 @@ enum recover_outcome { RECOVER_WHOLE = 1, RECOVER_TAIL, RECOVER_PART, RECOVER_NO
 MUST_USE enum status recover_map(const struct ring_map *newest, const node_id *survivors,
                                  size_t count, uint8_t *out_outcomes, struct ring_map **out,
                                  struct err *err);
+/* Copies that were in sync end alike, but for what was never acknowledged; snapshots that were
+ * taken one after the other do not. The copy that ends last leads, and those that end before it are
+ * to catch up before they count. ends: by node of the map and shard, what its directory has of that
+ * copy; 0/0: nothing, which no shard has that was ever opened: an outcome WHOLE becomes PART where
+ * no copy has more. */
+void recover_compare(struct ring_map *map, const struct place *ends, uint8_t *outcomes);
 /* The cluster id that recover_map gives to a map of this version. */
 void recover_cluster_id(const uint8_t old[16], uint64_t version, const node_id *survivors,
                         size_t count, uint8_t out[16]);

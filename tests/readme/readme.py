@@ -11,7 +11,7 @@ ENV = dict(os.environ, LC_ALL="C")
 
 def commands():
     for line in (ROOT / "README.md").read_text().splitlines():
-        m = re.match(r"    ((?:\./dev|build/)\S*.*?)(?:\s+#.*)?$", line)
+        m = re.match(r"    ((?:\./dev|build/|curl )\S*.*?)(?:\s+#.*)?$", line)
         if m:
             yield m.group(1).strip()
 
@@ -87,15 +87,22 @@ def run(args, **kw):
     return out.stdout + out.stderr
 
 
-def imported(command, tmp):
-    """Into the directory of a node that was started once."""
-    text, data, port = Path(tmp) / "samples.txt", Path(tmp) / "import", free_ports(1)
-    text.write_text("# TYPE a counter\na_total 1 1700000000\na_total 2 1700000060\n# EOF\n")
-    node = Process(["build/cairn", f"--web.listen-address=127.0.0.1:{port}", f"--storage.tsdb.path={data}"], port)
+def started_once(data, *flags, post=None):
+    """The directory of a node that ran until it had answered."""
+    port = free_ports(1)
+    node = Process(["build/cairn", f"--web.listen-address=127.0.0.1:{port}", f"--storage.tsdb.path={data}", *flags], port)
     try:
         node.wait_for("Server is ready")
+        return post and run(post.replace("localhost:9090", f"127.0.0.1:{port}").split())
     finally:
         node.stop()
+
+
+def imported(command, tmp):
+    """Into the directory of a node that was started once."""
+    text, data = Path(tmp) / "samples.txt", Path(tmp) / "import"
+    text.write_text("# TYPE a counter\na_total 1 1700000000\na_total 2 1700000060\n# EOF\n")
+    started_once(data)
     folder = Path(tmp) / "prometheus"
     if " DIR" in command:
         if not os.access("/usr/bin/promtool", os.X_OK):
@@ -106,7 +113,31 @@ def imported(command, tmp):
     return "imported"
 
 
+def looked_at(command, tmp):
+    data = Path(tmp) / "import"  # of the imports further up
+    out = run(command.replace(" data", f" {data}").split())
+    if " dump " in command:
+        assert '{__name__="a_total"} 2 1700000060000' in out, out
+    return "exit 0"
+
+
+def recovered(command, tmp):
+    """Of the snapshot that the curl further up has made."""
+    snapshots = list((Path(tmp) / "backup" / "snapshots").iterdir())
+    assert len(snapshots) == 1, snapshots
+    run(command.replace(" COPY...", f" {snapshots[0]}").split())
+    started_once(snapshots[0])
+    return "a new cluster"
+
+
 def check(command, node_port, tmp):
+    if command.startswith("curl ") and command.endswith("/snapshot"):
+        assert "success" in started_once(Path(tmp) / "backup", "--web.enable-admin-api", post=command)
+        return "success"
+    if command.startswith("build/cairnctl tsdb "):
+        return looked_at(command, tmp)
+    if command.startswith("build/cairnctl ring recover "):
+        return recovered(command, tmp)
     if re.fullmatch(r"\./dev test( --\w+)?", command) or command in ("./dev run", "./dev lint"):
         return "by CI itself"
     if command.startswith("./dev run "):

@@ -284,6 +284,40 @@ Test(recover, the_new_cluster_is_another_with_the_same_series) {
     ring_map_unref(old);
 }
 
+Test(recover, copies_that_end_before_the_last_are_to_catch_up) {
+    static const struct {
+        struct place ends[3];
+        uint8_t outcome;
+        unsigned copies; /* in sync, by node */
+    } cases[] = {
+        {{{5, 7}, {5, 7}, {5, 7}}, RECOVER_WHOLE, 7},
+        {{{5, 7}, {5, 9}, {5, 8}}, RECOVER_WHOLE, 2},
+        {{{6, 0}, {5, 900}, {6, 0}}, RECOVER_WHOLE, 5}, /* a later epoch, without an entry yet */
+        {{{0, 0}, {1, 0}, {0, 0}}, RECOVER_WHOLE, 2},
+        {{{0, 0}, {0, 0}, {0, 0}}, RECOVER_PART, 7},
+    };
+    static const struct ring_shard shard = {
+        .epoch = 7, .replicas_count = 3, .replicas = {FULL(0), FULL(1), FULL(2)}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct ring_map *old = map_of(&shard, 1), *map;
+        uint8_t outcome;
+        struct err err;
+        cr_assert_eq(recover_map(old, (node_id[]){10, 20, 30}, 3, &outcome, &map, NULL), OK);
+        recover_compare(map, cases[i].ends, &outcome);
+        cr_assert_eq(ring_map_check(map, &err), OK, "case %zu: %s", i, err.msg);
+        cr_assert_eq(outcome, cases[i].outcome, "case %zu: outcome %u", i, outcome);
+        unsigned copies = copies_of(map, &map->shards[0]);
+        cr_assert_eq(copies, cases[i].copies, "case %zu: copies %u", i, copies);
+        cr_assert(copies >> (map->nodes[ring_map_primary(map, 0)].id / 10 - 1) & 1, "case %zu", i);
+        for (unsigned k = 0; k < 3; k++) { /* who is behind was waited for until now */
+            const struct ring_replica *r = &map->shards[0].replicas[k];
+            cr_assert_eq(r->until, r->in_sync ? 0 : map->version, "case %zu", i);
+        }
+        ring_map_unref(map);
+        ring_map_unref(old);
+    }
+}
+
 Test(recover, empty_shards_and_primaries_are_spread) {
     struct ring_shard shards[60];
     for (unsigned s = 0; s < 60; s++)

@@ -36,6 +36,9 @@ struct head_options {
     const char *spill_dir;
     const struct head_limit *limits; /* copied */
     size_t limits_count;
+    /* So many heads take equal parts of the limits, rounded up, and of those of head_set_limits; 0:
+     * this one takes all. Ids are hashes, so that the series of a limit are spread evenly. */
+    unsigned limits_shares;
 };
 
 struct head;
@@ -69,13 +72,17 @@ void head_prefetch_open(const struct head *head, uint32_t ref);
 enum status head_series_new(struct head *head, series_id id, uint32_t shard, struct sv canonical,
                             uint32_t *out_ref, struct err *err) MUST_USE;
 /* Whether a new series with these labels is within series_max and the limits, which count this
- * head's live series: ERR_LIMIT with a sentence that names the limit. For who decides; what was
- * decided elsewhere, or earlier, is made without asking. */
+ * head's live series: ERR_LIMIT with a sentence that names the limit, and the limit's metric counts
+ * it. For who decides; what was decided elsewhere, or earlier, is made without asking. */
 MUST_USE enum status head_series_allowed(const struct head *head, struct sv canonical,
                                          struct err *err);
 /* Others from now on; series that are there stay. ERR_NOMEM: the limits are as they were. */
 MUST_USE enum status head_set_limits(struct head *head, const struct head_limit *limits,
                                      size_t count);
+uint64_t head_limit_share(const struct head *head, uint64_t limit); /* of this head */
+/* cairn_new_series_refused_total, by the limit: labels as metric_get takes them. */
+struct metric;
+struct metric *head_refused_metric(const char *labels);
 /* The number of the series in its shard's log (storage/entry.h), HEAD_NONE at first; set by the
  * store. A series with a number is not trimmed. */
 uint32_t head_series_number(const struct head *head, uint32_t ref);

@@ -150,7 +150,8 @@ struct head {
     uint64_t samples_appended;
     uint64_t sealed_bytes, late_bytes;
     int64_t min_time_ms, max_time_ms;
-    struct head_limit *limits; /* with their texts behind */
+    struct head_limit *limits; /* with metrics and texts behind */
+    struct metric **limits_refused;
     size_t limits_count, limits_bytes;
     uint32_t target_names[2]; /* of "job", "instance"; MAP_NONE: not seen yet */
     struct spill spill;

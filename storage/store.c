@@ -75,6 +75,8 @@ enum status store_new(struct core *core, const struct store_options *options, st
     store->metrics.exemplars_appended = metric_get(&store_metrics[4], NULL);
     store->metrics.exemplars_out_of_order = metric_get(&store_metrics[5], NULL);
     store->metrics.exemplars_held = metric_get(&store_metrics[6], NULL);
+    store->metrics.refused_series = head_refused_metric("limit=\"series\"");
+    store->metrics.refused_memory = head_refused_metric("limit=\"memory\"");
     *out = store;
     return OK;
 }
@@ -207,6 +209,12 @@ void store_set_block_hook(struct store *store,
 
 void store_set_archive(struct store *store, struct archive_core *archive) {
     store->archive = archive;
+}
+
+enum status store_set_limits(struct store *store, const struct series_limits *limits) {
+    TRY(head_set_limits(store->head, limits->at, limits->count));
+    store->options.head.series_max = limits->series_max;
+    return OK;
 }
 
 void store_set_blocks(struct store *store, struct block_list *list) {

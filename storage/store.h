@@ -35,6 +35,14 @@ MUST_USE enum status store_new(struct core *core, const struct store_options *op
 void store_free(struct store *store); /* memory only */
 struct head *store_head(struct store *store);
 struct core *store_core(struct store *store);
+/* Limits of new series from now on; of several stores together where options.head.limits_shares
+ * says so. Copied. ERR_NOMEM: they are as they were. */
+struct series_limits {
+    uint64_t series_max; /* 0: none */
+    const struct head_limit *at;
+    size_t count;
+};
+MUST_USE enum status store_set_limits(struct store *store, const struct series_limits *limits);
 /* For reading, on the owning core. */
 const struct exemplars *store_exemplars(const struct store *store);
 const struct metadata *store_metadata(const struct store *store);
@@ -290,4 +298,4 @@ struct block_list *store_blocks(const struct store *store); /* borrowed; may be 
  * prometheus_tsdb_too_old_samples_total, prometheus_tsdb_out_of_bound_samples_total,
  * prometheus_tsdb_exemplar_exemplars_appended_total,
  * prometheus_tsdb_exemplar_out_of_order_exemplars_total,
- * prometheus_tsdb_exemplar_exemplars_in_storage. */
+ * prometheus_tsdb_exemplar_exemplars_in_storage, cairn_new_series_refused_total. */

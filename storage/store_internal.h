@@ -139,6 +139,7 @@ struct store {
     struct {
         struct metric *appended, *out_of_order, *too_old, *out_of_bound;
         struct metric *exemplars_appended, *exemplars_out_of_order, *exemplars_held;
+        struct metric *refused_series, *refused_memory;
     } metrics;
 };
 
@@ -174,6 +175,8 @@ static inline struct sv write_histogram(const struct write_columns *c, size_t i)
 }
 /* The series has a number in the shard's log. */
 enum status write_series_number(struct batch *b, uint32_t ref) MUST_USE;
+/* By the limit on all series, count of them there are; err says so, and it is counted. */
+bool store_series_are_full(const struct store *store, uint64_t count, struct err *err);
 /* A buffer for entries; NULL: no memory. Handed over, or put back when it is empty. */
 struct store_append *store_append_take(struct store *store) MUST_USE;
 enum append_from { APPEND_OWN, APPEND_FOLLOWED };

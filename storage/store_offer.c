@@ -100,14 +100,19 @@ static void offer_refuse(struct batch *b, size_t i, enum verdict verdict) {
     r->first_text[text.len] = '\0';
 }
 
-static bool offer_has_room(const struct store *store) {
+/* b->err says why not. */
+static bool offer_has_room(struct batch *b, struct sv canonical) {
+    struct store *store = b->store;
     const struct store_options *o = &store->options;
     struct head_stats stats;
     head_stats(store->head, &stats);
     uint64_t bytes = stats.memory_bytes + store->offered_count * OFFERED_SERIES_BYTES;
-    if (o->head.series_max != 0 && stats.series + store->offered_count >= o->head.series_max)
+    if (store_series_are_full(store, stats.series + store->offered_count, b->err)) return false;
+    if (o->memory_bytes_max != 0 && bytes >= o->memory_bytes_max) {
+        metric_add(store->metrics.refused_memory, 1);
         return false;
-    return o->memory_bytes_max == 0 || bytes < o->memory_bytes_max;
+    }
+    return head_series_allowed(store->head, canonical, b->err) == OK;
 }
 
 /* What has been put is whole when it returns an error. */
@@ -121,11 +126,11 @@ static enum status offer_sample(struct batch *b, size_t i) {
     }
     if (!offered_find(b->tail, c->ids[i], &number)) {
         struct sv canonical;
-        if (!offer_has_room(b->store)) {
+        if (!write_labels_given(c, i, &canonical)) assert(!"checked before anything was done");
+        if (!offer_has_room(b, canonical)) {
             offer_refuse(b, i, VERDICT_LIMIT);
             return OK;
         }
-        if (!write_labels_given(c, i, &canonical)) assert(!"checked before anything was done");
         TRY(write_reserve(b, &w->series, canonical.len));
         number = b->tail->series_count;
         if (offered_add(b->tail, c->ids[i]) != OK) return write_nomem(b->err);

@@ -7,6 +7,7 @@
  * need is reserved before the head is touched: after that it cannot fail. */
 #include <assert.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -128,6 +129,19 @@ enum status write_reserve(struct batch *b, struct buf *section, size_t more) {
     return OK;
 }
 
+bool store_series_are_full(const struct store *store, uint64_t count, struct err *err) {
+    uint64_t max = store->options.head.series_max;
+    char share[60] = "";
+    if (max == 0 || count < head_limit_share(store->head, max)) return false;
+    if (store->options.head.limits_shares > 1)
+        snprintf(share, sizeof share, " (%" PRIu64 " on each of %u cores)",
+                 head_limit_share(store->head, max), store->options.head.limits_shares);
+    metric_add(store->metrics.refused_series, 1);
+    status_ignore(
+        err_set(err, ERR_LIMIT, 0, "maximum series limit of %" PRIu64 " reached%s", max, share));
+    return true;
+}
+
 /* Judges as head_judge does for a series without samples; the verdict is LIMIT with b->err when it
  * may not be made. */
 static enum verdict judge_new(struct batch *b, size_t i) {
@@ -136,12 +150,9 @@ static enum verdict judge_new(struct batch *b, size_t i) {
     if (time_ms < head_in_order_ms(b->store->head, b->newest_ms)) return VERDICT_TOO_OLD;
     struct head_stats stats;
     head_stats(b->store->head, &stats);
-    if (o->head.series_max != 0 && stats.series >= o->head.series_max) {
-        err_set(b->err, ERR_LIMIT, 0, "maximum series limit of %" PRIu64 " reached",
-                o->head.series_max);
-        return VERDICT_LIMIT;
-    }
+    if (store_series_are_full(b->store, stats.series, b->err)) return VERDICT_LIMIT;
     if (o->memory_bytes_max != 0 && stats.memory_bytes >= o->memory_bytes_max) {
+        metric_add(b->store->metrics.refused_memory, 1);
         err_set(b->err, ERR_LIMIT, 0,
                 "memory limit of %" PRIu64 " bytes reached, new series are not taken",
                 o->memory_bytes_max);

@@ -37,6 +37,7 @@ static const struct section_def {
     {"scrape_configs", NULL},
     {"scrape_config_files", NULL},
     {"storage", config_bind_storage},
+    {"limits", config_bind_limits},
     {"tracing", NULL},
     {"remote_write", NULL},
     {"remote_read", NULL},
@@ -67,7 +68,8 @@ static enum status bind_root(yaml_document_t *doc, struct config *c, struct err 
                 err, ERR_PARSE, 0,
                 "yaml: unmarshal errors: line %zu: field %.*s not found in type config.plain",
                 key->start_mark.line + 1, SV_ARG(config_node_text(key)));
-        if (def->bind != config_bind_storage) c->rest_hash += text_hash(c, key, value);
+        bool reloads = def->bind == config_bind_storage || def->bind == config_bind_limits;
+        if (!reloads) c->rest_hash += text_hash(c, key, value);
         if (def->bind != NULL) TRY(def->bind(doc, value, c, err));
         if (def->bind == NULL && !c->scrapes_itself) {
             c->has_later_sections = true;

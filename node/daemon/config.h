@@ -12,6 +12,7 @@
 #include "node/base/status.h"
 #include "storage/archive/retention.h"
 #include "storage/labels.h"
+#include "storage/store.h"
 
 struct config {
     struct buf yaml; /* as loaded, or the built-in text; for status/config */
@@ -24,8 +25,9 @@ struct config {
     bool has_retention_time, has_retention_size;
     struct retention_rule *rules; /* in the arena */
     size_t rules_count;
-    bool rule_has_time; /* while it is parsed */
-    uint64_t rest_hash; /* of all but the section `storage` */
+    bool rule_has_time;          /* while it is parsed */
+    struct series_limits limits; /* texts and list in the arena */
+    uint64_t rest_hash;          /* of all but the sections `storage` and `limits` */
     struct arena arena;
     const char *path;    /* while it is parsed */
     bool scrapes_itself; /* the built-in configuration */

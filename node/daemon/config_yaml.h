@@ -14,3 +14,6 @@ MUST_USE enum status config_bind_global(yaml_document_t *doc, const yaml_node_t 
 /* The section `storage`. */
 MUST_USE enum status config_bind_storage(yaml_document_t *doc, const yaml_node_t *map,
                                          struct config *c, struct err *err);
+/* The section `limits`, which Prometheus does not have. */
+MUST_USE enum status config_bind_limits(yaml_document_t *doc, const yaml_node_t *map,
+                                        struct config *c, struct err *err);

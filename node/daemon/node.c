@@ -190,6 +190,7 @@ enum status node_open(struct runtime *rt, const struct node_options *options, st
     node->options = *options;
     arena_init(&node->arena, 1 << 20);
     node->started_ns = core_mono_ns(rt->control_core);
+    node->limits = options->limits;
     atomic_init(&node->retention_bytes, options->retention_bytes);
     enum status st =
         options->retention == NULL ? retention_new(0, NULL, 0, &node->retention, err) : OK;

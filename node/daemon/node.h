@@ -42,13 +42,14 @@ struct node_options { /* strings live as long as the node */
     uint64_t memory_bytes_max;   /* of all heads; 0: none */
     uint64_t log_file_bytes_max; /* 0: the default */
     bool wal_sync_always;
-    int64_t block_range_ms;      /* 0: 2 h */
-    int64_t block_merged_ms_max; /* longest range of merged blocks; 0: the default */
-    struct retention *retention; /* borrowed; NULL: for ever */
-    uint64_t retention_bytes;    /* 0: no bound */
-    uint64_t blocks_tick_ms;     /* 0: the default */
-    uint64_t scrub_ms;           /* each block is read through once in that time; 0: never */
-    uint64_t sync_ms;            /* how often replicas are compared; 0: never */
+    int64_t block_range_ms;             /* 0: 2 h */
+    int64_t block_merged_ms_max;        /* longest range of merged blocks; 0: the default */
+    struct retention *retention;        /* borrowed; NULL: for ever */
+    uint64_t retention_bytes;           /* 0: no bound */
+    const struct series_limits *limits; /* of new series, of all cores together; NULL: none */
+    uint64_t blocks_tick_ms;            /* 0: the default */
+    uint64_t scrub_ms;                  /* each block is read through once in that time; 0: never */
+    uint64_t sync_ms;                   /* how often replicas are compared; 0: never */
     uint64_t query_timeout_ms;
     unsigned query_concurrency;
     struct active *active;       /* of running queries; NULL: not kept */
@@ -94,6 +95,10 @@ struct replicas *node_replicas(struct node *node, unsigned core);
 struct retention;
 MUST_USE enum status node_set_retention(struct node *node, struct retention *retention,
                                         uint64_t bytes, struct err *err);
+
+/* From now on; they live as long as the node. Any thread, on a loop or not. ERR_NOMEM. */
+MUST_USE enum status node_set_limits(struct node *node, const struct series_limits *limits,
+                                     struct err *err);
 
 /* A directory to restore from: <data>/snapshots/<name> (node_snapshot.c). A node that is started on
  * it, or on a copy, with the same flags, is this node as it was; without the head: as far as blocks

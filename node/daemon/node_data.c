@@ -45,7 +45,9 @@ static enum status node_open_store(struct node_core *nc, const struct ring_setti
     const struct node_options *o = &nc->node->options;
     unsigned cores = nc->node->rt->cores_count;
     struct store_options so = {
-        .head = {.secret = set->secret, .out_of_order_window_ms = o->out_of_order_window_ms},
+        .head = {.secret = set->secret,
+                 .out_of_order_window_ms = o->out_of_order_window_ms,
+                 .limits_shares = cores},
         .shards_count = set->shards_count,
         .memory_bytes_max = o->memory_bytes_max / cores,
         .exemplars_max = (NODE_EXEMPLARS_MAX + cores - 1) / cores,
@@ -53,6 +55,8 @@ static enum status node_open_store(struct node_core *nc, const struct ring_setti
         .block_range_ms = node_block_range_ms(nc->node),
     };
     TRY(store_new(nc->core, &so, &nc->store, err));
+    if (nc->node->limits != NULL && store_set_limits(nc->store, nc->node->limits) != OK)
+        return err_set(err, ERR_NOMEM, 0, "not enough memory for the limits of new series");
     store_ops_init(&nc->ops, nc->store);
     return OK;
 }

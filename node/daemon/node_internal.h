@@ -94,7 +94,8 @@ struct node {
     enum status open_status;
     struct err open_err;
     bool stopping;
-    struct retention *retention; /* the log core's, once the loops run */
+    struct retention *retention;        /* the log core's, once the loops run */
+    const struct series_limits *limits; /* the log core's, once the loops run; NULL: none */
     atomic_uint_least64_t retention_bytes;
     atomic_int_least64_t retention_ms;
     struct msg drain_msg; /* who drains -> control core */

@@ -97,12 +97,15 @@ static enum status reload_take(struct serve *s, struct reloaded *r, struct err *
     uint64_t bytes;
     if (r->config.rest_hash != s->config->rest_hash ||
         r->config.scrapes_itself != s->config->scrapes_itself)
-        return err_set(err, ERR_UNSUPPORTED, 0,
-                       "this version takes changes outside of the section storage only at a start");
+        return err_set(
+            err, ERR_UNSUPPORTED, 0,
+            "this version takes changes outside of the sections storage and limits only at "
+            "a start");
     TRY(config_retention(&r->config, s->retention, &retention, &bytes, err));
     enum status st = node_set_retention(s->node, retention, bytes, err);
     retention_unref(retention);
-    return st;
+    /* the last: what it is given is not freed any more */
+    return st == OK ? node_set_limits(s->node, &r->config.limits, err) : st;
 }
 
 static enum status reload_load(struct serve *s, struct err *err) {

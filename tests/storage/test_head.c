@@ -491,6 +491,26 @@ Test(head, limits_by_name_and_by_label_value) {
     head_free(head);
 }
 
+Test(head, limits_are_shared_by_heads_in_equal_parts) {
+    const struct head_limit limits[] = {{SV("__name__"), SV(""), 7}, {SV("team"), SV("x"), 0}};
+    struct head_options options = {
+        .secret = UTIL_SECRET, .limits = limits, .limits_count = 2, .limits_shares = 3};
+    struct head *head;
+    cr_assert(head_new(&options, &head) == OK);
+    cr_expect(head_limit_share(head, 7) == 3 && head_limit_share(head, 6) == 2 &&
+              head_limit_share(head, 0) == 0 &&
+              head_limit_share(head, UINT64_MAX) == UINT64_MAX / 3);
+    util_series(head, "__name__=a,id=1");
+    util_series(head, "__name__=a,id=2");
+    cr_expect(allowed(head, "__name__=a,id=3", NULL) == OK);
+    util_series(head, "__name__=a,id=3");
+    expect_limit(head, "__name__=a,id=4",
+                 "limit of 7 series of the metric name \"a\" reached (3 on each of 3 cores)");
+    expect_limit(head, "__name__=b,team=x",
+                 "limit of 0 series with the label team=\"x\" reached (0 on each of 3 cores)");
+    head_free(head);
+}
+
 Test(head, limits_fall_when_series_go) {
     const struct head_limit limits[] = {{SV("__name__"), SV(""), 2}};
     struct head_options options = {

@@ -173,5 +173,13 @@ Test(offer, limits_bound_the_series_of_an_epoch) {
     open_epoch(2); /* forgotten */
     c = one(second, true, 0);
     cr_assert(offer(&c, &r, &unknown) == OK && r.counts[VERDICT_ACCEPT] == 1);
+    const struct head_limit none = {SV("__name__"), SV("up"), 0};
+    cr_assert(store_set_limits(store, &(struct series_limits){.at = &none, .count = 1}) == OK);
+    c = one(second, false, 1); /* known by now */
+    cr_assert(offer(&c, &r, &unknown) == OK && r.counts[VERDICT_ACCEPT] == 1);
+    c = one(0, true, 2);
+    cr_assert(offer(&c, &r, &unknown) == OK && r.counts[VERDICT_LIMIT] == 1 && r.refused);
+    cr_assert(store_set_limits(store, &(struct series_limits){0}) == OK);
+    cr_assert(offer(&c, &r, &unknown) == OK && r.counts[VERDICT_ACCEPT] == 1);
     store_rig_fini(&rig);
 }

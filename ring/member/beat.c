@@ -61,15 +61,6 @@ void beat_fini(struct member *m) {
     m->beat.pings = NULL;
 }
 
-/* What a core says from now on it says by the map that is installed: its messages come in order.
- * Two heartbeats may be sent in less time than a core needs to report anew, and the controller
- * takes what comes with the second as said by that map: that a replica has caught up under a copy
- * number that it does not have any more. */
-void beat_forget_reports(struct member *m) {
-    for (unsigned i = 0; i < m->rt->cores_count; i++)
-        m->beat.reports[i].reports_count = 0;
-}
-
 void member_report(struct member *m, struct core_report *report) {
     assert(core_is_current(m->core) && report->core < m->rt->cores_count);
     struct core_report *r = &m->beat.reports[report->core];

@@ -71,7 +71,6 @@ void member_installed(struct member *m, uint64_t map_version) {
     m->map.under_way = NULL;
     m->map.installed = map_version;
     if (m->lost || m->stopping) return;
-    beat_forget_reports(m);
     beat_now(m);
     m->dirty = true;
     if (!m->settling) member_settle(m);

@@ -255,7 +255,6 @@ void install_fini(struct member *m);
 MUST_USE enum status beat_open(struct member *m, struct err *err);
 void beat_start(struct member *m);
 void beat_now(struct member *m);
-void beat_forget_reports(struct member *m); /* made by the map before */
 void beat_leader_changed(struct member *m);
 void beat_on_frame(struct member *m, struct relay *relay);
 void beat_fini(struct member *m);

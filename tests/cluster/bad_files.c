@@ -197,7 +197,7 @@ static void prepare(uint64_t seed) {
     CHECK(start(rt, &err) == OK, "%s", err.msg);
     for (unsigned i = 0; i < WRITES; i++) {
         run_ms(WRITE_EVERY_MS);
-        if (world_node_serves(&w, 0)) client_write_start(&w, 0);
+        if (world_node_serves(&w, 0)) client_write_start(&w, 0, WRITE_SERIES_MAX);
     }
     run_ms(5000);
     CHECK(answers() && w.samples_acked > WRITES, "%s", w.failure);

@@ -402,7 +402,7 @@ void replicas_install(struct replicas *r, struct ring_map *map, const uint16_t *
         transfer_start(r->fars[i]);
         far_flush(r->fars[i]);
     }
-    sync_begin(r->sync);
+    sync_on_map(r->sync);
     replicas_changed(r);
 }
 

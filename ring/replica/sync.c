@@ -9,7 +9,7 @@
 #include "node/base/log.h"
 #include "ring/replica/ranges.h"
 
-enum { LOOK_MS = 1000, FAILED_MS = 5000, PIECE_TIMEOUT_MS = 60000 };
+enum { LOOK_MS = 1000, FAILED_MS = 5000, FAILED_MS_MAX = 60000, PIECE_TIMEOUT_MS = 60000 };
 
 enum sync_state { SYNC_IDLE, SYNC_ASKING, SYNC_TAKING };
 
@@ -57,10 +57,16 @@ static void sync_pause(struct sync *s, uint64_t ms) {
     if (!s->stopping) timer_start(&s->timer, ms);
 }
 
-static void sync_fail(struct sync *s) {
+/* Again soon, then later and later, until the map changes. */
+static void sync_again(struct sync *s) {
+    uint64_t ms = (uint64_t)FAILED_MS << MIN(s->attempts, 4U);
     s->attempts++;
+    sync_pause(s, MIN(ms, (uint64_t)FAILED_MS_MAX));
+}
+
+static void sync_fail(struct sync *s) {
     metric_add(s->metrics.failures, 1);
-    sync_pause(s, FAILED_MS);
+    sync_again(s);
 }
 
 /* -- taking */
@@ -220,8 +226,7 @@ static void ask_on_reply(void *ctx, enum status status, struct sv part, bool las
     if (s->count > 0) {
         take_begin(s);
     } else if (s->urgent) {
-        s->attempts++;
-        sync_pause(s, FAILED_MS);
+        sync_again(s);
     } else {
         sync_pause(s, LOOK_MS);
     }
@@ -341,7 +346,8 @@ enum status sync_new(struct replicas *r, struct sync **out, struct err *err) {
     return OK;
 }
 
-void sync_begin(struct sync *s) {
+void sync_on_map(struct sync *s) {
+    s->attempts = 0;
     if (s->began || s->stopping || s->r->o.peers == NULL) return;
     s->began = true;
     s->compare_ns = core_mono_ns(s->r->core) + s->r->o.sync_ms * UINT64_C(1000000);

@@ -25,7 +25,7 @@
 enum { SYNC_SHARDS_MAX = 64 }; /* of one frame */
 struct sync;
 MUST_USE enum status sync_new(struct replicas *r, struct sync **out, struct err *err);
-void sync_begin(struct sync *s); /* with the first map */
+void sync_on_map(struct sync *s);
 void sync_stop(struct sync *s);
 void sync_free(struct sync *s); /* memory only; NULL too */
 

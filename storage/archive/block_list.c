@@ -34,7 +34,8 @@ struct block_list *block_list_new(const struct manifest *m, const struct block_l
             block_list_unref(list);
             return NULL;
         }
-        memcpy(to->of.parts, of->parts, of->parts_count * sizeof *of->parts);
+        if (of->parts_count > 0)
+            memcpy(to->of.parts, of->parts, of->parts_count * sizeof *of->parts);
     }
     return list;
 }

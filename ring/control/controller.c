@@ -203,8 +203,19 @@ static void shards_decide(struct controller *c, struct ring_map *next) {
     }
 }
 
-/* Marks the nodes that the new map takes something away from: a readable replica, or the process
- * that the old one knows. What they have installed before may make them serve too much. */
+/* Does the new map take a readable replica away, or a shard from the LOG replica that leads it and
+ * that no successor waits for? */
+static bool loses_replica(const struct ring_shard *before, unsigned i,
+                          const struct ring_shard *next, int node) {
+    const struct ring_replica *r = &before->replicas[i];
+    int at = ring_shard_replica(next, node);
+    if (ring_replica_is_readable(r))
+        return at < 0 || !ring_replica_is_readable(&next->replicas[at]);
+    return before->primary == i && (at < 0 || !next->replicas[at].in_sync);
+}
+
+/* Marks the nodes that the new map takes something away from: a replica, or the process that the
+ * old one knows. What they have installed before may make them serve too much. */
 static void losers_mark(struct controller *c, const struct ring_map *next) {
     int32_t node_of[RING_NODES_MAX];
     for (uint32_t i = 0; i < c->map->nodes_count; i++) {
@@ -214,11 +225,10 @@ static void losers_mark(struct controller *c, const struct ring_map *next) {
     }
     for (uint32_t s = 0; s < next->settings.shards_count; s++)
         for (unsigned i = 0; i < c->map->shards[s].replicas_count; i++) {
-            const struct ring_replica *r = &c->map->shards[s].replicas[i];
-            if (!ring_replica_is_readable(r) || node_of[r->node] < 0) continue;
-            int at = ring_shard_replica(&next->shards[s], node_of[r->node]);
-            if (at < 0 || !ring_replica_is_readable(&next->shards[s].replicas[at]))
-                c->nodes[r->node].loses = true;
+            uint16_t node = c->map->shards[s].replicas[i].node;
+            if (node_of[node] < 0) continue;
+            if (loses_replica(&c->map->shards[s], i, &next->shards[s], node_of[node]))
+                c->nodes[node].loses = true;
         }
 }
 

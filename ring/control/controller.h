@@ -39,7 +39,9 @@
  *     readable replica (new epoch); LEAVING goes when its node has installed a map that says
  *     LEAVING, or is dead. The same for a drain; a drained node without replicas leaves the map.
  *   8 A readable replica leaves the in-sync set only when its node has installed a map that says so
- *     (LEAVING), or MEMBER_TIMEOUT_MS after its last answered heartbeat.
+ *     (LEAVING), or MEMBER_TIMEOUT_MS after its last answered heartbeat. A LOG replica that led
+ *     and was taken out gets no lease either before its node has installed that: it would go on
+ *     acknowledging alone, and its writes would come before its successor's in the log.
  *   9 Joins, restarts with another address or zone, and format levels become map changes.
  */
 #pragma once

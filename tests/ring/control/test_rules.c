@@ -487,6 +487,30 @@ Test(control_rules, r8_a_reader_keeps_its_place_while_it_may_have_a_lease) {
     rig_fini(&r);
 }
 
+/* By the map it has it is the primary, and nobody else is in sync: it would order and acknowledge
+ * writes beside its successor. */
+Test(control_rules, r8_a_log_primary_has_no_lease_before_it_hears_of_its_successor) {
+    struct rig r;
+    rig_init(&r, 3, 1, 1);
+    unsigned a = holder(&r, 0), b, c;
+    run(&r, 3000);
+    r.silent[a] = true;
+    run(&r, 3000);
+    b = primary(&r);
+    c = 3 - a - b;
+    expect(&r, b, REPLICA_LOG, true);
+    r.silent[b] = r.held[b] = true;
+    run(&r, 3000);
+    cr_assert_eq(primary(&r), c);
+    r.silent[b] = false;
+    run(&r, 900);
+    cr_assert_eq(r.answer[b], HEARTBEAT_NO_QUORUM);
+    r.held[b] = false;
+    run(&r, 900);
+    cr_assert_eq(r.answer[b], HEARTBEAT_OK);
+    rig_fini(&r);
+}
+
 Test(control_rules, r9_joins_and_new_addresses_are_map_changes) {
     struct rig r;
     rig_init(&r, 2, 2, 4);

@@ -204,9 +204,10 @@ MUST_USE enum status series_view_read(const struct series_view *v, int64_t from_
 /* At least the newest of these; mostly without decoding a chunk. */
 MUST_USE enum status series_view_newest(const struct series_view *v, int64_t from_ms, int64_t to_ms,
                                         struct samples *out, struct err *err);
-/* Asks the memory for what reading these views from from_ms on will need. */
+/* Asks the memory for what reading these views, or their newest sample, will need: from ms on, or
+ * up to it. */
 enum { SERIES_TOUCH_MAX = 16 };
-void series_views_touch(const struct series_view *views, size_t count, int64_t from_ms);
+void series_views_touch(const struct series_view *views, size_t count, int64_t ms, bool newest);
 
 /* Label names and values over series that match (no matchers: all) and have samples in the range;
  * sorted, unique, from the arena; limit 0: all. On the core. */

@@ -108,6 +108,11 @@ static bool open_overlaps(const struct chunk_snapshot *open, int64_t from_ms, in
     return open->count > 0 && open->last_ms > from_ms && chunk_snapshot_first_ms(open) <= to_ms;
 }
 
+/* Nothing that was sealed before is later than that. */
+static bool open_covers(const struct chunk_snapshot *open, int64_t ms) {
+    return open->count > 0 && chunk_snapshot_first_ms(open) <= ms;
+}
+
 /* Says so when the span of a chunk overlaps, without looking into it. */
 bool head_series_overlaps(const struct head *head, uint32_t ref, int64_t from_ms, int64_t to_ms) {
     const struct chunk_open *open = &head_series(head, ref)->open;
@@ -210,7 +215,8 @@ static enum status view_decode(const struct series_view *v, int64_t from_ms, int
                                struct samples *out, size_t *out_rows) {
     struct chunk_snapshot open = view_open(v);
     bool with_open = open_overlaps(&open, from_ms, to_ms);
-    struct span span = view_span(v, from_ms, to_ms);
+    struct span span = {0};
+    if (!open_covers(&open, from_ms)) span = view_span(v, from_ms, to_ms);
     size_t rows = 0;
     if (span.count > 0)
         TRY(read_sealed(&span, with_open ? &open : NULL, from_ms, out, &rows));
@@ -219,42 +225,6 @@ static enum status view_decode(const struct series_view *v, int64_t from_ms, int
     TRY(samples_reserve(out, out->count + rows + v->late_count));
     *out_rows = times_seek_after(out->times_ms + out->count, rows, to_ms);
     return OK;
-}
-
-/* Chains of chunks are read by following links, each a line that no cache has: over some series at
- * once their waits overlap. The link of a chain's last block is not followed. */
-void series_views_touch(const struct series_view *views, size_t count, int64_t from_ms) {
-    const struct chunk_block *open[SERIES_TOUCH_MAX];
-    const struct chunk *sealed[SERIES_TOUCH_MAX];
-    unsigned links[SERIES_TOUCH_MAX];
-    uint32_t left[SERIES_TOUCH_MAX];
-    assert(count <= SERIES_TOUCH_MAX);
-    for (size_t i = 0; i < count; i++) {
-        open[i] = views[i].open_first;
-        links[i] = views[i].open_bits == 0 ? 0 : (views[i].open_bits - 1u) / CHUNK_BLOCK_BITS;
-        sealed[i] = views[i].sealed;
-        left[i] = views[i].sealed_count;
-        __builtin_prefetch(views[i].labels);
-    }
-    for (bool more = true; more;) {
-        more = false;
-        for (size_t i = 0; i < count; i++) {
-            if (links[i] > 0) {
-                open[i] = open[i]->next;
-                links[i]--;
-                more = true;
-            } else if (open[i] != NULL) {
-                __builtin_prefetch(open[i]);
-                open[i] = NULL;
-            }
-            if (left[i] == 0) continue;
-            for (size_t at = 0; at < sealed[i]->len_bytes; at += 64)
-                __builtin_prefetch(sealed[i]->bytes + at);
-            left[i] = sealed[i]->times->last_ms > MAX(from_ms, views[i].after_ms) ? left[i] - 1 : 0;
-            if (left[i] > 0) sealed[i] = sealed[i]->older;
-            more = true;
-        }
-    }
 }
 
 /* Merges from the end, in place; no time is in both. */
@@ -316,15 +286,15 @@ static int64_t view_chunk_first(const struct series_view *v, int64_t to_ms) {
     return INT64_MIN;
 }
 
-/* All samples of the series, up to late ones, are one run at one distance: then any is known. */
-static bool view_run_newest(const struct series_view *v, int64_t from_ms, int64_t to_ms,
-                            int64_t *out_ms) {
-    if (v->open_first != NULL || v->open_delta_ms <= 0 || v->open_count == 0) return false;
-    uint64_t back = ((uint64_t)v->open_last_ms - (uint64_t)to_ms + (uint64_t)v->open_delta_ms - 1) /
-                    (uint64_t)v->open_delta_ms;
-    if (back >= v->open_count) return false;
-    *out_ms = v->open_last_ms - (int64_t)back * v->open_delta_ms;
-    return *out_ms > from_ms && *out_ms <= to_ms;
+/* The last samples are a run at one distance: then the times of these, and of the one before, are
+ * known, and all have the last value. Nothing but what came late lies between them. */
+static bool view_run_newest(const struct series_view *v, int64_t to_ms, int64_t *out_ms) {
+    if (v->open_delta_ms <= 0 || v->open_count == 0 || v->late_count > 0) return false;
+    uint64_t delta = (uint64_t)v->open_delta_ms, last = (uint64_t)v->open_last_ms;
+    uint64_t past = last - (uint64_t)to_ms, back = past / delta + (past % delta != 0);
+    if (back > v->open_run) return false;
+    *out_ms = v->open_last_ms - (int64_t)(back * delta);
+    return true;
 }
 
 static enum status newest_put(struct samples *out, int64_t time_ms, uint64_t bits,
@@ -347,9 +317,72 @@ enum status series_view_newest(const struct series_view *v, int64_t from_ms, int
      * sealed. */
     if (v->open_last_ms <= to_ms) return newest_put(out, v->open_last_ms, v->open_last_bits, err);
     int64_t run_ms;
-    if (v->late_count == 0 && view_run_newest(v, from_ms, to_ms, &run_ms))
-        return newest_put(out, run_ms, v->open_last_bits, err);
+    if (view_run_newest(v, to_ms, &run_ms))
+        return run_ms > from_ms ? newest_put(out, run_ms, v->open_last_bits, err) : OK;
     int64_t first_ms = view_chunk_first(v, to_ms);
     if (first_ms > from_ms) from_ms = first_ms - 1;
     return series_view_read(v, from_ms, to_ms, out, err);
+}
+
+/* Chains of chunks are read by following links, each a line that no cache has: over some series at
+ * once their waits overlap. The link of a chain's last block is not followed. */
+struct touch {
+    const struct chunk_block *open;
+    const struct chunk *sealed;
+    unsigned links;
+    uint32_t left;
+    int64_t from_ms;
+};
+
+/* The first lines, which lead to the others. */
+static void touch_begin(struct touch *t, const struct series_view *v, int64_t ms, bool newest) {
+    int64_t run_ms;
+    __builtin_prefetch(v->labels);
+    *t = (struct touch){.from_ms = MAX(ms, v->after_ms)};
+    if (newest && (v->open_last_ms <= ms || view_run_newest(v, ms, &run_ms))) return;
+    t->open = v->open_first;
+    t->links = v->open_bits == 0 ? 0 : (v->open_bits - 1u) / CHUNK_BLOCK_BITS;
+    t->sealed = v->sealed;
+    t->left = v->sealed_count;
+    if (t->open != NULL) __builtin_prefetch(t->open);
+}
+
+static void touch_covered(struct touch *t, const struct series_view *v) {
+    const struct series_labels *labels = v->labels;
+    struct chunk_snapshot open = view_open(v);
+    __builtin_prefetch(labels->shared);
+    if (t->left > 0 && open_covers(&open, t->from_ms)) t->left = 0;
+    if (t->left > 0) __builtin_prefetch(t->sealed);
+}
+
+/* false: nothing is left to touch. */
+static bool touch_step(struct touch *t) {
+    bool more = t->links > 0 || t->left > 0;
+    if (t->links > 0) {
+        t->open = t->open->next;
+        t->links--;
+    } else if (t->open != NULL) {
+        __builtin_prefetch(t->open);
+        t->open = NULL;
+    }
+    if (t->left == 0) return more;
+    for (size_t at = 0; at < t->sealed->len_bytes; at += 64)
+        __builtin_prefetch(t->sealed->bytes + at);
+    t->left = t->sealed->times->last_ms > t->from_ms ? t->left - 1 : 0;
+    if (t->left > 0) t->sealed = t->sealed->older;
+    return more;
+}
+
+void series_views_touch(const struct series_view *views, size_t count, int64_t ms, bool newest) {
+    struct touch touches[SERIES_TOUCH_MAX];
+    assert(count <= SERIES_TOUCH_MAX);
+    for (size_t i = 0; i < count; i++)
+        touch_begin(&touches[i], &views[i], ms, newest);
+    for (size_t i = 0; i < count; i++)
+        touch_covered(&touches[i], &views[i]);
+    for (bool more = true; more;) {
+        more = false;
+        for (size_t i = 0; i < count; i++)
+            more |= touch_step(&touches[i]);
+    }
 }

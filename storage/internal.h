@@ -254,6 +254,11 @@ uint32_t late_seek(const struct late_sample *at, uint32_t count,
 
 /* head_read.c */
 bool head_series_overlaps(const struct head *head, uint32_t ref, int64_t from_ms, int64_t to_ms);
+/* Asks the memory for what that will look at behind the series. */
+static inline void head_series_touch(const struct head *head, uint32_t ref, int64_t to_ms) {
+    const struct chunk_open *open = &head_series(head, ref)->open;
+    if (open->last_ms > to_ms && open->first != NULL) __builtin_prefetch(open->first);
+}
 void series_view_take(const struct head *head, uint32_t ref, struct series_view *out);
 
 /* select.c, select_retired.c */

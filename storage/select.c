@@ -263,6 +263,10 @@ static enum status select_views(struct selection *sel, uint64_t until_ns, struct
             __builtin_prefetch(head_series(head, sel->refs.at[i]));
             __builtin_prefetch(head_cold(head, sel->refs.at[i]));
         }
+        for (uint32_t i = sel->refs_done; i < end; i++) {
+            if (head->cold.dir[sel->refs.at[i] >> STABLE_SHIFT] == NULL) continue;
+            head_series_touch(head, sel->refs.at[i], sel->query.to_ms);
+        }
         for (; sel->refs_done < end; sel->refs_done++) {
             uint32_t ref = sel->refs.at[sel->refs_done];
             if (!head_is_live(head, ref)) continue;

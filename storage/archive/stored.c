@@ -286,11 +286,15 @@ series_id stored_id(const struct stored *s, size_t index) {
     return s->series == NULL ? s->views[index].id : s->series[index].id;
 }
 
-static enum status view_read(const struct stored *s, size_t view, int64_t from_ms, int64_t to_ms,
-                             struct samples *out, struct err *err) {
+static void views_touch(const struct stored *s, size_t view, int64_t ms, bool newest) {
     if (view % SERIES_TOUCH_MAX == 0)
         series_views_touch(&s->views[view], MIN(s->views_count - view, (size_t)SERIES_TOUCH_MAX),
-                           from_ms);
+                           ms, newest);
+}
+
+static enum status view_read(const struct stored *s, size_t view, int64_t from_ms, int64_t to_ms,
+                             struct samples *out, struct err *err) {
+    views_touch(s, view, from_ms, false);
     return series_view_read(&s->views[view], from_ms, to_ms, out, err);
 }
 
@@ -346,5 +350,6 @@ enum status stored_newest(const struct stored *s, size_t index, int64_t from_ms,
     if (s->series != NULL && s->series[index].first != RUN_NONE)
         return stored_read(s, index, from_ms, to_ms, out, err);
     size_t view = s->series == NULL ? index : s->series[index].view;
+    views_touch(s, view, to_ms, true);
     return series_view_newest(&s->views[view], from_ms, to_ms, out, err);
 }

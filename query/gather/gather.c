@@ -27,9 +27,11 @@ enum flow_state { FLOW_WAITING, FLOW_PREPARE, FLOW_ROUND, FLOW_FOLD, FLOW_FINISH
 enum {
     ROUND_FRAGMENTS_MAX = 64,
     PREPARE_HERE_BYTES_MAX = 512, /* of query text: some 20 us */
-    FOLD_HERE_POINTS_MAX = 512,   /* of all answers */
+    FOLD_HERE_COST_MAX = 8192,    /* points of all answers, and what follows: some 100 us */
+    FOLD_ROW_COST = 16,           /* of a row's labels, in points */
+    FOLD_TEXT_BYTES = 128,        /* of query text for each pass over them */
     FOLD_HERE_WORK_MAX =
-        100000, /* those times the query's steps: under a millisecond even for windows over them */
+        100000, /* points times the query's steps, where there may be windows over them */
 };
 
 struct gather_flow {
@@ -216,18 +218,21 @@ static uint64_t steps_of(int64_t start_ms, int64_t end_ms, int64_t step_ms) {
 
 static bool fold_is_short(const struct gather_flow *f) {
     const struct query_params *q = &f->q->params;
-    uint64_t steps = q->instant ? 1 : steps_of(q->start_ms, q->end_ms, q->step_ms), points = 0;
+    uint64_t steps = q->instant ? 1 : steps_of(q->start_ms, q->end_ms, q->step_ms);
+    uint64_t points = 0, all_rows = 0, passes = 1 + strlen(f->text) / FOLD_TEXT_BYTES;
     for (size_t i = 0; i < f->fragments_count; i++) {
         const struct fragment *fragment = f->fragments[i];
         uint64_t rows = f->scatters[i]->partial == NULL ? 0 : partial_rows(f->scatters[i]->partial);
         uint64_t width = steps_of(fragment->start_ms, fragment->end_ms, fragment->step_ms);
-        if (fragment->kind == FRAGMENT_SAMPLES || rows > FOLD_HERE_POINTS_MAX ||
-            width > FOLD_HERE_POINTS_MAX)
+        if (fragment->kind == FRAGMENT_SAMPLES || rows > FOLD_HERE_COST_MAX ||
+            width > FOLD_HERE_COST_MAX)
             return false;
         points += rows * width;
+        all_rows += rows;
     }
-    return points <= FOLD_HERE_POINTS_MAX && steps <= FOLD_HERE_WORK_MAX &&
-           points * steps <= FOLD_HERE_WORK_MAX;
+    if ((points + all_rows * FOLD_ROW_COST) * passes > FOLD_HERE_COST_MAX) return false;
+    if (steps > FOLD_HERE_WORK_MAX) return false;
+    return points * steps <= FOLD_HERE_WORK_MAX || !text_has_subquery(sv_from(f->text));
 }
 
 /* Every shard of the map must have been answered for by some part. */

@@ -74,6 +74,8 @@ static inline struct scatter *scatter_of(const struct scatter_part *part) {
 MUST_USE enum status local_part_start(struct scatter_part *part, struct core *core,
                                       struct err *err);
 void local_part_free(struct local_part *local);
+/* Maybe: a colon stands in brackets. */
+bool text_has_subquery(struct sv text);
 
 /* -- remote parts */
 void remote_part_start(struct scatter_part *part);

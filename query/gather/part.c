@@ -112,7 +112,7 @@ static void part_run(struct work *w) {
     lp->times.evaluate_ns = core_mono_ns(lp->home) - began_ns;
 }
 
-static bool has_subquery(struct sv text) {
+bool text_has_subquery(struct sv text) {
     for (bool in_range = false; text.len > 0; text = sv_skip(text, 1)) {
         if (in_range && text.ptr[0] == ':') return true;
         if (text.ptr[0] == '[' || text.ptr[0] == ']') in_range = text.ptr[0] == '[';
@@ -141,7 +141,7 @@ static bool part_is_short(const struct local_part *lp) {
         return false;
     uint64_t window_s = range_s > width_ms / 1000 ? range_s - width_ms / 1000 : 0;
     return (range_s + steps * (1 + window_s)) * views <= SHORT_WORK_MAX &&
-           !has_subquery(query_text(lp->query));
+           !text_has_subquery(query_text(lp->query));
 }
 
 static void part_ran(struct core *here, struct work *w) {

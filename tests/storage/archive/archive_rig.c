@@ -234,16 +234,21 @@ void archive_rig_power_cut(struct archive_rig *rig) {
     sim_disk_restart(rig->sd);
 }
 
+void archive_rig_step(struct archive_rig *rig) {
+    RIG_CHECK(sim_step(rig->sim), "nothing is pending");
+    if (rig->disk.full && sim_now_ms(rig->sim) >= rig->full_until_ms) rig->disk.full = false;
+}
+
 void archive_rig_run(struct archive_rig *rig, uint64_t ms) {
     uint64_t end = sim_now_ms(rig->sim) + ms;
     while (sim_now_ms(rig->sim) < end && !rig->failed)
-        RIG_CHECK(sim_step(rig->sim), "nothing is pending");
+        archive_rig_step(rig);
     marks_take(rig, true);
 }
 
 bool archive_rig_wait_durable(struct archive_rig *rig, unsigned core, uint64_t position) {
     while (rig->durable[core] < position && !rig->failed)
-        RIG_CHECK(sim_step(rig->sim), "not durable");
+        archive_rig_step(rig);
     return !rig->failed;
 }
 
@@ -258,6 +263,8 @@ uint64_t archive_rig_log_file(struct archive_rig *rig) {
 bool archive_rig_anew(struct archive_rig *rig, uint32_t shard) {
     struct store *store = archive_rig_store(rig, shard);
     uint64_t position;
+    while (log_is_full(rig->log) && !rig->failed) /* it waits for room to begin in */
+        archive_rig_step(rig);
     core_set_current(store_core(store));
     store_drop(store, shard, ++rig->model.copies[shard]);
     enum status status = store_open_epoch(store, shard, 1, &position, &rig->err);

@@ -57,8 +57,9 @@ struct archive_rig {
     struct sim_disk *sd;
     struct fault_disk disk; /* over it: reads that fail, a file that cannot be opened */
     struct sim *sim;
-    const char *dir;    /* the data directory: AR_DIR, or a snapshot of it */
-    struct runtime *rt; /* NULL: down */
+    uint64_t full_until_ms; /* while the disk is full: of virtual time */
+    const char *dir;        /* the data directory: AR_DIR, or a snapshot of it */
+    struct runtime *rt;     /* NULL: down */
     struct log *log;
     struct archive *archive;
     struct store *stores[AR_CORES];
@@ -96,6 +97,7 @@ struct store *archive_rig_store(struct archive_rig *rig, uint32_t shard);
 uint64_t archive_rig_log_file(struct archive_rig *rig);
 /* The shard is dropped, and begins anew under the next copy number. False: the log has ended. */
 bool archive_rig_anew(struct archive_rig *rig, uint32_t shard);
+void archive_rig_step(struct archive_rig *rig); /* one event */
 void archive_rig_run(struct archive_rig *rig, uint64_t ms);
 bool archive_rig_wait_durable(struct archive_rig *rig, unsigned core, uint64_t position);
 

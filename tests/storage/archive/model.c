@@ -20,9 +20,10 @@ enum { STEPS = 100, SEEDS_OF_ALL = 400 };
 static struct archive_rig rig;
 static uint64_t deletes_by_hand; /* of the seed */
 
-enum fault { FAULT_POWER, FAULT_EIO, FAULT_ENOSPC, FAULT_READ, FAULTS };
+enum fault { FAULT_POWER, FAULT_EIO, FAULT_ENOSPC, FAULT_READ, FAULT_FULL, FAULTS };
 static const char *const fault_names[FAULTS] = {"power cut at a call", "EIO at a call that changes",
-                                                "ENOSPC at a call", "EIO at a call that reads"};
+                                                "ENOSPC at a call", "EIO at a call that reads",
+                                                "calls to a full disk"};
 static struct {
     enum fault fault;
     uint64_t at; /* call; 0: none is planned */
@@ -41,6 +42,11 @@ static uint64_t calls_now(void) {
 
 static void plan_make(void) {
     plan.fault = (enum fault)rng_below(&rig.rng, FAULTS);
+    if (plan.fault == FAULT_FULL) { /* for a while */
+        rig.disk.full = true;
+        rig.full_until_ms = sim_now_ms(rig.sim) + rng_below(&rig.rng, 60000);
+        return;
+    }
     plan.at = calls_now() + 1 + rng_below(&rig.rng, plan.fault == FAULT_READ ? 200 : 60);
     switch (plan.fault) {
     case FAULT_POWER: sim_disk_cut_at(rig.sd, plan.at); break;
@@ -50,12 +56,19 @@ static void plan_make(void) {
         rig.disk.fail_at = plan.at;
         rig.disk.fail_errno = EIO;
         break;
+    case FAULT_FULL:
     case FAULTS: break;
     }
 }
 
 static bool plan_struck(void) {
     return plan.at != 0 && calls_now() >= plan.at;
+}
+
+/* Something may have failed since the step began. */
+static uint64_t full_hits_before;
+static bool trouble(void) {
+    return plan_struck() || rig.disk.full_hits > full_hits_before || log_is_full(rig.log);
 }
 
 static bool power_is_due(void) {
@@ -97,6 +110,11 @@ static void start_again(void) {
     enum status status = archive_rig_start(&rig);
     bool struck = !before && plan_struck();
     if (status == OK && !struck) return;
+    if (status != OK && rig.disk.full) { /* no start without room */
+        rig.disk.full = false;
+        start_again();
+        return;
+    }
     RIG_CHECK(status == OK || (status == ERR_IO && struck), "seed %" PRIu64 ": %s", rig.seed,
               rig.err.msg);
     if (status == OK && !rig.failed && plan.fault == FAULT_READ) { /* a block may be missed */
@@ -161,7 +179,7 @@ static bool is_over(bool done) {
 /* Until it is done, or the power goes, or the log ends. */
 static void run_until(const bool *done) {
     for (unsigned i = 0; i < 100000 && !is_over(*done); i++)
-        RIG_CHECK(sim_step(rig.sim), "nothing is pending");
+        archive_rig_step(&rig);
     RIG_CHECK(is_over(*done), "seed %" PRIu64 ": it does not end", rig.seed);
 }
 
@@ -172,7 +190,7 @@ struct cleaning {
 
 static void on_cleaned(struct archive_clean *clean, enum status status, const struct err *err) {
     struct cleaning *c = container_of(clean, struct cleaning, clean);
-    RIG_CHECK(status == OK || rig.failed || plan_struck(), "clean: %s", err->msg);
+    RIG_CHECK(status == OK || rig.failed || trouble(), "clean: %s", err->msg);
     if (status != OK) error_check(err);
     totals.cleanings += status == OK;
     c->done = true;
@@ -199,7 +217,7 @@ static struct {
 
 static void on_snapshot(struct core *here, struct node_snapshot *s) {
     (void)here;
-    RIG_CHECK(s->status == OK || rig.failed || plan_struck(), "snapshot: %s", s->err.msg);
+    RIG_CHECK(s->status == OK || rig.failed || trouble(), "snapshot: %s", s->err.msg);
     if (s->status != OK) error_check(&s->err);
     snapshot.done = true;
 }
@@ -316,6 +334,7 @@ static void one_step(void) {
     bool ok = true;
     double what = (double)rng_below(&rig.rng, 1000) / 1000;
     totals.steps++;
+    full_hits_before = rig.disk.full_hits;
     if (what < 0.52)
         ok = some_writes();
     else if (what < 0.57)
@@ -335,8 +354,7 @@ static void one_step(void) {
         start_again();
     }
     bool ended = rig.failed || log_is_failed(rig.log);
-    RIG_CHECK(ok || ended || plan_struck() || log_is_full(rig.log), "seed %" PRIu64 ": %s",
-              rig.seed, rig.err.msg);
+    RIG_CHECK(ok || ended || trouble(), "seed %" PRIu64 ": %s", rig.seed, rig.err.msg);
     if (ended || power_is_due()) {
         end(rng_chance(&rig.rng, 0.5));
         plan_end();
@@ -353,12 +371,14 @@ static void run(uint64_t seed, unsigned steps) {
     snapshot_prepare();
     must_start();
     for (unsigned i = 0; i < steps; i++) {
-        if (plan.at == 0 && rng_chance(&rig.rng, 0.1)) plan_make();
+        if (plan.at == 0 && !rig.disk.full && rng_chance(&rig.rng, 0.1)) plan_make();
         one_step();
         if (rng_chance(&rig.rng, 0.15)) verify();
-        if (plan.at == 0 && rng_chance(&rig.rng, 0.02)) some_harm();
-        if (plan.at == 0 && rng_chance(&rig.rng, 0.02)) restore();
+        bool quiet = plan.at == 0 && !rig.disk.full;
+        if (quiet && rng_chance(&rig.rng, 0.02)) some_harm();
+        if (quiet && rng_chance(&rig.rng, 0.02)) restore();
     }
+    rig.disk.full = false;
     if (plan.at != 0) {
         end(false);
         plan_end();
@@ -381,6 +401,7 @@ static void row(const char *what, uint64_t count) {
 static struct archive_rig sum; /* counts of all seeds */
 
 static void counts_add(void) {
+    totals.faults[FAULT_FULL] += rig.disk.full_hits;
     unsigned *to = (unsigned *)&sum.counts;
     const unsigned *from = (const unsigned *)&rig.counts;
     for (size_t i = 0; i < offsetof(struct archive_rig, counts.merges) / sizeof *to -

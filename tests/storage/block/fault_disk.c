@@ -21,6 +21,12 @@ static enum status fault(struct fault_disk *d, const char *path, struct err *err
 static enum status fault_change(struct fault_disk *d, const char *path, struct err *err) {
     return d->reads_only ? OK : fault(d, path, err);
 }
+/* Of a call that takes room. */
+static enum status fault_room(struct fault_disk *d, const char *path, struct err *err) {
+    if (!d->full) return fault_change(d, path, err);
+    d->full_hits++;
+    return err_set(err, ERR_IO, ENOSPC, "%s", path);
+}
 static struct fault_disk *disk_of(struct disk *d) {
     return container_of(d, struct fault_disk, disk);
 }
@@ -30,7 +36,7 @@ static struct fault_file *file_of(struct file *f) {
 
 static enum status on_pwrite(struct file *f, const void *p, size_t len, uint64_t offset,
                              struct err *err) {
-    TRY(fault_change(file_of(f)->disk, f->path, err));
+    TRY(fault_room(file_of(f)->disk, f->path, err));
     return file_pwrite(file_of(f)->inner, p, len, offset, err);
 }
 static enum status on_pread(struct file *f, void *p, size_t len, uint64_t offset, size_t *out_len,
@@ -68,6 +74,8 @@ static enum status on_open(struct disk *d, const char *path, int flags, struct f
     TRY(fault(disk_of(d), path, err));
     if (denied != NULL && strcmp(denied, path) == 0)
         return err_set(err, ERR_IO, EACCES, "%s", path);
+    if (disk_of(d)->full && (flags & DISK_CREATE) != 0 && !disk_exists(disk_of(d)->inner, path))
+        TRY(fault_room(disk_of(d), path, err));
     struct fault_file *f = calloc(1, sizeof *f);
     if (f == NULL) abort();
     enum status status = disk_open(disk_of(d)->inner, path, flags, &f->inner, err);

@@ -9,14 +9,17 @@
 #include <stdlib.h>
 
 #include "node/base/attr.h"
+#include "node/base/pressure.h"
 
 struct budget {
     size_t used_bytes, limit_bytes; /* limit 0: none */
     struct budget *parent;          /* borrowed; NULL: none */
 };
 
-/* false, and nothing is charged, when an account has not as much left. b may be NULL. */
+/* false, and nothing is charged, when an account has not as much left, or the process has not. b
+ * may be NULL. */
 static inline bool budget_take(struct budget *b, size_t bytes) {
+    if (b != NULL && pressure_now() == PRESSURE_OVER) return false;
     for (const struct budget *at = b; at != NULL; at = at->parent)
         if (at->limit_bytes != 0 &&
             (at->used_bytes > at->limit_bytes || bytes > at->limit_bytes - at->used_bytes))

@@ -17,6 +17,7 @@
 #include "node/daemon/active_file.h"
 #include "node/daemon/config.h"
 #include "node/daemon/limits.h"
+#include "node/daemon/memory.h"
 #include "node/daemon/node.h"
 #include "node/daemon/options.h"
 #include "node/daemon/selfscrape.h"
@@ -43,6 +44,7 @@ struct daemon {
     struct serve *serve;
     struct selfscrape *self;
     struct active_file active;
+    struct memory_watch memory;
     struct query_log *query_log;
     struct buf secret;
     struct ha_options ha;
@@ -103,6 +105,7 @@ static enum status open_node(struct daemon *d, struct err *err) {
     TRY(read_secret(d, err));
     uint64_t memory =
         o->memory_limit.bytes > 0 ? o->memory_limit.bytes : limits_memory_bytes() / 100 * 85;
+    memory_watch_init(&d->memory, memory);
     d->ha = (struct ha_options){.cluster_label = o->ha_cluster_label.string,
                                 .replica_label = o->ha_replica_label.string,
                                 .update_timeout_ms = MEMBER_HA_UPDATE_MS,
@@ -163,6 +166,9 @@ static enum status start_all(struct daemon *d, struct err *err) {
     st = node_start(d->node, err);
     if (st == ERR_CONFLICT) err_prefix(err, "--ring.listen-address");
     if (st != OK) return st;
+    core_set_current(d->rt->cores[0]);
+    memory_watch_start(&d->memory, d->rt->cores[0]);
+    core_set_current(NULL);
     if (d->config.scrapes_itself) {
         snprintf(d->instance, sizeof d->instance, "localhost:%u", serve_port(d->serve));
         core_set_current(d->rt->cores[0]);
@@ -188,7 +194,10 @@ struct core_stop {
 
 static void stop_core(struct core *here, void *ctx) {
     struct core_stop *stop = ctx;
-    if (here == stop->d->rt->cores[0]) selfscrape_stop(stop->d->self);
+    if (here == stop->d->rt->cores[0]) {
+        selfscrape_stop(stop->d->self);
+        memory_watch_stop(&stop->d->memory);
+    }
     node_stop_core(stop->d->node, here, post_semaphore, &stop->done);
 }
 

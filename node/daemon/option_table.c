@@ -99,8 +99,8 @@ const struct flag_def option_defs[] = {
     OPT("node.cores", INT, "0", "Threads that own shards (0: one per CPU).", cores),
     OPT("node.workers", INT, "0", "Threads that evaluate queries (0: one per CPU).", workers),
     OPT("node.memory-limit", BYTES, "0",
-        "Memory beyond which new series are refused (0: 85 % of the cgroup's or "
-        "machine's).",
+        "Memory of the process. New series are refused from three quarters of it on, queries near "
+        "it (0: 85 % of the cgroup's or machine's).",
         memory_limit),
     OPT("node.drain-timeout", DURATION, "100s", "How long SIGTERM waits for running requests.",
         drain_timeout),

@@ -4,9 +4,17 @@
 
 #include <stdlib.h>
 
+#include "node/base/pressure.h"
+
 static enum status fail_samples(struct eval *ev) {
     return err_set(ev->err, ERR_LIMIT, 0,
                    "query processing would load too many samples into memory in query execution");
+}
+
+static enum status fail_pressure(struct eval *ev) {
+    return err_set(
+        ev->err, ERR_LIMIT, 0,
+        "query evaluation was ended: the memory of this node is full (--node.memory-limit)");
 }
 
 enum { TELL_SAMPLES = 4096, TELL_BYTES = 64 << 10 };
@@ -51,10 +59,12 @@ enum status eval_poll(struct eval *ev) {
         return err_set(ev->err, ERR_CANCELED, 0, "query was canceled in expression evaluation");
     if (c->deadline_ns != 0 && c->mono_ns != NULL && c->mono_ns(c->ctx) >= c->deadline_ns)
         return err_set(ev->err, ERR_TIMEOUT, 0, "query timed out in expression evaluation");
+    if (pressure_now() == PRESSURE_OVER || pressure_take_victim()) return fail_pressure(ev);
     return eval_tell(ev, false);
 }
 
 enum status eval_nomem(struct eval *ev) {
+    if (pressure_now() == PRESSURE_OVER) return fail_pressure(ev);
     uint64_t max = query_params(ev->q)->memory_bytes_max;
     if (max == 0) return err_set(ev->err, ERR_NOMEM, 0, "query evaluation is out of memory");
     return err_set(ev->err, ERR_LIMIT, 0,

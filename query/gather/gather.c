@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "node/base/metrics.h"
+#include "node/base/pressure.h"
 #include "query/gather/internal.h"
 #include "query/gather/list.h"
 #include "query/gather/served.h"
@@ -400,6 +401,7 @@ void gather_query_start(struct gather *g, struct gather_query *q) {
     metric_add(metric_get(&queries_def, NULL), 1);
     if (f->text == NULL || f->missing == NULL)
         f->status = err_set(&f->err, ERR_NOMEM, 0, "query: out of memory");
+    if (f->status == OK) f->status = pressure_check(&f->err);
     if (g->stopping) f->status = err_set(&f->err, ERR_UNAVAILABLE, 0, "this node is stopping");
     if (f->missing == NULL) abort(); /* see above */
     timer_start(&f->deadline, q->timeout_ms);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "node/base/pressure.h"
 #include "query/gather/list.h"
 
 /* One list on its coordinator: BEGIN (timer) -> SCATTER -> ENDED; the deadline and a cancel stop
@@ -127,7 +128,8 @@ void gather_list_start(struct gather *g, struct gather_list *l) {
     if (g->stopping)
         f->status = err_set(&f->err, ERR_UNAVAILABLE, 0, "this node is stopping");
     else
-        f->status = list_query_new(&ask, &f->query, &f->err);
+        f->status = pressure_check(&f->err);
+    if (f->status == OK) f->status = list_query_new(&ask, &f->query, &f->err);
     timer_start(&f->deadline, l->timeout_ms);
     timer_start(&f->begin, 0);
 }

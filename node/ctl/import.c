@@ -64,6 +64,13 @@ static enum status read_map(struct target *t, const char *dir, const char *lock,
     enum status got = ring_map_load(t->disk, ring, &t->map, err);
     if (got == ERR_UNAVAILABLE)
         return err_set(err, got, 0, "%s: the node was in no cluster yet; start it once", dir);
+    if (got == OK && t->map->nodes_count > 1)
+        return err_set(err, ERR_CONFLICT, 0,
+                       "%s: its cluster has %" PRIu32
+                       " nodes, and the others would not have what only this one takes: send it to "
+                       "the cluster by remote write, or import into a node that is alone and let "
+                       "the others join it with empty directories",
+                       dir, t->map->nodes_count);
     return got;
 }
 

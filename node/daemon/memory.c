@@ -10,7 +10,8 @@
 #include "node/base/metrics.h"
 #include "node/base/pressure.h"
 
-enum { LOOK_MS = 50 };
+/* What a query that was ended had is some time with the allocator before it is seen. */
+enum { LOOK_MS = 50, VICTIM_LOOKS = 10 };
 
 static const struct metric_def limit_def = {
     .name = "cairn_memory_limit_bytes",
@@ -50,7 +51,8 @@ static void on_look(struct timer *t) {
     if (used >= w->limit_bytes / 16 * 15) now = PRESSURE_HIGH;
     if (used >= w->limit_bytes) now = PRESSURE_FULL;
     if (used >= w->limit_bytes / 8 * 9) now = PRESSURE_OVER;
-    if (now != before || now == PRESSURE_FULL) pressure_set(now);
+    w->full_looks = now == PRESSURE_FULL ? w->full_looks + 1 : 0;
+    if (now != before || w->full_looks % VICTIM_LOOKS == 1) pressure_set(now);
     if (now != before) metric_set(metric_get(&pressure_def, NULL), (double)now);
     if (before == PRESSURE_NONE && now != PRESSURE_NONE)
         log_warnf("memory is full (--node.memory-limit): queries are refused", "resident",

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* node/daemon/memory.h: watches the process' memory against --node.memory-limit. What the process
  * had when it began (its program, before any data) comes on top of the limit. From 15/16 of it on
- * no query begins; at the limit one that runs is ended each time it is looked, beyond 9/8 of it all
+ * no query begins; at the limit one that runs is ended twice a second, beyond 9/8 of it all
  * are (node/base/pressure.h). New series end before that, by the heads' own accounts. On core 0. */
 #pragma once
 
@@ -13,7 +13,8 @@ struct memory_watch {
     /* private */
     struct timer timer;
     uint64_t limit_bytes, base_bytes;
-    int fd; /* of /proc/self/statm; -1: nothing is watched */
+    int fd;              /* of /proc/self/statm; -1: nothing is watched */
+    unsigned full_looks; /* at the limit, one after the other */
     bool stopped;
 };
 /* Before there is data: what is resident now is the base. */

@@ -141,6 +141,11 @@ def test_three(folder, base_ms):
     for n in five[1:]:
         n.kill()
     say("three became five")
+    text = folder / "one.txt"
+    text.write_text("a 1 1700000000\n# EOF\n")
+    out = cairnctl("import", "openmetrics", text, f"--storage.tsdb.path={five[1].data_dir}", fails=True)
+    check("its cluster has 5 nodes" in out and "remote write" in out, "an import that the others would not have:", out)
+    check(not list((five[1].data_dir / "blocks").glob("import-*")), "it has left something")
 
     write_steps(founders[0], base_ms, steps, STEPS)  # the old ones are as they were
     r = ring_of(founders[0])

@@ -80,7 +80,7 @@ def main() -> int:
             check(ours[0] == 1, verb, ours)
             ours = run(ctl, ["check", verb, "--url", url + "/nothing"], url)
             check(ours == (1, "", f"check failed: URL={url}/nothing, status=404\n"), verb, ours)
-        for args in (["test", "rules"], ["check", "rules", "x"], ["tsdb", "dump"], ["ring"]):
+        for args in (["test", "rules"], ["check", "rules", "x"], ["tsdb", "bench"], ["ring"]):
             ours = run(ctl, args, url)
             check(ours[0] == 1 and " ".join(args[:2] if args[0] in ("test", "check") else args[:1]) in ours[2], args, ours)
         for args in ([], ["--help"], ["query", "range", "--help"], ["check", "ready", "-h"], ["--version"]):

@@ -400,3 +400,68 @@ enum status chunk_decode(const uint8_t *bytes, size_t len, int64_t first_ms, siz
     struct stream stream = {words, 64, (unsigned)(64 + stream_bytes * 8)};
     return stream_decode(&stream, first_ms, count, times_ms, values);
 }
+
+/* -- as another process had it */
+
+size_t chunk_save_words(const struct chunk_open *c, uint64_t out[CHUNK_WORDS_MAX]) {
+    const struct chunk_block *b = c->first;
+    size_t count = chunk_words(c->bits);
+    for (size_t i = 0, in = 0; i < count; i++, in++) {
+        if (in == CHUNK_BLOCK_WORDS) {
+            b = b->next;
+            in = 0;
+        }
+        out[i] = word_load(&b->words[in]);
+    }
+    if (c->bits % 64 != 0) out[count - 1] &= (1ULL << c->bits % 64) - 1;
+    return count;
+}
+
+static bool restored_is_sound(const struct chunk_open *c) {
+    if (c->full < 1 || c->full > CHUNK_SAMPLES_MAX || c->count > c->full || c->delta_ms < 0)
+        return false;
+    if (c->leading > LEADING_MAX || c->leading + c->significant > 64) return false;
+    if (c->count == 0) return c->bits == 0 && c->run == 0;
+    if (!c->has_last) return false;
+    if (c->bits == 0) return c->run + 1 == c->count;
+    return c->bits > CHUNK_HEADER_BITS && c->bits <= CHUNK_BITS_MAX && c->run + 2 <= c->count;
+}
+
+/* What it says of its last sample is what its bits say, and times ascend. */
+static bool restored_is_whole(const struct chunk_open *c) {
+    int64_t times_ms[CHUNK_SAMPLES_MAX];
+    double values[CHUNK_SAMPLES_MAX];
+    struct chunk_snapshot s = chunk_snapshot(c);
+    if (chunk_snapshot_read(&s, times_ms, values) != OK) return false;
+    for (size_t i = 1; i < c->count; i++)
+        if (times_ms[i] <= times_ms[i - 1]) return false;
+    return c->count == 0 ||
+           (times_ms[c->count - 1] == c->last_ms && f64_bits(values[c->count - 1]) == c->last_bits);
+}
+
+enum status chunk_restore(struct chunk_open *c, struct chunk_slab *slab, const uint8_t *words) {
+    c->first = c->tail = NULL;
+    if (!restored_is_sound(c)) return ERR_CORRUPT;
+    enum status status = OK;
+    for (size_t left = chunk_words(c->bits); left > 0 && status == OK;) {
+        size_t n = left < CHUNK_BLOCK_WORDS ? left : CHUNK_BLOCK_WORDS;
+        struct chunk_block *b = slab_take(slab);
+        if (b == NULL) {
+            status = ERR_NOMEM;
+            break;
+        }
+        memcpy(b->words, words, n * 8);
+        if (c->first == NULL)
+            c->first = b;
+        else
+            c->tail->next = b;
+        c->tail = b;
+        words += n * 8;
+        left -= n;
+    }
+    if (status == OK && !restored_is_whole(c)) status = ERR_CORRUPT;
+    if (status == OK) return OK;
+    if (c->first != NULL) chunk_slab_give(slab, c->first, c->tail);
+    c->first = c->tail = NULL;
+    return status;
+}

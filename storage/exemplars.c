@@ -282,3 +282,16 @@ uint32_t exemplars_read(const struct exemplars *e, uint32_t place, int64_t from_
     }
     return count;
 }
+
+void exemplars_each(const struct exemplars *e,
+                    void (*fn)(void *ctx, uint32_t ref, const struct entry_exemplar *item),
+                    void *ctx) {
+    for (uint32_t i = 0; i < e->slots_count; i++) {
+        uint32_t at = e->next + i < e->slots_count ? e->next + i : e->next + i - e->slots_count;
+        const struct exemplar_slot *slot = &e->slots[at];
+        if (slot->series == EXEMPLARS_NONE) continue;
+        struct entry_exemplar item = {
+            .time_ms = slot->time_ms, .value = slot->value, .labels = slot_labels(slot)};
+        fn(ctx, e->series[slot->series].ref, &item);
+    }
+}

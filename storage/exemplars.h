@@ -50,6 +50,11 @@ void exemplars_drop(struct exemplars *e, bool (*gone)(void *ctx, uint32_t ref), 
 /* Those of one series, which is told of before its reference may be another's (head_watch_gone). */
 void exemplars_forget(struct exemplars *e, uint32_t ref);
 
+/* All, as they came. */
+void exemplars_each(const struct exemplars *e,
+                    void (*fn)(void *ctx, uint32_t ref, const struct entry_exemplar *item),
+                    void *ctx);
+
 /* Reading, in parts: places from 0 to exemplars_places. A place keeps its series while that has
  * exemplars; false: the place is empty. Times are those of the oldest and newest. */
 uint32_t exemplars_places(const struct exemplars *e);

@@ -133,7 +133,7 @@ static enum status series_intern(struct head *head, struct sv canonical, struct 
     return OK;
 }
 
-static enum status series_make(struct head *head, series_id id, uint32_t shard, uint32_t *out_ref) {
+enum status head_series_make(struct head *head, series_id id, uint32_t shard, uint32_t *out_ref) {
     const struct u32s *pairs = &head->scratch_pairs;
     TRY(head_ref_reserve(head));
     TRY(head_shard_reserve(head, shard));
@@ -175,7 +175,7 @@ enum status head_series_new(struct head *head, series_id id, uint32_t shard, str
     if (head->orders.count == ORDERS_NONE)
         return err_set(err, ERR_LIMIT, 0, "head: no more series can be counted");
     enum status status = series_intern(head, canonical, err);
-    if (status == OK) status = series_make(head, id, shard, out_ref);
+    if (status == OK) status = head_series_make(head, id, shard, out_ref);
     if (status == ERR_NOMEM)
         return err_set(err, ERR_NOMEM, 0, "head: out of memory for a new series");
     return status;

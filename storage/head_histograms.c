@@ -294,6 +294,22 @@ enum status head_set_start(struct head *head, uint32_t ref, int64_t time_ms, int
     return OK;
 }
 
+/* -- as another head had it */
+
+const struct series_extra *head_extras_get(const struct head *head, uint32_t ref) {
+    return extra_find(head, ref);
+}
+
+enum status head_restore_start(struct head *head, uint32_t ref, int64_t time_ms, int64_t start_ms) {
+    struct series_extra *e = extra_make(head, ref);
+    if (e == NULL) return ERR_NOMEM;
+    uint32_t count = e->starts == NULL ? 0 : e->starts->count;
+    if (count > 0 && e->starts->at[count - 1].time_ms >= time_ms) return ERR_CORRUPT;
+    TRY(rows_open(head, &e->starts, count, 1));
+    rows_put(e->starts, count, (struct extra_row){.time_ms = time_ms, .start_ms = start_ms});
+    return OK;
+}
+
 /* -- trimming */
 
 static void histograms_trim(struct head *head, struct series_extra *e, int64_t from_ms) {

@@ -77,6 +77,11 @@ enum verdict head_judge_marked(const struct head *head, uint32_t ref, int64_t ti
 /* Before the float at that time is there. */
 enum status head_set_start(struct head *head, uint32_t ref, int64_t time_ms,
                            int64_t start_ms) MUST_USE;
+/* Of a marked series; valid until it changes. */
+const struct series_extra *head_extras_get(const struct head *head, uint32_t ref);
+/* From there on floats have this start, behind all such rows there are. */
+enum status head_restore_start(struct head *head, uint32_t ref, int64_t time_ms,
+                               int64_t start_ms) MUST_USE;
 bool head_extras_overlap(const struct head *head, uint32_t ref, int64_t from_ms, int64_t to_ms);
 void head_extras_view(const struct head *head, uint32_t ref, struct series_view *out);
 /* Histograms before from_ms go, and starts that no later float has. True: no histogram is left. */

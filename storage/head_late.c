@@ -107,3 +107,14 @@ enum status head_late_insert(struct head *head, uint32_t ref, int64_t time_ms, u
     late->count++;
     return OK;
 }
+
+enum status head_late_restore(struct head *head, uint32_t ref, uint32_t count) {
+    struct series_cold *cold = head_cold(head, ref);
+    assert(cold->late == NULL && count > 0);
+    struct late *late = malloc(late_bytes(count));
+    if (late == NULL) return ERR_NOMEM;
+    *late = (struct late){.cap = count};
+    head->late_bytes += late_bytes(count);
+    cold->late = late;
+    return OK;
+}

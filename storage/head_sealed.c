@@ -198,3 +198,25 @@ enum status head_chain_seal(struct head *head, struct chain *chain, const struct
     size_t len = page_encode(&head->scratch, values, open->count, bytes);
     return chain_push(head, chain, chunk_make(head, times, CHUNK_PAGE, bytes, len), seen);
 }
+
+static bool saved_is_sound(struct head *head, const struct chain *chain, const struct times *times,
+                           const struct chunk_saved *saved) {
+    double values[CHUNK_JOINED_MAX];
+    const size_t count = times->count;
+    if (chain->count > 0 && times->first_ms <= chain->newest->times->last_ms) return false;
+    if (count > CHUNK_JOINED_MAX) return false;
+    if (saved->kind == CHUNK_CONST) return saved->len == 8;
+    struct page p = {saved->bytes, saved->len, count};
+    return saved->kind == CHUNK_PAGE && count <= CHUNK_SAMPLES_MAX && saved->len <= UINT16_MAX &&
+           page_decode(&head->scratch, &p, values) == OK;
+}
+
+enum status head_chain_restore(struct head *head, struct chain *chain, struct times *times,
+                               const struct chunk_saved *saved) {
+    if (!saved_is_sound(head, chain, times, saved)) {
+        times_give(&head->times, times);
+        return ERR_CORRUPT;
+    }
+    return chain_push(head, chain, chunk_make(head, times, saved->kind, saved->bytes, saved->len),
+                      false);
+}

@@ -35,8 +35,7 @@ int64_t head_shard_from(const struct head *head, uint32_t shard) {
     return head_from(head, shard);
 }
 
-/* How many of the newest chunks are not wholly before from_ms. */
-static uint32_t chunks_kept(const struct series_cold *cold, int64_t from_ms) {
+uint32_t head_chunks_kept(const struct series_cold *cold, int64_t from_ms) {
     const struct chunk *c = cold->sealed;
     for (uint32_t kept = 0; kept < cold->sealed_count; kept++, c = c->older)
         if (c->times->last_ms < from_ms) return kept;
@@ -44,7 +43,7 @@ static uint32_t chunks_kept(const struct series_cold *cold, int64_t from_ms) {
 }
 
 static enum status trim_chunks(struct head *head, struct series_cold *cold, int64_t from_ms) {
-    uint32_t kept = chunks_kept(cold, from_ms), gone = cold->sealed_count - kept;
+    uint32_t kept = head_chunks_kept(cold, from_ms), gone = cold->sealed_count - kept;
     if (gone == 0) return OK;
     struct chunk *first = cold->sealed;
     for (uint32_t i = 0; i < kept; i++)
@@ -196,7 +195,7 @@ void head_shard_stats(const struct head *head, uint32_t shard, struct head_shard
         const uint64_t blocks = ((uint64_t)open->bits + CHUNK_BLOCK_BITS - 1) / CHUNK_BLOCK_BITS;
         out->memory_bytes += blocks * sizeof(struct chunk_block);
         const struct chunk *c = cold->sealed;
-        for (uint32_t left = chunks_kept(cold, from_ms); left > 0; left--, c = c->older) {
+        for (uint32_t left = head_chunks_kept(cold, from_ms); left > 0; left--, c = c->older) {
             samples += c->times->count;
             oldest_ms = c->times->first_ms;
             out->memory_bytes += head_chunk_bytes(c);

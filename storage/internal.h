@@ -192,6 +192,11 @@ static inline bool shard_is_asked(const struct shard_set *shards, uint32_t shard
     return shards == NULL || (shard < shards->shards_count && shard_set_has(shards, shard));
 }
 
+/* head.c: a series with the labels in scratch_pairs, interned and room for it reserved in their
+ * lists (index_reserve). */
+enum status head_series_make(struct head *head, series_id id, uint32_t shard,
+                             uint32_t *out_ref) MUST_USE;
+
 /* head_sets.c */
 /* Of pairs by name; the order is the caller's to set. NULL: out of memory. */
 struct series_labels *head_labels_make(struct head *head, const uint32_t *pairs,
@@ -231,6 +236,15 @@ struct chain { /* of sealed chunks */
  * value; a chunk that was seen is retired then. */
 enum status head_chain_seal(struct head *head, struct chain *chain, const struct chunk_open *open,
                             bool seen) MUST_USE;
+/* A chunk as another head had it becomes the newest; takes over the count of times. Its values are
+ * looked at. ERR_CORRUPT, ERR_NOMEM: nothing changed, and times are given back. */
+struct chunk_saved {
+    enum chunk_kind kind; /* never CHUNK_FAR */
+    const uint8_t *bytes;
+    size_t len;
+};
+enum status head_chain_restore(struct head *head, struct chain *chain, struct times *times,
+                               const struct chunk_saved *saved) MUST_USE;
 /* How many samples a chunk that has two shall get. */
 uint8_t head_seal_point(struct head *head, uint32_t ref, const struct chunk_open *open);
 void head_chain_free(struct head *head, const struct chain *chain);
@@ -240,6 +254,8 @@ enum status chunk_values(const struct chunk *c, struct page_scratch *s, size_t f
                          double *out) MUST_USE;
 
 /* head_trim.c */
+/* How many of the newest chunks are not wholly before from_ms. */
+uint32_t head_chunks_kept(const struct series_cold *cold, int64_t from_ms);
 void head_trim_want(struct head *head, uint32_t shard);
 bool head_slice_is_over(uint64_t until_ns);
 
@@ -249,6 +265,8 @@ bool head_holds(const struct head *head, uint32_t ref, int64_t time_ms, uint64_t
 /* The time must not be held. */
 enum status head_late_insert(struct head *head, uint32_t ref, int64_t time_ms,
                              uint64_t bits) MUST_USE;
+/* Room for that many rows in a series that has none; the caller fills and counts them. */
+enum status head_late_restore(struct head *head, uint32_t ref, uint32_t count) MUST_USE;
 uint32_t late_seek(const struct late_sample *at, uint32_t count,
                    int64_t time_ms); /* first >= time_ms */
 

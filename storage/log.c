@@ -109,6 +109,12 @@ bool log_failure(const struct log *log, struct err *out) {
     return true;
 }
 
+bool log_get_end(const struct log *log, struct log_end *out) {
+    if (log_is_failed(log) || log->damaged || log->dirty || log->state != LOG_IDLE) return false;
+    *out = log->end;
+    return log->end.frame > 0 && log->end.frame + 1 == log->frame_number;
+}
+
 static void queue_push(struct log_queue *q, struct log_append *req) {
     req->next = NULL;
     if (q->head == NULL)
@@ -263,6 +269,7 @@ static enum status log_write_frame(struct log *log, struct err *err) {
     }
     TRY(file_pwrite(log->file, log->frame.ptr, log->frame.len, log->file_bytes, err));
     log->frame_ready = false;
+    log->end = (struct log_end){log->frame_number, log_frame_check(log->frame.ptr)};
     log->file_bytes += log->frame.len;
     log->total_bytes += log->frame.len;
     log->frame_number++;

@@ -53,6 +53,12 @@
 #include "node/runtime/disk.h"
 #include "storage/entry.h"
 
+/* The last frame of a log. */
+struct log_end {
+    uint64_t frame; /* 0: it has none */
+    uint64_t check; /* its checksum */
+};
+
 struct log_options {
     const char *dir;
     uint64_t file_bytes_max;  /* 128 MiB */
@@ -65,6 +71,9 @@ struct log_options {
     void (*on_file)(void *ctx, uint64_t first_frame);
     /* The same: frames ahead of what is applied from here on are lost. May be NULL. */
     void (*on_lost)(void *ctx, const struct err *why);
+    /* Frames up to this one are known already (storage/snapshot), and log_find found it: they are
+     * not applied, nor are files read that end before it. 0: all are. */
+    uint64_t known_frame;
 };
 
 struct log;
@@ -94,6 +103,13 @@ struct log_look {
 };
 MUST_USE enum status log_look(struct disk *disk, const char *dir, struct log_look *look,
                               struct err *err);
+/* Whether a log is there that has this frame, behind good ones in its file. ERR_CORRUPT says what
+ * is there instead. Start-up only: blocks. */
+MUST_USE enum status log_find(struct runtime *rt, const char *dir, const struct log_end *end,
+                              struct err *err);
+/* When nothing is appended any more: the last frame. False: there is none, what the disk has is not
+ * known, or log_open found damage. */
+bool log_get_end(const struct log *log, struct log_end *out);
 
 struct log_append {
     struct msg msg;            /* private */

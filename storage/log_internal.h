@@ -4,6 +4,7 @@
 
 #include <stdatomic.h>
 
+#include "node/base/bytes.h"
 #include "node/base/metrics.h"
 #include "storage/log.h"
 
@@ -52,6 +53,8 @@ struct log {
     uint64_t file_bytes;   /* where the next frame goes */
     uint64_t total_bytes;  /* of all files */
     uint64_t frame_number; /* of the next frame */
+    struct log_end end;    /* of the one before it */
+    bool damaged;          /* found at the start */
 
     struct log_queue pending; /* not or not wholly in a frame */
     struct log_queue group;   /* wholly in frames up to the current one */
@@ -104,6 +107,10 @@ void log_frame_header_put(uint32_t magic, uint64_t number, struct sv payload,
                           uint8_t out[LOG_FRAME_HEADER_BYTES]);
 /* The frame (or what has such a header) at p, of which len bytes are there, is whole, and good. */
 bool log_frame_is_good(const uint8_t *p, uint64_t len, uint32_t magic);
+
+static inline uint64_t log_frame_check(const void *frame) { /* of its header */
+    return get_u64le((const uint8_t *)frame + 16);
+}
 
 /* -- log_frames.c */
 struct log_window {

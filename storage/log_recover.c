@@ -27,6 +27,7 @@ struct log_scan {
     void *ctx;
     struct log_cursor at;
     struct log_ends ends; /* as noted in the directory */
+    size_t begin;         /* the file that is read first */
     uint64_t first_frame; /* of the file at hand, by its name */
     uint64_t flags;
     bool header_bad;
@@ -98,6 +99,13 @@ static enum status frame_apply(struct log_scan *s, uint64_t offset, uint64_t len
                          err);
 }
 
+/* That of the frame's header, which a packed file has not. */
+static uint64_t payload_check(uint64_t number, struct sv payload) {
+    uint8_t header[LOG_FRAME_HEADER_BYTES];
+    log_frame_header_put(LOG_FRAME_MAGIC, number, payload, header);
+    return log_frame_check(header);
+}
+
 /* A packed file was durable, whole, before it had its name: whatever is missing is damage. */
 static enum status scan_packed(struct log_scan *s, struct err *err) {
     uint64_t offset = LOG_HEADER_BYTES, until;
@@ -111,8 +119,11 @@ static enum status scan_packed(struct log_scan *s, struct err *err) {
         struct sv payload;
         TRY(log_packed_next(&s->at, &offset, &payload, err));
         if (payload.ptr == NULL) break;
-        TRY(payload_apply(s, offset, payload, err));
+        if (s->at.expected > s->log->options.known_frame)
+            TRY(payload_apply(s, offset, payload, err));
         if (s->look != NULL) s->look->frames++;
+        if (s->at.expected + 1 == until)
+            s->log->end = (struct log_end){s->at.expected, payload_check(s->at.expected, payload)};
     }
     if (s->at.expected >= until) return OK;
     if (until == UINT64_MAX) until = s->at.expected + 1; /* as of a bad header: a hole that tells */
@@ -143,7 +154,7 @@ static enum status scan_frames(struct log_scan *s, struct err *err) {
             s->at.expected = number;
             continue;
         }
-        TRY(frame_apply(s, offset, len, err));
+        if (number > s->log->options.known_frame) TRY(frame_apply(s, offset, len, err));
         s->last_offset = offset;
         s->last_len = len;
         if (s->look != NULL) s->look->frames++;
@@ -197,6 +208,7 @@ static enum status log_continue(struct log_scan *s, struct err *err) {
         const uint8_t *p;
         TRY(log_window_need(&s->at.window, s->last_offset, (size_t)s->last_len, &p, err));
         frame = sv_make(p, (size_t)s->last_len);
+        log->end = (struct log_end){s->at.expected - 1, log_frame_check(p)};
     }
     log->frame_number = s->at.expected;
     uint64_t first = s->last_len > 0 ? s->at.expected - 1 : s->at.expected;
@@ -226,12 +238,33 @@ static enum status scan_open(struct log_scan *s, const uint64_t *firsts, size_t 
     log_file_path(log, firsts[i], path);
     TRY(disk_open(log->rt->disk, path, DISK_READ, &s->at.window.file, err));
     if (log->options.on_file != NULL) log->options.on_file(s->ctx, firsts[i]);
-    enum status status = scan_file(s, i == 0, err);
+    enum status status = scan_file(s, i == s->begin, err);
     if (status != OK) err_prefix(err, "%s", path);
     if (status == OK && lacks_newest) status = scan_newest(s, err);
     if (status == OK && last && s->look == NULL) status = log_continue(s, err);
     file_close(s->at.window.file);
     s->at.window.file = NULL;
+    return status;
+}
+
+/* The file that has the frame, or would have it. */
+static size_t file_of(const uint64_t *firsts, size_t count, uint64_t frame) {
+    size_t i = 0;
+    while (i + 1 < count && firsts[i + 1] <= frame)
+        i++;
+    return i;
+}
+
+/* A file that is not read. */
+static enum status scan_pass(struct log_scan *s, uint64_t first_frame, struct err *err) {
+    char path[LOG_PATH_MAX];
+    struct file *file;
+    uint64_t bytes = 0;
+    log_file_path(s->log, first_frame, path);
+    TRY(disk_open(s->log->rt->disk, path, DISK_READ, &file, err));
+    enum status status = file_size(file, &bytes, err);
+    file_close(file);
+    s->log->total_bytes += bytes;
     return status;
 }
 
@@ -257,7 +290,10 @@ static enum status scan_all(struct log_scan *s, size_t *out_files, struct err *e
     TRY(log_file_list(s->log, &firsts, out_files, err));
     enum status status = log_ends_load(s->log, &s->ends, err);
     if (status == OK) status = *out_files == 0 ? scan_none(s, err) : scan_oldest(s, firsts[0], err);
-    for (size_t i = 0; i < *out_files && status == OK; i++)
+    s->begin = file_of(firsts, *out_files, s->log->options.known_frame);
+    for (size_t i = 0; i < s->begin && status == OK; i++)
+        status = scan_pass(s, firsts[i], err);
+    for (size_t i = s->begin; i < *out_files && status == OK; i++)
         status = scan_open(s, firsts, i, *out_files, err);
     free(firsts);
     free(s->at.window.ptr);
@@ -272,7 +308,7 @@ enum status log_recover(struct log *log, log_apply apply, void *ctx, bool *out_d
     TRY(disk_mkdir(log->rt->disk, log->dir, err));
     TRY(scan_all(&s, &files, err));
     atomic_store_explicit(&log->durable_frame, log->frame_number, memory_order_release);
-    *out_damaged = s.damages > 0;
+    *out_damaged = log->damaged = s.damages > 0;
     if (s.damages > 0) *err = s.first_damage;
     return OK;
 }
@@ -291,4 +327,73 @@ enum status log_look(struct disk *disk, const char *dir, struct log_look *look, 
     look->bytes = log.total_bytes;
     free(log.dir);
     return status == OK ? OK : err_prefix(err, "log");
+}
+
+/* -- is a frame there? */
+
+static enum status no_good_frame(const struct log_cursor *c, struct err *err) {
+    return err_set(err, ERR_CORRUPT, 0, "the log has no good frame %" PRIu64, c->expected);
+}
+
+static enum status packed_until(struct log_cursor *c, uint64_t frame, uint64_t *out_check,
+                                struct err *err) {
+    uint64_t offset = LOG_HEADER_BYTES;
+    for (; c->expected <= frame; c->expected++) {
+        struct sv payload;
+        TRY(log_packed_next(c, &offset, &payload, err));
+        if (payload.ptr == NULL) return no_good_frame(c, err);
+        if (c->expected == frame) *out_check = payload_check(frame, payload);
+    }
+    return OK;
+}
+
+static enum status frames_until(struct log_cursor *c, uint64_t frame, uint64_t *out_check,
+                                struct err *err) {
+    uint64_t offset = LOG_HEADER_BYTES, len = 0, number = 0;
+    for (; c->expected <= frame; offset += len, c->expected++) {
+        len = 0;
+        if (offset < c->window.file_bytes) TRY(log_frame_at(c, offset, &len, &number, err));
+        if (len == 0 || number != c->expected) return no_good_frame(c, err);
+    }
+    const uint8_t *p;
+    TRY(log_window_need(&c->window, offset - len, LOG_FRAME_HEADER_BYTES, &p, err));
+    *out_check = log_frame_check(p);
+    return OK;
+}
+
+static enum status frame_find(struct log_cursor *c, const struct log_end *end, struct err *err) {
+    struct log_file_header header;
+    const uint8_t *p;
+    uint64_t check = 0;
+    TRY(file_size(c->window.file, &c->window.file_bytes, err));
+    if (c->window.file_bytes < LOG_HEADER_BYTES) return no_good_frame(c, err);
+    TRY(log_window_need(&c->window, 0, LOG_HEADER_BYTES, &p, err));
+    TRY(log_file_header_get(p, &header, err));
+    TRY(log_packed_begin(c, header.flags, err));
+    TRY(c->packed ? packed_until(c, end->frame, &check, err)
+                  : frames_until(c, end->frame, &check, err));
+    if (check == end->check) return OK;
+    return err_set(err, ERR_CORRUPT, 0, "the log has another frame %" PRIu64, end->frame);
+}
+
+enum status log_find(struct runtime *rt, const char *dir, const struct log_end *end,
+                     struct err *err) {
+    struct log log = {.rt = rt, .dir = (char *)(uintptr_t)dir};
+    struct log_cursor c = {.end_frame = UINT64_MAX};
+    char path[LOG_PATH_MAX];
+    uint64_t *firsts = NULL;
+    size_t count = 0;
+    TRY(log_file_list(&log, &firsts, &count, err));
+    size_t i = file_of(firsts, count, end->frame);
+    if (count > 0) c.expected = firsts[i];
+    free(firsts);
+    if (count == 0 || c.expected > end->frame || end->frame == 0)
+        return err_set(err, ERR_CORRUPT, 0, "the log has no frame %" PRIu64, end->frame);
+    log_file_path(&log, c.expected, path);
+    TRY(disk_open(rt->disk, path, DISK_READ, &c.window.file, err));
+    enum status status = frame_find(&c, end, err);
+    file_close(c.window.file);
+    free(c.window.ptr);
+    log_packed_end(&c);
+    return status;
 }

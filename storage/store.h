@@ -281,7 +281,8 @@ MUST_USE enum status store_shard_record(const struct store *store, uint32_t shar
  * copy number is another by now. */
 void store_shard_advance(struct store *store, const struct manifest_shard *s);
 /* The same for a shard of which nothing is held (*out_taken), as at start-up before any entry is
- * recovered: its log goes on behind the base. */
+ * recovered: its log goes on behind the base. What a head snapshot gave is kept and advanced, but
+ * where it ends before the base. */
 MUST_USE enum status store_shard_base(struct store *store, const struct manifest_shard *s,
                                       bool *out_taken, struct err *err);
 /* The first file of the log that this core needs; UINT64_MAX: none. All, while a shard is damaged.

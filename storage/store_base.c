@@ -192,11 +192,27 @@ static enum status epochs_restore(struct store_shard *st, const struct manifest_
     return OK;
 }
 
+/* A head snapshot has the shard already. What the manifest says is of the same log, and may be
+ * later: it is written before the store is told. True: the snapshot's state goes on. */
+static bool base_is_passed(struct store *store, const struct manifest_shard *s) {
+    struct store_shard *st = &store->shards[s->shard];
+    if (store->log != NULL || !st->log.has_log || st->role == STORE_LOG || s->copy < st->log.copy)
+        return true;
+    if (s->copy == st->log.copy && place_cmp(s->base, st->log.end) <= 0) {
+        st->floor_ms = MAX(st->floor_ms, s->floor_ms);
+        store_shard_advance(store, s);
+        return true;
+    }
+    store_whole_drop(store, s->shard);
+    return false;
+}
+
 enum status store_shard_base(struct store *store, const struct manifest_shard *s, bool *out_taken,
                              struct err *err) {
     *out_taken = false;
     if (!store_has_shard(store, s->shard)) return OK;
     struct store_shard *st = &store->shards[s->shard];
+    if (st->log.has_log && base_is_passed(store, s)) return OK;
     bool is_tail = st->tail_copy != 0 && st->role == STORE_LOG;
     if (is_tail || st->log.has_log || st->log.damaged || s->copy < st->log.copy) return OK;
     struct manifest_shard own;

@@ -9,7 +9,7 @@
 #include "node/base/hash.h"
 #include "storage/store_internal.h"
 
-enum { MARKS_MAX = 64, EPOCHS_MAX = 256 };
+enum { MARKS_MAX = 64 };
 
 void held_init(struct held_log *held, uint32_t copy) {
     *held = (struct held_log){.copy = copy, .marked_file = UINT64_MAX};

@@ -43,6 +43,7 @@ struct store_tail {
     uint32_t offered_count, offered_cap;
 };
 
+enum { EPOCHS_MAX = 256 };
 struct epoch_end {
     uint32_t epoch;
     uint64_t last_seq;

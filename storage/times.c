@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "node/base/hash.h"
+#include "node/base/sv.h"
 
 /* As malloc rounds it, with its own word. */
 static size_t times_bytes(size_t len) {
@@ -65,10 +66,10 @@ static bool place_reserve(struct times_table *t) {
     return true;
 }
 
-static struct times *times_new(struct times_table *t, struct page_scratch *s,
-                               const struct times_key *k, uint32_t hash) {
+static struct times *times_new(struct times_table *t, const struct times_key *k, uint32_t hash,
+                               struct sv column) {
+    size_t len = column.len;
     if (!place_reserve(t)) return NULL;
-    size_t len = column_encode(s, k->times_ms, k->count, t->encoded);
     struct times *times = malloc(sizeof *times + len);
     if (times == NULL) return NULL;
     uint32_t place = t->free != MAP_NONE ? t->free : t->count;
@@ -83,7 +84,7 @@ static struct times *times_new(struct times_table *t, struct page_scratch *s,
                             .place = place,
                             .count = (uint16_t)k->count,
                             .len_bytes = (uint16_t)len};
-    memcpy(times->bytes, t->encoded, len);
+    memcpy(times->bytes, column.ptr, len);
     if (place == t->count)
         t->count++;
     else
@@ -94,15 +95,43 @@ static struct times *times_new(struct times_table *t, struct page_scratch *s,
     return times;
 }
 
+/* Counted once more; NULL: there are none. */
+static struct times *times_held(struct times_key *k, uint32_t *out_hash) {
+    struct times_table *t = k->table;
+    *out_hash = (uint32_t)hash64(k->times_ms, k->count * sizeof *k->times_ms, 0);
+    uint32_t place = map_find(&t->by_hash, spread(*out_hash), times_are, t, k);
+    if (place == MAP_NONE) return NULL;
+    t->at[place].times->uses++;
+    return t->at[place].times;
+}
+
 struct times *times_take(struct times_table *t, struct page_scratch *s, const int64_t *times_ms,
                          size_t count) {
     assert(count >= 1 && count <= PAGE_SAMPLES_MAX);
     struct times_key key = {t, s, times_ms, count};
-    uint32_t hash = (uint32_t)hash64(times_ms, count * sizeof *times_ms, 0);
-    uint32_t place = map_find(&t->by_hash, spread(hash), times_are, t, &key);
-    if (place == MAP_NONE) return times_new(t, s, &key, hash);
-    t->at[place].times->uses++;
-    return t->at[place].times;
+    uint32_t hash;
+    struct times *times = times_held(&key, &hash);
+    if (times != NULL) return times;
+    size_t len = column_encode(s, times_ms, count, t->encoded);
+    return times_new(t, &key, hash, sv_make(t->encoded, len));
+}
+
+enum status times_restore(struct times_table *t, struct page_scratch *s, const struct page *column,
+                          struct times **out) {
+    int64_t *times_ms = t->joined;
+    size_t count = column->count;
+    uint32_t hash;
+    if (count < 1 || count > PAGE_SAMPLES_MAX || column->len > UINT16_MAX ||
+        column_decode(s, column, times_ms) != OK)
+        return ERR_CORRUPT;
+    for (size_t i = 1; i < count; i++)
+        if (times_ms[i] <= times_ms[i - 1]) return ERR_CORRUPT;
+    struct times_key key = {t, s, times_ms, count};
+    struct times *times = times_held(&key, &hash);
+    if (times == NULL) times = times_new(t, &key, hash, sv_make(column->bytes, column->len));
+    if (times == NULL) return ERR_NOMEM;
+    *out = times;
+    return OK;
 }
 
 /* Series of a target are sealed one after the other, and constant ones join the same columns. */

@@ -48,6 +48,9 @@ struct times *times_take(struct times_table *t, struct page_scratch *s, const in
 /* Those of left, then those of right; together at most PAGE_SAMPLES_MAX. As times_take. */
 struct times *times_take_both(struct times_table *t, struct page_scratch *s,
                               const struct times *left, const struct times *right);
+/* Those of a column's bytes; as times_take. ERR_CORRUPT: they are none that ascend. */
+enum status times_restore(struct times_table *t, struct page_scratch *s, const struct page *column,
+                          struct times **out) MUST_USE;
 void times_give(struct times_table *t, struct times *times);
 
 /* Fills times->count rows. */

@@ -25,7 +25,7 @@
 #include "node/runtime/loop.h"
 #include "query/api/query_log.h"
 
-enum { SINGLE_NODE_GRACE_MS = 1000, LOST_LOOK_MS = 250 };
+enum { SINGLE_NODE_GRACE_MS = 1000, LOST_LOOK_MS = 250, INTERRUPT_MS = 1500 };
 
 /* jemalloc reads it: memory freed by a burst of queries goes back to the system soon, from a thread
  * of its own */
@@ -48,7 +48,8 @@ struct daemon {
     struct query_log *query_log;
     struct buf secret;
     struct ha_options ha;
-    bool has_peers; /* --ring.discovery is set */
+    bool has_peers;  /* --ring.discovery is set */
+    uint64_t end_ns; /* until when the heads may be written */
     char instance[300];
 };
 
@@ -216,6 +217,21 @@ static void wait_for(sem_t *sem) {
         continue;
 }
 
+/* SIGTERM has until the timeout; who pressed Ctrl-C waits. Another signal ends it. */
+static void set_end(struct daemon *d, int sig) {
+    uint64_t left_ms = (uint64_t)d->options.drain_timeout.duration_ms;
+    if (sig != SIGTERM) left_ms = MIN(left_ms, (uint64_t)INTERRUPT_MS);
+    d->end_ns = core_mono_ns(d->rt->control_core) + left_ms * 1000000;
+}
+
+static bool may_save_on(void *ctx) {
+    const struct daemon *d = ctx;
+    sigset_t pending;
+    bool signalled = sigpending(&pending) == 0 &&
+                     (sigismember(&pending, SIGINT) == 1 || sigismember(&pending, SIGTERM) == 1);
+    return !signalled && core_mono_ns(d->rt->control_core) < d->end_ns;
+}
+
 static void stop_all(struct daemon *d) {
     struct core_stop stop = {.d = d};
     sem_init(&stop.done, 0, 0);
@@ -238,6 +254,7 @@ static void stop_all(struct daemon *d) {
     wait_for(&stop.done);
     core_call(d->rt->log_core, stop_log, d);
     loop_runtime_stop(d->rt);
+    node_save_head(d->node, may_save_on, d);
     sem_destroy(&stop.done);
 }
 
@@ -322,7 +339,9 @@ static int run(struct daemon *d) {
     log_info("Server is ready to receive web requests.", "address",
              d->options.listen_address.string, "port", port);
     options_log_later();
-    if (wait_for_end(d, &signals) == SIGTERM) drain(d, &signals);
+    int sig = wait_for_end(d, &signals);
+    set_end(d, sig);
+    if (sig == SIGTERM) drain(d, &signals);
     int code = exit_code(d);
     stop_all(d);
     free_all(d);

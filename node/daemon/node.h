@@ -4,7 +4,7 @@
  * (node/daemon/serve.h), so that the simulator runs exactly this.
  *
  * Data directory: lock, seat (node id, incarnation), ring/ (map, Raft, addresses), log/log-*,
- * blocks/ (MANIFEST, *.block), snapshots/.
+ * blocks/ (MANIFEST, *.block), head/ (between a clean stop and the next start), snapshots/.
  *
  * A node that was in a cluster opens its data by the map it saved. One that was not first is born
  * or joins (ring/member), and opens its data by the first map. Until then node_is_open is false and
@@ -68,6 +68,9 @@ void node_stop_core(struct node *node, struct core *core, void (*stopped)(void *
 void node_stop_blocks(struct node *node, struct core *core, void (*stopped)(void *ctx), void *ctx);
 /* After every core has stopped, on the log core: what an interval sync still owes is synced. */
 void node_stop_log(struct node *node);
+/* Behind that, when no loop runs: the heads are written for the next start (<data>/head), which
+ * needs them not, but is faster. goes_on as in storage/snapshot/snapshot.h. */
+void node_save_head(struct node *node, bool (*goes_on)(void *ctx), void *ctx);
 void node_free(struct node *node); /* memory and files; after every core has stopped, or after a
                                       simulated crash */
 

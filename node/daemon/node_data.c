@@ -19,10 +19,12 @@ enum { APPEND_BYTES = 4 << 20, APPENDS_IN_FLIGHT = 8 };
 struct recovery {
     struct node *node;
     const struct node_view *view;
+    uint64_t entries;
 };
 
 static enum status node_recover_entry(void *ctx, const struct entry *e, struct err *err) {
-    const struct recovery *r = ctx;
+    struct recovery *r = ctx;
+    r->entries++;
     if (e->shard >= r->view->map->settings.shards_count || r->view->core_of[e->shard] == 0xffff)
         return OK; /* of a replica that has moved away */
     return store_recover(r->node->cores[r->view->core_of[e->shard]].store, e, err);
@@ -72,9 +74,14 @@ enum status node_open_shards(struct node_core *nc, const struct node_view *view,
     return OK;
 }
 
-static enum status node_open_log(struct node *node, const struct node_view *view, struct err *err) {
-    char dir[4200];
-    snprintf(dir, sizeof dir, "%s/log", node->options.data_dir);
+static void node_log_dir(const struct node *node, char out[NODE_DIR_MAX]) {
+    snprintf(out, NODE_DIR_MAX, "%s/log", node->options.data_dir);
+}
+
+static enum status node_open_log(struct node *node, const struct node_view *view,
+                                 uint64_t known_frame, uint64_t *out_entries, struct err *err) {
+    char dir[NODE_DIR_MAX];
+    node_log_dir(node, dir);
     TRY(disk_mkdir(node->rt->disk, dir, err));
     TRY(disk_sync_dir(node->rt->disk, node->options.data_dir, err));
     struct log_options lo = {
@@ -86,11 +93,13 @@ static enum status node_open_log(struct node *node, const struct node_view *view
         .sync_interval_ms = WAL_INTERVAL_MS,
         .on_file = node_recover_file,
         .on_lost = node_recover_lost,
+        .known_frame = known_frame,
     };
-    struct recovery r = {node, view};
+    struct recovery r = {.node = node, .view = view};
     bool damaged = false;
     TRY(log_open(node->rt, &lo, node_recover_entry, &r, &node->log, &damaged, err));
     if (damaged) log_error("log is damaged", "err", err->msg);
+    *out_entries = r.entries;
     return OK;
 }
 
@@ -162,17 +171,40 @@ static enum status node_open_flows(struct node_core *nc, const struct node_view 
     return gather_new(nc->core, &go, &nc->gather, err);
 }
 
-enum status node_data_open(struct node *node, const struct node_view *view, struct err *err) {
+/* Fresh ones, in the place of those there are. */
+static enum status node_open_stores(struct node *node, const struct node_view *view,
+                                    struct err *err) {
     struct core *current = core_current();
     enum status st = OK;
     for (unsigned i = 0; i < node->rt->cores_count && st == OK; i++) {
         core_set_current(node->rt->cores[i]);
+        store_free(node->cores[i].store);
+        node->cores[i].store = NULL;
         st = node_open_store(&node->cores[i], &view->map->settings, err);
         if (st == OK) st = node_open_shards(&node->cores[i], view, err);
     }
     core_set_current(current);
-    if (st == OK) st = node_blocks_open(node, view, err);
-    if (st == OK) st = node_open_log(node, view, err);
+    return st;
+}
+
+/* Stores with what a clean stop left, if it did, and what came behind that in the log. */
+static enum status node_recover(struct node *node, const struct node_view *view, struct err *err) {
+    struct node_head_load head = {.view = view};
+    uint64_t entries, began_ns = core_mono_ns(node->rt->control_core);
+    TRY(node_open_stores(node, view, err));
+    char log_dir[NODE_DIR_MAX];
+    node_log_dir(node, log_dir);
+    node_head_load(node, log_dir, &head);
+    if (head.spoiled) TRY(node_open_stores(node, view, err));
+    TRY(node_blocks_open(node, view, err));
+    TRY(node_open_log(node, view, head.end.frame, &entries, err));
+    node_head_told(node, &head, entries, core_mono_ns(node->rt->control_core) - began_ns);
+    return OK;
+}
+
+enum status node_data_open(struct node *node, const struct node_view *view, struct err *err) {
+    struct core *current = core_current();
+    enum status st = node_recover(node, view, err);
     for (unsigned i = 0; i < node->rt->cores_count && st == OK; i++) {
         core_set_current(node->rt->cores[i]);
         st = node_open_flows(&node->cores[i], view, err);

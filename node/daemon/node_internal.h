@@ -11,6 +11,7 @@
 #include "node/daemon/node.h"
 #include "ring/seat.h"
 #include "storage/archive/flush.h"
+#include "storage/snapshot/snapshot.h"
 
 /* Of the node: Prometheus' default of storage.exemplars.max_exemplars. */
 enum { NODE_EXEMPLARS_MAX = 100000 };
@@ -114,6 +115,20 @@ MUST_USE enum status node_data_open(struct node *node, const struct node_view *v
 void node_data_free(struct node *node);
 MUST_USE enum status node_open_shards(struct node_core *nc, const struct node_view *view,
                                       struct err *err);
+
+/* node_head.c: what a clean stop leaves of the heads, and the next start begins with. */
+enum { NODE_DIR_MAX = 4200 };
+struct node_head_load {
+    const struct node_view *view; /* given */
+    struct log_end end;           /* frame 0: it was not used */
+    struct snapshot_told told;
+    bool spoiled; /* the stores have a part of it */
+};
+/* Into fresh stores. */
+void node_head_load(struct node *node, const char *log_dir, struct node_head_load *h);
+/* The log was applied, too: tells, and removes it. */
+void node_head_told(struct node *node, const struct node_head_load *h, uint64_t entries,
+                    uint64_t took_ns);
 
 /* node_blocks.c */
 int64_t node_block_range_ms(const struct node *node);

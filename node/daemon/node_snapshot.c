@@ -200,7 +200,7 @@ static enum status identity_take(struct node_snapshot *s, struct err *err) {
 }
 
 /* What was taken goes, so that a full disk is not kept full. */
-static void snapshot_remove(struct node_snapshot *s) {
+static void half_remove(struct node_snapshot *s) {
     static const char *const dirs[] = {"blocks", "log", "ring/raft", "ring", ""};
     struct disk *disk = s->node->rt->disk;
     for (size_t i = 0; i < ARRAY_LEN(dirs); i++) {
@@ -232,7 +232,7 @@ static void snapshot_end(struct node_snapshot *s) {
 static void snapshot_run(struct work *w) {
     struct node_snapshot *s = container_of(w, struct node_snapshot, work);
     s->status = data_take(s, &s->err);
-    if (s->status != OK) snapshot_remove(s);
+    if (s->status != OK) half_remove(s);
 }
 
 static void snapshot_ran(struct core *here, struct work *w) {
@@ -240,7 +240,7 @@ static void snapshot_ran(struct core *here, struct work *w) {
     struct node_snapshot *s = container_of(w, struct node_snapshot, work);
     if (s->status == OK) {
         s->status = identity_take(s, &s->err);
-        if (s->status != OK) snapshot_remove(s);
+        if (s->status != OK) half_remove(s);
     }
     archive_release(s->node->archive);
     snapshot_end(s);

@@ -63,6 +63,10 @@ struct runtime_ops {
     void (*submit)(struct runtime *rt, struct work *w);
     void (*random)(struct runtime *rt, void *out,
                    size_t len); /* unpredictable (real) or seeded (simulator) */
+    /* run(ctx, i) for each i < count, and waits for all of them: for the start and the end of a
+     * process, while no loop runs. Each on a thread of its own; one after the other in the
+     * simulator. */
+    void (*each)(struct runtime *rt, unsigned count, void (*run)(void *ctx, unsigned i), void *ctx);
 };
 
 /* public part; the real loop (node/runtime/loop.h) and the simulator embed this at offset 0 of

@@ -11,7 +11,9 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
@@ -157,6 +159,36 @@ static void loop_random(struct runtime *rt, void *out, size_t len) {
     }
 }
 
+struct each {
+    pthread_t thread;
+    void (*run)(void *ctx, unsigned i);
+    void *ctx;
+    unsigned i;
+    bool started;
+};
+
+static void *each_main(void *arg) {
+    const struct each *e = arg;
+    e->run(e->ctx, e->i);
+    return NULL;
+}
+
+/* The first one here; without a thread, the others too. */
+static void loop_each(struct runtime *rt, unsigned count, void (*run)(void *ctx, unsigned i),
+                      void *ctx) {
+    (void)rt;
+    struct each *all = count > 1 ? calloc(count, sizeof *all) : NULL;
+    for (unsigned i = 1; i < count && all != NULL; i++) {
+        all[i] = (struct each){.run = run, .ctx = ctx, .i = i};
+        all[i].started = pthread_create(&all[i].thread, NULL, each_main, &all[i]) == 0;
+    }
+    for (unsigned i = 0; i < count; i++)
+        if (i == 0 || all == NULL || !all[i].started) run(ctx, i);
+    for (unsigned i = 1; i < count && all != NULL; i++)
+        if (all[i].started) pthread_join(all[i].thread, NULL);
+    free(all);
+}
+
 const struct runtime_ops loop_ops = {
     .post = loop_post,
     .wall_ms = loop_wall_ms,
@@ -164,6 +196,7 @@ const struct runtime_ops loop_ops = {
     .timer_changed = loop_timer_changed,
     .submit = loop_submit,
     .random = loop_random,
+    .each = loop_each,
 };
 
 /* ---- loop lag ---- */

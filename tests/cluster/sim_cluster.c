@@ -143,6 +143,8 @@ static int stored_missing(void) {
         {"cairn_scrub_blocks_total", "", METRIC_COUNTER, NULL, 0},
         {"cairn_scrub_bad_blocks_total", "", METRIC_COUNTER, NULL, 0},
         {"cairn_sync_compared_shards_total", "", METRIC_COUNTER, NULL, 0},
+        {"cairn_head_snapshots_written_total", "", METRIC_COUNTER, NULL, 0},
+        {"cairn_head_snapshots_loaded_total", "", METRIC_COUNTER, NULL, 0},
     };
     int missing = 0;
     for (size_t i = 0; i < ARRAY_LEN(counted); i++) {

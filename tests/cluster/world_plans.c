@@ -257,6 +257,9 @@ static void roll_look(void *ctx) {
     unsigned node = w->rolled++;
     if (w->retired[node]) return;
     plan_tell(w, PLAN_ROLL, node);
+    /* a clean stop, where nothing is on its way to the log just now */
+    if (w->nodes[node] != NULL && rng_chance(sim_rng(w->sim), 0.7))
+        node_save_head(w->nodes[node], NULL, NULL);
     node_kill(w, node);
     world_plan_restart(w, node, 100 + rng_below(sim_rng(w->sim), 1000));
 }

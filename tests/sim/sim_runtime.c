@@ -134,8 +134,15 @@ static void sim_random(struct runtime *rt, void *out, size_t len) {
     }
 }
 
-static const struct runtime_ops sim_runtime_ops = {sim_post,           sim_wall_ms, sim_mono_ns,
-                                                   sim_timers_changed, sim_submit,  sim_random};
+static void sim_each(struct runtime *rt, unsigned count, void (*run)(void *ctx, unsigned i),
+                     void *ctx) {
+    (void)rt;
+    for (unsigned i = 0; i < count; i++)
+        run(ctx, i);
+}
+
+static const struct runtime_ops sim_runtime_ops = {
+    sim_post, sim_wall_ms, sim_mono_ns, sim_timers_changed, sim_submit, sim_random, sim_each};
 
 static void agenda_init(struct sim_agenda *a, enum sim_agenda_kind kind) {
     a->kind = kind;

@@ -56,13 +56,22 @@ class Kept:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             self.process.wait(900)
+        self.left = allocated(self.folder / "head")
         return time.monotonic() - began
 
     def again(self) -> float:
+        """Seconds until it is ready; restart_cpu: those of the CPU."""
         began = time.monotonic()
         self.process = subprocess.Popen(self.command(), stdout=self.log, stderr=self.log)
         self.wait_ready()
-        return time.monotonic() - began
+        took, self.restart_cpu = time.monotonic() - began, self.cpu_seconds()
+        return took
+
+    def killed(self) -> float:
+        """again, behind kill -9."""
+        self.process.kill()
+        self.process.wait()
+        return self.again()
 
     def file_bytes(self) -> int:
         """What of the RSS is pages of files, which the system may take back."""
@@ -228,10 +237,13 @@ def many_series(folder: Path, a, capture: Capture, found: dict):
             found["cairn"]["rss_cut"] = (s.rss_bytes() - s.rss_idle) / found["cairn"]["series"]
         for n, s in servers.items():
             found[n]["stop"], found[n]["restart"] = s.shut(), s.again()
+            found[n]["restart_cpu"], found[n]["left"] = s.restart_cpu, s.left
+            found[n]["rss_again"] = (s.rss_bytes() - s.rss_idle) / found[n]["series"]
             end = last if n == "cairn" else start + (rows - 1) * STEP_S
             count = s.query(ALL, end + 1)
             found[n]["series_after"] = float(count[0]["value"][1]) if count else 0
             say(f"{n}: stopped in {found[n]['stop']:.1f} s, ready after {found[n]['restart']:.2f} s, {found[n]['series_after']:,.0f} series")
+            found[n]["killed"], found[n]["killed_cpu"] = s.killed(), s.restart_cpu
 
 
 def churn(folder: Path, a, capture: Capture, found: dict):
@@ -368,7 +380,12 @@ ROWS = [  # title, key, format, budget's text, whether (cairn, prometheus, victo
     ("RSS, bytes", "rss", "{:,.0f}", "", None),
     ("  of it pages of files", "rss_files", "{:,.0f}", "", None),
     ("clean stop, s", "stop", "{:.2f}", "", None),
+    ("  bytes left of what was in memory", "left", "{:,.0f}", "", None),
     ("restart until ready, s", "restart", "{:.2f}", "<= 10 s", lambda v, p, m: v <= 10),
+    ("  CPU s", "restart_cpu", "{:.2f}", "", None),
+    ("  RSS bytes a series", "rss_again", "{:,.0f}", "", None),
+    ("restart behind kill -9 until ready, s", "killed", "{:.2f}", "", None),
+    ("  CPU s", "killed_cpu", "{:.2f}", "", None),
     ("churn: RSS, bytes", "churn_rss", "{:,.0f}", "", None),
     ("churn: disk bytes a sample", "churn_disk", "{:.3f}", "", None),
     ("  log alone", "churn_log", "{:.3f}", "", None),

@@ -21,6 +21,7 @@ struct scrub {
     struct timer timer;
     struct work work;
     bool running, stopping; /* stopping: read by the worker */
+    uint64_t unread;        /* the block that the disk could not read just now; 0 */
     bool urgent;            /* the block is suspect: it is read without a pause */
     uint64_t number;        /* of the block that is being read; 0 with path NULL: none yet */
     char *path;             /* of it; NULL: the next one is to be taken */
@@ -181,9 +182,14 @@ static void scrub_on_timer(struct timer *t) {
 
 /* -- what was found */
 
-static bool is_bad(enum status status, const struct err *err) {
-    if (status == ERR_IO) return err->os == ENOENT || err->os == EIO;
-    return status != OK && status != ERR_NOMEM && status != ERR_CANCELED;
+/* What a disk could not read it may be able to read the next time: that counts when it comes twice
+ * in a row. */
+static bool is_bad(struct scrub *s) {
+    bool eio = s->status == ERR_IO && s->err.os == EIO, again = s->unread == s->number;
+    s->unread = eio ? s->number : 0;
+    if (eio) return again;
+    if (s->status == ERR_IO) return s->err.os == ENOENT;
+    return s->status != OK && s->status != ERR_NOMEM && s->status != ERR_CANCELED;
 }
 
 static void bad_add(struct scrub *s) {
@@ -212,7 +218,7 @@ static void scrub_ran(struct core *here, struct work *w) {
         return;
     }
     const struct list_block *b = list_find(a, s->number);
-    bool bad = is_bad(s->status, &s->err);
+    bool bad = is_bad(s);
     if (s->status != OK || s->at == s->file_bytes) {
         scrub_leave(s);
         if (b != NULL && b->block != NULL && bad) {
@@ -221,6 +227,7 @@ static void scrub_ran(struct core *here, struct work *w) {
             metric_add(s->metrics.blocks, 1);
         } else if (!bad) {
             log_warn("a block could not be read, it is tried again", "err", s->err.msg);
+            if (b != NULL && b->block != NULL) block_set_suspect(b->block); /* as the next one */
             timer_start(&s->timer, TICK_MS);
             return;
         }

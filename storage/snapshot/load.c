@@ -154,6 +154,5 @@ enum status core_load(const struct snapshot_place *at, const struct snapshot_roo
     load_tables_fini(&l.tables, store);
     part_reader_fini(&l.in);
     free(l.ours);
-    metric_set(store->metrics.exemplars_held, exemplars_count(&store->exemplars));
     return status;
 }

@@ -196,7 +196,8 @@ static enum status histograms_get(struct store *store, uint32_t ref, struct read
         int64_t time_ms = (int64_t)read_u64(r);
         struct sv bytes = read_lenstr(r);
         arena_reset(&store->decode);
-        if (r->failed || histogram_check(bytes, &store->decode, NULL) != OK) return ERR_CORRUPT;
+        if (r->failed) return ERR_CORRUPT;
+        TRY(histogram_check(bytes, &store->decode, NULL));
         TRY(head_append_histogram(head, ref, time_ms, bytes));
     }
     return head->samples_appended - before == count ? OK : ERR_CORRUPT;

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "node/base/log.h"
 
@@ -106,7 +107,7 @@ static enum status archive_open_all(struct archive_rig *rig) {
         bool taken;
         uint32_t shard = m->shards[i].shard;
         TRY(store_shard_base(archive_rig_store(rig, shard), &m->shards[i], &taken, &rig->err));
-        RIG_CHECK(taken == (m->shards[i].copy == rig->model.copies[shard]),
+        RIG_CHECK(rig->loaded_frame > 0 || taken == (m->shards[i].copy == rig->model.copies[shard]),
                   "shard %u of the manifest: taken %d", shard, taken);
     }
     return OK;
@@ -130,6 +131,42 @@ static enum status flushers_open(struct archive_rig *rig) {
     return OK;
 }
 
+static struct snapshot_place snapshot_at(const struct archive_rig *rig) {
+    return (struct snapshot_place){.rt = rig->rt, .dir = rig->head_dir, .shards_count = AR_SHARDS};
+}
+
+/* What a clean stop left; else all of the log is read. */
+static enum status snapshot_use(struct archive_rig *rig) {
+    char log_dir[128];
+    struct snapshot_place at = snapshot_at(rig);
+    struct snapshot_load l = {.stores = rig->stores, .stores_count = AR_CORES, .log_dir = log_dir};
+    snprintf(log_dir, sizeof log_dir, "%s/log", rig->dir);
+    snprintf(rig->head_dir, sizeof rig->head_dir, "%s/head", rig->dir);
+    rig->loaded_frame = 0;
+    if (rig->harmed != NULL) return snapshot_remove(&at, &rig->err); /* the log is to tell */
+    struct snapshot_told told;
+    struct log_end end = {0};
+    bool spoiled;
+    enum status status = snapshot_load(&at, &l, &end, &told, &spoiled, &rig->err);
+    rig->loaded_frame = end.frame;
+    rig->counts.loaded += status == OK;
+    if (status == ERR_UNAVAILABLE || status == OK) return OK;
+    /* one that was kept for longer than the files of the log that it needs */
+    if (status == ERR_CORRUPT && strstr(rig->err.msg, "of another log") != NULL) return OK;
+    RIG_CHECK(status == ERR_IO, "seed %" PRIu64 ": %s", rig->seed, rig->err.msg);
+    return status;
+}
+
+void archive_rig_save(struct archive_rig *rig) {
+    struct snapshot_place at = snapshot_at(rig);
+    struct snapshot_save s = {.stores = rig->stores, .stores_count = AR_CORES};
+    struct snapshot_told told;
+    if (!log_get_end(rig->log, &s.end)) return;
+    enum status status = snapshot_save(&at, &s, &told, &rig->err);
+    RIG_CHECK(status == OK || status == ERR_IO || status == ERR_CONFLICT, "seed %" PRIu64 ": %s",
+              rig->seed, rig->err.msg);
+}
+
 static enum status log_open_all(struct archive_rig *rig) {
     char dir[128];
     struct log_options lo = {.dir = dir,
@@ -137,7 +174,8 @@ static enum status log_open_all(struct archive_rig *rig) {
                              .frame_bytes_max = 16 << 20,
                              .sync_every_frame = true,
                              .on_file = rig_on_file,
-                             .on_lost = rig_on_lost};
+                             .on_lost = rig_on_lost,
+                             .known_frame = rig->loaded_frame};
     snprintf(dir, sizeof dir, "%s/log", rig->dir);
     TRY(log_open(rig->rt, &lo, rig_apply, rig, &rig->log, &rig->log_damaged, &rig->err));
     if (rig->log_damaged) rig->log_err = rig->err;
@@ -166,8 +204,13 @@ static enum status shard_start(struct archive_rig *rig, uint32_t shard) {
 
 static enum status start_all(struct archive_rig *rig) {
     TRY(stores_open(rig));
+    TRY(snapshot_use(rig));
     TRY(archive_open_all(rig));
     TRY(log_open_all(rig));
+    if (rng_chance(&rig->rng, 0.7)) { /* it is right for longer */
+        struct snapshot_place at = snapshot_at(rig);
+        TRY(snapshot_remove(&at, &rig->err));
+    }
     for (uint32_t s = 0; s < AR_SHARDS; s++)
         TRY(shard_start(rig, s));
     return flushers_open(rig);

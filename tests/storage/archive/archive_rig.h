@@ -9,6 +9,7 @@
 
 #include "storage/archive/flush.h"
 #include "storage/archive/stored.h"
+#include "storage/snapshot/snapshot.h"
 #include "tests/storage/block/fault_disk.h"
 #include "tests/storage/log_rig.h"
 
@@ -76,13 +77,16 @@ struct archive_rig {
     bool hole;        /* the log has one for good: shards that it harms begin anew at a start */
     bool log_damaged; /* as log_open told, log_err with it */
     struct err log_err;
+    uint64_t loaded_frame; /* from a head snapshot; 0: from the log alone */
+    char head_dir[128];
     struct err err;
     struct archive_model model;
     int64_t now_ms; /* of samples */
     int64_t cut_ms[AR_SHARDS], from_ms[AR_SHARDS];
     struct {
         unsigned accepted, histograms, starts, late, held, refused, deleted, cuts, flushes, floors,
-            restarts, power_cuts, anew, reads, from_blocks, ruled, ended, ended_blocks, tombstones;
+            restarts, power_cuts, anew, reads, from_blocks, ruled, ended, ended_blocks, tombstones,
+            loaded;
         uint64_t merges, log_files_removed;
     } counts;
 };
@@ -91,6 +95,8 @@ void archive_rig_init(struct archive_rig *rig, uint64_t seed);
 void archive_rig_fini(struct archive_rig *rig);
 /* An error names a file. */
 MUST_USE enum status archive_rig_start(struct archive_rig *rig);
+/* As a clean stop does, where nothing is on its way to the log. */
+void archive_rig_save(struct archive_rig *rig);
 void archive_rig_kill(struct archive_rig *rig);
 void archive_rig_power_cut(struct archive_rig *rig);
 struct store *archive_rig_store(struct archive_rig *rig, uint32_t shard);

@@ -93,6 +93,7 @@ static void error_check(const struct err *err) {
 
 /* A fault may strike in the end itself: blocks that nobody reads any more go. */
 static void end(bool power) {
+    if (rig.rt != NULL && !rig.failed && rng_chance(&rig.rng, 0.5)) archive_rig_save(&rig);
     archive_rig_kill(&rig);
     power = power || power_is_due();
     totals.kills += !power;
@@ -435,6 +436,7 @@ static void table_print(void) {
     row("starts on a snapshot", totals.restored);
     row("shards begun anew", sum.counts.anew);
     row("starts", sum.counts.restarts);
+    row("of them with a head snapshot", sum.counts.loaded);
     row("ends of the process", totals.kills);
     row("power cuts", sum.counts.power_cuts);
     row("looks at all samples", sum.counts.reads);

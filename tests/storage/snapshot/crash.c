@@ -2,12 +2,14 @@
 /* Power is cut at every call to the disk while a snapshot is written, while a start uses it and
  * removes it, and behind that. The next start has what was durable, from the snapshot or from the
  * log; a snapshot that was said to be written is used. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "node/runtime/disk.h"
 #include "tests/storage/snapshot/snapshot_rig.h"
 
-static uint64_t cuts, loaded, replayed;
+static uint64_t cuts, loaded, replayed, refusals;
 
 struct run {
     struct sr_world w;
@@ -85,16 +87,54 @@ static bool cut_while_starting(uint64_t seed, uint64_t n) {
     return cut;
 }
 
+/* A disk that refuses, or no time: nothing is left, and the process goes on. */
+static bool goes_on(void *ctx) {
+    unsigned *left = ctx;
+    return (*left)-- > 1;
+}
+
+static bool refuse_while_saving(uint64_t seed, uint64_t n, bool time) {
+    struct run r;
+    struct err err;
+    run_begin(&r, seed);
+    unsigned left = (unsigned)n;
+    if (time) r.n.goes_on = goes_on;
+    r.n.goes_on_ctx = &left;
+    uint64_t calls = sim_disk_calls(r.n.disk);
+    if (!time) sim_disk_fail_at(r.n.disk, calls + n, ENOSPC);
+    enum status status = sr_save(&r.n, &err);
+    bool refused = status != OK;
+    sim_disk_fail_at(r.n.disk, 0, 0);
+    if (refused) {
+        RIG_CHECK(status == (time ? ERR_CANCELED : ERR_IO), "%s", err.msg);
+        RIG_CHECK(!disk_exists(sim_disk_as_disk(r.n.disk), "data/head/ROOT"), "a root is left");
+        sr_work(&r.n, 20);
+        sr_dump(&r.n, &r.before);
+    }
+    sr_kill(&r.n);
+    must_start(&r, seed);
+    RIG_CHECK(r.n.loaded == !refused, "seed %" PRIu64 " call %" PRIu64 ": %s", seed, n,
+              r.n.why.msg);
+    refusals += refused;
+    bool more = time ? refused : sim_disk_calls(r.n.disk) - calls > n && n < 200 && refused;
+    run_end(&r);
+    return more;
+}
+
 int main(void) {
     for (uint64_t seed = 1; seed <= 6; seed++) {
         for (uint64_t n = 1; cut_while_saving(seed, n); n++)
             continue;
         for (uint64_t n = 1; cut_while_starting(seed, n); n++)
             continue;
+        for (uint64_t n = 1; refuse_while_saving(seed, n, false); n++)
+            continue;
+        for (uint64_t n = 1; refuse_while_saving(seed, n, true); n++)
+            continue;
     }
-    printf("power cut at %" PRIu64 " calls; %" PRIu64 " starts from a snapshot, %" PRIu64
-           " from the log\n",
-           cuts, loaded, replayed);
-    RIG_CHECK(loaded > 20 && replayed > 20, "too little was tried");
+    printf("power cut at %" PRIu64 " calls, %" PRIu64 " refused; %" PRIu64
+           " starts from a snapshot, %" PRIu64 " from the log\n",
+           cuts, refusals, loaded, replayed);
+    RIG_CHECK(refusals > 50 && loaded > 20 && replayed > 20, "too little was tried");
     return 0;
 }

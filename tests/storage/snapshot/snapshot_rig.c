@@ -134,15 +134,13 @@ static void stores_open(struct sr_node *n) {
         shard_open(n, s);
 }
 
-static uint64_t snapshot_use(struct sr_node *n) {
+static uint64_t snapshot_use(struct sr_node *n, bool *out_spoiled) {
     struct snapshot_place at = sr_place(n);
     struct snapshot_load l = {
         .stores = n->stores, .stores_count = n->cores_count, .log_dir = log_dir};
     struct log_end end = {0};
-    bool spoiled = false;
     n->why = (struct err){0};
-    n->loaded = snapshot_load(&at, &l, &end, &n->snapshot, &spoiled, &n->why) == OK;
-    if (spoiled) stores_open(n);
+    n->loaded = snapshot_load(&at, &l, &end, &n->snapshot, out_spoiled, &n->why) == OK;
     return n->loaded ? end.frame : 0;
 }
 
@@ -161,17 +159,19 @@ bool sr_start(struct sr_node *n, unsigned cores_count) {
     struct err err;
     bool damaged = false;
     n->rt = sim_start(n->world->sim, n->index);
-    n->rt->disk = sim_disk_as_disk(n->disk);
+    n->rt->disk = n->real != NULL ? n->real : sim_disk_as_disk(n->disk);
     n->cores_count = cores_count;
     n->entries = 0;
     memset(n->durable, 0, sizeof n->durable);
     stores_open(n);
+    bool spoiled;
     struct log_options lo = {.dir = log_dir,
                              .file_bytes_max = 9000,
                              .frame_bytes_max = 1 << 20,
                              .sync_every_frame = true,
                              .on_file = on_file,
-                             .known_frame = snapshot_use(n)};
+                             .known_frame = snapshot_use(n, &spoiled)};
+    if (spoiled) stores_open(n);
     for (uint32_t s = 0; s < SR_SHARDS; s++) {
         bool taken;
         if (n->manifest[s].copy == 0) continue;
@@ -212,16 +212,25 @@ void sr_power_cut(struct sr_node *n) {
     sim_disk_restart(n->disk);
 }
 
-enum status sr_probe(struct sr_node *n, struct err *err) {
+void sr_probe_stores(struct sr_node *n) {
     if (n->rt == NULL) {
         n->rt = sim_start(n->world->sim, n->index);
-        n->rt->disk = sim_disk_as_disk(n->disk);
+        n->rt->disk = n->real != NULL ? n->real : sim_disk_as_disk(n->disk);
         n->cores_count = 1;
     }
     stores_open(n);
-    (void)snapshot_use(n);
+}
+
+enum status sr_probe_load(struct sr_node *n, struct err *err) {
+    bool spoiled;
+    (void)snapshot_use(n, &spoiled);
     *err = n->why;
     return n->loaded ? OK : n->why.code;
+}
+
+enum status sr_probe(struct sr_node *n, struct err *err) {
+    sr_probe_stores(n);
+    return sr_probe_load(n, err);
 }
 
 struct copying {
@@ -306,7 +315,10 @@ void sr_settle(struct sr_node *n) {
 
 enum status sr_save(struct sr_node *n, struct err *err) {
     struct snapshot_place at = sr_place(n);
-    struct snapshot_save s = {.stores = n->stores, .stores_count = n->cores_count};
+    struct snapshot_save s = {.stores = n->stores,
+                              .stores_count = n->cores_count,
+                              .goes_on = n->goes_on,
+                              .ctx = n->goes_on_ctx};
     struct snapshot_told told;
     sr_settle(n);
     RIG_CHECK(log_get_end(n->log, &s.end) || s.end.frame == 0, "the log's end is not known");

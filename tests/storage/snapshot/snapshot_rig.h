@@ -29,6 +29,7 @@ struct sr_node {
     struct sr_world *world;
     unsigned index; /* of the simulator */
     struct sim_disk *disk;
+    struct disk *real;  /* in its place; NULL: not */
     struct runtime *rt; /* NULL: down */
     struct log *log;
     struct store *stores[SR_CORES];
@@ -39,7 +40,9 @@ struct sr_node {
     struct manifest_shard manifest[SR_SHARDS]; /* copy 0: nothing */
     struct rng rng;
     int64_t now_ms;
-    struct buf *told; /* entries and verdicts; NULL: not wanted */
+    struct buf *told;           /* entries and verdicts; NULL: not wanted */
+    bool (*goes_on)(void *ctx); /* asked while saving; NULL */
+    void *goes_on_ctx;
     uint64_t entries; /* applied at the start */
     bool loaded;      /* from a snapshot */
     struct snapshot_told snapshot;
@@ -58,6 +61,9 @@ void sr_kill(struct sr_node *n);
 void sr_power_cut(struct sr_node *n);
 /* Only what loading says; the node is down but for its stores, until sr_kill. */
 enum status sr_probe(struct sr_node *n, struct err *err);
+/* In two steps: fresh stores, and loading into them. */
+void sr_probe_stores(struct sr_node *n);
+enum status sr_probe_load(struct sr_node *n, struct err *err);
 /* One random operation, or several. */
 void sr_work(struct sr_node *n, unsigned steps);
 void sr_settle(struct sr_node *n);

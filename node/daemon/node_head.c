@@ -94,7 +94,11 @@ void node_save_head(struct node *node, bool (*goes_on)(void *ctx), void *ctx) {
     struct err err;
     struct snapshot_save s = {
         .stores_count = node->rt->cores_count, .goes_on = goes_on, .ctx = ctx};
-    if (!node_is_open(node) || node_is_lost(node, NULL) || !log_get_end(node->log, &s.end)) return;
+    if (!node_is_open(node) || node_is_lost(node, NULL)) return;
+    if (!log_get_end(node->log, &s.end)) {
+        log_info("no head snapshot is left: the log is empty, was damaged, or has failed");
+        return;
+    }
     uint64_t began_ns = core_mono_ns(node->rt->control_core);
     struct store **stores = stores_of(node);
     s.stores = stores;

@@ -422,6 +422,30 @@ static void stop_survives_a_forgotten_handle(void) {
     CHECK(uv_is_closing((uv_handle_t *)&forgotten[0]), "still open");
 }
 
+/* None goes on before all have come. */
+static void meet(void *ctx, unsigned i) {
+    (void)i;
+    pthread_barrier_wait(ctx);
+}
+
+static void count_up(void *ctx, unsigned i) {
+    ((unsigned *)ctx)[i]++;
+}
+
+static void each_runs_side_by_side(void) {
+    struct runtime *rt = runtime_open(1, 1);
+    pthread_barrier_t all;
+    unsigned counts[5] = {0};
+    CHECK(pthread_barrier_init(&all, NULL, 4) == 0, "!");
+    rt->ops->each(rt, 4, meet, &all);
+    pthread_barrier_destroy(&all);
+    for (unsigned n = 0; n <= 5; n++)
+        rt->ops->each(rt, n, count_up, counts);
+    for (unsigned i = 0; i < 5; i++)
+        CHECK(counts[i] == 5 - i, "%u ran %u times", i, counts[i]);
+    runtime_close(rt);
+}
+
 int main(int argc, char **argv) {
     uint64_t seed = argc > 1 ? strtoull(argv[1], NULL, 0) : now_ns();
     printf("seed %" PRIu64 "\n", seed);
@@ -435,5 +459,6 @@ int main(int argc, char **argv) {
     control_core_runs_while_others_block();
     loop_lag_is_measured();
     stop_survives_a_forgotten_handle();
+    each_runs_side_by_side();
     return 0;
 }

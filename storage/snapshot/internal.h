@@ -70,15 +70,16 @@ MUST_USE enum status part_next(struct part_reader *r, struct sv *out, struct err
 void part_reader_fini(struct part_reader *r);
 
 /* -- shard.c: a shard's record */
-bool shard_is_saved(const struct store *store, uint32_t shard); /* as a whole */
-void shard_put(const struct store *store, uint32_t shard, struct buf *out);
-bool shard_is_put(const struct store *store, uint32_t shard); /* there is something to say of it */
+bool snapshot_shard_is_saved(const struct store *store, uint32_t shard); /* as a whole */
+void snapshot_shard_put(const struct store *store, uint32_t shard, struct buf *out);
+bool snapshot_shard_is_put(const struct store *store,
+                           uint32_t shard); /* there is something to say of it */
 /* Takes it over where it is this core's and not void; ours[shard]: its series are wanted.
  * ERR_CORRUPT (more than numbers_max series, too), ERR_NOMEM. */
-MUST_USE enum status shard_get(struct store *store, struct reader *r, uint64_t numbers_max,
-                               bool *ours, uint32_t *out_shard);
+MUST_USE enum status snapshot_shard_get(struct store *store, struct reader *r, uint64_t numbers_max,
+                                        bool *ours, uint32_t *out_shard);
 /* All numbers of its series are there. */
-bool shard_is_complete(const struct store *store, uint32_t shard);
+bool snapshot_shard_is_complete(const struct store *store, uint32_t shard);
 
 /* -- series_save.c, series_load.c */
 enum saved_parts {
@@ -90,7 +91,8 @@ enum saved_parts {
     SAVED_ALL = 31
 };
 enum saved_kind { SAVED_CONST = 0, SAVED_PAGE = 1 };
-void series_put(const struct store *store, uint32_t ref, struct buf *out, uint64_t *samples);
+void snapshot_series_put(const struct store *store, uint32_t ref, struct buf *out,
+                         uint64_t *samples);
 
 struct load_tables { /* of a file: by the numbers its core had for them */
     struct buf bytes;
@@ -105,22 +107,27 @@ struct load_tables { /* of a file: by the numbers its core had for them */
         struct times *times; /* here, counted once for the table; NULL: not asked for yet */
     } * times;
     uint32_t pairs_count, pairs_cap, times_count, times_cap;
+    struct samples rows; /* work space */
 };
-void load_tables_fini(struct load_tables *t, struct store *store);
-MUST_USE enum status load_pairs(struct load_tables *t, struct reader *r, struct err *err);
-MUST_USE enum status load_times(struct load_tables *t, struct reader *r, struct err *err);
+void snapshot_load_tables_fini(struct load_tables *t, struct store *store);
+MUST_USE enum status snapshot_load_pairs(struct load_tables *t, struct reader *r, struct err *err);
+MUST_USE enum status snapshot_load_times(struct load_tables *t, struct reader *r, struct err *err);
 /* ERR_CORRUPT without a text. */
-MUST_USE enum status series_get(struct store *store, struct load_tables *t, const bool *ours,
-                                struct reader *r, struct snapshot_told *told);
+MUST_USE enum status snapshot_series_get(struct store *store, struct load_tables *t,
+                                         const bool *ours, struct reader *r,
+                                         struct snapshot_told *told);
 
 /* -- save.c, load.c: a core's file */
-MUST_USE enum status core_save(const struct snapshot_place *at, const struct snapshot_save *s,
-                               unsigned core, struct snapshot_file *out, struct snapshot_told *told,
-                               struct err *err);
+MUST_USE enum status snapshot_core_save(const struct snapshot_place *at,
+                                        const struct snapshot_save *s, unsigned core,
+                                        struct snapshot_file *out, struct snapshot_told *told,
+                                        struct err *err);
 /* What the file has of the store's shards. */
-MUST_USE enum status core_load(const struct snapshot_place *at, const struct snapshot_root *root,
-                               unsigned file, struct store *store, struct snapshot_told *told,
-                               struct err *err);
+MUST_USE enum status snapshot_core_load(const struct snapshot_place *at,
+                                        const struct snapshot_root *root, unsigned file,
+                                        struct store *store, struct snapshot_told *told,
+                                        struct err *err);
 #define SNAPSHOT_ROOT "ROOT"
 enum { SNAPSHOT_PATH_MAX = 4400 };
-void core_path(const struct snapshot_place *at, unsigned core, char out[SNAPSHOT_PATH_MAX]);
+void snapshot_core_path(const struct snapshot_place *at, unsigned core,
+                        char out[SNAPSHOT_PATH_MAX]);

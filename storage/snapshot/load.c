@@ -24,7 +24,7 @@ static enum status shards_load(struct core_loading *l, struct reader *r) {
     uint64_t numbers_max = l->in.file_bytes / SERIES_BYTES_MIN;
     while (reader_left(r) > 0) {
         uint32_t shard;
-        TRY(shard_get(l->store, r, numbers_max, l->ours, &shard));
+        TRY(snapshot_shard_get(l->store, r, numbers_max, l->ours, &shard));
         bool taken = l->ours[shard];
         l->ours_count += store_has_shard(l->store, shard);
         l->shards_count +=
@@ -35,7 +35,7 @@ static enum status shards_load(struct core_loading *l, struct reader *r) {
 
 static enum status all_series_load(struct core_loading *l, struct reader *r) {
     while (reader_left(r) > 0) {
-        TRY(series_get(l->store, &l->tables, l->ours, r, l->told));
+        TRY(snapshot_series_get(l->store, &l->tables, l->ours, r, l->told));
         l->series_count++;
     }
     return OK;
@@ -94,8 +94,8 @@ static enum status part_load(struct core_loading *l, struct sv part, struct err 
     struct reader r = reader_init(part.ptr, part.len);
     switch (l->in.kind) {
     case PART_SHARDS: return shards_load(l, &r);
-    case PART_PAIRS: return load_pairs(&l->tables, &r, err);
-    case PART_TIMES: return load_times(&l->tables, &r, err);
+    case PART_PAIRS: return snapshot_load_pairs(&l->tables, &r, err);
+    case PART_TIMES: return snapshot_load_times(&l->tables, &r, err);
     case PART_SERIES: return all_series_load(l, &r);
     case PART_EXEMPLARS: return exemplars_load(l, &r);
     case PART_METADATA: return metadata_load(l, &r);
@@ -128,18 +128,18 @@ static enum status whole_check(const struct core_loading *l, const struct snapsh
     if (l->ours_count > 0 && l->in.kind == PART_END && l->in.at.check != file->check)
         return err_set(err, ERR_CORRUPT, 0, "snapshot: %s is another file", l->in.file->path);
     for (uint32_t i = 0; i < l->store->options.shards_count; i++)
-        if (l->ours[i] && !shard_is_complete(l->store, i))
+        if (l->ours[i] && !snapshot_shard_is_complete(l->store, i))
             return err_set(err, ERR_CORRUPT, 0, "snapshot: %s: shard %" PRIu32 " lacks series",
                            l->in.file->path, i);
     return OK;
 }
 
-enum status core_load(const struct snapshot_place *at, const struct snapshot_root *root,
-                      unsigned file, struct store *store, struct snapshot_told *told,
-                      struct err *err) {
+enum status snapshot_core_load(const struct snapshot_place *at, const struct snapshot_root *root,
+                               unsigned file, struct store *store, struct snapshot_told *told,
+                               struct err *err) {
     struct core_loading l = {.store = store, .told = told};
     char path[SNAPSHOT_PATH_MAX];
-    core_path(at, file, path);
+    snapshot_core_path(at, file, path);
     l.ours = calloc(store->options.shards_count, sizeof *l.ours);
     if (l.ours == NULL) return err_set(err, ERR_NOMEM, 0, "snapshot: not enough memory");
     enum status status = part_reader_open(&l.in, at->rt->disk, path, file, err);
@@ -151,7 +151,7 @@ enum status core_load(const struct snapshot_place *at, const struct snapshot_roo
     if (status == OK) status = whole_check(&l, &root->files[file], err);
     told->shards += l.shards_count;
     told->bytes += l.in.at.bytes;
-    load_tables_fini(&l.tables, store);
+    snapshot_load_tables_fini(&l.tables, store);
     part_reader_fini(&l.in);
     free(l.ours);
     return status;

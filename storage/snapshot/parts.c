@@ -9,11 +9,10 @@
  *           before it: the header's, then of each part
  *     16-   payload: records of that kind, whole ones, none longer than 4 GiB
  * Kinds come in their order, as many parts of each as it takes; the last one is END. */
-#include "node/base/hash.h"
-
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "node/base/hash.h"
 #include "storage/snapshot/internal.h"
 
 enum { CORE_FORMAT = 1 };

@@ -15,8 +15,8 @@ static enum status shards_save(const struct store *store, struct part_writer *w,
                                struct snapshot_told *told, struct err *err) {
     TRY(part_begin(w, PART_SHARDS, err));
     for (uint32_t i = 0; i < store->options.shards_count; i++) {
-        if (!shard_is_put(store, i)) continue;
-        shard_put(store, i, &w->part);
+        if (!snapshot_shard_is_put(store, i)) continue;
+        snapshot_shard_put(store, i, &w->part);
         told->shards++;
         TRY(part_flush(w, false, err));
     }
@@ -52,8 +52,8 @@ static enum status all_series_save(const struct store *store, struct part_writer
         uint32_t ref = orders_ref(&head->orders, i);
         if (ref == ORDERS_NONE || !head_is_live(head, ref)) continue;
         const struct series_cold *cold = head_cold(head, ref);
-        if (cold->labels->order != i || !shard_is_saved(store, cold->shard)) continue;
-        series_put(store, ref, &w->part, &told->samples);
+        if (cold->labels->order != i || !snapshot_shard_is_saved(store, cold->shard)) continue;
+        snapshot_series_put(store, ref, &w->part, &told->samples);
         told->series++;
         TRY(part_flush(w, false, err));
     }
@@ -72,7 +72,7 @@ static void exemplar_save(void *ctx, uint32_t ref, const struct entry_exemplar *
     const struct head *head = s->store->head;
     struct buf *out = &s->w->part;
     if (s->status != OK || !head_series_is_live(head, ref)) return;
-    if (!shard_is_saved(s->store, head_series_shard(head, ref))) return;
+    if (!snapshot_shard_is_saved(s->store, head_series_shard(head, ref))) return;
     series_id id = head_series(head, ref)->id;
     buf_put_varint(out, head_series_shard(head, ref));
     buf_put_u64(out, id.hi);
@@ -97,7 +97,7 @@ static enum status metadata_save(const struct store *store, struct part_writer *
     enum status status = part_begin(w, PART_METADATA, err);
     for (uint32_t i = 0; i < metadata_names(&store->meta) && status == OK; i++) {
         uint32_t shard = metadata_shard_at(&store->meta, i);
-        if (!shard_is_saved(store, shard)) continue;
+        if (!snapshot_shard_is_saved(store, shard)) continue;
         entry_write_clear(&items);
         metadata_read(&store->meta, i, &items);
         if (items.metadata.failed) w->part.failed = true;
@@ -123,11 +123,12 @@ static enum status parts_save(const struct store *store, struct part_writer *w,
     return part_writer_finish(w, err);
 }
 
-enum status core_save(const struct snapshot_place *at, const struct snapshot_save *s, unsigned core,
-                      struct snapshot_file *out, struct snapshot_told *told, struct err *err) {
+enum status snapshot_core_save(const struct snapshot_place *at, const struct snapshot_save *s,
+                               unsigned core, struct snapshot_file *out, struct snapshot_told *told,
+                               struct err *err) {
     struct part_writer w = {.goes_on = s->goes_on, .ctx = s->ctx};
     char path[SNAPSHOT_PATH_MAX];
-    core_path(at, core, path);
+    snapshot_core_path(at, core, path);
     enum status status = part_writer_open(&w, at->rt->disk, path, core, err);
     if (status == OK) status = parts_save(s->stores[core], &w, told, err);
     *out = w.at;

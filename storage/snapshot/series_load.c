@@ -10,10 +10,11 @@
 
 /* -- tables */
 
-void load_tables_fini(struct load_tables *t, struct store *store) {
+void snapshot_load_tables_fini(struct load_tables *t, struct store *store) {
     for (uint32_t i = 0; i < t->times_count; i++)
         if (t->times[i].times != NULL) times_give(&store->head->times, t->times[i].times);
     buf_fini(&t->bytes);
+    samples_fini(&t->rows);
     free(t->pairs);
     free(t->times);
     *t = (struct load_tables){0};
@@ -35,7 +36,7 @@ static enum status table_bad(const char *what, struct err *err) {
     return err_set(err, ERR_CORRUPT, 0, "snapshot: a bad table of %s", what);
 }
 
-enum status load_pairs(struct load_tables *t, struct reader *r, struct err *err) {
+enum status snapshot_load_pairs(struct load_tables *t, struct reader *r, struct err *err) {
     while (reader_left(r) > 0) {
         struct sv pair = read_lenstr(r);
         if (r->failed || pair.len > UINT32_MAX) return table_bad("labels", err);
@@ -48,7 +49,7 @@ enum status load_pairs(struct load_tables *t, struct reader *r, struct err *err)
     return t->bytes.failed ? err_set(err, ERR_NOMEM, 0, "snapshot: not enough memory") : OK;
 }
 
-enum status load_times(struct load_tables *t, struct reader *r, struct err *err) {
+enum status snapshot_load_times(struct load_tables *t, struct reader *r, struct err *err) {
     while (reader_left(r) > 0) {
         uint64_t count = read_varint(r);
         struct sv column = read_lenstr(r);
@@ -111,7 +112,7 @@ static enum status pairs_get(struct head *head, struct load_tables *t, struct re
         if (i > 0 && sv_cmp(last, name) >= 0) return ERR_CORRUPT;
         last = name;
     }
-    return r->failed ? ERR_CORRUPT : OK;
+    return r->failed || count == 0 ? ERR_CORRUPT : OK;
 }
 
 static void bounds_widen(struct head *head, int64_t first_ms, int64_t last_ms, uint64_t samples) {
@@ -171,7 +172,19 @@ static enum status sealed_get(struct head *head, uint32_t ref, struct load_table
     return follows ? OK : ERR_CORRUPT;
 }
 
-static enum status late_get(struct head *head, uint32_t ref, struct reader *r) {
+/* No time is there twice. */
+static enum status times_check(const struct head *head, uint32_t ref, struct samples *rows) {
+    struct series_view view;
+    series_view_take(head, ref, &view);
+    samples_clear(rows);
+    TRY(series_view_read(&view, INT64_MIN, INT64_MAX, rows, NULL));
+    for (size_t i = 1; i < rows->count; i++)
+        if (rows->times_ms[i] <= rows->times_ms[i - 1]) return ERR_CORRUPT;
+    return OK;
+}
+
+static enum status late_get(struct head *head, uint32_t ref, struct load_tables *t,
+                            struct reader *r) {
     const struct chunk_open *open = &head_series(head, ref)->open;
     uint64_t count = read_varint(r);
     if (r->failed || count == 0 || count > reader_left(r) / 16) return ERR_CORRUPT;
@@ -185,7 +198,7 @@ static enum status late_get(struct head *head, uint32_t ref, struct reader *r) {
     }
     if (!open->has_last || late->at[count - 1].time_ms >= open->last_ms) return ERR_CORRUPT;
     bounds_widen(head, late->at[0].time_ms, open->last_ms, count);
-    return OK;
+    return times_check(head, ref, &t->rows);
 }
 
 static enum status histograms_get(struct store *store, uint32_t ref, struct reader *r) {
@@ -231,14 +244,14 @@ static enum status parts_get(struct store *store, struct load_tables *t, uint32_
     if (what > SAVED_ALL) return ERR_CORRUPT;
     if ((what & SAVED_OPEN) != 0) TRY(open_get(head, ref, r));
     if ((what & SAVED_SEALED) != 0) TRY(sealed_get(head, ref, t, r));
-    if ((what & SAVED_LATE) != 0) TRY(late_get(head, ref, r));
+    if ((what & SAVED_LATE) != 0) TRY(late_get(head, ref, t, r));
     if ((what & SAVED_HISTOGRAMS) != 0) TRY(histograms_get(store, ref, r));
     if ((what & SAVED_STARTS) != 0) TRY(starts_get(head, ref, r));
     return r->failed || reader_left(r) > 0 ? ERR_CORRUPT : OK;
 }
 
-enum status series_get(struct store *store, struct load_tables *t, const bool *ours,
-                       struct reader *all, struct snapshot_told *told) {
+enum status snapshot_series_get(struct store *store, struct load_tables *t, const bool *ours,
+                                struct reader *all, struct snapshot_told *told) {
     uint32_t len = read_u32(all), ref;
     const uint8_t *p = read_bytes(all, len);
     if (p == NULL) return ERR_CORRUPT;

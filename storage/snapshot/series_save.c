@@ -136,7 +136,8 @@ static uint64_t samples_of(const struct series_parts *p) {
     return count;
 }
 
-void series_put(const struct store *store, uint32_t ref, struct buf *out, uint64_t *samples) {
+void snapshot_series_put(const struct store *store, uint32_t ref, struct buf *out,
+                         uint64_t *samples) {
     const struct head *head = store->head;
     const struct series *s = head_series(head, ref);
     struct series_parts p;

@@ -20,15 +20,15 @@ static bool tail_is_saved(const struct store_shard *st) {
     return st->tail_copy != 0 && st->tail != NULL && st->tail->log.has_log;
 }
 
-bool shard_is_saved(const struct store *store, uint32_t shard) {
+bool snapshot_shard_is_saved(const struct store *store, uint32_t shard) {
     if (!store_has_shard(store, shard)) return false;
     const struct store_shard *st = &store->shards[shard];
     return st->role != STORE_LOG && st->log.has_log && st->log.copy > st->tail_copy;
 }
 
-bool shard_is_put(const struct store *store, uint32_t shard) {
+bool snapshot_shard_is_put(const struct store *store, uint32_t shard) {
     return store_has_shard(store, shard) &&
-           (shard_is_saved(store, shard) || tail_is_saved(&store->shards[shard]));
+           (snapshot_shard_is_saved(store, shard) || tail_is_saved(&store->shards[shard]));
 }
 
 /* -- writing */
@@ -75,9 +75,9 @@ static void lists_put(const struct store_shard *st, struct buf *out) {
     }
 }
 
-void shard_put(const struct store *store, uint32_t shard, struct buf *out) {
+void snapshot_shard_put(const struct store *store, uint32_t shard, struct buf *out) {
     const struct store_shard *st = &store->shards[shard];
-    bool whole = shard_is_saved(store, shard), tail = tail_is_saved(st);
+    bool whole = snapshot_shard_is_saved(store, shard), tail = tail_is_saved(st);
     buf_put_varint(out, shard);
     buf_put_u8(out, (uint8_t)((whole ? HAS_WHOLE : 0) | (tail ? HAS_TAIL : 0)));
     if (whole) {
@@ -261,8 +261,8 @@ static enum status tail_take(struct store *store, uint32_t shard, struct record 
     return OK;
 }
 
-enum status shard_get(struct store *store, struct reader *r, uint64_t numbers_max, bool *ours,
-                      uint32_t *out_shard) {
+enum status snapshot_shard_get(struct store *store, struct reader *r, uint64_t numbers_max,
+                               bool *ours, uint32_t *out_shard) {
     struct record rec = {.r = r};
     uint32_t shard = read_u32_varint(r);
     uint8_t what = read_u8(r);
@@ -284,7 +284,7 @@ enum status shard_get(struct store *store, struct reader *r, uint64_t numbers_ma
     return status;
 }
 
-bool shard_is_complete(const struct store *store, uint32_t shard) {
+bool snapshot_shard_is_complete(const struct store *store, uint32_t shard) {
     const struct store_shard *st = &store->shards[shard];
     for (uint32_t i = 0; i < st->refs_count; i++)
         if (st->refs[i] == HEAD_NONE) return false;

@@ -11,7 +11,8 @@
 
 enum { ROOT_BYTES_MAX = 2 << 20 };
 
-void core_path(const struct snapshot_place *at, unsigned core, char out[SNAPSHOT_PATH_MAX]) {
+void snapshot_core_path(const struct snapshot_place *at, unsigned core,
+                        char out[SNAPSHOT_PATH_MAX]) {
     int n = snprintf(out, SNAPSHOT_PATH_MAX, "%s/core-%u", at->dir, core);
     assert(n > 0 && n < SNAPSHOT_PATH_MAX);
 }
@@ -111,7 +112,7 @@ struct saving {
 static void save_core(void *ctx, unsigned i) {
     const struct saving *saving = ctx;
     struct core_result *r = &saving->results[i];
-    r->status = core_save(saving->at, saving->s, i, &r->file, &r->told, &r->err);
+    r->status = snapshot_core_save(saving->at, saving->s, i, &r->file, &r->told, &r->err);
 }
 
 static enum status root_save(const struct snapshot_place *at, const struct snapshot_save *s,
@@ -184,8 +185,8 @@ static void load_core(void *ctx, unsigned i) {
     struct core *before = core_current();
     core_set_current(store_core(loading->l->stores[i]));
     for (unsigned file = 0; file < loading->root->files_count && r->status == OK; file++)
-        r->status =
-            core_load(loading->at, loading->root, file, loading->l->stores[i], &r->told, &r->err);
+        r->status = snapshot_core_load(loading->at, loading->root, file, loading->l->stores[i],
+                                       &r->told, &r->err);
     core_set_current(before);
 }
 

@@ -162,8 +162,10 @@ static void payload_spoil(struct buf *core) {
         at += PART_HEADER + get_u32le(core->ptr + at + 4);
     size_t i = at + PART_HEADER + (size_t)rng_below(&rng, get_u32le(core->ptr + at + 4));
     static const uint8_t values[] = {0, 1, 2, 0x7f, 0x80, 0xff};
-    core->ptr[i] = rng_chance(&rng, 0.5) ? (char)values[rng_below(&rng, sizeof values)]
-                                         : (char)(core->ptr[i] ^ 1 << rng_below(&rng, 8));
+    if (rng_chance(&rng, 0.5))
+        core->ptr[i] = (char)values[rng_below(&rng, sizeof values)];
+    else
+        core->ptr[i] = (char)(core->ptr[i] ^ (1 << rng_below(&rng, 8)));
 }
 
 static void nonsense(void) {

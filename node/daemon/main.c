@@ -25,7 +25,7 @@
 #include "node/runtime/loop.h"
 #include "query/api/query_log.h"
 
-enum { SINGLE_NODE_GRACE_MS = 1000, LOST_LOOK_MS = 250, INTERRUPT_MS = 1500 };
+enum { SINGLE_NODE_GRACE_MS = 1000, LOST_LOOK_MS = 250, INTERRUPT_MS = 1000 };
 
 /* jemalloc reads it: memory freed by a burst of queries goes back to the system soon, from a thread
  * of its own */

@@ -9,7 +9,6 @@
 #include "storage/log_pack_internal.h"
 
 enum {
-    STREAM_SLACK = 1024, /* an empty one takes some */
     FRAME_BYTES_MIN = 6, /* of a payload */
     FLOATS_FIXED_MAX = ENTRY_HEADER_BYTES_MAX + 1 + 2 * VARINT_BYTES_MAX,
 };
@@ -27,12 +26,15 @@ static enum status unpack_bad(struct err *err, const char *what) {
 
 /* -- streams */
 
-static enum status stream_get(struct log_pack *p, struct reader *r, unsigned i, uint64_t len_max,
+/* left: what the streams that are to come may take together. What is said of an entry is less than
+ * twice the entry, at its worst. */
+static enum status stream_get(struct log_pack *p, struct reader *r, unsigned i, uint64_t *left,
                               struct err *err) {
     struct buf *stream = &p->streams[i];
     uint64_t len = read_varint(r);
     struct sv stored = read_lenstr(r);
-    if (r->failed || len > len_max || stored.len > len) return unpack_bad(err, "stream");
+    if (r->failed || len > *left || stored.len > len) return unpack_bad(err, "stream");
+    *left -= len;
     buf_clear(stream);
     if (!buf_reserve(stream, (size_t)len + 1)) return pack_nomem(err);
     if (stored.len == len) {
@@ -250,8 +252,9 @@ enum status log_unpack(struct log_pack *p, struct sv pack, struct sv *out, uint3
     if (r.failed || frames == 0 || u.bytes > LOG_PACK_BYTES_MAX ||
         frames > u.bytes / FRAME_BYTES_MIN)
         return unpack_bad(err, "header");
+    uint64_t left = 2 * u.bytes;
     for (unsigned i = 0; i < PACK_STREAMS; i++) {
-        TRY(stream_get(p, &r, i, 2 * u.bytes + STREAM_SLACK, err));
+        TRY(stream_get(p, &r, i, &left, err));
         u.streams[i] = reader_init(p->streams[i].ptr, p->streams[i].len);
     }
     if (reader_left(&r) != 0) return unpack_bad(err, "end: bytes are left over");

@@ -220,53 +220,42 @@ static enum status histogram_apply(struct batch *b, size_t i, uint32_t ref) {
     return OK;
 }
 
-/* As sample_write has it for floats; apart, so that those pay one test. */
-static NOINLINE enum status histogram_write(struct batch *b, size_t i) {
+/* Inlined once for each kind: floats must not pay for histograms. */
+static ALWAYS_INLINE enum status write_kind(struct batch *b, size_t i, bool histogram) {
     const struct write_columns *c = b->columns;
     struct head *head = b->store->head;
     uint32_t ref = b->refs[i];
-    if (ref == HEAD_NONE) ref = head_find(head, c->ids[i]);
-    enum verdict verdict;
-    if (c->times_ms[i] > b->future_ms)
-        verdict = VERDICT_FUTURE;
-    else if (ref == HEAD_NONE)
-        verdict = judge_new(b, i);
-    else
-        verdict = head_judge_histogram(head, ref, c->times_ms[i], c->histograms[i], b->newest_ms);
-    if (verdict == VERDICT_ACCEPT && c->times_ms[i] < b->st->cut_ms) verdict = VERDICT_TOO_OLD;
-    if (verdict == VERDICT_ACCEPT) {
-        if (ref == HEAD_NONE) TRY(series_make(b, i, &ref));
-        TRY(histogram_apply(b, i, ref));
-    } else if (verdict != VERDICT_NOOP) {
-        batch_refuse(b, i, ref, verdict);
-    }
-    b->result->counts[verdict]++;
-    b->result->histograms_written += verdict == VERDICT_ACCEPT || verdict == VERDICT_NOOP;
-    return OK;
-}
-
-static enum status sample_write(struct batch *b, size_t i) {
-    const struct write_columns *c = b->columns;
-    struct head *head = b->store->head;
-    uint32_t ref = b->refs[i];
-    if (c->histograms != NULL && c->histograms[i].ptr != NULL) return histogram_write(b, i);
     if (ref == HEAD_NONE) ref = head_find(head, c->ids[i]); /* an earlier sample may have made it */
     enum verdict verdict;
     if (c->times_ms[i] > b->future_ms)
         verdict = VERDICT_FUTURE;
     else if (ref == HEAD_NONE)
         verdict = judge_new(b, i);
+    else if (histogram)
+        verdict = head_judge_histogram(head, ref, c->times_ms[i], c->histograms[i], b->newest_ms);
     else
         verdict = head_judge(head, ref, c->times_ms[i], c->values[i], b->newest_ms);
     if (verdict == VERDICT_ACCEPT && c->times_ms[i] < b->st->cut_ms) verdict = VERDICT_TOO_OLD;
     if (verdict == VERDICT_ACCEPT) {
         if (ref == HEAD_NONE) TRY(series_make(b, i, &ref));
-        TRY(float_apply(b, i, ref));
+        TRY(histogram ? histogram_apply(b, i, ref) : float_apply(b, i, ref));
     } else if (verdict != VERDICT_NOOP) {
         batch_refuse(b, i, ref, verdict);
     }
     b->result->counts[verdict]++;
+    if (histogram)
+        b->result->histograms_written += verdict == VERDICT_ACCEPT || verdict == VERDICT_NOOP;
     return OK;
+}
+
+static NOINLINE enum status histogram_write(struct batch *b, size_t i) {
+    return write_kind(b, i, true);
+}
+
+static enum status sample_write(struct batch *b, size_t i) {
+    const struct sv *histograms = b->columns->histograms;
+    return histograms != NULL && histograms[i].ptr != NULL ? histogram_write(b, i)
+                                                           : write_kind(b, i, false);
 }
 
 /* -- entries */

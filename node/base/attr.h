@@ -7,6 +7,7 @@
 
 #define MUST_USE __attribute__((warn_unused_result))
 #define NOINLINE __attribute__((noinline)) /* what is rare stays out of what is not */
+#define ALWAYS_INLINE inline __attribute__((always_inline)) /* once for each constant argument */
 #define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
 #define AUTO(fn) __attribute__((cleanup(fn)))
 #define NORETURN __attribute__((noreturn))

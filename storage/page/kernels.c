@@ -2,9 +2,8 @@
 /* The inner loops of pages, compiled twice: for any machine, and for x86-64 with AVX2 and BMI2. The
  * arithmetic is the same (additions and one division in IEEE doubles, integers modulo 2^64), so the
  * results are. bench/page.c measures them. */
+#include "node/base/attr.h"
 #include "storage/page/internal.h"
-
-#define ALWAYS_INLINE static inline __attribute__((always_inline))
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -27,7 +26,8 @@ enum { GROUP = 8 }; /* values of w bits are w bytes */
 static const double magic = 6755399441055744.0;
 static const uint64_t magic_bits = 0x4338000000000000;
 
-ALWAYS_INLINE void unpack_body(const uint8_t *p, size_t count, uint64_t *out, const unsigned w) {
+static ALWAYS_INLINE void unpack_body(const uint8_t *p, size_t count, uint64_t *out,
+                                      const unsigned w) {
     const uint64_t mask = UINT64_MAX >> (64 - w);
     for (size_t i = 0; i < count; i += GROUP, p += w, out += GROUP) {
 #pragma GCC unroll 8
@@ -50,8 +50,8 @@ ALWAYS_INLINE void unpack_body(const uint8_t *p, size_t count, uint64_t *out, co
 #define UNPACK_CASE(n)                                                                             \
     case n: unpack_body(packed, count, out, n); return;
 
-ALWAYS_INLINE void scan_body(const struct kernel_scan *k, const uint64_t *residuals, size_t count,
-                             int64_t *out, const bool has_gcd) {
+static ALWAYS_INLINE void scan_body(const struct kernel_scan *k, const uint64_t *residuals,
+                                    size_t count, int64_t *out, const bool has_gcd) {
     uint64_t base = k->base, gcd = has_gcd ? k->gcd : 1, v = k->first, delta = k->first_delta;
     switch (k->order) {
     case 0:
@@ -76,8 +76,8 @@ ALWAYS_INLINE void scan_body(const struct kernel_scan *k, const uint64_t *residu
     }
 }
 
-ALWAYS_INLINE void to_doubles_body(const int64_t *ints, size_t count, double power, bool is_small,
-                                   double *out) {
+static ALWAYS_INLINE void to_doubles_body(const int64_t *ints, size_t count, double power,
+                                          bool is_small, double *out) {
     if (!is_small) {
         for (size_t i = 0; i < count; i++)
             out[i] = (double)ints[i] / power;
@@ -90,14 +90,15 @@ ALWAYS_INLINE void to_doubles_body(const int64_t *ints, size_t count, double pow
     }
 }
 
-ALWAYS_INLINE void add_ulps_body(double *values, const int64_t *ulps, size_t count) {
+static ALWAYS_INLINE void add_ulps_body(double *values, const int64_t *ulps, size_t count) {
     for (size_t i = 0; i < count; i++) {
         int64_t folded = bits_fold(f64_bits(values[i]));
         values[i] = f64_from_bits(bits_unfold((int64_t)((uint64_t)folded + (uint64_t)ulps[i])));
     }
 }
 
-ALWAYS_INLINE bool to_ints_body(const double *values, size_t count, double power, int64_t *ints) {
+static ALWAYS_INLINE bool to_ints_body(const double *values, size_t count, double power,
+                                       int64_t *ints) {
     const uint64_t limit = 1ULL << ISTREAM_SMALL_BITS;
     uint64_t bad = 0;
     for (size_t i = 0; i < count; i++) {
@@ -110,7 +111,7 @@ ALWAYS_INLINE bool to_ints_body(const double *values, size_t count, double power
     return bad == 0;
 }
 
-ALWAYS_INLINE void fill_body(double *out, size_t count, double value) {
+static ALWAYS_INLINE void fill_body(double *out, size_t count, double value) {
     for (size_t i = 0; i < count; i++)
         out[i] = value;
 }
@@ -140,9 +141,9 @@ FAST static inline __m256i product_of(__m256i a, __m256i b) {
 
 /* Orders 1 and 2: only one addition of four waits for those before it. The first `order` integers
  * stand in out. */
-ALWAYS_INLINE FAST void scan_lanes(const struct kernel_scan *k, const uint64_t *residuals,
-                                   size_t count, int64_t *out, const unsigned order,
-                                   const bool has_gcd) {
+static ALWAYS_INLINE FAST void scan_lanes(const struct kernel_scan *k, const uint64_t *residuals,
+                                          size_t count, int64_t *out, const unsigned order,
+                                          const bool has_gcd) {
     uint64_t v = (uint64_t)out[order - 1], delta = k->first_delta;
     __m256i base = _mm256_set1_epi64x((int64_t)k->base), gcd = _mm256_set1_epi64x((int64_t)k->gcd);
     __m256i last = _mm256_set1_epi64x((int64_t)v), last_delta = _mm256_set1_epi64x((int64_t)delta);

@@ -78,11 +78,12 @@ struct log_options {
 
 struct log;
 /* Reads what is there, front to back: each entry of each good frame goes to `apply`, in order. A
- * torn last frame is left out (logged). A bad frame before a good one, or a missing frame number:
- * recovery goes on behind it and *out_damaged is true with err naming file and offset of the first;
- * the shards with a seq gap are found by apply (storage/store.h). After it the log is open for
- * appending, and everything it gave to apply is durable. Start-up only: blocks. apply returning an
- * error stops recovery with it, and so does a good frame with an entry that cannot be read. */
+ * torn last frame is left out (logged), and so is one that went bad later: they look the same. A
+ * bad frame before a good one, or a missing frame number: recovery goes on behind it and
+ * *out_damaged is true with err naming file and offset of the first; the shards with a seq gap are
+ * found by apply (storage/store.h). After it the log is open for appending, and everything it gave
+ * to apply is durable. Start-up only: blocks. apply returning an error stops recovery with it, and
+ * so does a good frame with an entry that cannot be read. */
 typedef enum status (*log_apply)(void *ctx, const struct entry *e, struct err *err);
 MUST_USE enum status log_open(struct runtime *rt, const struct log_options *options,
                               log_apply apply, void *ctx, struct log **out, bool *out_damaged,

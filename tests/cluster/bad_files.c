@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A node of its own, whole in the simulator, writes until it has files of every kind; then each
- * file that says who it is and what its cluster is (seat, map, Raft, addresses) goes bad while it
- * is down: a flipped bit, the end cut off, removed, unreadable. The next start is refused with the
+ * file (seat, map, Raft, log, manifest; not the newest of the log, and blocks) goes bad while it is
+ * down: a flipped bit, the end cut off, removed, unreadable. The next start is refused with the
  * file's name, or what was acknowledged is answered, or nothing is; never without a part of it.
- * Samples' own files: tests/storage/archive/model.c. */
+ * The storage's part with more detail: tests/storage/archive/model.c. */
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -224,17 +224,20 @@ static void trial(const struct stored_file *f, enum harm harm, struct rng *rng) 
     }
     bool complete = answers();
     CHECK(w.failure[0] == '\0', "%s: %s: %s", f->path, harm_names[harm], w.failure);
-    const char *why = "";
-    if (!complete && w.nodes[0] != NULL && node_is_ready(w.nodes[0], &why))
-        CHECK(false, "%s: %s: ready, and it does not answer", f->path, harm_names[harm]);
-    if (!complete) printf("  %s: %s: not served: %s\n", f->path, harm_names[harm], why);
+    CHECK(complete || w.nodes[0] == NULL || !node_is_ready(w.nodes[0], NULL),
+          "%s: %s: ready, and it does not answer", f->path, harm_names[harm]);
     answered[harm] += complete;
     silent[harm] += !complete;
     stop();
 }
 
-static bool is_of_samples(const struct stored_file *f) {
-    return strncmp(f->path, "data/log/", 9) == 0 || strncmp(f->path, "data/blocks/", 12) == 0;
+/* The end of the newest file of the log may look torn; and blocks: tests/storage/archive/model.c.
+ */
+static bool is_elsewhere(size_t i) {
+    bool newest = strncmp(files[i].path, "data/log/log-", 13) == 0 &&
+                  (i + 1 == files_count || strncmp(files[i + 1].path, "data/log/log-", 13) != 0);
+    size_t len = strlen(files[i].path);
+    return newest || strcmp(files[i].path + len - 6, ".block") == 0;
 }
 
 static void trials(const struct stored_file *f, struct rng *rng) {
@@ -253,7 +256,7 @@ int main(void) {
     rng_init(&rng, 1);
     prepare(1);
     for (size_t i = 0; i < files_count; i++) {
-        if (is_of_samples(&files[i])) continue;
+        if (is_elsewhere(i)) continue;
         printf("%s, %zu bytes\n", files[i].path, files[i].bytes.len);
         trials(&files[i], &rng);
         count++;

@@ -17,6 +17,7 @@
 
 struct totals {
     uint64_t faults[SIM_FAULT_COUNT], plans[PLAN_COUNT], transitions[VIEW_COUNT][VIEW_COUNT];
+    uint64_t roles[ROLES][ROLES], members[MEMBERS][MEMBERS];
     uint64_t maps, primaries, events, ok, unavailable, acked, queries, partial, failed, restarts,
         seeds;
 };
@@ -58,6 +59,12 @@ static bool run_seed(uint64_t seed, const struct world_options *base, struct tot
     for (unsigned a = 0; a < VIEW_COUNT; a++)
         for (unsigned b = 0; b < VIEW_COUNT; b++)
             t->transitions[a][b] += w.transitions[a][b];
+    for (unsigned a = 0; a < ROLES; a++)
+        for (unsigned b = 0; b < ROLES; b++)
+            t->roles[a][b] += w.roles[a][b];
+    for (unsigned a = 0; a < MEMBERS; a++)
+        for (unsigned b = 0; b < MEMBERS; b++)
+            t->members[a][b] += w.members[a][b];
     memcpy(failure, w.failure, sizeof w.failure);
     sim_free(w.sim);
     return ok;
@@ -69,36 +76,53 @@ static double now_seconds(void) {
     return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
-static void put_transitions(const struct totals *t) {
-    printf("%" PRIu64 " maps seen, %" PRIu64 " primaries; replicas from (row) to (column):\n%9s",
-           t->maps, t->primaries, "");
-    for (unsigned b = 0; b < VIEW_COUNT; b++)
-        printf(" %8s", world_view_names[b]);
-    for (unsigned a = 0; a < VIEW_COUNT; a++) {
-        printf("\n%9s", world_view_names[a]);
-        for (unsigned b = 0; b < VIEW_COUNT; b++)
-            printf(" %8" PRIu64, t->transitions[a][b]);
+/* counts: of count rows and as many columns */
+static void put_table(const char *what, const char *const *names, const uint64_t *counts,
+                      unsigned count) {
+    printf("%s from (row) to (column):\n%9s", what, "");
+    for (unsigned b = 0; b < count; b++)
+        printf(" %9s", names[b]);
+    for (unsigned a = 0; a < count; a++) {
+        printf("\n%9s", names[a]);
+        for (unsigned b = 0; b < count; b++)
+            printf(" %9" PRIu64, counts[a * count + b]);
     }
     printf("\n");
+}
+
+static void put_transitions(const struct totals *t) {
+    printf("%" PRIu64 " maps seen, %" PRIu64 " primaries\n", t->maps, t->primaries);
+    put_table("replicas, by the map,", world_view_names, t->transitions[0], VIEW_COUNT);
+    put_table("shards at their nodes", world_role_names, t->roles[0], ROLES);
+    put_table("members at their primaries", world_member_names, t->members[0], MEMBERS);
 }
 
 /* Those that faults and plans bring about, often enough to miss them in a hundred seeds. */
 static const struct {
     enum replica_view from, to;
 } expected_views[] = {
-    {VIEW_NONE, VIEW_INIT_OUT},    {VIEW_NONE, VIEW_LOG_IN},      {VIEW_FULL_IN, VIEW_FULL_OUT},
-    {VIEW_FULL_IN, VIEW_LEAVING},  {VIEW_FULL_OUT, VIEW_NONE},    {VIEW_FULL_OUT, VIEW_FULL_IN},
-    {VIEW_INIT_IN, VIEW_FULL_IN},  {VIEW_INIT_OUT, VIEW_FULL_IN}, {VIEW_LOG_IN, VIEW_NONE},
-    {VIEW_LOG_IN, VIEW_INIT_IN},   {VIEW_LOG_IN, VIEW_LOG_OUT},   {VIEW_LOG_OUT, VIEW_NONE},
-    {VIEW_LOG_OUT, VIEW_LOG_IN},   {VIEW_LEAVING, VIEW_NONE},     {VIEW_LEAVING, VIEW_FULL_IN},
-    {VIEW_LEAVING, VIEW_FULL_OUT},
+    {VIEW_NONE, VIEW_INIT_OUT},     {VIEW_NONE, VIEW_LOG_IN},      {VIEW_FULL_IN, VIEW_FULL_OUT},
+    {VIEW_FULL_IN, VIEW_LEAVING},   {VIEW_FULL_OUT, VIEW_NONE},    {VIEW_FULL_OUT, VIEW_FULL_IN},
+    {VIEW_INIT_IN, VIEW_FULL_IN},   {VIEW_INIT_OUT, VIEW_FULL_IN}, {VIEW_LOG_IN, VIEW_NONE},
+    {VIEW_LOG_IN, VIEW_INIT_IN},    {VIEW_LOG_IN, VIEW_LOG_OUT},   {VIEW_LOG_OUT, VIEW_NONE},
+    {VIEW_LOG_OUT, VIEW_LOG_IN},    {VIEW_LEAVING, VIEW_NONE},     {VIEW_LEAVING, VIEW_FULL_IN},
+    {VIEW_LEAVING, VIEW_FULL_OUT},  {VIEW_INIT_IN, VIEW_LOG_OUT},  {VIEW_INIT_OUT, VIEW_NONE},
+    {VIEW_FULL_OUT, VIEW_INIT_OUT},
 };
+static const struct {
+    uint8_t from, to; /* enum shard_role */
+} expected_shards[] = {{0, 1}, {1, 0}, {1, 2}, {2, 3}, {2, 1}, {3, 1}, {3, 2}};
+static const struct {
+    uint8_t from, to; /* enum member_state */
+} expected_members[] = {{0, 1}, {1, 2}, {0, 2}, {2, 0}, {1, 0}};
 static const struct {
     enum raft_role from, to;
 } expected_roles[] = {
     {RAFT_FOLLOWER, RAFT_PRE_CANDIDATE}, {RAFT_PRE_CANDIDATE, RAFT_CANDIDATE},
     {RAFT_PRE_CANDIDATE, RAFT_FOLLOWER}, {RAFT_CANDIDATE, RAFT_LEADER},
     {RAFT_CANDIDATE, RAFT_FOLLOWER},     {RAFT_LEADER, RAFT_FOLLOWER},
+    {RAFT_FOLLOWER, RAFT_CANDIDATE},     {RAFT_CANDIDATE, RAFT_PRE_CANDIDATE},
+    {RAFT_FOLLOWER, RAFT_DOWN},          {RAFT_LEADER, RAFT_DOWN},
 };
 
 static double role_changes(enum raft_role from, enum raft_role to) {
@@ -123,6 +147,18 @@ static int transitions_missing(const struct totals *t) {
         if (t->transitions[expected_views[i].from][expected_views[i].to] > 0) continue;
         printf("never: a replica from %s to %s\n", world_view_names[expected_views[i].from],
                world_view_names[expected_views[i].to]);
+        missing++;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(expected_shards); i++) {
+        if (t->roles[expected_shards[i].from][expected_shards[i].to] > 0) continue;
+        printf("never: a shard from %s to %s\n", world_role_names[expected_shards[i].from],
+               world_role_names[expected_shards[i].to]);
+        missing++;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(expected_members); i++) {
+        if (t->members[expected_members[i].from][expected_members[i].to] > 0) continue;
+        printf("never: a member from %s to %s\n", world_member_names[expected_members[i].from],
+               world_member_names[expected_members[i].to]);
         missing++;
     }
     for (size_t i = 0; i < ARRAY_LEN(expected_roles); i++) {

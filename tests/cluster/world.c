@@ -84,6 +84,8 @@ void world_start_node(struct world *w, unsigned i) {
     if (w->options.shard_told > 0)
         fprintf(stderr, "%" PRIu64 " ms node %u starts\n", sim_now_ms(w->sim), i);
     w->processes[i] = ++w->processes_count;
+    memset(w->role_of[i], 0, sizeof w->role_of[i]);
+    memset(w->member_of[i], 0, sizeof w->member_of[i]);
     struct runtime *rt = sim_start(w->sim, i);
     struct node_options o = node_flags(w, i);
     if (i >= w->options.nodes || w->wiped[i]) o.bootstrap_expect = 0;

@@ -54,6 +54,10 @@ enum replica_view {
     VIEW_COUNT
 };
 extern const char *const world_view_names[VIEW_COUNT];
+/* What replication is about at a node for a shard, and at a primary for another's run of it, as it
+ * is when looked at. */
+enum { ROLES = 4, MEMBERS = 3 };
+extern const char *const world_role_names[ROLES], *const world_member_names[MEMBERS];
 
 struct world_options {
     uint64_t seed;
@@ -78,6 +82,8 @@ enum world_plan {
     PLAN_CUT_PRIMARY, /* what a primary sends arrives when others have taken over */
     PLAN_POWER,       /* power cut of all at an acknowledgement, while disks do not sync */
     PLAN_BLINK,       /* power cut of one, which is back before anybody has missed it */
+    PLAN_FILL_DIES,   /* a node dies whose replica is being filled */
+    PLAN_DISK_ERROR,  /* one call of a disk fails */
     PLAN_COUNT
 };
 extern const char *const world_plan_names[PLAN_COUNT];
@@ -106,6 +112,10 @@ struct world {
     uint32_t openers[WORLD_SHARDS][WORLD_EPOCHS_MAX]; /* processes; 0: none */
     uint32_t processes[WORLD_NODES_MAX], processes_count;
     uint64_t transitions[VIEW_COUNT][VIEW_COUNT];
+    /* replication: of live processes; members + 1, 0: none known */
+    uint8_t role_of[WORLD_NODES_MAX][WORLD_SHARDS];
+    uint8_t member_of[WORLD_NODES_MAX][WORLD_SHARDS][WORLD_NODES_MAX][2];
+    uint64_t roles[ROLES][ROLES], members[MEMBERS][MEMBERS];
     /* totals */
     uint64_t plans[PLAN_COUNT]; /* carried out */
     unsigned rolled;
@@ -121,6 +131,7 @@ struct world {
     uint64_t cut_until_ms;
     bool rot_tried;  /* in the end */
     unsigned rotten; /* node + 1: no other replica may be lost */
+    unsigned broken; /* node */
     uint64_t writes_ok, writes_unavailable, writes_too_old, queries_ok, queries_failed,
         queries_partial, restarts, samples_acked, maps_seen, primaries_seen;
     char failure[WORLD_FAILURE_MAX]; /* empty: none */

@@ -4,11 +4,16 @@
  *   - one process at most may acknowledge in an epoch
  *   - in the eyes of an open primary all in-sync replicas have what is settled (so it may have been
  *     acknowledged), as one history: nothing of an older epoch that the primary has not */
+#include <assert.h>
 #include <inttypes.h>
 #include <string.h>
 
 #include "ring/replica/internal.h"
 #include "tests/cluster/world.h"
+
+const char *const world_role_names[ROLES] = {"none", "follower", "promoting", "open"};
+const char *const world_member_names[MEMBERS] = {"unknown", "behind", "live"};
+static_assert(ROLES == ROLE_OPEN + 1 && MEMBERS == MEMBER_LIVE + 1, "a name for each");
 
 static const struct shard *shard_of(const struct world *w, unsigned node, uint32_t shard,
                                     struct replicas **out) {
@@ -65,6 +70,35 @@ static void check_member(struct world *w, unsigned primary, uint32_t shard,
                    shard, node, held.end.epoch, held.end.seq, primary);
 }
 
+/* -- how they change, for the table */
+
+static void see_members(struct world *w, unsigned node, uint32_t shard, const struct replicas *r,
+                        const struct shard *s) {
+    bool leads = s->role == ROLE_PROMOTING || s->role == ROLE_OPEN;
+    uint8_t now[WORLD_NODES_MAX][2] = {0};
+    for (unsigned i = 0; i < s->members_count && leads; i++) {
+        unsigned of = node_of(w, r->fars[s->members[i].far]->id);
+        if (of < WORLD_NODES_MAX) now[of][s->members[i].tail] = s->members[i].state + 1;
+    }
+    for (unsigned n = 0; n < WORLD_NODES_MAX; n++)
+        for (unsigned t = 0; t < 2; t++) {
+            uint8_t was = w->member_of[node][shard][n][t];
+            if (was != 0 && now[n][t] != 0) w->members[was - 1][now[n][t] - 1] += was != now[n][t];
+            w->member_of[node][shard][n][t] = now[n][t];
+        }
+}
+
+static void see_shard(struct world *w, unsigned node, uint32_t shard) {
+    static const struct shard none;
+    struct replicas *r = NULL;
+    const struct shard *s = shard_of(w, node, shard, &r);
+    if (s == NULL) s = &none;
+    uint8_t *was = &w->role_of[node][shard];
+    w->roles[*was][s->role] += *was != s->role;
+    *was = s->role;
+    see_members(w, node, shard, r, s);
+}
+
 void world_check_shard(struct world *w, uint32_t shard) {
     for (unsigned n = 0; n < w->nodes_count; n++) {
         struct replicas *r = NULL;
@@ -80,6 +114,9 @@ void world_check_shard(struct world *w, uint32_t shard) {
 }
 
 void world_check_shards(struct world *w) {
-    for (uint32_t s = 0; s < WORLD_SHARDS; s++)
+    for (uint32_t s = 0; s < WORLD_SHARDS; s++) {
+        for (unsigned n = 0; n < w->nodes_count; n++)
+            if (world_node_serves(w, n)) see_shard(w, n, s);
         world_check_shard(w, s);
+    }
 }

@@ -9,8 +9,9 @@
 #include "tests/cluster/world.h"
 
 const char *const world_plan_names[PLAN_COUNT] = {
-    "join", "drain",           "wipe",        "all_down_and_moved", "fulls_down",
-    "rot",  "rolling_restart", "cut_primary", "power_at_ack",       "blink"};
+    "join",      "drain",           "wipe",        "all_down_and_moved", "fulls_down",
+    "rot",       "rolling_restart", "cut_primary", "power_at_ack",       "blink",
+    "fill_dies", "disk_error"};
 enum { LOOK_MS = 200, WIPE_STALL_MS = 400, CALM_LIMIT_MS = 60000 };
 
 /* For who looks for the cause of a failure, between the maps. */
@@ -381,6 +382,79 @@ static void plan_blink(struct world *w) {
     sim_crash(w->sim, node);
 }
 
+/* -- a node dies while a copy is made on it: in sync by its log alone, or not yet */
+
+static int filling(const struct world *w) {
+    for (uint32_t s = 0; w->map != NULL && s < w->map->settings.shards_count; s++)
+        for (unsigned i = 0; i < w->map->shards[s].replicas_count; i++) {
+            const struct ring_replica *r = &w->map->shards[s].replicas[i];
+            for (unsigned n = 0; n < w->nodes_count && r->state == REPLICA_INIT; n++)
+                if (world_node_serves(w, n) && node_self(w->nodes[n]) == w->map->nodes[r->node].id)
+                    return (int)n;
+        }
+    return -1;
+}
+
+static void fill_look(void *ctx) {
+    enum { FILL_LOOK_MS = 10, GONE_MS = 4000 };
+    struct world *w = ctx;
+    if (w->failure[0] != '\0' || w->quiet) return;
+    world_look_at_maps(w);
+    int node = filling(w);
+    if (node < 0) {
+        sim_after(w->sim, FILL_LOOK_MS, fill_look, w);
+        return;
+    }
+    w->plans[PLAN_FILL_DIES]++;
+    plan_tell(w, PLAN_FILL_DIES, (unsigned)node);
+    world_plan_restart(w, (unsigned)node, GONE_MS);
+    sim_crash(w->sim, (unsigned)node);
+    sim_after(w->sim, GONE_MS, fill_look, w);
+}
+
+static void plan_fill_dies(struct world *w) {
+    fill_look(w);
+}
+
+/* -- a disk fails; the process cannot go on, and whoever runs it starts another; and again */
+
+static void error_look(void *ctx);
+
+static void error_end(void *ctx) {
+    struct world *w = ctx;
+    unsigned node = w->broken;
+    if (w->failure[0] != '\0') return;
+    sim_disk_error(w->sim, node, NULL);
+    sim_after(w->sim, LOOK_MS, error_look, w);
+    if (w->nodes[node] == NULL || !sim_is_up(w->sim, node) || w->retired[node]) return;
+    node_kill(w, node);
+    world_plan_restart(w, node, 1 + rng_below(sim_rng(w->sim), 1000));
+}
+
+static void error_look(void *ctx) {
+    enum { BROKEN_MS = 3500 };
+    struct world *w = ctx;
+    struct rng *rng = sim_rng(w->sim);
+    unsigned node = (unsigned)rng_below(rng, w->nodes_count);
+    bool leads = rng_chance(rng, 0.5);
+    if (w->failure[0] != '\0' || w->quiet) return;
+    for (unsigned i = 0; i < w->nodes_count && leads; i++)
+        if (world_node_serves(w, i) && member_is_controller(node_member(w->nodes[i]))) node = i;
+    if (!world_node_serves(w, node) || w->retired[node]) {
+        sim_after(w->sim, LOOK_MS, error_look, w);
+        return;
+    }
+    w->plans[PLAN_DISK_ERROR]++;
+    plan_tell(w, PLAN_DISK_ERROR, node);
+    w->broken = node;
+    sim_disk_error(w->sim, node, rng_chance(rng, 0.7) ? "raft" : "log-");
+    sim_after(w->sim, BROKEN_MS, error_end, w);
+}
+
+static void plan_disk_error(struct world *w) {
+    error_look(w);
+}
+
 static void (*const plans[PLAN_COUNT])(struct world *w) = {
     [PLAN_JOIN] = plan_join,
     [PLAN_DRAIN] = plan_drain,
@@ -392,6 +466,8 @@ static void (*const plans[PLAN_COUNT])(struct world *w) = {
     [PLAN_CUT_PRIMARY] = plan_cut_primary,
     [PLAN_POWER] = plan_power,
     [PLAN_BLINK] = plan_blink,
+    [PLAN_FILL_DIES] = plan_fill_dies,
+    [PLAN_DISK_ERROR] = plan_disk_error,
 };
 
 struct trouble {

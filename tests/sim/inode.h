@@ -73,6 +73,7 @@ struct sim_disk {
     uint64_t totals[SIM_FAULT_COUNT];
     uint64_t calls, cut_at, fail_at;
     int fail_errno;
+    const char *fail_part; /* the next call on a path with this text fails */
     bool off;
     uint64_t off_ns; /* since */
     bool sweep_due;

@@ -230,6 +230,7 @@ void sim_disk_watch(struct sim_disk *d, struct sim_disk_watch watch);
 struct sim_disk_rates {
     double torn, dropped, name;
 };
+void sim_disk_fail_on(struct sim_disk *d, const char *part);
 void sim_disk_set_rates(struct sim_disk *d, struct sim_disk_rates rates);
 uint64_t sim_disk_total(const struct sim_disk *d, enum sim_fault fault);
 void sim_disk_power_off(struct sim_disk *d); /* every call gives ERR_IO until the restart */

@@ -133,6 +133,9 @@ void sim_partition_one_way(struct sim *sim, unsigned from, unsigned to, uint64_t
 void sim_disk_stall(struct sim *sim, unsigned node, uint64_t duration_ms);
 /* The same for syncs alone: what is written is taken at once. */
 void sim_sync_stall(struct sim *sim, unsigned node, uint64_t duration_ms);
+/* The node's next call that changes a file or directory whose path has this text (static) fails
+ * with EIO; NULL: none any more. */
+void sim_disk_error(struct sim *sim, unsigned node, const char *part);
 void sim_disk_full(struct sim *sim, unsigned node, bool on);
 /* The node must be up. A pause cannot be shortened. */
 void sim_pause(struct sim *sim, unsigned node, uint64_t duration_ms);

@@ -27,6 +27,10 @@ static enum status disk_count(struct sim_disk *d, enum sim_disk_call call, size_
     d->calls++;
     if (d->fail_at != 0 && d->calls == d->fail_at)
         return err_set(err, ERR_IO, d->fail_errno, "%s", path);
+    if (d->fail_part != NULL && strstr(path, d->fail_part) != NULL) {
+        d->fail_part = NULL;
+        return err_set(err, ERR_IO, EIO, "%s", path);
+    }
     bool cut = d->cut_at != 0 && d->calls >= d->cut_at;
     if (d->watch.call != NULL && d->watch.call(d->watch.ctx, call, len)) cut = true;
     d->off = cut;
@@ -389,6 +393,10 @@ void sim_disk_power_off(struct sim_disk *d) {
 
 uint64_t sim_disk_total(const struct sim_disk *d, enum sim_fault fault) {
     return d->totals[fault];
+}
+
+void sim_disk_fail_on(struct sim_disk *d, const char *part) {
+    d->fail_part = part;
 }
 
 void sim_disk_fail_at(struct sim_disk *d, uint64_t call, int os_errno) {

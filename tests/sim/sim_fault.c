@@ -186,6 +186,11 @@ void sim_sync_stall(struct sim *sim, unsigned node, uint64_t duration_ms) {
     sim->nodes[node].sync_stall_until_ns = sim->now_ns + duration_ms * MS;
 }
 
+void sim_disk_error(struct sim *sim, unsigned node, const char *part) {
+    assert(node < sim->options.nodes_count);
+    sim_disk_fail_on(sim->nodes[node].disk, part);
+}
+
 void sim_disk_full(struct sim *sim, unsigned node, bool on) {
     assert(node < sim->options.nodes_count);
     if (on) sim->totals[SIM_DISK_FULL]++;

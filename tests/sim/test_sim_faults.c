@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "tests/sim/ends.h"
 
@@ -94,6 +95,44 @@ static void job_run(struct work *w) {
 static void job_done(struct core *here, struct work *w) {
     (void)here;
     container_of(w, struct job, work)->done++;
+}
+
+static void name_run(struct core *here, struct msg *m) {
+    struct file *f = NULL;
+    (void)m;
+    cr_assert(disk_open(here->rt->disk, "f", DISK_WRITE | DISK_CREATE, &f, NULL) == OK);
+    file_close(f);
+    cr_assert(disk_sync_dir(here->rt->disk, "", NULL) == OK);
+}
+
+/* The power goes so long after a write whose sync takes a second, and nothing unsynced is kept. */
+static bool survives_cut(uint64_t after_ms) {
+    struct sim *sim = sim_quiet(1, 1);
+    struct runtime *rt = sim_start(sim, 0);
+    struct writer w;
+    struct file *f = NULL;
+    struct msg name = {.run = name_run};
+    char got[8] = "";
+    size_t len = 0;
+    core_post(rt->log_core, &name);
+    run_for(sim, 100);
+    sim_sync_stall(sim, 0, 1000);
+    writer_post(&w, rt, sim);
+    run_for(sim, after_ms);
+    cr_assert(w.status == OK && w.seen_ns >= 900000000, "the sync waits, %" PRIu64, w.seen_ns);
+    sim_crash_bare(sim, 0);
+    sim_start(sim, 0);
+    cr_assert(disk_open(sim_disk(sim, 0), "f", DISK_READ, &f, NULL) == OK);
+    cr_assert(file_pread(f, got, sizeof got, 0, &len, NULL) == OK);
+    file_close(f);
+    sim_kill(sim, 0);
+    sim_free(sim);
+    return len == sizeof got && memcmp(got, "12345678", len) == 0;
+}
+
+Test(sim_faults, a_power_cut_in_the_middle_of_a_sync_loses_what_it_covers) {
+    cr_assert(!survives_cut(500));
+    cr_assert(survives_cut(1500));
 }
 
 Test(sim_faults, a_pause_stops_all_of_a_node_and_not_its_clock) {

@@ -129,6 +129,22 @@ def exported(folder, data, want):
     same("a node of what was exported", ctl("tsdb", "dump", other.data_dir), want)
 
 
+def exported_early(folder, rng):
+    """Where a double of seconds is not sharp to the millisecond, Prometheus cuts what others round."""
+    times = sorted({rng.randrange(8493120000, 8500320000) for _ in range(3000)})
+    check(any(int(float(f"{t // 1000}.{t % 1000:03d}") * 1000) != t for t in times), "none of the times is cut")
+    text = folder / "early.txt"
+    text.write_text("".join(f"early {i} {t // 1000}.{t % 1000:03d}\n" for i, t in enumerate(times)) + "# EOF\n")
+    node = fresh_node(folder / "early")
+    ctl("import", "openmetrics", text, f"--storage.tsdb.path={node.data_dir}")
+    want = ctl("tsdb", "dump", node.data_dir)
+    check_eq([int(line.rsplit(" ", 1)[1]) for line in want.splitlines()], times, "times")
+    text.write_text(ctl("tsdb", "export", node.data_dir))
+    run(PROMTOOL, "tsdb", "create-blocks-from", "openmetrics", text, folder / "early-back")
+    (folder / "early-back" / "wal").mkdir()
+    same("promtool of what was exported", run(PROMTOOL, "tsdb", "dump", folder / "early-back"), want)
+
+
 def check_log(node):
     """Of a node that was killed: its log, beside blocks, less what was deleted."""
     base = (START + HOURS * 3600) * 1000 + 600000
@@ -238,6 +254,7 @@ def test(folder):
     check_dump(node.data_dir, oracle.folder / "data")
     say("dump")
     exported(folder, node.data_dir, run(PROMTOOL, "tsdb", "dump", oracle.folder / "data"))
+    exported_early(folder, rng)
     say("export")
     check_log(node)
     check_verify(node, rng)

@@ -150,7 +150,9 @@ static enum status blocks_open(struct tsdb_dir *dir, struct imports *im, struct 
     }
     for (size_t at = 0; at < im->names.len; at += strlen(im->names.ptr + at) + 1)
         TRY(import_add(dir, im->names.ptr + at, &(*opened)[(*count)++], err));
-    qsort(dir->manifest.blocks, dir->manifest.blocks_count, sizeof *dir->manifest.blocks, by_time);
+    if (dir->manifest.blocks_count > 0)
+        qsort(dir->manifest.blocks, dir->manifest.blocks_count, sizeof *dir->manifest.blocks,
+              by_time);
     dir->blocks = block_list_new(&dir->manifest, NULL, *opened, *count);
     return dir->blocks == NULL ? nomem(err) : OK;
 }

@@ -44,7 +44,8 @@ static uint32_t copy_of_shard(void *ctx, uint32_t shard) {
 }
 
 /* Before the log is recovered: its shards begin where the manifest says. */
-enum status node_blocks_open(struct node *node, const struct node_view *view, struct err *err) {
+enum status node_blocks_open(struct node *node, const struct node_view *view, bool from_head,
+                             struct err *err) {
     char dir[4200];
     const struct node_options *o = &node->options;
     snprintf(dir, sizeof dir, "%s/blocks", o->data_dir);
@@ -85,7 +86,7 @@ enum status node_blocks_open(struct node *node, const struct node_view *view, st
         core_set_current(nc->core);
         status = store_shard_base(nc->store, &m->shards[i], &taken, err);
     }
-    for (unsigned i = 0; i < node->rt->cores_count && status == OK; i++) {
+    for (unsigned i = 0; i < node->rt->cores_count && status == OK && !from_head; i++) {
         core_set_current(node->cores[i].core);
         status = archive_fill_exemplars(node->archive, node->cores[i].store, err);
     }

@@ -196,7 +196,7 @@ static enum status node_recover(struct node *node, const struct node_view *view,
     node_log_dir(node, log_dir);
     node_head_load(node, log_dir, &head);
     if (head.spoiled) TRY(node_open_stores(node, view, err));
-    TRY(node_blocks_open(node, view, err));
+    TRY(node_blocks_open(node, view, head.end.frame > 0, err));
     TRY(node_open_log(node, view, head.end.frame, &entries, err));
     node_head_told(node, &head, entries, core_mono_ns(node->rt->control_core) - began_ns);
     return OK;

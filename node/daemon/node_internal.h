@@ -132,8 +132,9 @@ void node_head_told(struct node *node, const struct node_head_load *h, uint64_t 
 
 /* node_blocks.c */
 int64_t node_block_range_ms(const struct node *node);
+/* from_head: a head snapshot was loaded, which has the exemplars. */
 MUST_USE enum status node_blocks_open(struct node *node, const struct node_view *view,
-                                      struct err *err);
+                                      bool from_head, struct err *err);
 MUST_USE enum status node_blocks_start(struct node *node, struct err *err);
 
 /* node_maps.c */

@@ -95,6 +95,7 @@ class Target:
         self.fresh = lambda: {"requests": Observations(3, 1e-6), "coarse": Observations(-1, 0.001), "fine": Observations(8, 0),
                               "floats": Observations(2, 1e-3), "leaves": Observations(0, 1)}
         self.kept = self.fresh()
+        self.kept["fine"].observe(1.0)  # without zero bucket and observation it would be taken for a classic one
         self.empty = Observations(0, 1e-128)
 
     def exposition(self):

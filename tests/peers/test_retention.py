@@ -53,6 +53,10 @@ def blocks_bytes(node):
     return sum(f.stat().st_size for f in (node.folder / "data" / "blocks").glob("*.block"))
 
 
+def blocks_samples(node):
+    return sum(b["stats"]["numSamples"] for b in node.get("/api/v1/status/tsdb/blocks").json()["data"]["blocks"])
+
+
 class Configured(Cairn):
     def command(self):
         args = Cairn.command(self)
@@ -69,7 +73,9 @@ def test(folder):
     end_ms = START_MS + SPAN_MS
     feed(node, START_MS, end_ms)
     settled(node, end_ms, debug=59, web=59, gold=59)
-    before = wait_for("blocks", lambda: blocks_bytes(node))
+    closed = (end_ms - STEP_MS - HOUR_MS) // (2 * HOUR_MS) * 2 * HOUR_MS  # an hour behind the newest, at a multiple of two hours
+    wait_for("all closed ranges are in blocks", lambda: blocks_samples(node) == 30 * (closed - START_MS) // STEP_MS, 60)
+    before = blocks_bytes(node)
 
     # web has no rule; the first rule that matches counts: gold's is longer than the general one
     file.write_text(config("20h", ('{job="gold"}', "40h"), ('{job=~"debug|gold"}', "6h")))

@@ -81,6 +81,7 @@ static enum status adopt_one(struct archive *a, const char *name,
     for (uint32_t i = 0; i < b.of.parts_count && status == OK; i++)
         status = record_make(a, &b.of.parts[i], err);
     block_unref(b.block);
+    if (status == OK) archive_rows_forget(a, &a->manifest, b.of.min_ms, b.of.max_ms);
     if (status == OK && manifest_block_add(&a->manifest, &b.of) != OK)
         status = err_set(err, ERR_NOMEM, 0, "archive: not enough memory");
     if (status != OK) manifest_block_fini(&b.of);

@@ -142,3 +142,54 @@ void archive_filter_items(void *ctx, uint32_t shard, struct buf *items) {
     int64_t from_ms = MAX(f->exemplars_from_ms, s == NULL ? INT64_MIN : s->floor_ms);
     if (from_ms != INT64_MIN) exemplar_items_trim(items, from_ms);
 }
+
+/* -- windows */
+
+bool archive_filter_windows(const struct archive_filter *f, uint32_t shard,
+                            const struct label *labels, size_t labels_count,
+                            struct filter_windows *out) {
+    const struct filter_shard *fs = find(f, shard);
+    if (fs == NULL) return false;
+    out->floor_ms = fs->floor_ms;
+    out->deleted_count = 0;
+    out->is_short = false;
+    for (uint32_t i = 0; i < fs->tombstones_count; i++) {
+        const struct filter_tombstone *t = &fs->tombstones[i];
+        if (!matches(t, labels, labels_count)) continue;
+        if (out->deleted_count == FILTER_WINDOWS_MAX) {
+            out->is_short = true;
+            break;
+        }
+        out->deleted[out->deleted_count].min_ms = t->min_ms;
+        out->deleted[out->deleted_count++].max_ms = t->max_ms;
+    }
+    return out->floor_ms != INT64_MIN || out->deleted_count > 0;
+}
+
+bool filter_takes_window(const struct filter_windows *w, int64_t end_ms, uint32_t resolution_ms) {
+    int64_t first_ms = end_ms - resolution_ms + 1;
+    if (end_ms < w->floor_ms) return true;
+    for (uint32_t i = 0; i < w->deleted_count; i++)
+        if (w->deleted[i].min_ms <= first_ms && w->deleted[i].max_ms >= end_ms) return true;
+    return false;
+}
+
+/* Whether a window's last millisecond is at `last_ms`. */
+static bool is_border(int64_t last_ms, uint32_t resolution_ms) {
+    return last_ms % resolution_ms == 0;
+}
+
+bool filter_splits_windows(const struct filter_windows *w, int64_t from_ms, int64_t to_ms,
+                           uint32_t resolution_ms) {
+    if (w->is_short) return true;
+    if (w->floor_ms > from_ms && w->floor_ms <= to_ms && w->floor_ms != INT64_MIN &&
+        !is_border(w->floor_ms - 1, resolution_ms))
+        return true;
+    for (uint32_t i = 0; i < w->deleted_count; i++) {
+        int64_t min_ms = w->deleted[i].min_ms, max_ms = w->deleted[i].max_ms;
+        if (max_ms <= from_ms || min_ms > to_ms) continue;
+        if (min_ms > from_ms + 1 && !is_border(min_ms - 1, resolution_ms)) return true;
+        if (max_ms < to_ms && !is_border(max_ms, resolution_ms)) return true;
+    }
+    return false;
+}

@@ -36,6 +36,26 @@ bool archive_filter_is_empty(const struct archive_filter *f);
 /* Whether it may leave out any of the shard's samples with from < t <= to. */
 bool archive_filter_has(const struct archive_filter *f, uint32_t shard, int64_t from_ms,
                         int64_t to_ms);
+/* What is left out of one series, for windows (end - resolution, end] instead of samples. */
+enum { FILTER_WINDOWS_MAX = 64 };
+struct filter_windows {
+    int64_t floor_ms;
+    struct {
+        int64_t min_ms, max_ms; /* both inclusive */
+    } deleted[FILTER_WINDOWS_MAX];
+    uint32_t deleted_count;
+    bool is_short; /* there are more: only asking the samples tells */
+};
+/* false: nothing is. */
+bool archive_filter_windows(const struct archive_filter *f, uint32_t shard,
+                            const struct label *labels, size_t labels_count,
+                            struct filter_windows *out);
+/* All of the window is left out by one of them. */
+bool filter_takes_window(const struct filter_windows *w, int64_t end_ms, uint32_t resolution_ms);
+/* Of some window that ends in (from, to], multiples of the resolution, a part may be left out and a
+ * part not. */
+bool filter_splits_windows(const struct filter_windows *w, int64_t from_ms, int64_t to_ms,
+                           uint32_t resolution_ms);
 /* block_merge_options.filter with ctx the filter: leaves samples out, in place. labels: sorted by
  * name. */
 void archive_filter_run(void *ctx, uint32_t shard, struct sv canonical, const struct label *labels,

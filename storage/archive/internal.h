@@ -3,8 +3,10 @@
 #pragma once
 
 #include "storage/archive/archive.h"
+#include "storage/archive/filter.h"
 #include "storage/archive/plan.h"
 #include "storage/archive/scrub.h"
+#include "storage/block/block.h"
 
 enum archive_state {
     ARCHIVE_IDLE,
@@ -12,6 +14,12 @@ enum archive_state {
     ARCHIVE_INSTALLING,
     ARCHIVE_CLEANING,
     ARCHIVE_HELD
+};
+
+enum { EMPTY_ROWS_MAX = 64 };
+struct empty_rows {
+    int64_t from_ms, to_ms;
+    uint64_t key; /* of the blocks that were looked at */
 };
 
 struct merge { /* one at a time, beside the rounds */
@@ -69,6 +77,8 @@ struct archive {
     bool dropping;
     struct manifest_part *drops;
     struct merge merge;
+    struct empty_rows empties[EMPTY_ROWS_MAX]; /* ranges of which no row is to be made */
+    unsigned empties_at;
     struct sweep *sweeps; /* blocks that were looked at */
     uint32_t sweeps_count, sweeps_cap;
     struct scrub *scrub;
@@ -109,6 +119,21 @@ bool archive_sweep_plan(struct archive *a, struct merge_plan *out);
 enum status archive_sweep_probe(struct merge *m, bool *out_has) MUST_USE;
 void archive_sweep_mark(struct archive *a, const struct merge *m); /* it has been looked at */
 
+/* merge_rows.c. The rows that are to be made or merged next; count 0: none. */
+void archive_rows_plan(struct archive *a, const struct plan_options *options,
+                       struct merge_plan *out);
+/* On the worker: writes what m's plan says of rows. */
+enum status archive_rows_write(struct merge *m, struct block_merge_options *o,
+                               struct archive_filter *filter) MUST_USE;
+/* The same: which range and which shards the block speaks for. ERR_NOMEM. */
+enum status archive_rows_parts(struct merge *m) MUST_USE;
+void archive_rows_mark(struct archive *a, const struct merge *m); /* there was nothing in it */
+uint32_t archive_rows_bad(const struct archive *a, uint64_t *out_numbers, uint32_t max);
+/* Samples with these times, both inclusive, come or change: rows that m has of them do not count
+ * any more, nor what a merge under way makes of them. They are made anew. */
+void archive_rows_forget(struct archive *a, struct manifest *m, int64_t min_ms, int64_t max_ms);
+
 /* merge.c: on the log core, after a round. */
 void archive_merge_next(struct archive *a);
+bool archive_plan_is_readable(const struct archive *a, const struct merge_plan *plan);
 void archive_merge_free(struct merge *m);

@@ -54,20 +54,24 @@ static enum status merge_write(struct merge *m, struct archive_filter *filter) {
                                                .tenant = a->options.tenant,
                                                .shards_count = a->options.shards_count,
                                                .level = m->plan.level,
+                                               .resolution_ms = m->plan.resolution_ms,
                                                .canceled = &m->canceled},
                                     .inputs = inputs,
                                     .inputs_count = m->plan.count,
                                     .filter = archive_filter_run,
                                     .filter_items = archive_filter_items,
                                     .ctx = filter};
-    if (status == OK && a->options.exemplars_max > 0)
+    if (status == OK && a->options.exemplars_max > 0 && m->plan.resolution_ms == 0)
         status =
             archive_exemplars_from(inputs, m->plan.count, a->options.shards_count,
                                    a->options.exemplars_max, &filter->exemplars_from_ms, &m->err);
-    if (status == OK) status = block_merge(&o, &m->written, &m->err);
+    if (status == OK)
+        status = m->plan.resolution_ms == 0 ? block_merge(&o, &m->written, &m->err)
+                                            : archive_rows_write(m, &o, filter);
     if (status == OK && m->written)
         status =
             archive_block_open(a, path, &(struct archive_copies){copy_of, m}, &m->added, &m->err);
+    if (status == OK && m->written && m->plan.resolution_ms != 0) status = archive_rows_parts(m);
     free(path);
     free(bits);
     free(inputs);
@@ -145,18 +149,23 @@ static void merge_ran(struct core *here, struct work *w) {
         merge_end(a);
         return;
     }
-    if (m->plan.level > 0 || m->cleans)
+    if (m->plan.makes_rows && !m->written) {
+        archive_rows_mark(a, m);
+        merge_end(a);
+        return;
+    }
+    if (m->plan.level > 0 || m->cleans || m->plan.makes_rows)
         atomic_fetch_add_explicit(&a->merges, 1, memory_order_relaxed);
     m->change = (struct archive_change){.adds = &m->added,
                                         .adds_count = m->written,
                                         .removes = m->plan.numbers,
-                                        .removes_count = m->plan.count,
+                                        .removes_count = m->plan.makes_rows ? 0 : m->plan.count,
                                         .done = merge_installed};
     archive_change_submit(a, a->rt->log_core, &m->change);
 }
 
 /* A bad block is merged with nothing: it would be lost for repair. */
-static bool plan_is_readable(const struct archive *a, const struct merge_plan *plan) {
+bool archive_plan_is_readable(const struct archive *a, const struct merge_plan *plan) {
     for (uint32_t i = 0; i < plan->count; i++)
         for (uint32_t k = 0; k < a->list->count; k++)
             if (a->list->blocks[k].of.number == plan->numbers[i] &&
@@ -180,7 +189,7 @@ static bool merge_begin(struct archive *a) {
 static bool clean_begin(struct archive *a) {
     struct merge *m = &a->merge;
     while (archive_clean_plan(a, &m->plan)) {
-        if (!plan_is_readable(a, &m->plan)) continue;
+        if (!archive_plan_is_readable(a, &m->plan)) continue;
         m->cleans = true;
         if (merge_begin(a)) return true;
         m->cleans = false;
@@ -194,6 +203,7 @@ void archive_merge_next(struct archive *a) {
     if (m->running || a->stopping || clean_begin(a)) return;
     if (core_mono_ns(a->rt->log_core) < a->merge_not_before_ns) return;
     uint32_t drops = plan_drops(&a->manifest, m->plan.numbers, MERGE_INPUTS_MAX);
+    if (drops == 0) drops = archive_rows_bad(a, m->plan.numbers, MERGE_INPUTS_MAX);
     if (drops > 0) {
         m->running = true;
         m->plan.count = drops;
@@ -202,9 +212,12 @@ void archive_merge_next(struct archive *a) {
         archive_change_submit(a, a->rt->log_core, &m->change);
         return;
     }
-    struct plan_options o = {a->options.range_ms, a->options.merged_ms_max};
+    struct plan_options o = {.range_ms = a->options.range_ms,
+                             .merged_ms_max = a->options.merged_ms_max};
+    memcpy(o.levels, a->options.levels, sizeof o.levels);
     plan_merge(&a->manifest, &o, &m->plan);
+    if (m->plan.count == 0) archive_rows_plan(a, &o, &m->plan);
     if (m->plan.count == 0) m->sweeps = archive_sweep_plan(a, &m->plan);
-    if (m->plan.count == 0 || !plan_is_readable(a, &m->plan)) return;
+    if (m->plan.count == 0 || !archive_plan_is_readable(a, &m->plan)) return;
     if (!merge_begin(a)) m->sweeps = false; /* tried again after the next round */
 }

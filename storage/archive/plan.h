@@ -4,6 +4,8 @@
  * for all shards, and it has two blocks or more. Pure. */
 #pragma once
 
+#include <stdbool.h>
+
 #include "storage/archive/manifest.h"
 
 /* The multiple of `length_ms` at or before t. */
@@ -17,12 +19,30 @@ struct merge_plan {
     uint64_t numbers[MERGE_INPUTS_MAX]; /* ascending by time; 0 of them: nothing to do */
     uint32_t count;
     uint16_t level;
+    uint32_t resolution_ms; /* of what is made; 0: raw */
+    int64_t from_ms, to_ms; /* rows: of windows that end in (from, to] */
+    bool makes_rows;        /* from raw blocks, which stay */
 };
+struct plan_level { /* rows of that resolution for what is older than `after`; 0: none */
+    int64_t after_ms;
+    uint32_t resolution_ms;
+};
+enum { PLAN_LEVELS = 2 };
 struct plan_options {
     int64_t range_ms, merged_ms_max;
+    struct plan_level levels[PLAN_LEVELS];
 };
 void plan_merge(const struct manifest *m, const struct plan_options *options,
                 struct merge_plan *out);
+/* Rows that are to be made next: of the oldest range of raw blocks (a merged range as a whole, or
+ * the longest merged range that is not longer than `after`) that is old enough and has none, and of
+ * which `tried` does not say that there is nothing in it; or blocks of rows that follow one another
+ * are merged, as raw ones are. Age counts from the newest closed range. */
+void plan_rows(const struct manifest *m, const struct plan_options *options,
+               bool (*tried)(void *ctx, const struct merge_plan *plan), void *ctx,
+               struct merge_plan *out);
+/* The shards for which such a block of rows speaks: whose copy the record is of, and closed. */
+bool plan_rows_has(const struct manifest_shard *s, const struct merge_plan *plan);
 /* The block with the lowest number from `from` on and below `before` that has samples of times of
  * which something was deleted; as a merge of one. false: there is none. */
 bool plan_clean(const struct manifest *m, uint64_t from, uint64_t before, struct merge_plan *out);

@@ -75,6 +75,7 @@ enum status repair_apply(struct archive *a, struct manifest *m, struct archive_c
         const struct archive_repair_shard *r = &c->repairs[i];
         if (may_apply(a, m, r)) {
             parts_remove(a, m, r);
+            archive_rows_forget(a, m, r->min_ms, r->max_ms);
         } else {
             refused[r->shard / 64] |= (uint64_t)1 << (r->shard % 64);
             c->refused++;

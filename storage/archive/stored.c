@@ -1,35 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "storage/archive/stored.h"
+#include "storage/archive/stored_internal.h"
 
 #include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-struct stored_block {
-    const struct list_block *of;
-    struct shard_set shards;
-    struct block_selection *selection;
-};
-struct stored_scratch {
-    struct archive_filter filter;
-    struct label *labels;
-    size_t labels_cap;
-};
-struct stored_run {       /* of a series in a block */
-    uint32_t block, next; /* next: of the same series; RUN_NONE: the last */
-    size_t index;
-};
-struct stored_series {
-    series_id id;
-    uint32_t shard;
-    uint32_t first; /* run, by the order of blocks; RUN_NONE: in the head only */
-    size_t view;    /* VIEW_NONE: in blocks only */
-};
-#define RUN_NONE UINT32_MAX
-#define VIEW_NONE SIZE_MAX
-
-static enum status stored_nomem(struct err *err) {
+enum status stored_nomem(struct err *err) {
     return err_set(err, ERR_NOMEM, 0, "select: not enough memory");
 }
 
@@ -40,14 +17,14 @@ void stored_init(struct stored *s, struct store *store, const struct select_quer
 
 /* -- which blocks */
 
-/* Shards that are asked for, as this core's copy has them in the block. */
-static bool bits_make(const struct stored *s, const struct list_block *b, uint64_t *bits) {
+bool stored_bits(const struct stored *s, const struct list_block *b, uint64_t *bits) {
     bool any = false;
     for (uint32_t i = 0; i < b->of.parts_count; i++) {
         const struct manifest_part *p = &b->of.parts[i];
         if (p->shard >= s->query.shards->shards_count ||
             !shard_set_has(s->query.shards, p->shard) ||
-            store_shard_copy(s->store, p->shard) != p->copy)
+            store_shard_copy(s->store, p->shard) != p->copy ||
+            (s->rows != NULL && !stored_rows_want(s, b, p->shard)))
             continue;
         bits[p->shard / 64] |= (uint64_t)1 << (p->shard % 64);
         any = true;
@@ -56,8 +33,9 @@ static bool bits_make(const struct stored *s, const struct list_block *b, uint64
 }
 
 static bool overlaps(const struct stored *s, const struct list_block *b) {
-    return b->of.resolution_ms == 0 && b->of.max_ms > s->query.from_ms &&
-           b->of.min_ms <= s->query.to_ms;
+    if (b->of.resolution_ms != 0 && (s->rows == NULL || b->block == NULL)) return false;
+    int64_t last_ms = b->of.max_ms + (b->of.resolution_ms != 0); /* rows.h */
+    return last_ms > s->query.from_ms && b->of.min_ms <= s->query.to_ms;
 }
 
 static int by_time(const void *a, const void *b) {
@@ -81,7 +59,7 @@ static enum status filter_make(struct stored *s, struct err *err) {
     return OK;
 }
 
-static enum status blocks_take(struct stored *s, struct err *err) {
+enum status stored_blocks_take(struct stored *s, struct err *err) {
     struct block_list *list = store_blocks(s->store);
     uint32_t count = 0, words = (s->query.shards->shards_count + 63) / 64;
     for (uint32_t i = 0; list != NULL && i < list->count; i++)
@@ -94,8 +72,8 @@ static enum status blocks_take(struct stored *s, struct err *err) {
     for (uint32_t i = 0; i < list->count; i++) {
         const struct list_block *b = &list->blocks[i];
         uint64_t *bits = s->bits + (size_t)s->blocks_count * words;
-        if (!overlaps(s, b) || !bits_make(s, b, bits)) continue;
-        if (b->block == NULL)
+        if (!overlaps(s, b) || !stored_bits(s, b, bits)) continue;
+        if (b->block == NULL && !s->spare)
             return err_set(err, ERR_UNAVAILABLE, 0, "a block of this range is damaged: %s",
                            b->why.msg);
         s->blocks[s->blocks_count++] =
@@ -103,7 +81,7 @@ static enum status blocks_take(struct stored *s, struct err *err) {
     }
     if (s->blocks_count == 0) return OK;
     qsort(s->blocks, s->blocks_count, sizeof *s->blocks, by_time);
-    return filter_make(s, err);
+    return s->spare ? OK : filter_make(s, err);
 }
 
 /* -- on the core */
@@ -115,10 +93,12 @@ enum status stored_select(struct stored *s, uint64_t until_ns, bool *out_done, s
     if (!*out_done) return OK;
     s->views = selection_series(s->selection, &s->views_count);
     s->count = s->views_count;
-    return blocks_take(s, err);
+    if (s->resolution_ms != 0) TRY(stored_rows_take(s, err));
+    return stored_blocks_take(s, err);
 }
 
 void stored_release(struct stored *s) {
+    stored_rows_free(s);
     if (s->selection != NULL) selection_release(s->selection);
     for (uint32_t i = 0; i < s->blocks_count; i++)
         block_selection_free(s->blocks[i].selection);
@@ -132,36 +112,35 @@ void stored_release(struct stored *s) {
     free(s->series);
     free(s->runs);
     free(s->scratch);
-    *s = (struct stored){.store = s->store, .query = s->query};
+    free(s->slots);
+    *s = (struct stored){.store = s->store, .query = s->query, .resolution_ms = s->resolution_ms};
 }
 
 /* -- on a worker: one series from many */
 
-struct stored_table { /* places in s->series, by id; a power of two of slots */
-    size_t *slots;
-    size_t mask;
-};
-
-static size_t *table_slot(const struct stored *s, const struct stored_table *t, series_id id) {
-    size_t at = (size_t)id.lo & t->mask;
-    while (t->slots[at] != 0 && !series_id_eq(s->series[t->slots[at] - 1].id, id))
-        at = (at + 1) & t->mask;
-    return &t->slots[at];
+static size_t *table_slot(const struct stored *s, series_id id) {
+    size_t at = (size_t)id.lo & s->slots_mask;
+    while (s->slots[at] != 0 && !series_id_eq(s->series[s->slots[at] - 1].id, id))
+        at = (at + 1) & s->slots_mask;
+    return &s->slots[at];
 }
 
-static void series_add(struct stored *s, struct stored_table *t, const struct stored_series *one) {
-    size_t *slot = table_slot(s, t, one->id);
+size_t stored_by_id(const struct stored *s, series_id id) {
+    return *table_slot(s, id) - 1;
+}
+
+static void series_add(struct stored *s, const struct stored_series *one) {
+    size_t *slot = table_slot(s, one->id);
     if (*slot != 0) return;
     s->series[s->count++] = *one;
     *slot = s->count;
 }
 
 /* Runs are given block by block, the newest first, so that each series' list is by time. */
-static void run_add(struct stored *s, struct stored_table *t, uint32_t block, size_t index,
-                    const struct block_series *of) {
+static void run_add(struct stored *s, uint32_t block, size_t index, const struct block_series *of) {
     struct stored_series fresh = {of->id, of->shard, RUN_NONE, VIEW_NONE};
-    series_add(s, t, &fresh);
-    struct stored_series *one = &s->series[*table_slot(s, t, of->id) - 1];
+    series_add(s, &fresh);
+    struct stored_series *one = &s->series[*table_slot(s, of->id) - 1];
     s->runs[s->runs_count] = (struct stored_run){block, one->first, index};
     one->first = (uint32_t)s->runs_count++;
 }
@@ -176,27 +155,26 @@ static enum status series_merge(struct stored *s, struct err *err) {
         return err_set(err, ERR_LIMIT, 0, "select: too many series");
     while (slots < total * 2)
         slots *= 2;
-    struct stored_table t = {calloc(slots, sizeof *t.slots), slots - 1};
+    s->slots = calloc(slots, sizeof *s->slots);
+    s->slots_mask = slots - 1;
     s->series = malloc((total + 1) * sizeof *s->series);
     s->runs = malloc((total - s->views_count + 1) * sizeof *s->runs);
-    if (t.slots == NULL || s->series == NULL || s->runs == NULL) {
-        free(t.slots);
-        return stored_nomem(err);
-    }
+    if (s->slots == NULL || s->series == NULL || s->runs == NULL) return stored_nomem(err);
     s->count = 0;
     for (size_t i = 0; i < s->views_count; i++)
-        series_add(s, &t, &(struct stored_series){s->views[i].id, s->views[i].shard, RUN_NONE, i});
+        series_add(s, &(struct stored_series){s->views[i].id, s->views[i].shard, RUN_NONE, i});
     for (uint32_t i = s->blocks_count; i > 0; i--) {
         const struct block_series *of = block_selection_series(s->blocks[i - 1].selection, &count);
         for (size_t k = 0; k < count; k++)
-            run_add(s, &t, i - 1, k, &of[k]);
+            run_add(s, i - 1, k, &of[k]);
     }
-    free(t.slots);
+    if (s->spare) return OK; /* it is asked by id */
+    free(s->slots);
+    s->slots = NULL;
     return OK;
 }
 
-/* The block is looked at as a whole then (scrub.h). */
-static enum status stored_read_ended(const struct stored *s, uint32_t block, enum status status) {
+enum status stored_read_ended(const struct stored *s, uint32_t block, enum status status) {
     if (status == ERR_CORRUPT || status == ERR_IO) block_set_suspect(s->blocks[block].of->block);
     return status;
 }
@@ -205,9 +183,12 @@ enum status stored_find(struct stored *s, struct err *err) {
     for (uint32_t i = 0; i < s->blocks_count; i++) {
         struct select_query q = s->query;
         q.shards = &s->blocks[i].shards;
+        const struct list_block *of = s->blocks[i].of;
+        if (of->block == NULL)
+            return err_set(err, ERR_UNAVAILABLE, 0, "a block of this range is damaged: %s",
+                           of->why.msg);
         TRY(stored_read_ended(
-            s, i,
-            block_select(s->blocks[i].of->block, &q, s->canceled, &s->blocks[i].selection, err)));
+            s, i, block_select(of->block, &q, s->canceled, &s->blocks[i].selection, err)));
     }
     return s->blocks_count == 0 ? OK : series_merge(s, err);
 }
@@ -221,7 +202,7 @@ enum status stored_names(struct stored *s, struct sv label, struct arena *arena,
         TRY(head_label_names(head, &s->query, arena, out, out_count, err));
     else
         TRY(head_label_values(head, label, &s->query, arena, out, out_count, err));
-    return blocks_take(s, err);
+    return stored_blocks_take(s, err);
 }
 
 /* Both sorted and unique. */
@@ -292,15 +273,15 @@ static void views_touch(const struct stored *s, size_t view, int64_t ms, bool ne
                            ms, newest);
 }
 
+/* Of the head. */
 static enum status view_read(const struct stored *s, size_t view, int64_t from_ms, int64_t to_ms,
                              struct samples *out, struct err *err) {
     views_touch(s, view, from_ms, false);
     return series_view_read(&s->views[view], from_ms, to_ms, out, err);
 }
 
-/* What the blocks gave of the series: samples from `from` on. */
-static enum status blocks_filter(const struct stored *s, size_t index, size_t from,
-                                 struct samples *out, struct err *err) {
+enum status stored_scratch_labels(const struct stored *s, size_t index, size_t *out_count,
+                                  struct err *err) {
     struct stored_scratch *x = s->scratch;
     size_t count = stored_labels(s, index, x->labels, x->labels_cap);
     if (count > x->labels_cap) {
@@ -310,9 +291,7 @@ static enum status blocks_filter(const struct stored *s, size_t index, size_t fr
         x->labels_cap = count;
         count = stored_labels(s, index, x->labels, x->labels_cap);
     }
-    struct samples part = samples_from(out, from);
-    archive_filter_run(&x->filter, s->series[index].shard, (struct sv){0}, x->labels, count, &part);
-    out->count = from + part.count;
+    *out_count = count;
     return OK;
 }
 
@@ -321,28 +300,58 @@ static bool is_behind(const struct samples *s, size_t from, size_t first) {
     return first == from || first == s->count || s->times_ms[first] > s->times_ms[first - 1];
 }
 
-enum status stored_read(const struct stored *s, size_t index, int64_t from_ms, int64_t to_ms,
-                        struct samples *out, struct err *err) {
-    if (s->series == NULL) return view_read(s, index, from_ms, to_ms, out, err);
-    const struct stored_series *one = &s->series[index];
-    size_t from = out->count, before;
-    bool in_order = true; /* each source gives its own in order */
-    for (uint32_t r = one->first; r != RUN_NONE; r = s->runs[r].next) {
+enum status stored_runs_read(const struct stored *s, size_t index, const int64_t range_ms[2],
+                             struct samples *out, bool *out_in_order, struct err *err) {
+    size_t from = out->count;
+    *out_in_order = true; /* each block gives its own in order */
+    for (uint32_t r = s->series[index].first; r != RUN_NONE; r = s->runs[r].next) {
         const struct stored_block *b = &s->blocks[s->runs[r].block];
-        if (b->of->of.max_ms <= from_ms || b->of->of.min_ms > to_ms) continue;
-        before = out->count;
+        const struct manifest_block *of = &b->of->of;
+        if (of->resolution_ms != 0 || of->max_ms <= range_ms[0] || of->min_ms > range_ms[1])
+            continue;
+        size_t before = out->count;
         enum status status =
-            block_series_read(b->selection, s->runs[r].index, from_ms, to_ms, out, err);
+            block_series_read(b->selection, s->runs[r].index, range_ms[0], range_ms[1], out, err);
         TRY(stored_read_ended(s, s->runs[r].block, status));
-        in_order = in_order && is_behind(out, from, before);
+        *out_in_order = *out_in_order && is_behind(out, from, before);
     }
-    if (out->count > from && archive_filter_has(&s->scratch->filter, one->shard, from_ms, to_ms))
+    return OK;
+}
+
+/* What the blocks gave of the series: samples from `from` on. */
+static enum status blocks_filter(const struct stored *s, size_t index, size_t from,
+                                 struct samples *out, struct err *err) {
+    struct stored_scratch *x = s->scratch;
+    size_t count = 0;
+    TRY(stored_scratch_labels(s, index, &count, err));
+    struct samples part = samples_from(out, from);
+    archive_filter_run(&x->filter, s->series[index].shard, (struct sv){0}, x->labels, count, &part);
+    out->count = from + part.count;
+    return OK;
+}
+
+enum status stored_rest_read(const struct stored *s, size_t index, const int64_t range_ms[2],
+                             size_t from, bool in_order, struct samples *out, struct err *err) {
+    const struct stored_series *one = &s->series[index];
+    if (out->count > from &&
+        archive_filter_has(&s->scratch->filter, one->shard, range_ms[0], range_ms[1]))
         TRY(blocks_filter(s, index, from, out, err));
-    before = out->count;
-    if (one->view != VIEW_NONE) TRY(view_read(s, one->view, from_ms, to_ms, out, err));
+    size_t before = out->count;
+    if (one->view != VIEW_NONE) TRY(view_read(s, one->view, range_ms[0], range_ms[1], out, err));
     if (in_order && is_behind(out, from, before)) return OK;
     /* Where times meet it is the same sample, which went from the head to a block meanwhile. */
     return samples_order(out, from) == OK ? OK : stored_nomem(err);
+}
+
+enum status stored_read(const struct stored *s, size_t index, int64_t from_ms, int64_t to_ms,
+                        struct samples *out, struct err *err) {
+    int64_t range_ms[2] = {from_ms, to_ms};
+    if (s->series == NULL) return view_read(s, index, from_ms, to_ms, out, err);
+    if (s->rows != NULL) return stored_rows_samples(s, index, from_ms, to_ms, out, err);
+    size_t from = out->count;
+    bool in_order;
+    TRY(stored_runs_read(s, index, range_ms, out, &in_order, err));
+    return stored_rest_read(s, index, range_ms, from, in_order, out, err);
 }
 
 enum status stored_newest(const struct stored *s, size_t index, int64_t from_ms, int64_t to_ms,

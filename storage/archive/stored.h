@@ -10,6 +10,7 @@
 
 #include "storage/archive/block_list.h"
 #include "storage/archive/filter.h"
+#include "storage/downsample/downsample.h"
 #include "storage/store.h"
 
 struct stored {
@@ -17,6 +18,7 @@ struct stored {
     struct store *store;
     struct select_query query;     /* what it points to lives until released; shards are given */
     const volatile bool *canceled; /* for blocks; may be NULL */
+    uint32_t resolution_ms;        /* of rows, where stored_read_rows is to be called; 0 */
     /* outcome */
     size_t count; /* of series */
     /* private */
@@ -31,6 +33,10 @@ struct stored {
     struct stored_run *runs;
     size_t runs_count;
     struct stored_scratch *scratch; /* of reading; NULL: nothing is in blocks */
+    size_t *slots;                  /* places in series, by id; while they are found */
+    size_t slots_mask;
+    struct stored_rows *rows; /* NULL: no block of rows is used */
+    bool spare;               /* a part of another one's rows */
 };
 void stored_init(struct stored *s, struct store *store, const struct select_query *query);
 /* ERR_LIMIT, ERR_NOMEM; ERR_UNAVAILABLE names a block that is needed and bad. */
@@ -60,6 +66,11 @@ series_id stored_id(const struct stored *s, size_t index);
 /* Appends the samples with from < t <= to, ascending. Fast where indexes ascend. */
 MUST_USE enum status stored_read(const struct stored *s, size_t index, int64_t from_ms,
                                  int64_t to_ms, struct samples *out, struct err *err);
+/* Rows of resolution_ms (storage/downsample), those with from < end <= to, both multiples of it,
+ * in place of what out has: from blocks of rows where there are any, else made of samples; the same
+ * in either case, to the bit. Where a row counts histograms, stored_read tells what they are. */
+MUST_USE enum status stored_read_rows(const struct stored *s, size_t index, int64_t from_ms,
+                                      int64_t to_ms, struct downsample_rows *out, struct err *err);
 /* At least the newest of them. */
 MUST_USE enum status stored_newest(const struct stored *s, size_t index, int64_t from_ms,
                                    int64_t to_ms, struct samples *out, struct err *err);

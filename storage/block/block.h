@@ -48,6 +48,9 @@ struct block_writer_options {
     uint32_t resolution_ms;        /* 0: raw; else downsampled to that */
     const volatile bool *canceled; /* may be NULL */
 };
+/* In a block with a resolution (storage/archive/rows.h) column k of a series has its times
+ * k * BLOCK_COLUMN_MS later, and no page has samples of two columns. */
+#define BLOCK_COLUMN_MS ((int64_t)1 << 52)
 /* After an error of any call only block_writer_free may follow. */
 struct block_writer;
 MUST_USE enum status block_writer_new(const struct block_writer_options *options,
@@ -179,6 +182,7 @@ struct block_merge_options {
     /* The same of a shard's items; may be NULL. */
     void (*filter_items)(void *ctx, uint32_t shard, struct buf *items);
     void *ctx;
+    bool replaces; /* the filter may put others in their place, from their memory (sample.h) */
 };
 /* One file from many; items of a shard are those of its inputs, one after the other. Pages that are
  * unchanged are copied as they are where that is no larger than encoding them anew. Memory: a bound

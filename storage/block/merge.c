@@ -293,7 +293,7 @@ static enum status series_merge(struct merge *m, uint32_t shard, const bool *has
         TRY(samples_read(m, has, &before));
         TRY(samples_join(m, has));
         TRY(samples_filter(m, shard, in));
-        if (m->joined.count != before) {
+        if (m->joined.count != before || m->options->replaces) {
             TRY(merge_account(m, has, in));
             copies = false;
         }

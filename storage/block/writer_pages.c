@@ -246,13 +246,23 @@ static size_t kind_run(const struct samples *samples, size_t i, size_t max) {
     return n;
 }
 
+/* How many of them are of the column of the first. */
+static size_t column_run(const struct block_writer *w, const int64_t *times_ms, size_t count) {
+    size_t n = 1;
+    if (w->options.resolution_ms == 0) return count;
+    while (n < count && times_ms[n] - times_ms[0] < BLOCK_COLUMN_MS / 2)
+        n++;
+    return n;
+}
+
 enum status writer_put_samples(struct block_writer *w, const struct samples *samples,
                                struct err *err) {
     for (size_t i = 0; i < samples->count;) {
         struct page_out p = {.kind = KIND_FLOAT};
         const int64_t *times_ms = samples->times_ms + i;
         const int64_t *starts_ms = samples->starts_ms == NULL ? NULL : samples->starts_ms + i;
-        TRY(column_find(w, times_ms, samples->count - i, false, &p.times, err));
+        size_t run = column_run(w, times_ms, samples->count - i);
+        TRY(column_find(w, times_ms, run, false, &p.times, err));
         size_t count = kind_run(samples, i, p.times.count);
         if (samples->histograms != NULL && samples->histograms[i] != NULL) {
             count = histograms_encode(w, samples->histograms + i, count);

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "storage/labels.h"
 
@@ -102,9 +103,9 @@ static void grow_row(struct growing *g, const struct downsample_rows *rows, size
 
 /* -- tables */
 
-static enum status reserve(struct downsample_rows *rows) {
-    if (rows->count < rows->cap) return OK;
-    size_t cap = rows->cap < 16 ? 16 : rows->cap * 2;
+enum status downsample_reserve(struct downsample_rows *rows, size_t count) {
+    if (count <= rows->cap) return OK;
+    size_t cap = MAX(rows->cap < 16 ? 16 : rows->cap * 2, count);
     int64_t *ends_ms = realloc(rows->ends_ms, cap * sizeof *ends_ms);
     if (ends_ms == NULL) return ERR_NOMEM;
     rows->ends_ms = ends_ms;
@@ -118,7 +119,7 @@ static enum status reserve(struct downsample_rows *rows) {
 }
 
 static enum status put(struct downsample_rows *rows, const struct growing *g) {
-    TRY(reserve(rows));
+    TRY(downsample_reserve(rows, rows->count + 1));
     struct downsample_row row = growing_end(g);
     rows->ends_ms[rows->count] = row.end_ms;
     for (int k = 0; k < DOWNSAMPLE_COLUMNS; k++)
@@ -171,6 +172,18 @@ enum status downsample_raw(const struct samples *raw, int64_t resolution_ms,
     if (got == OK) got = downsample_rows(&fine, resolution_ms, out);
     downsample_rows_fini(&fine);
     return got;
+}
+
+enum status downsample_append(struct downsample_rows *rows, const struct downsample_rows *more) {
+    if (more->count == 0) return OK;
+    assert(rows->count == 0 || rows->ends_ms[rows->count - 1] < more->ends_ms[0]);
+    TRY(downsample_reserve(rows, rows->count + more->count));
+    memcpy(rows->ends_ms + rows->count, more->ends_ms, more->count * sizeof *rows->ends_ms);
+    for (int k = 0; k < DOWNSAMPLE_COLUMNS; k++)
+        memcpy(rows->columns[k] + rows->count, more->columns[k],
+               more->count * sizeof *rows->columns[k]);
+    rows->count += more->count;
+    return OK;
 }
 
 void downsample_rows_fini(struct downsample_rows *rows) {

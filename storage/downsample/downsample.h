@@ -66,6 +66,10 @@ MUST_USE enum status downsample_raw(const struct samples *raw, int64_t resolutio
 /* Of finer rows, whose resolution divides this one. The same as downsample_raw of their samples. */
 MUST_USE enum status downsample_rows(const struct downsample_rows *fine, int64_t resolution_ms,
                                      struct downsample_rows *out);
+MUST_USE enum status downsample_reserve(struct downsample_rows *rows, size_t count); /* ERR_NOMEM */
+/* Appends later ones. ERR_NOMEM. */
+MUST_USE enum status downsample_append(struct downsample_rows *rows,
+                                       const struct downsample_rows *more);
 void downsample_rows_fini(struct downsample_rows *rows);
 /* A column as the samples of a series: borrowed arrays. */
 struct samples downsample_column(const struct downsample_rows *rows, enum downsample_column c);

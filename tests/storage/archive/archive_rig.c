@@ -95,6 +95,7 @@ static enum status archive_open_all(struct archive_rig *rig) {
                                  .bytes_max = rig->retention_bytes,
                                  .round_ms = 10000,
                                  .scrub_ms = rig->scrub_ms};
+    memcpy(ao.levels, rig->levels, sizeof ao.levels);
     snprintf(dir, sizeof dir, "%s/blocks", rig->dir);
     TRY(archive_open(rig->rt, &ao, &rig->archive, &rig->err));
     TRY(archive_adopt(rig->archive, &(struct archive_copies){copy_of_shard, rig}, &rig->err));

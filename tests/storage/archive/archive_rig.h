@@ -4,7 +4,7 @@
  * time. Writes are one by one and waited for; what was under way at a power cut may be there or
  * not, and the model takes over which. A broken promise prints itself and aborts.
  *   archive_rig.c: its life   rig_data.c: the model   rig_harm.c: files that go bad
- *   rig_retention.c: what ends by the rules of retention */
+ *   rig_retention.c: what ends by the rules of retention   rig_rows.c: rows of samples */
 #pragma once
 
 #include "storage/archive/flush.h"
@@ -69,11 +69,12 @@ struct archive_rig {
     uint64_t durable[AR_CORES];
     uint64_t retention_bytes, scrub_ms;
     int64_t retention_ms, merged_ms_max;
-    struct retention *retention;       /* NULL: retention_ms alone */
-    int64_t keeps_ms[AR_SERIES];       /* what it says of each, as the model sees it; 0: for ever */
-    bool is_settled;                   /* what is due was deleted: nothing more is there */
-    bool failed;                       /* the log has ended */
-    const struct harm_allowed *harmed; /* NULL: no file is bad */
+    struct retention *retention; /* NULL: retention_ms alone */
+    int64_t keeps_ms[AR_SERIES]; /* what it says of each, as the model sees it; 0: for ever */
+    struct plan_level levels[PLAN_LEVELS]; /* of downsampling */
+    bool is_settled;                       /* what is due was deleted: nothing more is there */
+    bool failed;                           /* the log has ended */
+    const struct harm_allowed *harmed;     /* NULL: no file is bad */
     bool hole;        /* the log has one for good: shards that it harms begin anew at a start */
     bool log_damaged; /* as log_open told, log_err with it */
     struct err log_err;
@@ -86,7 +87,7 @@ struct archive_rig {
     struct {
         unsigned accepted, histograms, starts, late, held, refused, deleted, cuts, flushes, floors,
             restarts, power_cuts, anew, reads, from_blocks, ruled, ended, ended_blocks, tombstones,
-            loaded;
+            loaded, rows, rows_blocks, rows_reads;
         uint64_t merges, log_files_removed;
     } counts;
 };
@@ -131,3 +132,11 @@ int64_t archive_rig_retention(struct archive_rig *rig, size_t series, const stru
 /* Settled: the samples have gone, no more tombstones are kept than the rules and these need, and in
  * the end the bytes have gone. */
 void archive_rig_settle_retention(struct archive_rig *rig, uint64_t deletes_by_hand);
+
+/* rig_rows.c: of half of the rigs samples are downsampled; what has been made is used also when the
+ * policy changes. */
+void archive_rig_choose_levels(struct archive_rig *rig);
+/* Rows of all series of these shards of the store, in some range. Reading may fail, as in
+ * archive_rig_check. */
+MUST_USE enum status archive_rig_check_rows(struct archive_rig *rig, struct store *store,
+                                            const struct shard_set *shards, struct err *err);

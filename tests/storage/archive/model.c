@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A naive model and a node's storage get the same random operations, and always answer the same:
  * samples in order, late, twice and too old, histograms; deletions; hours that pass (cuts, blocks,
- * merges, retention), cleaning, snapshots, shards that begin anew; ends, and at any call to the
- * disk a power cut, EIO or ENOSPC. Of files that go bad while the node is down it says so, with a
- * name, or answers as if they were good (rig_harm.h says what a log may lose).
- *   archive_model [--expect-bug] [seeds] [first seed] */
+ * merges, rows, retention), cleaning, snapshots, shards that begin anew; ends, and at any call to
+ * the disk a power cut, EIO or ENOSPC. Of files that go bad while the node is down it says so, with
+ * a name, or answers as if they were good (rig_harm.h says what a log may lose). archive_model
+ * [--expect-bug] [seeds] [first seed] */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -352,6 +352,7 @@ static void one_step(void) {
         archive_rig_run(&rig, rng_below(&rig.rng, 120000));
     else {
         end(rng_chance(&rig.rng, 0.6));
+        if (rng_chance(&rig.rng, 0.2)) archive_rig_choose_levels(&rig);
         start_again();
     }
     bool ended = rig.failed || log_is_failed(rig.log);
@@ -368,6 +369,7 @@ static void run(uint64_t seed, unsigned steps) {
     archive_rig_init(&rig, seed);
     plan.at = deletes_by_hand = 0;
     archive_rig_choose_retention(&rig);
+    archive_rig_choose_levels(&rig);
     rig.retention_bytes = rng_chance(&rig.rng, 0.2) ? 20000 : 0;
     snapshot_prepare();
     must_start();
@@ -441,6 +443,9 @@ static void table_print(void) {
     row("power cuts", sum.counts.power_cuts);
     row("looks at all samples", sum.counts.reads);
     row("of them in blocks", sum.counts.from_blocks);
+    row("rows", sum.counts.rows);
+    row("blocks of rows, looks", sum.counts.rows_blocks);
+    row("looks at rows in blocks", sum.counts.rows_reads);
     for (int i = 0; i < FAULTS; i++)
         row(fault_names[i], totals.faults[i]);
     for (int f = 0; f < HARM_FILES; f++)

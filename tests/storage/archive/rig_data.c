@@ -326,7 +326,7 @@ static enum status shards_verify(struct archive_rig *rig, struct store *store, u
         RIG_CHECK(store_shard_archive(store, s->shard, &a), "!");
         series_verify(rig, s, &none, archive_rig_retention(rig, i, &none, &a));
     }
-    return status;
+    return status == OK ? archive_rig_check_rows(rig, store, &set, err) : status;
 }
 
 enum status archive_rig_check(struct archive_rig *rig, uint64_t shards, struct err *err) {

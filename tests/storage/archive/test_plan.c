@@ -29,7 +29,7 @@ static void shard(struct manifest *m, uint32_t number, int64_t from_h, int64_t f
 static void expect(const struct manifest *m, int64_t merged_h, size_t count,
                    const uint64_t *numbers) {
     struct merge_plan plan;
-    struct plan_options o = {2 * HOUR, merged_h * HOUR};
+    struct plan_options o = {.range_ms = 2 * HOUR, .merged_ms_max = merged_h * HOUR};
     plan_merge(m, &o, &plan);
     cr_assert_eq(plan.count, count, "%u inputs", plan.count);
     for (size_t i = 0; i < count; i++)
@@ -158,5 +158,106 @@ Test(plan, what_was_deleted_from_is_cleaned_once_and_in_order) {
     expect_clean(&m, 0, 10, 4);
     deleted(&m, 0, 2, 0, 6); /* of another copy of the shard */
     expect_clean(&m, 0, 10, 0);
+    manifest_fini(&m);
+}
+
+/* -- rows of an hour, of what is older than 20 h */
+
+struct tried {
+    int64_t from_h;
+};
+static bool was_tried(void *ctx, const struct merge_plan *plan) {
+    return plan->from_ms == ((struct tried *)ctx)->from_h * HOUR;
+}
+
+static struct merge_plan rows_plan(const struct manifest *m, int64_t tried_h) {
+    struct merge_plan plan;
+    struct plan_options o = {.range_ms = 2 * HOUR, .merged_ms_max = 54 * HOUR};
+    struct tried tried = {tried_h};
+    o.levels[1] = (struct plan_level){20 * HOUR, (uint32_t)HOUR};
+    plan_rows(m, &o, was_tried, &tried, &plan);
+    return plan;
+}
+
+static void expect_rows(const struct merge_plan *plan, int64_t from_h, int64_t to_h,
+                        uint32_t count) {
+    cr_assert_eq(plan->count, count, "%u inputs", plan->count);
+    cr_assert(plan->makes_rows && plan->resolution_ms == HOUR);
+    cr_assert_eq(plan->from_ms, from_h * HOUR, "from %d h", (int)(plan->from_ms / HOUR));
+    cr_assert_eq(plan->to_ms, to_h * HOUR, "to %d h", (int)(plan->to_ms / HOUR));
+}
+
+static void add_rows(struct manifest *m, uint64_t number, int64_t from_h, int64_t to_h) {
+    add(m, number, from_h, to_h, 10);
+    manifest_block_find(m, number)->resolution_ms = HOUR;
+}
+
+Test(plan, rows_of_the_longest_range_within_their_age) {
+    struct manifest m = {0};
+    add(&m, 1, 0, 6, 100);
+    add(&m, 2, 6, 12, 100);
+    add(&m, 3, 12, 18, 100);
+    add(&m, 4, 18, 24, 100);
+    shard(&m, 0, 38, 0);
+    struct merge_plan plan = rows_plan(&m, -1000);
+    cr_assert_eq(plan.count, 1, "the first millisecond, of the windows before");
+    expect_rows(&plan, -18, 0, 1);
+    plan = rows_plan(&m, -18);
+    cr_assert_eq(plan.count, 0, "18 h until 38 h is not older than 20 h");
+    shard(&m, 0, 39, 0);
+    plan = rows_plan(&m, -18);
+    expect_rows(&plan, 0, 18, 4); /* what is at 18 h stands in the fourth */
+    add_rows(&m, 5, 0, 18);
+    plan = rows_plan(&m, -18);
+    cr_assert_eq(plan.count, 0, "they are there");
+    manifest_fini(&m);
+}
+
+Test(plan, rows_of_a_long_block_in_one) {
+    struct manifest m = {0};
+    add(&m, 1, 0, 54, 100);
+    manifest_block_find(&m, 1)->min_ms = 1;
+    shard(&m, 0, 100, 0);
+    struct merge_plan plan = rows_plan(&m, -1000);
+    expect_rows(&plan, 0, 54, 1);
+    add_rows(&m, 2, 18, 36); /* by another policy */
+    plan = rows_plan(&m, -1000);
+    expect_rows(&plan, 0, 18, 1);
+    plan = rows_plan(&m, 0);
+    expect_rows(&plan, 36, 54, 1);
+    manifest_fini(&m);
+}
+
+Test(plan, rows_that_follow_one_another_are_merged) {
+    struct manifest m = {0};
+    add_rows(&m, 1, 0, 18);
+    add_rows(&m, 2, 18, 36);
+    shard(&m, 0, 200, 0);
+    cr_assert_eq(rows_plan(&m, -1000).count, 0);
+    add_rows(&m, 3, 38, 54);
+    cr_assert_eq(rows_plan(&m, -1000).count, 0, "a gap says nothing of what is in it");
+    add_rows(&m, 4, 36, 38);
+    struct merge_plan plan = rows_plan(&m, -1000);
+    cr_assert(!plan.makes_rows && plan.resolution_ms == HOUR);
+    cr_assert(plan.count == 2 && plan.numbers[0] == 4 && plan.numbers[1] == 3, "by time");
+    cr_assert(plan.from_ms == 36 * HOUR && plan.to_ms == 54 * HOUR, "short ranges first");
+    manifest_block_remove(&m, 3);
+    manifest_block_remove(&m, 4);
+    add_rows(&m, 5, 36, 54);
+    plan = rows_plan(&m, -1000);
+    cr_assert(plan.count == 3 && plan.from_ms == 0 && plan.to_ms == 54 * HOUR);
+    manifest_fini(&m);
+}
+
+Test(plan, rows_speak_for_shards_that_are_closed) {
+    struct manifest m = {0};
+    add(&m, 1, 0, 18, 100);
+    manifest_block_find(&m, 1)->min_ms = 1;
+    shard(&m, 0, 100, 0);
+    shard(&m, 1, 18, 0); /* may still get what is at 18 h */
+    struct merge_plan plan = rows_plan(&m, -1000);
+    expect_rows(&plan, 0, 18, 1);
+    cr_assert(plan_rows_has(manifest_shard_find(&m, 0), &plan));
+    cr_assert(!plan_rows_has(manifest_shard_find(&m, 1), &plan));
     manifest_fini(&m);
 }

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Merges of which blocks of rows come. The same raw blocks and deletions give the same rows, to the
+ * bit, on every node. */
+#include <stdlib.h>
+
+#include "node/base/hash.h"
+#include "storage/archive/internal.h"
+#include "storage/archive/rows.h"
+
+/* -- on the log core */
+
+static uint64_t plan_key(const struct merge_plan *plan) {
+    return hash64(plan->numbers, plan->count * sizeof plan->numbers[0], plan->resolution_ms);
+}
+
+/* Nothing was in it, or what is cannot be read now. */
+static bool is_in_vain(void *ctx, const struct merge_plan *plan) {
+    const struct archive *a = ctx;
+    if (!archive_plan_is_readable(a, plan)) return true;
+    uint64_t key = plan_key(plan);
+    for (unsigned i = 0; i < EMPTY_ROWS_MAX; i++)
+        if (a->empties[i].from_ms == plan->from_ms && a->empties[i].to_ms == plan->to_ms &&
+            a->empties[i].key == key)
+            return true;
+    return false;
+}
+
+void archive_rows_plan(struct archive *a, const struct plan_options *options,
+                       struct merge_plan *out) {
+    plan_rows(&a->manifest, options, is_in_vain, a, out);
+}
+
+/* The oldest mark goes when there are many: that range is looked at again. */
+void archive_rows_mark(struct archive *a, const struct merge *m) {
+    a->empties[a->empties_at++ % EMPTY_ROWS_MAX] =
+        (struct empty_rows){m->plan.from_ms, m->plan.to_ms, plan_key(&m->plan)};
+}
+
+/* Nobody repairs them: they go, and are made anew. */
+uint32_t archive_rows_bad(const struct archive *a, uint64_t *out_numbers, uint32_t max) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < a->list->count && count < max; i++)
+        if (a->list->blocks[i].block == NULL && a->list->blocks[i].of.resolution_ms != 0)
+            out_numbers[count++] = a->list->blocks[i].of.number;
+    return count;
+}
+
+static bool plan_has(const struct merge_plan *plan, uint64_t number) {
+    for (uint32_t i = 0; i < plan->count; i++)
+        if (plan->numbers[i] == number) return true;
+    return false;
+}
+
+void archive_rows_forget(struct archive *a, struct manifest *m, int64_t min_ms, int64_t max_ms) {
+    struct merge *merge = &a->merge;
+    bool makes = merge->running && merge->plan.makes_rows;
+    if (makes && merge->plan.from_ms < max_ms && merge->plan.to_ms >= min_ms) merge->voided = true;
+    for (uint32_t i = m->blocks_count; i > 0; i--) {
+        const struct manifest_block *b = &m->blocks[i - 1];
+        if (b->resolution_ms == 0 || b->min_ms >= max_ms || b->max_ms + 1 < min_ms) continue;
+        if (merge->running && plan_has(&merge->plan, b->number)) merge->voided = true;
+        manifest_block_remove(m, b->number);
+    }
+}
+
+/* -- on the worker */
+
+enum status archive_rows_write(struct merge *m, struct block_merge_options *o,
+                               struct archive_filter *filter) {
+    struct rows_writing w = {.filter = filter,
+                             .from_ms = m->plan.from_ms,
+                             .to_ms = m->plan.to_ms,
+                             .resolution_ms = m->plan.resolution_ms};
+    o->filter = m->plan.makes_rows ? rows_make : rows_leave;
+    o->filter_items = rows_leave_items;
+    o->replaces = m->plan.makes_rows;
+    o->ctx = &w;
+    enum status status = block_merge(o, &m->written, &m->err);
+    rows_writing_fini(&w);
+    if (status == OK && w.failed)
+        status = err_set(&m->err, ERR_NOMEM, 0, "merge: not enough memory for rows");
+    return status;
+}
+
+/* What all inputs speak for. */
+static bool inputs_have(const struct merge *m, const struct manifest_shard *s) {
+    for (uint32_t i = 0; i < m->list->count; i++) {
+        const struct list_block *b = &m->list->blocks[i];
+        for (uint32_t k = 0; k < m->plan.count; k++)
+            if (m->plan.numbers[k] == b->of.number && !list_block_has(b, s->shard, s->copy))
+                return false;
+    }
+    return true;
+}
+
+enum status archive_rows_parts(struct merge *m) {
+    struct manifest_block *of = &m->added.of;
+    struct manifest_part *parts = calloc(m->manifest.shards_count + 1, sizeof *parts);
+    if (parts == NULL) return err_set(&m->err, ERR_NOMEM, 0, "merge: not enough memory");
+    free(of->parts);
+    of->parts = parts;
+    of->parts_count = 0;
+    of->min_ms = m->plan.from_ms;
+    of->max_ms = m->plan.to_ms - 1;
+    for (uint32_t i = 0; i < m->manifest.shards_count; i++) {
+        const struct manifest_shard *s = &m->manifest.shards[i];
+        if (m->plan.makes_rows ? plan_rows_has(s, &m->plan) : inputs_have(m, s))
+            parts[of->parts_count++] = (struct manifest_part){s->shard, s->copy};
+    }
+    return OK;
+}

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+
+#include "storage/archive/rows.h"
+#include "storage/archive/plan.h"
+
+struct planning {
+    const struct manifest *m;
+    const struct plan_options *options;
+    const struct plan_level *level;
+    bool (*tried)(void *ctx, const struct merge_plan *plan);
+    void *ctx;
+    struct merge_plan *out;
+    int64_t before_ms; /* windows that end later are too young */
+    bool found;
+};
+
+static bool is_rows(const struct planning *p, const struct manifest_block *b) {
+    return b->resolution_ms == p->level->resolution_ms;
+}
+
+enum covered { COVERED_NOT, COVERED_PARTLY, COVERED };
+
+static enum covered cover_of(const struct planning *p, int64_t from_ms, int64_t to_ms) {
+    enum covered got = COVERED_NOT;
+    for (uint32_t i = 0; i < p->m->blocks_count; i++) {
+        const struct manifest_block *b = &p->m->blocks[i];
+        if (!is_rows(p, b) || b->min_ms >= to_ms || b->max_ms < from_ms) continue;
+        if (b->min_ms <= from_ms && b->max_ms >= to_ms - 1) return COVERED;
+        got = COVERED_PARTLY;
+    }
+    return got;
+}
+
+bool plan_rows_has(const struct manifest_shard *s, const struct merge_plan *plan) {
+    return s->from_ms > plan->to_ms;
+}
+
+/* The raw blocks of the range make rows; false: there are none, or too many. */
+static bool make(struct planning *p, int64_t from_ms, int64_t to_ms) {
+    struct merge_plan *out = p->out;
+    bool any = false;
+    *out = (struct merge_plan){.resolution_ms = p->level->resolution_ms,
+                               .from_ms = from_ms,
+                               .to_ms = to_ms,
+                               .makes_rows = true};
+    for (uint32_t i = 0; i < p->m->shards_count && !any; i++)
+        any = plan_rows_has(&p->m->shards[i], out);
+    for (uint32_t i = 0; i < p->m->blocks_count && any; i++) {
+        const struct manifest_block *b = &p->m->blocks[i];
+        if (b->resolution_ms != 0 || b->min_ms > to_ms || b->max_ms <= from_ms) continue;
+        if (out->count == MERGE_INPUTS_MAX) return false;
+        out->numbers[out->count++] = b->number;
+    }
+    return out->count > 0 && !p->tried(p->ctx, out);
+}
+
+/* Where some of it is covered, in thirds, as ranges grow. Depth: log3 of the range. */
+static void plan_range(struct planning *p, int64_t from_ms, int64_t length_ms) {
+    int64_t to_ms = from_ms + length_ms;
+    if (p->found || from_ms < -ROWS_TIME_MAX_MS || to_ms > ROWS_TIME_MAX_MS) return;
+    enum covered covered = cover_of(p, from_ms, to_ms);
+    if (covered == COVERED_NOT && to_ms <= p->before_ms) p->found = make(p, from_ms, to_ms);
+    if (covered != COVERED_PARTLY || length_ms % 3 != 0 ||
+        length_ms / 3 % p->level->resolution_ms != 0 || length_ms / 3 < p->options->range_ms)
+        return;
+    for (int i = 0; i < 3; i++)
+        plan_range(p, from_ms + i * (length_ms / 3), length_ms / 3);
+}
+
+/* 0: ranges of blocks are no multiples of the resolution. */
+static int64_t shortest(const struct planning *p) {
+    int64_t length_ms = p->options->range_ms;
+    while (length_ms % p->level->resolution_ms != 0 && length_ms < ROWS_TIME_MAX_MS / 3)
+        length_ms *= 3;
+    if (length_ms % p->level->resolution_ms != 0) return 0;
+    while (length_ms <= p->options->merged_ms_max / 3 && length_ms <= p->level->after_ms / 3)
+        length_ms *= 3;
+    return length_ms;
+}
+
+static void plan_block(struct planning *p, const struct manifest_block *b, int64_t least_ms) {
+    int64_t length_ms = least_ms, first_ms = b->min_ms - 1;
+    if (first_ms < -ROWS_TIME_MAX_MS || b->max_ms > ROWS_TIME_MAX_MS) return;
+    while (length_ms <= p->options->merged_ms_max / 3 &&
+           range_floor(b->min_ms, length_ms) + length_ms <= b->max_ms)
+        length_ms *= 3;
+    while (length_ms > least_ms && range_floor(b->min_ms, length_ms) + length_ms > p->before_ms)
+        length_ms /= 3;
+    for (int64_t from_ms = range_floor(first_ms, length_ms);
+         from_ms < b->max_ms && from_ms + length_ms <= p->before_ms && !p->found;
+         from_ms += length_ms)
+        plan_range(p, from_ms, length_ms);
+}
+
+static int by_time(const void *a, const void *b) {
+    const struct manifest_block *const *x = a, *const *y = b;
+    if ((*x)->min_ms != (*y)->min_ms) return (*x)->min_ms < (*y)->min_ms ? -1 : 1;
+    return (*x)->number < (*y)->number ? -1 : 1;
+}
+
+/* -- merging */
+
+/* Blocks of rows in that range that follow one another without a gap. */
+static bool merge_range(struct planning *p, const struct manifest_block *const *rows,
+                        uint32_t count, const int64_t range_ms[2]) {
+    struct merge_plan *out = p->out;
+    *out = (struct merge_plan){.resolution_ms = p->level->resolution_ms};
+    for (uint32_t i = 0; i < count; i++) {
+        const struct manifest_block *b = rows[i];
+        if (b->min_ms < range_ms[0] || b->max_ms >= range_ms[1]) continue;
+        if (out->count > 0 && b->min_ms != out->to_ms) return false;
+        if (out->count == MERGE_INPUTS_MAX) return false;
+        if (out->count == 0) out->from_ms = b->min_ms;
+        out->to_ms = b->max_ms + 1;
+        out->numbers[out->count++] = b->number;
+        if (b->level >= out->level) out->level = (uint16_t)MIN(b->level + 1, UINT16_MAX);
+    }
+    return out->count > 1 && out->from_ms == range_ms[0] && out->to_ms == range_ms[1];
+}
+
+static void plan_merging(struct planning *p, const struct manifest_block *const *rows,
+                         uint32_t count, int64_t least_ms) {
+    for (int64_t length_ms = least_ms * 3; length_ms <= p->options->merged_ms_max && !p->found;
+         length_ms *= 3)
+        for (uint32_t i = 0; i < count && !p->found; i++) {
+            int64_t from_ms = range_floor(rows[i]->min_ms, length_ms);
+            p->found = merge_range(p, rows, count, (int64_t[2]){from_ms, from_ms + length_ms});
+        }
+}
+
+/* -- all */
+
+static void plan_of_level(struct planning *p, const struct manifest_block **sorted,
+                          int64_t closed_ms) {
+    int64_t least_ms = shortest(p);
+    uint32_t raw = 0, rows = 0;
+    if (least_ms == 0 || __builtin_sub_overflow(closed_ms, p->level->after_ms, &p->before_ms))
+        return;
+    for (uint32_t i = 0; i < p->m->blocks_count; i++)
+        if (p->m->blocks[i].resolution_ms == 0) sorted[raw++] = &p->m->blocks[i];
+    qsort(sorted, raw, sizeof *sorted, by_time);
+    for (uint32_t i = 0; i < raw && !p->found; i++)
+        plan_block(p, sorted[i], least_ms);
+    if (p->found) return;
+    for (uint32_t i = 0; i < p->m->blocks_count; i++)
+        if (is_rows(p, &p->m->blocks[i])) sorted[rows++] = &p->m->blocks[i];
+    qsort(sorted, rows, sizeof *sorted, by_time);
+    plan_merging(p, sorted, rows, p->options->range_ms);
+}
+
+void plan_rows(const struct manifest *m, const struct plan_options *options,
+               bool (*tried)(void *ctx, const struct merge_plan *plan), void *ctx,
+               struct merge_plan *out) {
+    struct planning p = {.m = m, .options = options, .tried = tried, .ctx = ctx, .out = out};
+    const struct manifest_block **sorted = malloc((m->blocks_count + 1) * sizeof *sorted);
+    int64_t closed_ms = INT64_MIN;
+    for (uint32_t i = 0; i < m->shards_count; i++)
+        closed_ms = MAX(closed_ms, m->shards[i].from_ms);
+    for (int i = 0; i < PLAN_LEVELS && sorted != NULL && !p.found; i++) {
+        p.level = &options->levels[i];
+        if (p.level->resolution_ms != 0 && closed_ms != INT64_MIN)
+            plan_of_level(&p, sorted, closed_ms - 1);
+    }
+    if (!p.found) *out = (struct merge_plan){0};
+    free(sorted);
+}

@@ -10,7 +10,9 @@
 #include "node/base/arena.h"
 #include "node/base/buf.h"
 #include "node/base/status.h"
+#include "storage/archive/plan.h"
 #include "storage/archive/retention.h"
+#include "storage/downsample/downsample.h"
 #include "storage/labels.h"
 #include "storage/store.h"
 
@@ -25,9 +27,11 @@ struct config {
     bool has_retention_time, has_retention_size;
     struct retention_rule *rules; /* in the arena */
     size_t rules_count;
-    bool rule_has_time;          /* while it is parsed */
-    struct series_limits limits; /* texts and list in the arena */
-    uint64_t rest_hash;          /* of all but the sections `storage` and `limits` */
+    bool rule_has_time;                    /* while it is parsed */
+    struct plan_level levels[PLAN_LEVELS]; /* storage.tsdb.downsample: of 5m, of 1h */
+    struct plan_level level;               /* while it is parsed */
+    struct series_limits limits;           /* texts and list in the arena */
+    uint64_t rest_hash;                    /* of all but the sections `storage` and `limits` */
     struct arena arena;
     const char *path;    /* while it is parsed */
     bool scrapes_itself; /* the built-in configuration */

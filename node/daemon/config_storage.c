@@ -11,6 +11,9 @@
  *             time: 2d
  *           - match: 'up'
  *             time: 0s           # for ever
+ *       downsample:
+ *         - {after: 2d, resolution: 5m}
+ *         - {after: 14d, resolution: 1h}
  */
 #include <stdio.h>
 #include <string.h>
@@ -160,8 +163,56 @@ static enum status bind_retention(const struct binding *b, const yaml_node_t *va
     return bind_mapping(b, value, keys, ARRAY_LEN(keys), err);
 }
 
+/* -- downsampling */
+
+static enum status bind_after(const struct binding *b, const yaml_node_t *value, struct err *err) {
+    struct plan_level *level = &b->config->level;
+    if (!duration_parse(config_node_text(value), &level->after_ms) || level->after_ms == 0)
+        return storage_error(b, value, "", "not a valid duration string", err);
+    return OK;
+}
+
+static enum status bind_resolution(const struct binding *b, const yaml_node_t *value,
+                                   struct err *err) {
+    int64_t ms;
+    if (!duration_parse(config_node_text(value), &ms) ||
+        (ms != DOWNSAMPLE_5M_MS && ms != DOWNSAMPLE_1H_MS))
+        return storage_error(b, value, "", "it must be 5m or 1h", err);
+    b->config->level.resolution_ms = (uint32_t)ms;
+    return OK;
+}
+
+static enum status level_take(const struct binding *b, const yaml_node_t *item, struct err *err) {
+    struct config *c = b->config;
+    struct plan_level *to = &c->levels[c->level.resolution_ms == DOWNSAMPLE_1H_MS];
+    if (c->level.after_ms == 0) return storage_error(b, item, "after", "is missing", err);
+    if (c->level.resolution_ms == 0) return storage_error(b, item, "resolution", "is missing", err);
+    if (to->resolution_ms != 0) return storage_error(b, item, "resolution", "given twice", err);
+    *to = c->level;
+    return OK;
+}
+
+static enum status bind_downsample(const struct binding *b, const yaml_node_t *list,
+                                   struct err *err) {
+    static const struct key_def keys[] = {{"after", bind_after}, {"resolution", bind_resolution}};
+    if (is_empty(list)) return OK;
+    if (list->type != YAML_SEQUENCE_NODE) return storage_error(b, list, "", "not a list", err);
+    size_t at = 0;
+    for (yaml_node_item_t *i = list->data.sequence.items.start; i < list->data.sequence.items.top;
+         i++) {
+        const yaml_node_t *item = yaml_document_get_node(b->doc, *i);
+        struct binding in = {.doc = b->doc, .config = b->config};
+        snprintf(in.path, sizeof in.path, "%.60s[%zu]", b->path, at++);
+        b->config->level = (struct plan_level){0};
+        TRY(bind_mapping(&in, item, keys, ARRAY_LEN(keys), err));
+        TRY(level_take(&in, item, err));
+    }
+    return OK;
+}
+
 static enum status bind_tsdb(const struct binding *b, const yaml_node_t *value, struct err *err) {
     static const struct key_def keys[] = {{"retention", bind_retention},
+                                          {"downsample", bind_downsample},
                                           {"out_of_order_time_window", NULL},
                                           {"stale_series_compaction_threshold", NULL}};
     return bind_mapping(b, value, keys, ARRAY_LEN(keys), err);

@@ -144,6 +144,7 @@ static enum status open_node(struct daemon *d, struct err *err) {
     no.retention = d->retention;
     no.retention_bytes = d->retention_bytes;
     no.limits = &d->config.limits;
+    memcpy(no.downsample, d->config.levels, sizeof no.downsample);
     TRY(node_open(d->rt, &no, &d->node, err));
     active_file_open(&d->active, no.data_dir, d->rt->cores_count, no.query_concurrency);
     return OK;

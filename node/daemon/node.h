@@ -42,10 +42,11 @@ struct node_options { /* strings live as long as the node */
     uint64_t memory_bytes_max;   /* of all heads; 0: none */
     uint64_t log_file_bytes_max; /* 0: the default */
     bool wal_sync_always;
-    int64_t block_range_ms;             /* 0: 2 h */
-    int64_t block_merged_ms_max;        /* longest range of merged blocks; 0: the default */
-    struct retention *retention;        /* borrowed; NULL: for ever */
-    uint64_t retention_bytes;           /* 0: no bound */
+    int64_t block_range_ms;      /* 0: 2 h */
+    int64_t block_merged_ms_max; /* longest range of merged blocks; 0: the default */
+    struct retention *retention; /* borrowed; NULL: for ever */
+    uint64_t retention_bytes;    /* 0: no bound */
+    struct plan_level downsample[PLAN_LEVELS];
     const struct series_limits *limits; /* of new series, of all cores together; NULL: none */
     uint64_t blocks_tick_ms;            /* 0: the default */
     uint64_t scrub_ms;                  /* each block is read through once in that time; 0: never */
@@ -94,10 +95,15 @@ struct gather *node_gather(struct node *node, unsigned core);
 struct store *node_store(struct node *node, unsigned core);
 struct replicas *node_replicas(struct node *node, unsigned core);
 
-/* From now on; a reference is taken. Any thread, on a loop or not. ERR_NOMEM. */
-struct retention;
-MUST_USE enum status node_set_retention(struct node *node, struct retention *retention,
-                                        uint64_t bytes, struct err *err);
+/* How long samples are kept, and as what. */
+struct node_keeping {
+    struct retention *retention; /* a reference is taken */
+    uint64_t retention_bytes;
+    struct plan_level downsample[PLAN_LEVELS];
+};
+/* From now on. Any thread, on a loop or not. ERR_NOMEM. */
+MUST_USE enum status node_keep(struct node *node, const struct node_keeping *keeping,
+                               struct err *err);
 
 /* From now on; they live as long as the node. Any thread, on a loop or not. ERR_NOMEM. */
 MUST_USE enum status node_set_limits(struct node *node, const struct series_limits *limits,

@@ -2,6 +2,7 @@
 /* Blocks of a node: the archive on the log core, a flusher on each data core. */
 #include <assert.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "node/base/log.h"
 #include "node/base/metrics.h"
@@ -64,6 +65,7 @@ enum status node_blocks_open(struct node *node, const struct node_view *view, bo
                                  .exemplars_max = NODE_EXEMPLARS_MAX,
                                  .round_ms = tick_ms(node),
                                  .scrub_ms = o->scrub_ms};
+    memcpy(ao.levels, o->downsample, sizeof ao.levels);
     TRY(archive_open(node->rt, &ao, &node->archive, err));
     /* Other replicas would not have them: a cluster takes them up with the first node's start. */
     struct archive_copies copies = {copy_of_shard, &(struct copies_ctx){node, view}};

@@ -22,6 +22,12 @@ static const struct metric_def merges_def = {
     .name = "prometheus_tsdb_compactions_total",
     .help = "Total number of compactions that were executed for the partition.",
     .kind = METRIC_COUNTER};
+static const struct metric_def rows_blocks_def = {.name = "cairn_blocks_downsampled",
+                                                  .help = "Blocks of downsampled rows.",
+                                                  .kind = METRIC_GAUGE};
+static const struct metric_def rows_bytes_def = {.name = "cairn_blocks_downsampled_bytes",
+                                                 .help = "Bytes of blocks of downsampled rows.",
+                                                 .kind = METRIC_GAUGE};
 static const struct metric_def merges_failed_def = {
     .name = "prometheus_tsdb_compactions_failed_total",
     .help = "Total number of compactions that failed for the partition.",
@@ -46,6 +52,8 @@ static void put_blocks(struct node *node) {
     metric_set(metric_get(&blocks_def, NULL), (double)s.blocks);
     metric_set(metric_get(&bytes_def, NULL), (double)s.bytes);
     metric_set(metric_get(&bad_def, NULL), s.bad_blocks);
+    metric_set(metric_get(&rows_blocks_def, NULL), (double)s.rows_blocks);
+    metric_set(metric_get(&rows_bytes_def, NULL), (double)s.rows_bytes);
     put_count(&merges_def, s.merges, &node->merges_told);
     put_count(&merges_failed_def, s.merges_failed, &node->merges_failed_told);
     metric_set(metric_get(&retention_bytes_def, NULL), (double)atomic_load(&node->retention_bytes));

@@ -93,17 +93,18 @@ static void on_quit(struct http_request *req) {
 }
 
 static enum status reload_take(struct serve *s, struct reloaded *r, struct err *err) {
-    struct retention *retention = NULL;
-    uint64_t bytes;
+    struct node_keeping keeping = {0};
     if (r->config.rest_hash != s->config->rest_hash ||
         r->config.scrapes_itself != s->config->scrapes_itself)
         return err_set(
             err, ERR_UNSUPPORTED, 0,
             "this version takes changes outside of the sections storage and limits only at "
             "a start");
-    TRY(config_retention(&r->config, s->retention, &retention, &bytes, err));
-    enum status st = node_set_retention(s->node, retention, bytes, err);
-    retention_unref(retention);
+    TRY(config_retention(&r->config, s->retention, &keeping.retention, &keeping.retention_bytes,
+                         err));
+    memcpy(keeping.downsample, r->config.levels, sizeof keeping.downsample);
+    enum status st = node_keep(s->node, &keeping, err);
+    retention_unref(keeping.retention);
     /* the last: what it is given is not freed any more */
     return st == OK ? node_set_limits(s->node, &r->config.limits, err) : st;
 }
@@ -158,6 +159,13 @@ static const struct config *config_now(const struct serve *s) {
 
 static void put_config(void *ctx, struct buf *out) {
     buf_put_sv(out, buf_sv(&config_now(ctx)->yaml));
+}
+
+/* What queries may read that do not say it. */
+static uint32_t rows_of_policy(void *ctx) {
+    const struct config *c = config_now(ctx);
+    return (c->levels[0].resolution_ms != 0 ? (uint32_t)FEATURE_ROWS_5M : 0) |
+           (c->levels[1].resolution_ms != 0 ? (uint32_t)FEATURE_ROWS_1H : 0);
 }
 
 static void put_flags(void *ctx, struct buf *out) {
@@ -317,6 +325,7 @@ enum status serve_new(struct runtime *rt, struct node *node, const struct option
         .put_config = put_config,
         .put_flags_json = put_flags,
         .is_ready = is_ready,
+        .rows = rows_of_policy,
         .snapshot = snapshot_start,
         .clean = clean_start,
         .ctx = s,

@@ -37,6 +37,7 @@ struct api_options {
     void (*put_config)(void *ctx, struct buf *out);
     void (*put_flags_json)(void *ctx, struct buf *out);
     bool (*is_ready)(void *ctx);
+    uint32_t (*rows)(void *ctx); /* FEATURE_ROWS_* of the policy; NULL: none */
     void (*snapshot)(void *ctx, struct core *home, struct api_job *job);
     void (*clean)(void *ctx, struct core *home, struct api_job *job);
     void *ctx;

@@ -179,6 +179,28 @@ static bool get_lookback(struct http_request *req, int64_t *out_ms) {
     return true;
 }
 
+/* As Thanos has it: auto (by the policy of downsampling), raw, or the coarsest that may be used. */
+static bool get_rows(struct http_request *req, uint32_t *out_features) {
+    const struct api_options *o = api_options_of(req);
+    struct sv s = api_form(req, "max_source_resolution");
+    int64_t ns;
+    struct err err;
+    *out_features = 0;
+    if (sv_eq(s, SV("raw"))) return true;
+    if (s.len == 0 || sv_eq(s, SV("auto"))) {
+        if (o->rows != NULL) *out_features = o->rows(o->ctx);
+        return true;
+    }
+    if (!api_duration_parse(s, &ns, &err) || ns < 0) {
+        api_fail_param(req, "max_source_resolution",
+                       "it must be \"auto\", \"raw\" or a duration, such as \"5m\" or \"1h\"");
+        return false;
+    }
+    if (ns / 1000000 >= DOWNSAMPLE_5M_MS) *out_features |= FEATURE_ROWS_5M;
+    if (ns / 1000000 >= DOWNSAMPLE_1H_MS) *out_features |= FEATURE_ROWS_1H;
+    return true;
+}
+
 static void warn_of_stats(struct query_request *r) {
     if (r->stats.len == 0 || sv_eq(r->stats, SV("true")) || sv_eq(r->stats, SV("all"))) return;
     struct buf quoted = {0};
@@ -198,7 +220,9 @@ static void request_start(struct http_request *req, const struct query_times *ti
     const struct api_options *o = api_options_of(req);
     uint64_t timeout_ms;
     int64_t lookback_ms;
-    if (!get_timeout(req, &timeout_ms) || !get_lookback(req, &lookback_ms)) return;
+    uint32_t rows;
+    if (!get_timeout(req, &timeout_ms) || !get_lookback(req, &lookback_ms) || !get_rows(req, &rows))
+        return;
     struct query_request *r = calloc(1, sizeof *r);
     if (r == NULL) {
         api_fail(req, API_INTERNAL, "out of memory");
@@ -216,9 +240,9 @@ static void request_start(struct http_request *req, const struct query_times *ti
                    .default_step_ms = o->default_step_ms,
                    .samples_max = o->samples_max,
                    .memory_bytes_max = o->memory_bytes_max,
-                   .features = sv_eq(r->stats, SV("all"))
-                                   ? o->features
-                                   : o->features & ~(uint32_t)FEATURE_PER_STEP_STATS},
+                   .features = rows | (sv_eq(r->stats, SV("all"))
+                                           ? o->features
+                                           : o->features & ~(uint32_t)FEATURE_PER_STEP_STATS)},
         .timeout_ms = timeout_ms,
         .partial_response = api_flag(req, "partial_response"),
         .done = request_on_done,

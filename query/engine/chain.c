@@ -239,16 +239,45 @@ void chain_free(struct chain *c) {
     free(c);
 }
 
-enum status chain_run(struct chain *c, const struct samples *samples, const struct labelset *labels,
-                      struct column **out) {
-    for (size_t i = 0; i < c->count; i++) {
+static enum status chain_apply(struct chain *c, const struct labelset *labels,
+                               struct column **out) {
+    for (size_t i = 1; i < c->count; i++) {
         TRY(eval_work(c->runs[i].ev, 50 + c->stages[i].out.steps));
         c->runs[i].labels = labels;
-        if (i == 0)
-            TRY(stage_read(&c->runs[0], samples, &c->cols[0]));
-        else
-            TRY(stage_apply(&c->runs[i], &c->cols[i - 1], &c->cols[i]));
+        TRY(stage_apply(&c->runs[i], &c->cols[i - 1], &c->cols[i]));
     }
     *out = &c->cols[c->count - 1];
     return OK;
+}
+
+enum status chain_run(struct chain *c, const struct samples *samples, const struct labelset *labels,
+                      struct column **out) {
+    TRY(eval_work(c->runs[0].ev, 50 + c->stages[0].out.steps));
+    c->runs[0].labels = labels;
+    TRY(stage_read(&c->runs[0], samples, &c->cols[0]));
+    return chain_apply(c, labels, out);
+}
+
+enum status chain_run_rows(struct chain *c, const struct downsample_rows *rows,
+                           const struct labelset *labels, struct column **out) {
+    c->runs[0].labels = labels;
+    TRY(stage_read_rows(&c->runs[0], rows, &c->cols[0]));
+    return chain_apply(c, labels, out);
+}
+
+bool chain_leaf(const struct query *q, const struct expr *e, const struct grid *grid,
+                struct stage *out) {
+    struct grid g = *grid;
+    for (size_t depth = 0; depth < CHAIN_STAGES_MAX; depth++) {
+        const struct expr *child = NULL;
+        e = node_unwrap(e);
+        if (!(depth == 0 ? describe_top(e, out, &child) : stage_describe(e, out, &child)))
+            return false;
+        out->out = out->in = g;
+        if (child == NULL) return true;
+        const struct expr *over = out->kind == STAGE_WINDOW ? out->matrix : e;
+        if (grid_of_child(q, over, &out->out, &g, NULL) != OK) return false;
+        e = child;
+    }
+    return false;
 }

@@ -41,6 +41,10 @@ enum query_feature { /* --enable-feature names */
                      /* no name of its own: a range selector as the whole query gives each series'
                       * newest sample, none when that is a stale marker or a histogram */
                      FEATURE_NEWEST_SAMPLE = 1 << 16,
+                     /* the same: range functions may read rows of that resolution where these tell
+                      * the same (window_rows.c); never for rules */
+                     FEATURE_ROWS_5M = 1 << 17,
+                     FEATURE_ROWS_1H = 1 << 18,
 };
 
 struct query_params {
@@ -103,6 +107,9 @@ void fragment_fini(struct fragment *f);
  * core selects these before fragment_run. */
 size_t fragment_leaves(const struct query *q, const struct fragment *f, uint32_t *out_leaves,
                        size_t max);
+
+/* The resolution of the rows that it reads (struct source_ops); 0: samples. The same everywhere. */
+uint32_t fragment_resolution(const struct query *q, const struct fragment *f);
 
 /* -- partials: memory of their own; encoded for the wire with version and counts checked on
  * decoding */

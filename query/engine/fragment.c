@@ -143,6 +143,15 @@ size_t fragment_leaves(const struct query *q, const struct fragment *f, uint32_t
     return 1;
 }
 
+uint32_t fragment_resolution(const struct query *q, const struct fragment *f) {
+    struct grid grid;
+    struct stage leaf;
+    if (f->kind == FRAGMENT_SAMPLES || fragment_grid(q, f, &grid, NULL) != OK ||
+        !chain_leaf(q, fragment_chain(q, f), &grid, &leaf))
+        return 0;
+    return stage_resolution(query_params(q), &leaf);
+}
+
 struct run { /* one fragment_run */
     struct eval ev;
     struct partial *p;
@@ -153,6 +162,8 @@ struct run { /* one fragment_run */
     struct labelset labels, out_labels; /* of the series; as they leave the chain */
     size_t labels_cap;
     struct samples samples;
+    uint32_t resolution_ms; /* of rows; 0: samples */
+    struct downsample_rows rows;
     size_t charged_bytes; /* for bound inputs and samples */
     bool may_repeat, drops, one_instant, needs_labels, needs_some; /* some: those asked for */
     struct labels_asked asked;
@@ -289,9 +300,44 @@ static enum status run_read(struct run *r, uint32_t leaf, size_t index) {
     return OK;
 }
 
+enum { ROW_BYTES = (1 + DOWNSAMPLE_COLUMNS) * sizeof(double) };
+
+static enum status run_rows_read(struct run *r, size_t index) {
+    const struct source_ops *ops = r->src->ops;
+    uint32_t leaf = r->leaf.selector->leaf;
+    size_t cap = r->rows.cap;
+    if (ops->read_rows != NULL) {
+        TRY(ops->read_rows(r->src, leaf, index, r->from_ms, r->to_ms, &r->rows, r->ev.err));
+    } else {
+        samples_clear(&r->samples);
+        TRY(ops->read(r->src, leaf, index, r->from_ms, r->to_ms, &r->samples, r->ev.err));
+        if (downsample_raw(&r->samples, r->resolution_ms, &r->rows) != OK)
+            return eval_nomem(&r->ev);
+    }
+    if (r->rows.cap > cap) TRY(run_charge(r, (r->rows.cap - cap) * ROW_BYTES));
+    return eval_work(&r->ev, 20 * r->rows.count);
+}
+
+/* *out_done false: it has histograms, of which only samples tell. */
+static enum status run_rows(struct run *r, size_t index, bool *out_done) {
+    struct column *col;
+    TRY(run_rows_read(r, index));
+    *out_done = !rows_have_histograms(&r->rows);
+    if (!*out_done || r->rows.count == 0) return OK;
+    uint64_t held = r->rows.count;
+    TRY(eval_hold(&r->ev, held));
+    TRY(chain_run_rows(r->chain, &r->rows, &r->labels, &col));
+    TRY(run_column(r, col));
+    eval_release(&r->ev, held);
+    return OK;
+}
+
 static enum status run_series(struct run *r, size_t index) {
+    bool done = false;
     TRY(eval_work(&r->ev, SERIES_WORK));
     TRY(run_labels(r, index));
+    if (r->resolution_ms != 0) TRY(run_rows(r, index, &done));
+    if (done) return OK;
     TRY(run_read(r, r->leaf.selector->leaf, index));
     uint64_t held = r->samples.count;
     if (held == 0) return OK;
@@ -329,6 +375,7 @@ static enum status run_prepare(struct run *r, const struct fragment *f) {
     r->one_instant = (r->leaf.kind == STAGE_SELECT || r->leaf.kind == STAGE_TIMESTAMP) &&
                      r->leaf.out.steps == 1 && r->leaf.selector->modifier == RANGE_PLAIN;
     stage_range(&r->leaf, query_params(q)->lookback_ms, &r->from_ms, &r->to_ms);
+    if (f->kind != FRAGMENT_SAMPLES) r->resolution_ms = stage_resolution(query_params(q), &r->leaf);
     return OK;
 }
 
@@ -353,6 +400,7 @@ enum status fragment_run(const struct query *q, const struct fragment *f, const 
     free(r.labels.labels);
     free(r.out_labels.labels);
     samples_fini(&r.samples);
+    downsample_rows_fini(&r.rows);
     eval_fini(&r.ev);
     budget_give(r.ev.budget, r.charged_bytes);
     if (st != OK) {

@@ -301,6 +301,13 @@ struct stage_run { /* scratch of one stage, reused from series to series */
 void stage_run_fini(struct stage_run *r);
 /* Leaf: samples of the source to a column. */
 enum status stage_read(struct stage_run *r, const struct samples *in, struct column *out) MUST_USE;
+/* Rows of the leaf's resolution (window_rows.c) to a column. */
+enum status stage_read_rows(struct stage_run *r, const struct downsample_rows *rows,
+                            struct column *out) MUST_USE;
+/* The resolution of the rows that the leaf reads in place of samples; 0: it reads samples. */
+uint32_t stage_resolution(const struct query_params *p, const struct stage *leaf);
+/* Only samples tell what they are. */
+bool rows_have_histograms(const struct downsample_rows *rows);
 /* Other stages: column to column; in and out may be the same where the grids are. */
 enum status stage_apply(struct stage_run *r, const struct column *in, struct column *out) MUST_USE;
 /* The data a leaf reads: from_ms < t <= to_ms. */
@@ -343,6 +350,11 @@ enum status chain_new(struct eval *ev, const struct expr *e, const struct grid *
 void chain_free(struct chain *c);
 enum status chain_run(struct chain *c, const struct samples *samples, const struct labelset *labels,
                       struct column **out) MUST_USE;
+enum status chain_run_rows(struct chain *c, const struct downsample_rows *rows,
+                           const struct labelset *labels, struct column **out) MUST_USE;
+/* The leaf of such a chain on its grid, without its arguments; false: e is none. */
+bool chain_leaf(const struct query *q, const struct expr *e, const struct grid *grid,
+                struct stage *out);
 /* What it read until now, on the grid of its last stage. */
 void chain_reads(const struct chain *c, struct reads *into);
 

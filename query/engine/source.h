@@ -9,6 +9,7 @@
 
 #include "node/base/status.h"
 #include "query/promql/ast.h"
+#include "storage/downsample/downsample.h"
 #include "storage/labels.h"
 #include "storage/sample.h"
 
@@ -31,6 +32,10 @@ struct source_ops {
     enum status (*read_newest)(const struct source *src, uint32_t leaf, size_t index,
                                int64_t from_ms, int64_t to_ms, struct samples *out,
                                struct err *err);
+    /* Rows of the fragment's resolution with from < end <= to, both multiples of it, in place of
+     * what out has. NULL: they are made of what read() gives. */
+    enum status (*read_rows)(const struct source *src, uint32_t leaf, size_t index, int64_t from_ms,
+                             int64_t to_ms, struct downsample_rows *out, struct err *err);
 };
 struct source {
     const struct source_ops *ops;

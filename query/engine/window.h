@@ -19,3 +19,9 @@ enum status window_variance(struct stage_run *r, struct column *out) MUST_USE;
 enum status window_quantile(struct stage_run *r, struct column *out) MUST_USE;
 enum status window_regression(struct stage_run *r, struct column *out) MUST_USE;
 enum status window_smoothing(struct stage_run *r, struct column *out) MUST_USE;
+
+/* Of a row (storage/downsample) seen from the window's end: rate, increase, delta; false: it has
+ * one sample only. */
+bool rate_of_row(const struct stage *st, const struct downsample_row *row, double *out);
+/* The name tells a counter from a gauge, or the type label where these are on. */
+void note_not_counter(struct stage_run *r, const struct column *out);

@@ -213,8 +213,24 @@ static enum status rate_plain(struct stage_run *r, size_t resets, struct column 
     return OK;
 }
 
-/* The name tells a counter from a gauge, or the type label where these are on. */
-static void note_not_counter(struct stage_run *r, const struct column *out) {
+bool rate_of_row(const struct stage *st, const struct downsample_row *row, double *out) {
+    const double *c = row->columns;
+    const int64_t range_ms = stage_window_ms(st), after_ms = (int64_t)c[DOWNSAMPLE_LAST_AGO];
+    if (c[DOWNSAMPLE_COUNT] < 2) return false;
+    const struct rate_kind kind = {range_ms, (double)range_ms / 1000, st->fn != FN_DELTA,
+                                   st->fn == FN_RATE};
+    struct rate_edges e = {.before_ms = range_ms - (int64_t)c[DOWNSAMPLE_FIRST_AGO],
+                           .after_ms = after_ms,
+                           .intervals = (size_t)c[DOWNSAMPLE_COUNT] - 1};
+    double increase = c[DOWNSAMPLE_LAST] - c[DOWNSAMPLE_FIRST];
+    if (kind.counter) increase += c[DOWNSAMPLE_CORRECTION];
+    edges_find(&e, &kind);
+    *out =
+        kind.counter ? rate_to_zero(&e, &kind, increase, c[DOWNSAMPLE_FIRST]) : increase * e.factor;
+    return true;
+}
+
+void note_not_counter(struct stage_run *r, const struct column *out) {
     struct sv name = stage_metric_name(r);
     if (name.len == 0 || column_points(out, r->stage->out.steps) == 0) return;
     if ((query_params(r->ev->q)->features & FEATURE_TYPE_AND_UNIT) != 0) {

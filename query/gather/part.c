@@ -67,12 +67,18 @@ static enum status source_newest(const struct source *src, uint32_t leaf, size_t
                                  struct err *err) {
     return selected_newest(leaf_selected(src, leaf), index, from_ms, to_ms, out, err);
 }
+static enum status source_read_rows(const struct source *src, uint32_t leaf, size_t index,
+                                    int64_t from_ms, int64_t to_ms, struct downsample_rows *out,
+                                    struct err *err) {
+    return selected_read_rows(leaf_selected(src, leaf), index, from_ms, to_ms, out, err);
+}
 static const struct source_ops source_ops = {.series_count = source_count,
                                              .labels = source_labels,
                                              .labels_asked = source_labels_asked,
                                              .id = source_id,
                                              .read = source_read,
-                                             .read_newest = source_newest};
+                                             .read_newest = source_newest,
+                                             .read_rows = source_read_rows};
 
 /* -- the way of a part */
 
@@ -193,6 +199,7 @@ static void part_select_next(struct core *here, struct msg *m) {
                   .from_ms = leaf->from_ms,
                   .to_ms = leaf->to_ms,
                   .memory_bytes_max = query_params(lp->query)->memory_bytes_max},
+        .resolution_ms = fragment_resolution(lp->query, lp->fragment),
         .canceled = &lp->control->canceled,
         .done = part_leaf_on_selected,
         .ctx = lp,

@@ -18,6 +18,7 @@ static enum status selected_begin(struct selected *s) {
                        count, SELECTOR_MATCHERS_MAX);
     stored_init(&s->stored, store_of(s->core), &s->query);
     s->stored.canceled = s->canceled;
+    s->stored.resolution_ms = s->resolution_ms;
     s->begun = true;
     return OK;
 }
@@ -101,6 +102,11 @@ enum status selected_read(const struct selected *s, size_t index, int64_t from_m
 enum status selected_newest(const struct selected *s, size_t index, int64_t from_ms, int64_t to_ms,
                             struct samples *out, struct err *err) {
     return stored_newest(&s->stored, index, from_ms, to_ms, out, err);
+}
+
+enum status selected_read_rows(const struct selected *s, size_t index, int64_t from_ms,
+                               int64_t to_ms, struct downsample_rows *out, struct err *err) {
+    return stored_read_rows(&s->stored, index, from_ms, to_ms, out, err);
 }
 
 /* -- names */

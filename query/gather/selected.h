@@ -17,6 +17,7 @@ struct selected {
     /* given */
     struct core *core;
     struct select_query query;        /* what it points to lives until released */
+    uint32_t resolution_ms;           /* of rows that will be read; 0: samples */
     const bool *canceled;             /* set (relaxed) by any thread; looked at between slices */
     void (*done)(struct selected *s); /* once; inside selected_start when one slice was enough */
     void *ctx;
@@ -48,6 +49,10 @@ MUST_USE enum status selected_read(const struct selected *s, size_t index, int64
                                    int64_t to_ms, struct samples *out, struct err *err);
 MUST_USE enum status selected_newest(const struct selected *s, size_t index, int64_t from_ms,
                                      int64_t to_ms, struct samples *out, struct err *err);
+
+MUST_USE enum status selected_read_rows(const struct selected *s, size_t index, int64_t from_ms,
+                                        int64_t to_ms, struct downsample_rows *out,
+                                        struct err *err);
 
 /* Label names, or the values of one, over all series of some shards; sorted, unique. */
 struct selected_names {

@@ -59,14 +59,19 @@ void archive_add_core(struct archive *a, struct archive_core *ac) {
 }
 
 void archive_count(struct archive *a) {
-    uint64_t bytes = 0;
+    uint64_t bytes = 0, rows_bytes = 0, rows = 0;
     unsigned bad = 0;
     for (uint32_t i = 0; i < a->list->count; i++) {
-        bytes += a->list->blocks[i].of.file_bytes;
+        const struct manifest_block *of = &a->list->blocks[i].of;
+        bytes += of->file_bytes;
+        rows += of->resolution_ms != 0;
+        rows_bytes += of->resolution_ms != 0 ? of->file_bytes : 0;
         bad += a->list->blocks[i].block == NULL;
     }
     atomic_store_explicit(&a->blocks_count, a->list->count, memory_order_relaxed);
     atomic_store_explicit(&a->blocks_bytes, bytes, memory_order_relaxed);
+    atomic_store_explicit(&a->rows_blocks, rows, memory_order_relaxed);
+    atomic_store_explicit(&a->rows_bytes, rows_bytes, memory_order_relaxed);
     atomic_store_explicit(&a->bad_blocks, bad, memory_order_relaxed);
     atomic_store_explicit(&a->size_floor_ms, plan_size_floor(&a->manifest, a->options.bytes_max),
                           memory_order_relaxed);
@@ -76,6 +81,8 @@ void archive_get_stats(const struct archive *a, struct archive_stats *out) {
     *out = (struct archive_stats){
         .blocks = atomic_load_explicit(&a->blocks_count, memory_order_relaxed),
         .bytes = atomic_load_explicit(&a->blocks_bytes, memory_order_relaxed),
+        .rows_blocks = atomic_load_explicit(&a->rows_blocks, memory_order_relaxed),
+        .rows_bytes = atomic_load_explicit(&a->rows_bytes, memory_order_relaxed),
         .merges = atomic_load_explicit(&a->merges, memory_order_relaxed),
         .merges_failed = atomic_load_explicit(&a->merges_failed, memory_order_relaxed),
         .log_files_removed = atomic_load_explicit(&a->log_files_removed, memory_order_relaxed),

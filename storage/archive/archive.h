@@ -161,7 +161,9 @@ struct archive_clean {
 void archive_clean(struct archive *a, struct archive_clean *clean);
 
 struct archive_stats {
-    uint64_t blocks, bytes, merges, merges_failed, log_files_removed;
+    uint64_t blocks, bytes;           /* of all */
+    uint64_t rows_blocks, rows_bytes; /* of those with downsampled rows */
+    uint64_t merges, merges_failed, log_files_removed;
     uint32_t bad_blocks;
 };
 void archive_get_stats(const struct archive *a, struct archive_stats *out); /* any thread */

@@ -87,7 +87,8 @@ struct archive {
     void *stopped_ctx;
     atomic_uint_least64_t next_number;
     atomic_int_least64_t size_floor_ms;
-    atomic_uint_least64_t blocks_count, blocks_bytes, merges, merges_failed, log_files_removed;
+    atomic_uint_least64_t blocks_count, blocks_bytes, rows_blocks, rows_bytes, merges,
+        merges_failed, log_files_removed;
     atomic_uint bad_blocks;
 };
 

@@ -12,10 +12,18 @@ struct segment { /* (from, to] */
     int64_t from_ms, to_ms;
     const struct list_block *of; /* NULL: samples */
 };
+struct cut { /* of segments, by time */
+    uint32_t first, end;
+};
 struct stored_rows {
-    struct segment *segments; /* by shard, then by time */
+    const struct list_block **blocks; /* of rows, that may be of use */
+    uint32_t blocks_count;
+    struct segment *segments;
     uint32_t segments_count, segments_cap;
-    uint32_t *first; /* by shard; one more at the end */
+    struct cut *cuts; /* by shard */
+    struct cut all;   /* of the shards that all blocks speak for, as mostly all do */
+    const struct list_block *wanted_block; /* of which that was asked for those */
+    bool wanted;
     struct stored spare;
     bool spare_found;
     /* scratch of reading */
@@ -30,8 +38,9 @@ void stored_rows_free(struct stored *s) {
     samples_fini(&r->samples);
     downsample_rows_fini(&r->part);
     downsample_rows_fini(&r->coarse);
+    free(r->blocks);
     free(r->segments);
-    free(r->first);
+    free(r->cuts);
     free(r);
     s->rows = NULL;
 }
@@ -64,13 +73,12 @@ static enum status segment_put(struct stored_rows *r, struct segment segment, st
 /* The coarsest that speaks for the shard right after `at`; else *out_next is where one begins. */
 static const struct list_block *block_after(const struct stored *s, uint32_t shard, int64_t at,
                                             int64_t *out_next) {
-    const struct block_list *list = store_blocks(s->store);
     const struct list_block *best = NULL;
     uint32_t copy = store_shard_copy(s->store, shard);
     *out_next = s->query.to_ms;
-    for (uint32_t i = 0; i < list->count; i++) {
-        const struct list_block *b = &list->blocks[i];
-        if (!is_of_use(s, b) || rows_end(b) <= at || !list_block_has(b, shard, copy)) continue;
+    for (uint32_t i = 0; i < s->rows->blocks_count; i++) {
+        const struct list_block *b = s->rows->blocks[i];
+        if (rows_end(b) <= at || !list_block_has(b, shard, copy)) continue;
         if (b->of.min_ms > at)
             *out_next = MIN(*out_next, b->of.min_ms);
         else if (best == NULL || b->of.resolution_ms > best->of.resolution_ms)
@@ -79,22 +87,40 @@ static const struct list_block *block_after(const struct stored *s, uint32_t sha
     return best;
 }
 
+static bool all_speak(const struct stored *s, uint32_t shard) {
+    uint32_t copy = store_shard_copy(s->store, shard);
+    for (uint32_t i = 0; i < s->rows->blocks_count; i++)
+        if (!list_block_has(s->rows->blocks[i], shard, copy)) return false;
+    return true;
+}
+
 static enum status shard_cut(struct stored *s, uint32_t shard, struct err *err) {
+    struct stored_rows *r = s->rows;
+    struct cut *cut = &r->cuts[shard];
+    bool all = all_speak(s, shard);
+    if (all && r->all.end > r->all.first) {
+        *cut = r->all;
+        return OK;
+    }
+    cut->first = r->segments_count;
     for (int64_t at = s->query.from_ms, next; at < s->query.to_ms; at = next) {
         const struct list_block *b = block_after(s, shard, at, &next);
         if (b != NULL) next = MIN(rows_end(b), s->query.to_ms);
-        TRY(segment_put(s->rows, (struct segment){at, next, b}, err));
+        TRY(segment_put(r, (struct segment){at, next, b}, err));
     }
+    cut->end = r->segments_count;
+    if (all) r->all = *cut;
     return OK;
 }
 
-static enum status all_cut(struct stored *s, struct err *err) {
-    uint32_t count = s->query.shards->shards_count;
-    for (uint32_t shard = 0; shard < count; shard++) {
-        s->rows->first[shard] = s->rows->segments_count;
-        if (shard_set_has(s->query.shards, shard)) TRY(shard_cut(s, shard, err));
-    }
-    s->rows->first[count] = s->rows->segments_count;
+static enum status blocks_gather(struct stored *s, struct err *err) {
+    const struct block_list *list = store_blocks(s->store);
+    struct stored_rows *r = s->rows;
+    r->blocks = calloc(list->count + 1, sizeof *r->blocks);
+    r->cuts = calloc((size_t)s->query.shards->shards_count + 1, sizeof *r->cuts);
+    if (r->blocks == NULL || r->cuts == NULL) return stored_nomem(err);
+    for (uint32_t i = 0; i < list->count; i++)
+        if (is_of_use(s, &list->blocks[i])) r->blocks[r->blocks_count++] = &list->blocks[i];
     return OK;
 }
 
@@ -110,21 +136,30 @@ enum status stored_rows_take(struct stored *s, struct err *err) {
     stored_init(&r->spare, s->store, &s->query);
     r->spare.spare = true;
     r->spare.canceled = s->canceled;
-    r->first = calloc((size_t)s->query.shards->shards_count + 1, sizeof *r->first);
-    if (r->first == NULL) return stored_nomem(err);
-    TRY(all_cut(s, err));
+    TRY(blocks_gather(s, err));
+    for (uint32_t shard = 0; shard < s->query.shards->shards_count; shard++)
+        if (shard_set_has(s->query.shards, shard)) TRY(shard_cut(s, shard, err));
     return stored_blocks_take(&r->spare, err);
 }
 
-bool stored_rows_want(const struct stored *s, const struct list_block *b, uint32_t shard) {
-    const struct stored_rows *r = s->rows;
+static bool cut_wants(const struct stored_rows *r, const struct list_block *b,
+                      const struct cut *cut) {
     bool is_raw = b->of.resolution_ms == 0;
-    for (uint32_t i = r->first[shard]; i < r->first[shard + 1]; i++) {
+    for (uint32_t i = cut->first; i < cut->end; i++) {
         const struct segment *g = &r->segments[i];
         if (g->of != (is_raw ? NULL : b)) continue;
         if (!is_raw || (b->of.max_ms > g->from_ms && b->of.min_ms <= g->to_ms)) return true;
     }
     return false;
+}
+
+bool stored_rows_want(const struct stored *s, const struct list_block *b, uint32_t shard) {
+    struct stored_rows *r = s->rows;
+    const struct cut *cut = &r->cuts[shard];
+    if (cut->first != r->all.first || cut->end != r->all.end) return cut_wants(r, b, cut);
+    if (r->wanted_block != b) r->wanted = cut_wants(r, b, cut);
+    r->wanted_block = b;
+    return r->wanted;
 }
 
 /* -- on a worker */
@@ -233,7 +268,7 @@ enum status stored_read_rows(const struct stored *s, size_t index, int64_t from_
     struct stored_rows *r = s->rows;
     out->count = 0;
     TRY(reading_begin(&rd, from_ms, to_ms, err));
-    for (uint32_t i = r->first[shard]; i < r->first[shard + 1]; i++) {
+    for (uint32_t i = r->cuts[shard].first; i < r->cuts[shard].end; i++) {
         const struct segment *g = &r->segments[i];
         int64_t range_ms[2] = {MAX(g->from_ms, from_ms), MIN(g->to_ms, to_ms)};
         if (range_ms[0] >= range_ms[1]) continue;

@@ -81,6 +81,9 @@ def configs(folder):
         (r"bad\.yml.*line 6.*rules\[1\]\.time.*\"-1d\"", RULES + "        - {match: 'up', time: -1d}\n"),
         (r"bad\.yml.*line 4.*rules.*list", "storage:\n  tsdb:\n    retention:\n      rules: 1d\n"),
         (r"bad\.yml.*line 5.*rules.*more than 256", MANY_RULES),
+        (r"bad\.yml.*line 4.*downsample\[0\]\.resolution.*5m or 1h.*\"10m\"", "storage:\n  tsdb:\n    downsample:\n      - {after: 2d, resolution: 10m}\n"),
+        (r"bad\.yml.*line 4.*downsample\[0\]\.after.*missing", "storage:\n  tsdb:\n    downsample:\n      - {resolution: 5m}\n"),
+        (r"bad\.yml.*line 5.*downsample\[1\]\.resolution.*twice", "storage:\n  tsdb:\n    downsample:\n      - {after: 2d, resolution: 5m}\n      - {after: 3d, resolution: 5m}\n"),
     ]:
         (folder / "bad.yml").write_text(content)
         check_fails(folder, 1, pattern, "--config.file=bad.yml", f"--web.listen-address={HOST}:{port}")

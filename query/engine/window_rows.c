@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Range functions over rows of downsampled windows in place of samples: those that rows tell
+ * exactly, where all windows are whole windows of the rows (storage/downsample/downsample.h). What
+ * they give is what samples give, but for the last bit of sums of fractions, where resets or sums
+ * are added up in another order; and it does not depend on who has rows, for others make them of
+ * samples. */
+#include "query/engine/window.h"
+
+#include <math.h>
+
+static bool rows_tell(enum function_id fn, uint32_t features) {
+    switch ((int)fn) {
+    case FN_ABSENT_OVER_TIME:
+    case FN_AVG_OVER_TIME:
+    case FN_COUNT_OVER_TIME:
+    case FN_DELTA:
+    case FN_FIRST_OVER_TIME:
+    case FN_LAST_OVER_TIME:
+    case FN_MAX_OVER_TIME:
+    case FN_MIN_OVER_TIME:
+    case FN_PRESENT_OVER_TIME:
+    case FN_SUM_OVER_TIME: return true;
+    case FN_INCREASE:
+    case FN_RATE:
+    case FN_RESETS: return (features & FEATURE_START_TIMESTAMPS) == 0;
+    default: return false;
+    }
+}
+
+uint32_t stage_resolution(const struct query_params *p, const struct stage *leaf) {
+    static const struct {
+        uint32_t feature, resolution_ms;
+    } all[] = {{FEATURE_ROWS_1H, DOWNSAMPLE_1H_MS}, {FEATURE_ROWS_5M, DOWNSAMPLE_5M_MS}};
+    if (leaf->kind != STAGE_WINDOW || leaf->selector == NULL || leaf->out.steps == 0 ||
+        leaf->selector->modifier != RANGE_PLAIN || !rows_tell(leaf->fn, p->features))
+        return 0;
+    const struct ref_times refs = stage_refs(leaf);
+    for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+        int64_t r = all[i].resolution_ms;
+        if ((p->features & all[i].feature) != 0 && stage_window_ms(leaf) % r == 0 &&
+            refs.first_ms % r == 0 && (leaf->out.steps == 1 || refs.step_ms % r == 0))
+            return all[i].resolution_ms;
+    }
+    return 0;
+}
+
+bool rows_have_histograms(const struct downsample_rows *rows) {
+    bool any = false;
+    for (size_t i = 0; i < rows->count; i++)
+        any |= rows->columns[DOWNSAMPLE_HISTOGRAMS][i] != 0;
+    return any;
+}
+
+/* As window_sum does it of samples; where a sum overflows the mean of samples may not. */
+static double mean_of(const double *c) {
+    return c[DOWNSAMPLE_SUM] / c[DOWNSAMPLE_COUNT];
+}
+
+static bool row_value(const struct stage *st, const struct downsample_row *row, double *out) {
+    const double *c = row->columns;
+    switch ((int)st->fn) {
+    case FN_ABSENT_OVER_TIME:
+    case FN_PRESENT_OVER_TIME: *out = 1; break;
+    case FN_AVG_OVER_TIME: *out = mean_of(c); break;
+    case FN_COUNT_OVER_TIME: *out = c[DOWNSAMPLE_COUNT]; break;
+    case FN_FIRST_OVER_TIME: *out = c[DOWNSAMPLE_FIRST]; break;
+    case FN_LAST_OVER_TIME: *out = c[DOWNSAMPLE_LAST]; break;
+    case FN_MAX_OVER_TIME: *out = c[DOWNSAMPLE_MAX]; break;
+    case FN_MIN_OVER_TIME: *out = c[DOWNSAMPLE_MIN]; break;
+    case FN_RESETS: *out = c[DOWNSAMPLE_RESETS]; break;
+    case FN_SUM_OVER_TIME: *out = c[DOWNSAMPLE_SUM]; break;
+    default: return rate_of_row(st, row, out);
+    }
+    return true;
+}
+
+/* Rows (lo, hi] of the window of step k, as window_bounds has samples. */
+struct row_window {
+    size_t lo, hi;
+};
+static void window_move(struct row_window *w, const struct downsample_rows *rows, int64_t ref_ms,
+                        int64_t range_ms) {
+    while (w->hi < rows->count && rows->ends_ms[w->hi] <= ref_ms)
+        w->hi++;
+    while (w->lo < w->hi && rows->ends_ms[w->lo] <= ref_ms - range_ms)
+        w->lo++;
+}
+
+enum status stage_read_rows(struct stage_run *r, const struct downsample_rows *rows,
+                            struct column *out) {
+    const struct stage *st = r->stage;
+    const struct ref_times refs = stage_refs(st);
+    const int64_t range_ms = stage_window_ms(st);
+    struct row_window w = {0};
+    memset(out->kinds, POINT_NONE, st->out.steps);
+    for (size_t k = 0; k < st->out.steps; k++) {
+        int64_t ref_ms = ref_time(&refs, k);
+        window_move(&w, rows, ref_ms, range_ms);
+        TRY(eval_work(r->ev, 4 + 12 * (w.hi - w.lo)));
+        if (w.hi == w.lo) continue;
+        struct downsample_row row = downsample_fold(rows, w.lo, w.hi, ref_ms);
+        double count = row.columns[DOWNSAMPLE_COUNT];
+        reads_at(&r->reads, k, (uint64_t)count);
+        if (count != 0 && row_value(st, &row, &out->values[k])) out->kinds[k] = POINT_FLOAT;
+    }
+    if (st->fn == FN_RATE || st->fn == FN_INCREASE) note_not_counter(r, out);
+    return OK;
+}

@@ -307,7 +307,8 @@ static enum status run_rows_read(struct run *r, size_t index) {
     uint32_t leaf = r->leaf.selector->leaf;
     size_t cap = r->rows.cap;
     if (ops->read_rows != NULL) {
-        TRY(ops->read_rows(r->src, leaf, index, r->from_ms, r->to_ms, &r->rows, r->ev.err));
+        struct source_rows wanted = {r->from_ms, r->to_ms, stage_columns(&r->leaf)};
+        TRY(ops->read_rows(r->src, leaf, index, &wanted, &r->rows, r->ev.err));
     } else {
         samples_clear(&r->samples);
         TRY(ops->read(r->src, leaf, index, r->from_ms, r->to_ms, &r->samples, r->ev.err));

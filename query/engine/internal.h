@@ -306,6 +306,8 @@ enum status stage_read_rows(struct stage_run *r, const struct downsample_rows *r
                             struct column *out) MUST_USE;
 /* The resolution of the rows that the leaf reads in place of samples; 0: it reads samples. */
 uint32_t stage_resolution(const struct query_params *p, const struct stage *leaf);
+/* One bit for each column that the leaf's function looks at. */
+uint32_t stage_columns(const struct stage *leaf);
 /* Only samples tell what they are. */
 bool rows_have_histograms(const struct downsample_rows *rows);
 /* Other stages: column to column; in and out may be the same where the grids are. */

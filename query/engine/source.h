@@ -14,6 +14,10 @@
 #include "storage/sample.h"
 
 struct source;
+struct source_rows { /* from < end <= to, both multiples of the resolution */
+    int64_t from_ms, to_ms;
+    uint32_t columns; /* one bit for each that is looked at */
+};
 struct source_ops {
     /* Series matched by selector number `leaf` of the query, in any order. */
     size_t (*series_count)(const struct source *src, uint32_t leaf);
@@ -32,10 +36,11 @@ struct source_ops {
     enum status (*read_newest)(const struct source *src, uint32_t leaf, size_t index,
                                int64_t from_ms, int64_t to_ms, struct samples *out,
                                struct err *err);
-    /* Rows of the fragment's resolution with from < end <= to, both multiples of it, in place of
-     * what out has. NULL: they are made of what read() gives. */
-    enum status (*read_rows)(const struct source *src, uint32_t leaf, size_t index, int64_t from_ms,
-                             int64_t to_ms, struct downsample_rows *out, struct err *err);
+    /* Rows of the fragment's resolution in place of what out has. NULL: they are made of what
+     * read() gives. */
+    enum status (*read_rows)(const struct source *src, uint32_t leaf, size_t index,
+                             const struct source_rows *wanted, struct downsample_rows *out,
+                             struct err *err);
 };
 struct source {
     const struct source_ops *ops;

@@ -44,6 +44,26 @@ uint32_t stage_resolution(const struct query_params *p, const struct stage *leaf
     return 0;
 }
 
+#define BIT(column) (1U << DOWNSAMPLE_##column)
+
+uint32_t stage_columns(const struct stage *leaf) {
+    uint32_t bits = BIT(COUNT) | BIT(HISTOGRAMS);
+    switch ((int)leaf->fn) {
+    case FN_AVG_OVER_TIME:
+    case FN_SUM_OVER_TIME: return bits | BIT(SUM);
+    case FN_FIRST_OVER_TIME: return bits | BIT(FIRST);
+    case FN_LAST_OVER_TIME: return bits | BIT(LAST);
+    case FN_MAX_OVER_TIME: return bits | BIT(MAX);
+    case FN_MIN_OVER_TIME: return bits | BIT(MIN);
+    case FN_RESETS: return bits | BIT(FIRST) | BIT(LAST) | BIT(RESETS);
+    case FN_DELTA:
+    case FN_INCREASE:
+    case FN_RATE:
+        return bits | BIT(FIRST) | BIT(LAST) | BIT(FIRST_AGO) | BIT(LAST_AGO) | BIT(CORRECTION);
+    default: return bits;
+    }
+}
+
 bool rows_have_histograms(const struct downsample_rows *rows) {
     bool any = false;
     for (size_t i = 0; i < rows->count; i++)

@@ -68,9 +68,10 @@ static enum status source_newest(const struct source *src, uint32_t leaf, size_t
     return selected_newest(leaf_selected(src, leaf), index, from_ms, to_ms, out, err);
 }
 static enum status source_read_rows(const struct source *src, uint32_t leaf, size_t index,
-                                    int64_t from_ms, int64_t to_ms, struct downsample_rows *out,
+                                    const struct source_rows *wanted, struct downsample_rows *out,
                                     struct err *err) {
-    return selected_read_rows(leaf_selected(src, leaf), index, from_ms, to_ms, out, err);
+    const struct block_columns columns = {wanted->from_ms, wanted->to_ms, wanted->columns};
+    return selected_read_rows(leaf_selected(src, leaf), index, &columns, out, err);
 }
 static const struct source_ops source_ops = {.series_count = source_count,
                                              .labels = source_labels,

@@ -104,9 +104,10 @@ enum status selected_newest(const struct selected *s, size_t index, int64_t from
     return stored_newest(&s->stored, index, from_ms, to_ms, out, err);
 }
 
-enum status selected_read_rows(const struct selected *s, size_t index, int64_t from_ms,
-                               int64_t to_ms, struct downsample_rows *out, struct err *err) {
-    return stored_read_rows(&s->stored, index, from_ms, to_ms, out, err);
+enum status selected_read_rows(const struct selected *s, size_t index,
+                               const struct block_columns *wanted, struct downsample_rows *out,
+                               struct err *err) {
+    return stored_read_rows(&s->stored, index, wanted, out, err);
 }
 
 /* -- names */

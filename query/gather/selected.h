@@ -50,9 +50,9 @@ MUST_USE enum status selected_read(const struct selected *s, size_t index, int64
 MUST_USE enum status selected_newest(const struct selected *s, size_t index, int64_t from_ms,
                                      int64_t to_ms, struct samples *out, struct err *err);
 
-MUST_USE enum status selected_read_rows(const struct selected *s, size_t index, int64_t from_ms,
-                                        int64_t to_ms, struct downsample_rows *out,
-                                        struct err *err);
+MUST_USE enum status selected_read_rows(const struct selected *s, size_t index,
+                                        const struct block_columns *wanted,
+                                        struct downsample_rows *out, struct err *err);
 
 /* Label names, or the values of one, over all series of some shards; sorted, unique. */
 struct selected_names {

@@ -185,10 +185,24 @@ static bool merge_begin(struct archive *a) {
     return true;
 }
 
-/* false: nothing is to be cleaned. */
+/* Those blocks go, and nothing comes. */
+static void drop_begin(struct archive *a, uint32_t count) {
+    struct merge *m = &a->merge;
+    m->running = true;
+    m->plan.count = count;
+    m->change = (struct archive_change){
+        .removes = m->plan.numbers, .removes_count = count, .done = merge_installed};
+    archive_change_submit(a, a->rt->log_core, &m->change);
+}
+
+/* Rows are not cleaned: they are made anew, of cleaned samples. false: nothing is to be cleaned. */
 static bool clean_begin(struct archive *a) {
     struct merge *m = &a->merge;
     while (archive_clean_plan(a, &m->plan)) {
+        if (m->plan.resolution_ms != 0) {
+            drop_begin(a, 1);
+            return true;
+        }
         if (!archive_plan_is_readable(a, &m->plan)) continue;
         m->cleans = true;
         if (merge_begin(a)) return true;
@@ -205,11 +219,7 @@ void archive_merge_next(struct archive *a) {
     uint32_t drops = plan_drops(&a->manifest, m->plan.numbers, MERGE_INPUTS_MAX);
     if (drops == 0) drops = archive_rows_bad(a, m->plan.numbers, MERGE_INPUTS_MAX);
     if (drops > 0) {
-        m->running = true;
-        m->plan.count = drops;
-        m->change = (struct archive_change){
-            .removes = m->plan.numbers, .removes_count = drops, .done = merge_installed};
-        archive_change_submit(a, a->rt->log_core, &m->change);
+        drop_begin(a, drops);
         return;
     }
     struct plan_options o = {.range_ms = a->options.range_ms,

@@ -78,7 +78,8 @@ static bool is_under_tombstone(const struct manifest *m, const struct manifest_b
         const struct manifest_shard *s = manifest_shard_find(m, b->parts[i].shard);
         if (s == NULL || s->copy != b->parts[i].copy) continue;
         for (uint32_t k = 0; k < s->tombstones_count; k++)
-            if (s->tombstones[k].min_ms <= b->max_ms && s->tombstones[k].max_ms >= b->min_ms)
+            if (s->tombstones[k].min_ms <= b->max_ms + (b->resolution_ms != 0) &&
+                s->tombstones[k].max_ms >= b->min_ms)
                 return true;
     }
     return false;
@@ -88,12 +89,15 @@ bool plan_clean(const struct manifest *m, uint64_t from, uint64_t before, struct
     const struct manifest_block *lowest = NULL;
     for (uint32_t i = 0; i < m->blocks_count; i++) {
         const struct manifest_block *b = &m->blocks[i];
-        if (b->number < from || b->number >= before || b->resolution_ms != 0) continue;
+        if (b->number < from || b->number >= before) continue;
         if (lowest != NULL && lowest->number < b->number) continue;
         if (is_under_tombstone(m, b)) lowest = b;
     }
     if (lowest == NULL) return false;
-    *out = (struct merge_plan){.numbers = {lowest->number}, .count = 1, .level = lowest->level};
+    *out = (struct merge_plan){.numbers = {lowest->number},
+                               .count = 1,
+                               .level = lowest->level,
+                               .resolution_ms = lowest->resolution_ms};
     return true;
 }
 

@@ -44,7 +44,8 @@ void plan_rows(const struct manifest *m, const struct plan_options *options,
 /* The shards for which such a block of rows speaks: whose copy the record is of, and closed. */
 bool plan_rows_has(const struct manifest_shard *s, const struct merge_plan *plan);
 /* The block with the lowest number from `from` on and below `before` that has samples of times of
- * which something was deleted; as a merge of one. false: there is none. */
+ * which something was deleted; as a merge of one, or, where it has rows, as one that goes. false:
+ * there is none. */
 bool plan_clean(const struct manifest *m, uint64_t from, uint64_t before, struct merge_plan *out);
 /* Blocks of which nothing is left: all is older than the shards' floors, or of no shard. Fills up
  * to max, returns how many. */

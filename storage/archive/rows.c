@@ -75,34 +75,41 @@ void rows_writing_fini(struct rows_writing *w) {
 
 /* -- reading */
 
-static enum status column_read(struct block_selection *s, size_t index, const int64_t range_ms[2],
-                               struct samples *out, struct err *err) {
-    samples_clear(out);
-    return block_series_read(s, index, range_ms[0], range_ms[1], out, err);
+/* Of a block that says of one series more of one column than of another. */
+static enum status rows_corrupt(size_t count, int column, struct err *err) {
+    return err_set(err, ERR_CORRUPT, 0,
+                   "a block of rows does not have %zu values in column %d as in the first", count,
+                   column);
 }
 
-enum status rows_read(struct block_selection *s, size_t index, int64_t from_ms, int64_t to_ms,
+enum status rows_read(struct block_selection *s, size_t index, const struct block_columns *wanted,
                       struct downsample_rows *out, struct samples *scratch, struct err *err) {
+    struct block_columns w = {MAX(wanted->from_ms, -ROWS_TIME_MAX_MS),
+                              MIN(wanted->to_ms, ROWS_TIME_MAX_MS),
+                              wanted->columns | 1U << DOWNSAMPLE_COUNT};
+    size_t count = 0, at = 0;
     out->count = 0;
-    from_ms = MAX(from_ms, -ROWS_TIME_MAX_MS);
-    to_ms = MIN(to_ms, ROWS_TIME_MAX_MS);
-    for (int k = 0; k < DOWNSAMPLE_COLUMNS && from_ms < to_ms; k++) {
-        int64_t later_ms = k * BLOCK_COLUMN_MS,
-                range_ms[2] = {from_ms + later_ms, to_ms + later_ms};
-        TRY(column_read(s, index, range_ms, scratch, err));
-        if (k == 0 && downsample_reserve(out, scratch->count) != OK)
-            return err_set(err, ERR_NOMEM, 0, "select: not enough memory");
-        if (k == 0) {
-            out->count = scratch->count;
-            if (out->count == 0) return OK;
-            memcpy(out->ends_ms, scratch->times_ms, out->count * sizeof *out->ends_ms);
+    samples_clear(scratch);
+    TRY(block_series_read_columns(s, index, &w, scratch, err));
+    while (count < scratch->count && scratch->times_ms[count] < BLOCK_COLUMN_MS / 2)
+        count++;
+    if (downsample_reserve(out, count) != OK)
+        return err_set(err, ERR_NOMEM, 0, "select: not enough memory");
+    for (int k = 0; k < DOWNSAMPLE_COLUMNS && count > 0; k++) {
+        double *to = out->columns[k];
+        if ((w.columns >> k & 1) == 0) {
+            memset(to, 0, count * sizeof *to);
+            continue;
         }
-        if (scratch->count != out->count)
-            return err_set(err, ERR_CORRUPT, 0,
-                           "a block of rows has %zu values of column %d, and %zu of the first",
-                           scratch->count, k, out->count);
-        memcpy(out->columns[k], scratch->values, out->count * sizeof *out->columns[k]);
+        if (scratch->count - at < count ||
+            scratch->times_ms[at] - scratch->times_ms[0] != k * BLOCK_COLUMN_MS)
+            return rows_corrupt(count, k, err);
+        memcpy(to, scratch->values + at, count * sizeof *to);
+        at += count;
     }
+    if (at != scratch->count) return rows_corrupt(count, DOWNSAMPLE_COLUMNS, err);
+    if (count > 0) memcpy(out->ends_ms, scratch->times_ms, count * sizeof *out->ends_ms);
+    out->count = count;
     return OK;
 }
 

@@ -41,10 +41,11 @@ void rows_leave(void *ctx, uint32_t shard, struct sv canonical, const struct lab
 void rows_leave_items(void *ctx, uint32_t shard, struct buf *items);
 void rows_writing_fini(struct rows_writing *w);
 
-/* The rows of a series in a block of rows, with from < end <= to. scratch is reused. */
-MUST_USE enum status rows_read(struct block_selection *s, size_t index, int64_t from_ms,
-                               int64_t to_ms, struct downsample_rows *out, struct samples *scratch,
-                               struct err *err);
+/* The rows of a series in a block of rows, with from < end <= to; columns that are not wanted may
+ * be 0, COUNT always is there. scratch is reused. */
+MUST_USE enum status rows_read(struct block_selection *s, size_t index,
+                               const struct block_columns *wanted, struct downsample_rows *out,
+                               struct samples *scratch, struct err *err);
 /* Takes rows out whose windows are left out as a whole. */
 void rows_filter_by(const struct filter_windows *w, uint32_t resolution_ms,
                     struct downsample_rows *rows);

@@ -10,6 +10,7 @@
 
 #include "storage/archive/block_list.h"
 #include "storage/archive/filter.h"
+#include "storage/block/block.h"
 #include "storage/downsample/downsample.h"
 #include "storage/store.h"
 
@@ -68,9 +69,11 @@ MUST_USE enum status stored_read(const struct stored *s, size_t index, int64_t f
                                  int64_t to_ms, struct samples *out, struct err *err);
 /* Rows of resolution_ms (storage/downsample), those with from < end <= to, both multiples of it,
  * in place of what out has: from blocks of rows where there are any, else made of samples; the same
- * in either case, to the bit. Where a row counts histograms, stored_read tells what they are. */
-MUST_USE enum status stored_read_rows(const struct stored *s, size_t index, int64_t from_ms,
-                                      int64_t to_ms, struct downsample_rows *out, struct err *err);
+ * in either case, to the bit. Columns that are not wanted may be anything. Where a row counts
+ * histograms, stored_read tells what they are. */
+MUST_USE enum status stored_read_rows(const struct stored *s, size_t index,
+                                      const struct block_columns *wanted,
+                                      struct downsample_rows *out, struct err *err);
 /* At least the newest of them. */
 MUST_USE enum status stored_newest(const struct stored *s, size_t index, int64_t from_ms,
                                    int64_t to_ms, struct samples *out, struct err *err);

@@ -210,6 +210,7 @@ static const struct stored_run *run_in(const struct stored *s, size_t index,
 struct reading {
     const struct stored *s;
     size_t index, labels_count;
+    uint32_t columns;
     struct filter_windows windows;
     bool has_windows;
 };
@@ -224,9 +225,10 @@ static enum status rows_of_block(const struct reading *rd, const struct segment 
         return rows_of_samples(s, rd->index, range_ms, true, &r->part, err);
     const struct stored_run *run = run_in(s, rd->index, g->of);
     if (run == NULL) return OK;
+    struct block_columns wanted = {range_ms[0], range_ms[1], rd->columns};
     TRY(stored_read_ended(s, run->block,
-                          rows_read(s->blocks[run->block].selection, run->index, range_ms[0],
-                                    range_ms[1], &r->part, &r->samples, err)));
+                          rows_read(s->blocks[run->block].selection, run->index, &wanted, &r->part,
+                                    &r->samples, err)));
     if (rd->has_windows) rows_filter_by(&rd->windows, own_ms, &r->part);
     if (own_ms == s->resolution_ms) return OK;
     struct downsample_rows fine = r->part;
@@ -257,13 +259,15 @@ static enum status rows_made(const struct stored *s, size_t index, const int64_t
     return status;
 }
 
-enum status stored_read_rows(const struct stored *s, size_t index, int64_t from_ms, int64_t to_ms,
-                             struct downsample_rows *out, struct err *err) {
+enum status stored_read_rows(const struct stored *s, size_t index,
+                             const struct block_columns *wanted, struct downsample_rows *out,
+                             struct err *err) {
+    int64_t from_ms = wanted->from_ms, to_ms = wanted->to_ms;
     assert(s->resolution_ms != 0 && from_ms % s->resolution_ms == 0 &&
            to_ms % s->resolution_ms == 0);
     if (s->rows == NULL || s->series == NULL)
         return rows_made(s, index, (int64_t[2]){from_ms, to_ms}, out, err);
-    struct reading rd = {.s = s, .index = index};
+    struct reading rd = {.s = s, .index = index, .columns = wanted->columns};
     uint32_t shard = s->series[index].shard;
     struct stored_rows *r = s->rows;
     out->count = 0;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Retention by matcher takes bytes from the disk: a raw block that lies wholly before what such a
+/* Retention by matcher takes bytes from the disk: a block that lies wholly before what such a
  * DELETE says is asked once whether it has a series that matches, and is written anew without them,
  * as a merge of one block. What was asked is kept in memory: after a start each block is asked
  * again, which reads its index only. */
@@ -14,8 +14,9 @@ struct sweep {
     uint64_t number, key; /* of the block; of the deletions that were asked for */
 };
 
+/* A block of rows speaks for one millisecond more (rows.h). */
 static bool covers(const struct tombstone *t, const struct manifest_block *b) {
-    return t->min_ms == INT64_MIN && t->max_ms >= b->max_ms;
+    return t->min_ms == INT64_MIN && t->max_ms >= b->max_ms + (b->resolution_ms != 0);
 }
 
 static struct sv matchers_of(const struct tombstone *t) {
@@ -52,9 +53,14 @@ static bool is_bad(const struct archive *a, uint64_t number) {
 bool archive_sweep_plan(struct archive *a, struct merge_plan *out) {
     for (uint32_t i = 0; i < a->manifest.blocks_count; i++) {
         const struct manifest_block *b = &a->manifest.blocks[i];
-        uint64_t key = b->resolution_ms != 0 ? 0 : sweep_key(&a->manifest, b);
+        uint64_t key = sweep_key(&a->manifest, b);
         if (key == 0 || is_swept(a, b->number, key) || is_bad(a, b->number)) continue;
-        *out = (struct merge_plan){.numbers = {b->number}, .count = 1, .level = b->level};
+        *out = (struct merge_plan){.numbers = {b->number},
+                                   .count = 1,
+                                   .level = b->level,
+                                   .resolution_ms = b->resolution_ms,
+                                   .from_ms = b->min_ms,
+                                   .to_ms = b->max_ms + 1};
         return true;
     }
     return false;

@@ -156,6 +156,16 @@ MUST_USE enum status block_series_extent(struct block_selection *s, size_t index
 /* Pages of all series; reads the directory. */
 MUST_USE enum status block_count_pages(struct block *b, uint64_t *out, struct err *err);
 
+/* The same for a block with a resolution: of each column k that is asked for (bit k) those with
+ * from + k * BLOCK_COLUMN_MS < t <= to + k * BLOCK_COLUMN_MS, column by column. */
+struct block_columns {
+    int64_t from_ms, to_ms;
+    uint32_t columns;
+};
+MUST_USE enum status block_series_read_columns(struct block_selection *s, size_t index,
+                                               const struct block_columns *wanted,
+                                               struct samples *out, struct err *err);
+
 /* Label names, or the values of one, of series that match (as head_label_names; no matchers: all of
  * the shards asked for); sorted, unique, from the arena. */
 MUST_USE enum status block_label_names(struct block *b, const struct select_query *query,

@@ -180,3 +180,35 @@ enum status block_count_pages(struct block *b, uint64_t *out, struct err *err) {
     find_free(f);
     return status;
 }
+
+/* Which column a page is of is in the time of its first sample: within one, times lie closer to 0
+ * than half of what is between two. */
+static int64_t column_of(int64_t time_ms) {
+    return (time_ms + BLOCK_COLUMN_MS / 2) / BLOCK_COLUMN_MS;
+}
+
+enum status block_series_read_columns(struct block_selection *s, size_t index,
+                                      const struct block_columns *wanted, struct samples *out,
+                                      struct err *err) {
+    struct find *f = s->find;
+    const struct found *found = &f->found[index];
+    struct page_at page;
+    bool more;
+    assert(index < f->count && s->block->resolution_ms != 0);
+    if (wanted->from_ms >= wanted->to_ms) return OK;
+    TRY(pages_seek(f->pages, found->series, found->sets[SIDE_TARGET], err));
+    for (;;) {
+        int64_t ends[2];
+        TRY(pages_next(f->pages, &page, &more, err));
+        if (!more) return OK;
+        TRY(page_ends(f->io, &page, ends, err));
+        int64_t column = column_of(ends[0]), later_ms = column * BLOCK_COLUMN_MS;
+        if (column < 0 || column > 31 || (wanted->columns >> column & 1) == 0 ||
+            ends[0] - later_ms > wanted->to_ms || ends[1] - later_ms <= wanted->from_ms)
+            continue;
+        TRY(page_get_times(f->io, &page, &s->times, err));
+        size_t range[2] = {times_after(&s->times, wanted->from_ms + later_ms),
+                           times_after(&s->times, wanted->to_ms + later_ms)};
+        TRY(page_append(f->io, &page, &s->times, range, out, err));
+    }
+}

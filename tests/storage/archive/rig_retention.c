@@ -123,8 +123,7 @@ static void bytes_check(struct archive_rig *rig, const int64_t gone_ms[AR_SERIES
         const struct block_series *of = block_selection_series(found, &count);
         for (size_t k = 0; k < AR_SERIES; k++) {
             if (!has_part(&b->of, rig->model.series[k].shard)) continue;
-            for (size_t n = 0; n < count && b->of.resolution_ms == 0 && b->of.max_ms < gone_ms[k];
-                 n++)
+            for (size_t n = 0; n < count && b->of.max_ms < gone_ms[k]; n++)
                 RIG_CHECK(!series_id_eq(of[n].id, rig->model.series[k].id),
                           "seed %" PRIu64 ": block %" PRIu64 " still has series %zu", rig->seed,
                           b->of.number, k);

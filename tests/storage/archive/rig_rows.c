@@ -104,7 +104,8 @@ static enum status series_check(struct looking *l, series_id id, struct err *err
     l->got.count = 0;
     if (raw < l->raw.count) TRY(stored_read(&l->raw, raw, l->from_ms, l->to_ms, &l->samples, err));
     if (rows < l->rows.count) {
-        TRY(stored_read_rows(&l->rows, rows, l->from_ms, l->to_ms, &l->got, err));
+        struct block_columns all = {l->from_ms, l->to_ms, UINT32_MAX};
+        TRY(stored_read_rows(&l->rows, rows, &all, &l->got, err));
         TRY(stored_read(&l->rows, rows, l->from_ms, l->to_ms, &l->again, err));
     }
     rows_compare(l, series_shard(id, AR_SHARDS));

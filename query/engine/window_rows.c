@@ -106,22 +106,97 @@ static void window_move(struct row_window *w, const struct downsample_rows *rows
         w->lo++;
 }
 
+static double sum_in(const struct row_window *w, const double *column) {
+    struct kahan k = {0};
+    for (size_t i = w->lo; i < w->hi; i++)
+        kahan_add(&k, column[i]);
+    return k.sum + k.c;
+}
+
+/* As downsample_fold has MIN and MAX. */
+static double extreme_in(const struct row_window *w, const double *column, const double *counts,
+                         bool max) {
+    double best = NAN;
+    for (size_t i = w->lo; i < w->hi; i++)
+        if (counts[i] != 0 && (isnan(best) || (max ? column[i] > best : column[i] < best)))
+            best = column[i];
+    return best;
+}
+
+/* Of rows with samples: what the function looks at of downsample_fold, which does all columns. */
+static void fold_for(const struct stage *st, const struct downsample_rows *rows,
+                     const struct row_window *w, struct downsample_row *out) {
+    double *const *c = rows->columns;
+    double *to = out->columns;
+    size_t first = w->lo, last = w->hi - 1;
+    while (c[DOWNSAMPLE_COUNT][first] == 0)
+        first++;
+    while (c[DOWNSAMPLE_COUNT][last] == 0)
+        last--;
+    double first_later = (double)(out->end_ms - rows->ends_ms[first]);
+    to[DOWNSAMPLE_FIRST] = c[DOWNSAMPLE_FIRST][first];
+    to[DOWNSAMPLE_FIRST_AGO] = c[DOWNSAMPLE_FIRST_AGO][first] + first_later;
+    to[DOWNSAMPLE_LAST] = c[DOWNSAMPLE_LAST][last];
+    to[DOWNSAMPLE_LAST_AGO] =
+        c[DOWNSAMPLE_LAST_AGO][last] + (double)(out->end_ms - rows->ends_ms[last]);
+    switch ((int)st->fn) {
+    case FN_AVG_OVER_TIME:
+    case FN_SUM_OVER_TIME: to[DOWNSAMPLE_SUM] = sum_in(w, c[DOWNSAMPLE_SUM]); break;
+    case FN_MAX_OVER_TIME:
+        to[DOWNSAMPLE_MAX] = extreme_in(w, c[DOWNSAMPLE_MAX], c[DOWNSAMPLE_COUNT], true);
+        break;
+    case FN_MIN_OVER_TIME:
+        to[DOWNSAMPLE_MIN] = extreme_in(w, c[DOWNSAMPLE_MIN], c[DOWNSAMPLE_COUNT], false);
+        break;
+    default: break;
+    }
+}
+
+/* Resets in the rows and between them, added up as downsample_fold does. */
+static void resets_in(const struct downsample_rows *rows, const struct row_window *w,
+                      struct downsample_row *out) {
+    double *const *c = rows->columns;
+    struct kahan correction = {0};
+    double resets = 0, before = 0;
+    bool any = false;
+    for (size_t i = w->lo; i < w->hi; i++) {
+        if (c[DOWNSAMPLE_COUNT][i] == 0) continue;
+        if (any && c[DOWNSAMPLE_FIRST][i] < before) {
+            resets++;
+            kahan_add(&correction, before);
+        }
+        resets += c[DOWNSAMPLE_RESETS][i];
+        if (c[DOWNSAMPLE_CORRECTION][i] != 0) kahan_add(&correction, c[DOWNSAMPLE_CORRECTION][i]);
+        before = c[DOWNSAMPLE_LAST][i];
+        any = true;
+    }
+    out->columns[DOWNSAMPLE_RESETS] = resets;
+    out->columns[DOWNSAMPLE_CORRECTION] = correction.sum + correction.c;
+}
+
 enum status stage_read_rows(struct stage_run *r, const struct downsample_rows *rows,
                             struct column *out) {
     const struct stage *st = r->stage;
     const struct ref_times refs = stage_refs(st);
     const int64_t range_ms = stage_window_ms(st);
+    const bool counts_resets = st->fn == FN_RATE || st->fn == FN_INCREASE || st->fn == FN_RESETS;
     struct row_window w = {0};
     memset(out->kinds, POINT_NONE, st->out.steps);
     for (size_t k = 0; k < st->out.steps; k++) {
         int64_t ref_ms = ref_time(&refs, k);
         window_move(&w, rows, ref_ms, range_ms);
-        TRY(eval_work(r->ev, 4 + 12 * (w.hi - w.lo)));
+        TRY(eval_work(r->ev, 4 + 3 * (w.hi - w.lo)));
         if (w.hi == w.lo) continue;
-        struct downsample_row row = downsample_fold(rows, w.lo, w.hi, ref_ms);
-        double count = row.columns[DOWNSAMPLE_COUNT];
+        struct downsample_row row = {.end_ms = ref_ms};
+        double count = 0;
+        for (size_t i = w.lo; i < w.hi; i++)
+            count += rows->columns[DOWNSAMPLE_COUNT][i];
         reads_at(&r->reads, k, (uint64_t)count);
-        if (count != 0 && row_value(st, &row, &out->values[k])) out->kinds[k] = POINT_FLOAT;
+        if (count == 0) continue;
+        row.columns[DOWNSAMPLE_COUNT] = count;
+        fold_for(st, rows, &w, &row);
+        if (counts_resets) resets_in(rows, &w, &row);
+        if (row_value(st, &row, &out->values[k])) out->kinds[k] = POINT_FLOAT;
     }
     if (st->fn == FN_RATE || st->fn == FN_INCREASE) note_not_counter(r, out);
     return OK;

@@ -13,7 +13,10 @@
  *   increase, rate     downsample_fold of the rows: first and last sample with their times, COUNT
  *                      and what counter resets took, which is all that Prometheus'
  *                      extrapolatedRate looks at
+ *   delta              the same without resets
  *   resets             the sum of RESETS, and one where a row begins below the end of the last
+ * Exactly: where sums of values do not round. Where they do, rows add up in another order than one
+ * sample after the other, and the last bits may be others; the same rows give the same bits always.
  * Other functions (quantile, stddev, irate, changes, deriv) need raw samples.
  *
  * Stale markers, also those of histograms, are no values: they are in no column but STALE_AGO. NaNs

@@ -255,7 +255,8 @@ static enum status analysis_put(const struct analysis *a, const struct list_bloc
 
 static const struct list_block *block_find(const struct tsdb_dir *dir, const char *id) {
     uint32_t count = dir->blocks == NULL ? 0 : dir->blocks->count;
-    if (id == NULL) return count == 0 ? NULL : &dir->blocks->blocks[count - 1];
+    for (uint32_t i = count; i > 0 && id == NULL; i--) /* rows are of what is in others */
+        if (dir->blocks->blocks[i - 1].of.resolution_ms == 0) return &dir->blocks->blocks[i - 1];
     for (uint32_t i = 0; i < count; i++) {
         struct buf ulid = {0};
         manifest_put_ulid(&dir->blocks->blocks[i].of, &ulid);

@@ -288,7 +288,8 @@ static uint64_t shard_look(struct walk *w, uint32_t shard) {
     for (uint32_t i = 0; w->dir->blocks != NULL && i < w->dir->blocks->count; i++) {
         const struct list_block *b = &w->dir->blocks->blocks[i];
         struct block_shard in;
-        if (b->block == NULL || !block_get_shard(b->block, shard, &in) || in.series_count == 0)
+        if (b->block == NULL || b->of.resolution_ms != 0 ||
+            !block_get_shard(b->block, shard, &in) || in.series_count == 0)
             continue;
         count += in.series_count;
         w->begin_ms = MIN(w->begin_ms, in.min_ms);

@@ -197,7 +197,7 @@ static int dump_report(const struct dump *d, const struct tsdb_dir *dir) {
     put_count(d->nameless, "samples of series without a metric name were left out");
     put_count(dir->tails, "shards are here as a tail of the log only, and were left out");
     for (uint32_t i = 0; dir->blocks != NULL && i < dir->blocks->count; i++)
-        if (dir->blocks->blocks[i].block == NULL)
+        if (dir->blocks->blocks[i].block == NULL && dir->blocks->blocks[i].of.resolution_ms == 0)
             return ctl_fail("%s", dir->blocks->blocks[i].why.msg);
     struct err why;
     if (damaged > 0 && store_damage(dir->store, shards[0], &why))

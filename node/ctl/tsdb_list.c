@@ -56,6 +56,10 @@ static enum status row_fill(const struct list_block *b, struct buf *cells, struc
     uint64_t pages;
     block_get_info(b->block, &info);
     TRY(block_count_pages(b->block, &pages, err));
+    if (info.resolution_ms != 0) { /* columns of rows lie beyond (storage/archive/rows.h) */
+        info.min_ms = b->of.min_ms;
+        info.max_ms = b->of.max_ms;
+    }
     int64_t end_ms = info.max_ms == INT64_MAX ? INT64_MAX : info.max_ms + 1;
     manifest_put_ulid(&b->of, &cells[0]);
     put_time(&cells[1], info.min_ms);

@@ -108,7 +108,8 @@ void node_metrics_put(struct node *node) {
     lowest_ms = min_ms;
     const struct block_list *list = store_blocks(node->cores[0].store);
     for (uint32_t i = 0; list != NULL && i < list->count; i++)
-        lowest_ms = MIN(lowest_ms, list->blocks[i].of.min_ms);
+        if (list->blocks[i].of.resolution_ms == 0)
+            lowest_ms = MIN(lowest_ms, list->blocks[i].of.min_ms);
     for (unsigned k = 0; k < HEAD_COUNTS; k++)
         metric_set(metric_get(&head_defs[k], NULL), (double)sums[k]);
     metric_set(metric_get(&min_def, NULL), (double)min_ms);

@@ -123,6 +123,25 @@ def two_nodes(folder, series):
         n.kill()
 
 
+def ctl(*args):
+    done = subprocess.run([Path(Cairn.binary).with_name("cairnctl"), "tsdb", *args], capture_output=True, text=True)
+    check(done.returncode == 0, args, done.stdout[-500:], done.stderr[-500:])
+    return done.stdout.splitlines()
+
+
+def tools_agree(directory, series):
+    """What reads blocks beside the node takes rows for what they are."""
+    want = sum(1 for labels, samples in series for t, _ in samples if not any(
+        labels["__name__"] == name and labels.get(key) == value and from_s * 1000 <= t - START_MS <= to_s * 1000
+        for name, key, value, from_s, to_s in (("g", "job", "j1", 5000, 40000), ("a_total", "i", "2", 20000, 10**9))))
+    check_eq(len(ctl("dump", directory)), want, "samples that are dumped")
+    for line in ctl("list", directory)[1:]:
+        low, high = (int(x) for x in line.split()[1:3])
+        check(START_MS - 54 * HOUR_MS <= low < high <= START_MS + SPAN_MS + 1, line)
+    hours = [line for line in ctl("analyze", directory) if line.startswith("Duration: ")]
+    check(len(hours) == 1 and int(hours[0].split()[1].split("h")[0]) <= 54, hours)
+
+
 def test(folder):
     rng = seed()
     series = make_series(rng)
@@ -152,6 +171,7 @@ def test(folder):
         check_eq(node.api("/api/v1/admin/tsdb/delete_series", **form).code, 204, "a deletion")
     say("after deletions:", compare("deleted", [node]), "series are the same")
     node.stop()
+    tools_agree(node.data_dir, series)
     node.start()
     compare("restarted", [node])
 

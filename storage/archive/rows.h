@@ -9,11 +9,12 @@
  * millisecond, with that of the next); its parts are the shards of which these windows were closed
  * when it was made, also those with nothing in them: for any other shard it says nothing.
  *
- * What is closed changes by deletion and floors only, which rows are held against when they are
+ * What is closed changes by deletion and floors, which rows are held against when they are
  * read: a window of which a deletion took a part, or through which the floor goes, is computed anew
  * from raw (a deletion of everything up to a multiple of the resolution, as retention has them,
- * takes whole windows). Whoever writes rows leaves out windows that are deleted or under the floor
- * as a whole.
+ * takes whole windows). Imported blocks and repairs bring samples: rows of these times go with them
+ * and are made anew, as a bad block of rows is. Whoever writes rows leaves out windows that are
+ * deleted or under the floor as a whole.
  * Thread: values; a worker. */
 #pragma once
 

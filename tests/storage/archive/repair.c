@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A block that changes a bit on the disk is found by the scrub, or by who reads it, and is answered
  * no more; what another replica had of the same times takes its place, as a whole or not at all,
- * whenever the power goes. The other replica is this one, before.
+ * whenever the power goes. The other replica is this one, before. Rows of these times, and bad
+ * ones, go and are made anew.
  *   archive_repair [seeds] [first seed] */
 #include <inttypes.h>
 #include <stdio.h>
@@ -398,6 +399,61 @@ static void run_merging(uint64_t seed) {
     end_seed();
 }
 
+/* Blocks of rows that say something of these times, with a number below that. */
+static unsigned rows_before(int64_t max_ms, uint64_t number) {
+    const struct block_list *list = archive_blocks(rig.archive);
+    unsigned count = 0;
+    for (uint32_t i = 0; i < list->count; i++) {
+        const struct manifest_block *of = &list->blocks[i].of;
+        count += of->resolution_ms != 0 && of->min_ms < max_ms && of->number < number;
+    }
+    return count;
+}
+
+/* A bad block of rows goes, and is made anew, of good raw ones. */
+static void lose_rows(void) {
+    const struct block_list *list = archive_blocks(rig.archive);
+    uint64_t number = 0, next = archive_take_number(rig.archive);
+    char path[64];
+    for (uint32_t i = 0; i < list->count; i++)
+        if (list->blocks[i].of.resolution_ms != 0) number = list->blocks[i].of.number;
+    snprintf(path, sizeof path, "data/blocks/%016" PRIx64 ".block", number);
+    archive_rig_kill(&rig);
+    rig.disk.denied = path;
+    RIG_CHECK(archive_rig_start(&rig) == OK, "%s", rig.err.msg);
+    RIG_CHECK(stats().bad_blocks == 1 && bad_ranges() == 0, "%u bad blocks", stats().bad_blocks);
+    archive_rig_verify(&rig);
+    archive_rig_run(&rig, 200000);
+    rig.disk.denied = NULL;
+    RIG_CHECK(stats().bad_blocks == 0, "seed %" PRIu64 ": still bad", rig.seed);
+    RIG_CHECK(manifest_block_find(archive_manifest(rig.archive), number) == NULL, "still there");
+    RIG_CHECK(rows_before(INT64_MAX, UINT64_MAX) > rows_before(INT64_MAX, next), "none anew");
+    archive_rig_verify(&rig);
+}
+
+/* Rows of what is replaced go, and are made anew. */
+static void run_rows(uint64_t seed) {
+    archive_rig_init(&rig, seed);
+    rig.merged_ms_max = 2 * AR_HOUR_MS;
+    rig.levels[0] = (struct plan_level){2 * AR_HOUR_MS, DOWNSAMPLE_5M_MS};
+    RIG_CHECK(archive_rig_start(&rig) == OK, "%s", rig.err.msg);
+    write_hours(9);
+    archive_rig_run(&rig, 200000);
+    for (unsigned i = 0; i < AR_CORES; i++)
+        give(i);
+    int64_t max_ms = taken[0].spans[0].max_ms;
+    uint64_t number = archive_take_number(rig.archive);
+    RIG_CHECK(rows_before(max_ms, number) > 0, "no rows");
+    take_all();
+    archive_rig_verify(&rig);
+    RIG_CHECK(rows_before(max_ms, number) == 0, "seed %" PRIu64 ": rows of before", seed);
+    archive_rig_run(&rig, 200000);
+    RIG_CHECK(rows_before(max_ms, UINT64_MAX) > 0, "seed %" PRIu64 ": no rows any more", seed);
+    archive_rig_verify(&rig);
+    lose_rows();
+    end_seed();
+}
+
 int main(int argc, char **argv) {
     uint64_t seeds = argc > 1 ? strtoull(argv[1], NULL, 10) : 60;
     uint64_t first = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
@@ -405,6 +461,8 @@ int main(int argc, char **argv) {
         run(seed);
     for (uint64_t seed = first; seed < first + seeds; seed++)
         run_merging(seed);
+    for (uint64_t seed = first; seed < first + seeds; seed++)
+        run_rows(seed);
     printf("%" PRIu64 " seeds from %" PRIu64 ": found by the scrub %u, by reading %u; repaired %u, "
            "shards refused %u, bad pieces %u, power cuts %u; beside %" PRIu64
            " merges, shards refused %u\n",

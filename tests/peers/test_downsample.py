@@ -5,6 +5,7 @@ and by policy, on one node and on two of which one makes rows and the other does
 spoiling every raw block: what samples must tell fails then, and what rows tell goes on."""
 import random
 from harness import *
+from promql_data import requests_of
 
 HOUR_MS = 3600_000
 START_MS = 1709164800_000  # a multiple of 18 h
@@ -49,15 +50,7 @@ def make_series(rng):
 
 
 def feed(node, series):
-    at = [0] * len(series)
-    for end in range(START_MS + HOUR_MS, START_MS + SPAN_MS + HOUR_MS, HOUR_MS):
-        request = []
-        for n, (labels, samples) in enumerate(series):
-            first = at[n]
-            while at[n] < len(samples) and samples[at[n]][0] < end:
-                at[n] += 1
-            if at[n] > first:
-                request.append((labels, samples[first:at[n]]))
+    for request in requests_of(series, HOUR_MS, START_MS):
         wait_for("a write is taken", lambda: node.write(request).code == 204)
 
 

@@ -5,20 +5,10 @@ Prometheus, as an oracle fed the same bytes. When the files of the log with the 
 answers alike after an end, after a kill, and when blocks were merged."""
 from harness import *
 
-PROMETHEUS = "/usr/bin/prometheus"
 START_MS = 1709244000_000  # 2024-02-29T22:00:00Z, a multiple of two hours
 MINUTE_MS, HOUR_MS = 60_000, 3600_000
 HOURS = 13
 FLAGS = ["--storage.blocks-interval=200ms", "--storage.tsdb.wal-segment-size=16KB", "--ring.shards=8"]
-
-
-class Prometheus(Process):
-    def command(self):
-        config = self.folder / "empty.yml"
-        config.write_text("")
-        return [PROMETHEUS, f"--config.file={config}", f"--storage.tsdb.path={self.folder}/data",
-                f"--web.listen-address={HOST}:{self.port}", "--web.enable-remote-write-receiver",
-                "--enable-feature=exemplar-storage"]
 
 
 def exemplar(labels, value, ms):
@@ -71,8 +61,7 @@ def blocks(node):
 
 def test(folder):
     need(PROMETHEUS)
-    oracle = Prometheus("oracle", folder / "oracle", free_port())
-    oracle.folder.mkdir()
+    oracle = Prometheus(folder / "oracle", "--enable-feature=exemplar-storage", name="oracle")
     node = Cairn(folder / "node", *FLAGS)
     start_all([oracle, node])
     for n, body in enumerate(requests()):

@@ -6,8 +6,6 @@ with its line, and the limits before it stay."""
 import http.server
 from harness import *
 
-PROMETHEUS = "/usr/bin/prometheus"
-
 
 class Limited(Cairn):
     config = ""

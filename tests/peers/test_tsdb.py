@@ -5,19 +5,11 @@ What it exports both take in again. What a node holds in its log is dumped too, 
 that is changed, and names the file. A node that runs has its directory for itself."""
 from harness import *
 
-PROMETHEUS, PROMTOOL = "/usr/bin/prometheus", "/usr/bin/promtool"
+PROMTOOL = "/usr/bin/promtool"
 START = 1709244000  # 2024-02-29T22:00:00Z
 HOURS = 26
 VALUES = ["0", "-0", "1", "-1.5", "1e-7", "123456789", "1e21", "1e300", "5e-324", "0.1", "NaN", "+Inf", "-Inf", "100000", "1e6"]
 ODD = ['', 'plain', 'with \\"quotes\\"', 'back\\\\slash', 'new\\nline', 'ümläut', 'tab\there', '{braces},=']
-
-
-class Prometheus(Process):
-    def command(self):
-        config = self.folder / "empty.yml"
-        config.write_text("")
-        return [PROMETHEUS, f"--config.file={config}", f"--storage.tsdb.path={self.folder}/data",
-                f"--web.listen-address={HOST}:{self.port}", "--web.enable-remote-write-receiver", "--storage.tsdb.retention.time=100y"]
 
 
 def run(*args, fails=False, cwd=None):
@@ -237,8 +229,7 @@ def test(folder):
     check_analyze(one.data_dir, short)
     say("list and analyze")
 
-    oracle = Prometheus("oracle", folder / "oracle", free_port())
-    oracle.folder.mkdir()
+    oracle = Prometheus(folder / "oracle", "--storage.tsdb.retention.time=100y", name="oracle")
     (folder / "work.txt").write_text(open_metrics(rng))
     run(PROMTOOL, "tsdb", "create-blocks-from", "openmetrics", folder / "work.txt", oracle.folder / "data")
     oracle.start()

@@ -8,10 +8,11 @@
 
 #include "storage/archive/manifest.h"
 
-/* The multiple of `length_ms` at or before t. */
+/* The multiple of `length_ms` at or before t; INT64_MIN where there is none, as of INT64_MIN. */
 static inline int64_t range_floor(int64_t t, int64_t length_ms) {
-    int64_t rest = t % length_ms;
-    return t - (rest < 0 ? rest + length_ms : rest);
+    int64_t rest = t % length_ms, floor_ms;
+    if (rest < 0) rest += length_ms;
+    return __builtin_sub_overflow(t, rest, &floor_ms) ? INT64_MIN : floor_ms;
 }
 
 enum { MERGE_INPUTS_MAX = 256 };

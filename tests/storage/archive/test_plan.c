@@ -89,6 +89,15 @@ Test(plan, a_straggler_waits_for_others) {
     manifest_fini(&m);
 }
 
+Test(plan, borders_of_ranges) {
+    cr_assert_eq(range_floor(5 * HOUR + 1, 2 * HOUR), 4 * HOUR);
+    cr_assert_eq(range_floor(4 * HOUR, 2 * HOUR), 4 * HOUR);
+    cr_assert_eq(range_floor(-1, 2 * HOUR), -2 * HOUR);
+    cr_assert_eq(range_floor(INT64_MIN, 2 * HOUR), INT64_MIN);
+    cr_assert_eq(range_floor(INT64_MIN + 5, 2 * HOUR), INT64_MIN);
+    cr_assert_eq(range_floor(INT64_MAX, 2 * HOUR), INT64_MAX / (2 * HOUR) * (2 * HOUR));
+}
+
 Test(plan, what_is_older_than_all_floors_goes) {
     struct manifest m = {0};
     uint64_t numbers[4];

@@ -107,7 +107,7 @@ static void file_harm(struct disk *disk, const struct stored_file *f, enum harm 
                       struct rng *rng) {
     char *bytes = malloc(f->bytes.len + 1);
     CHECK(bytes != NULL, "memory");
-    memcpy(bytes, f->bytes.ptr, f->bytes.len);
+    if (f->bytes.len > 0) memcpy(bytes, f->bytes.ptr, f->bytes.len);
     switch (harm) {
     case FLIP:
         bytes[rng_below(rng, f->bytes.len)] ^= (char)(1u << rng_below(rng, 8));

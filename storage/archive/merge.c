@@ -20,8 +20,8 @@ static uint32_t copy_of(void *ctx, uint32_t shard) {
     return s == NULL ? 0 : s->copy;
 }
 
-static enum status inputs_make(struct merge *m, struct block_merge_input *inputs, uint64_t *bits,
-                               uint32_t words) {
+static void inputs_make(struct merge *m, struct block_merge_input *inputs, uint64_t *bits,
+                        uint32_t words) {
     for (uint32_t i = 0, n = 0; i < m->list->count; i++) {
         const struct list_block *b = &m->list->blocks[i];
         bool wanted = false;
@@ -36,7 +36,6 @@ static enum status inputs_make(struct merge *m, struct block_merge_input *inputs
         }
         n++;
     }
-    return OK;
 }
 
 static enum status merge_write(struct merge *m, struct archive_filter *filter) {
@@ -47,7 +46,8 @@ static enum status merge_write(struct merge *m, struct archive_filter *filter) {
     char *path = archive_block_path(a, m->added.of.number);
     enum status status = inputs == NULL || bits == NULL || path == NULL
                              ? err_set(&m->err, ERR_NOMEM, 0, "merge: not enough memory")
-                             : inputs_make(m, inputs, bits, words);
+                             : OK;
+    if (status == OK) inputs_make(m, inputs, bits, words);
     struct block_merge_options o = {.writer = {.disk = a->rt->disk,
                                                .path = path,
                                                .secret = a->options.secret,

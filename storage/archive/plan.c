@@ -6,16 +6,14 @@
 /* A large block is not written anew for less than that part of it, unless there are many. */
 enum { SMALL_PART = 20, SMALL_COUNT = 10 };
 
-/* What is older does not change any more for the shards that are written to; what comes late from
- * others makes another block, which is merged when there are more. */
-static int64_t closed_before(const struct manifest *m) {
+int64_t plan_closed_before(const struct manifest *m) {
     int64_t closed_ms = INT64_MIN;
     for (uint32_t i = 0; i < m->shards_count; i++)
         closed_ms = MAX(closed_ms, m->shards[i].from_ms);
     return closed_ms;
 }
 
-static int by_time(const void *a, const void *b) {
+int plan_by_time(const void *a, const void *b) {
     const struct manifest_block *const *x = a, *const *y = b;
     if ((*x)->min_ms != (*y)->min_ms) return (*x)->min_ms < (*y)->min_ms ? -1 : 1;
     return (*x)->number < (*y)->number ? -1 : 1;
@@ -55,8 +53,8 @@ void plan_merge(const struct manifest *m, const struct plan_options *options,
     uint32_t count = 0;
     for (uint32_t i = 0; i < m->blocks_count; i++)
         if (m->blocks[i].resolution_ms == 0) blocks[count++] = &m->blocks[i];
-    qsort(blocks, count, sizeof *blocks, by_time);
-    int64_t closed_ms = closed_before(m), length_ms = options->range_ms;
+    qsort(blocks, count, sizeof *blocks, plan_by_time);
+    int64_t closed_ms = plan_closed_before(m), length_ms = options->range_ms;
     bool found = false;
     while (!found && !__builtin_mul_overflow(length_ms, 3, &length_ms) &&
            length_ms <= options->merged_ms_max)

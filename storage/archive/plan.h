@@ -15,6 +15,12 @@ static inline int64_t range_floor(int64_t t, int64_t length_ms) {
     return __builtin_sub_overflow(t, rest, &floor_ms) ? INT64_MIN : floor_ms;
 }
 
+/* What is older does not change any more for the shards that are written to; what comes late from
+ * others makes another block, which is merged when there are more. INT64_MIN. */
+int64_t plan_closed_before(const struct manifest *m);
+/* For qsort, of pointers to const struct manifest_block: by time, then by number. */
+int plan_by_time(const void *a, const void *b);
+
 enum { MERGE_INPUTS_MAX = 256 };
 struct merge_plan {
     uint64_t numbers[MERGE_INPUTS_MAX]; /* ascending by time; 0 of them: nothing to do */

@@ -93,12 +93,6 @@ static void plan_block(struct planning *p, const struct manifest_block *b, int64
         plan_range(p, from_ms, length_ms);
 }
 
-static int by_time(const void *a, const void *b) {
-    const struct manifest_block *const *x = a, *const *y = b;
-    if ((*x)->min_ms != (*y)->min_ms) return (*x)->min_ms < (*y)->min_ms ? -1 : 1;
-    return (*x)->number < (*y)->number ? -1 : 1;
-}
-
 /* -- merging */
 
 /* Blocks of rows in that range that follow one another without a gap. */
@@ -139,13 +133,13 @@ static void plan_of_level(struct planning *p, const struct manifest_block **sort
         return;
     for (uint32_t i = 0; i < p->m->blocks_count; i++)
         if (p->m->blocks[i].resolution_ms == 0) sorted[raw++] = &p->m->blocks[i];
-    qsort(sorted, raw, sizeof *sorted, by_time);
+    qsort(sorted, raw, sizeof *sorted, plan_by_time);
     for (uint32_t i = 0; i < raw && !p->found; i++)
         plan_block(p, sorted[i], least_ms);
     if (p->found) return;
     for (uint32_t i = 0; i < p->m->blocks_count; i++)
         if (is_rows(p, &p->m->blocks[i])) sorted[rows++] = &p->m->blocks[i];
-    qsort(sorted, rows, sizeof *sorted, by_time);
+    qsort(sorted, rows, sizeof *sorted, plan_by_time);
     plan_merging(p, sorted, rows, p->options->range_ms);
 }
 
@@ -154,9 +148,7 @@ void plan_rows(const struct manifest *m, const struct plan_options *options,
                struct merge_plan *out) {
     struct planning p = {.m = m, .options = options, .tried = tried, .ctx = ctx, .out = out};
     const struct manifest_block **sorted = malloc((m->blocks_count + 1) * sizeof *sorted);
-    int64_t closed_ms = INT64_MIN;
-    for (uint32_t i = 0; i < m->shards_count; i++)
-        closed_ms = MAX(closed_ms, m->shards[i].from_ms);
+    int64_t closed_ms = plan_closed_before(m);
     for (int i = 0; i < PLAN_LEVELS && sorted != NULL && !p.found; i++) {
         p.level = &options->levels[i];
         if (p.level->resolution_ms != 0 && closed_ms != INT64_MIN)

@@ -60,14 +60,10 @@ static enum status bind_root(yaml_document_t *doc, struct config *c, struct err 
          p++) {
         const yaml_node_t *key = yaml_document_get_node(doc, p->key);
         const yaml_node_t *value = yaml_document_get_node(doc, p->value);
-        const struct section_def *def = NULL;
-        for (size_t i = 0; i < ARRAY_LEN(sections); i++)
-            if (sv_eq(config_node_text(key), sv_from(sections[i].name))) def = &sections[i];
-        if (def == NULL)
-            return err_set(
-                err, ERR_PARSE, 0,
-                "yaml: unmarshal errors: line %zu: field %.*s not found in type config.plain",
-                key->start_mark.line + 1, SV_ARG(config_node_text(key)));
+        size_t i;
+        TRY(config_find_key(key, sections, sizeof *sections, ARRAY_LEN(sections), "config.plain",
+                            &i, err));
+        const struct section_def *def = &sections[i];
         bool reloads = def->bind == config_bind_storage || def->bind == config_bind_limits;
         if (!reloads) c->rest_hash += text_hash(c, key, value);
         if (def->bind != NULL) TRY(def->bind(doc, value, c, err));

@@ -12,6 +12,19 @@ struct sv config_node_text(const yaml_node_t *n) {
     return sv_make(n->data.scalar.value, n->data.scalar.length);
 }
 
+enum status config_find_key(const yaml_node_t *key, const void *defs, size_t size, size_t count,
+                            const char *type, size_t *out, struct err *err) {
+    struct sv text = config_node_text(key);
+    for (*out = 0; *out < count; ++*out) {
+        const char *name;
+        memcpy(&name, (const char *)defs + *out * size, sizeof name);
+        if (sv_eq(text, sv_from(name))) return OK;
+    }
+    return err_set(err, ERR_PARSE, 0,
+                   "yaml: unmarshal errors: line %zu: field %.*s not found in type %s",
+                   key->start_mark.line + 1, SV_ARG(sv_take(text, 80)), type);
+}
+
 struct binding {
     yaml_document_t *doc;
     struct config *config;
@@ -161,14 +174,10 @@ enum status config_bind_global(yaml_document_t *doc, const yaml_node_t *map, str
     for (yaml_node_pair_t *p = map->data.mapping.pairs.start; p < map->data.mapping.pairs.top;
          p++) {
         const yaml_node_t *key = yaml_document_get_node(doc, p->key);
-        const struct global_def *def = NULL;
-        for (size_t i = 0; i < ARRAY_LEN(globals); i++)
-            if (sv_eq(config_node_text(key), sv_from(globals[i].name))) def = &globals[i];
-        if (def == NULL)
-            return err_set(
-                err, ERR_PARSE, 0,
-                "yaml: unmarshal errors: line %zu: field %.*s not found in type config.plain",
-                key->start_mark.line + 1, SV_ARG(sv_take(config_node_text(key), 80)));
+        size_t i;
+        TRY(config_find_key(key, globals, sizeof *globals, ARRAY_LEN(globals), "config.plain", &i,
+                            err));
+        const struct global_def *def = &globals[i];
         struct binding b = {.doc = doc, .config = c, .key = def->name};
         if (def->bind != NULL) TRY(def->bind(&b, yaml_document_get_node(doc, p->value), err));
     }

@@ -56,14 +56,9 @@ static enum status bind_mapping(const struct binding *b, const yaml_node_t *map,
     for (yaml_node_pair_t *p = map->data.mapping.pairs.start; p < map->data.mapping.pairs.top;
          p++) {
         const yaml_node_t *key = yaml_document_get_node(b->doc, p->key);
-        const struct key_def *def = NULL;
-        for (size_t i = 0; i < count; i++)
-            if (sv_eq(config_node_text(key), sv_from(defs[i].name))) def = &defs[i];
-        if (def == NULL)
-            return err_set(
-                err, ERR_PARSE, 0,
-                "yaml: unmarshal errors: line %zu: field %.*s not found in type config.plain",
-                key->start_mark.line + 1, SV_ARG(sv_take(config_node_text(key), 80)));
+        size_t i;
+        TRY(config_find_key(key, defs, sizeof *defs, count, "config.plain", &i, err));
+        const struct key_def *def = &defs[i];
         struct binding in = {.doc = b->doc, .config = b->config};
         snprintf(in.path, sizeof in.path, "%.60s.%s", b->path, def->name);
         if (def->bind == NULL)

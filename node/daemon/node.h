@@ -95,19 +95,17 @@ struct gather *node_gather(struct node *node, unsigned core);
 struct store *node_store(struct node *node, unsigned core);
 struct replicas *node_replicas(struct node *node, unsigned core);
 
-/* How long samples are kept, and as what. */
+/* What changes while the node runs: how long samples are kept, and as what; and which series are
+ * taken. */
 struct node_keeping {
     struct retention *retention; /* a reference is taken */
     uint64_t retention_bytes;
     struct plan_level downsample[PLAN_LEVELS];
+    const struct series_limits *limits; /* of new series; live as long as the node, once it is OK */
 };
 /* From now on. Any thread, on a loop or not. ERR_NOMEM. */
 MUST_USE enum status node_keep(struct node *node, const struct node_keeping *keeping,
                                struct err *err);
-
-/* From now on; they live as long as the node. Any thread, on a loop or not. ERR_NOMEM. */
-MUST_USE enum status node_set_limits(struct node *node, const struct series_limits *limits,
-                                     struct err *err);
 
 /* A directory to restore from: <data>/snapshots/<name> (node_snapshot.c). A node that is started on
  * it, or on a copy, with the same flags, is this node as it was; without the head: as far as blocks

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Another retention and downsampling while the node runs: who asks -> log core, which also opens
- * the data, so that flushers begin with the one that is in force -> each data core's flusher. */
+/* Another retention, downsampling and other limits while the node runs: who asks -> log core, which
+ * also opens the data, so that flushers and stores begin with what is in force -> each data core's
+ * flusher and store. */
 #include <stdlib.h>
 #include <string.h>
 
+#include "node/base/log.h"
 #include "node/daemon/node_internal.h"
 
 struct keeping_msg {
@@ -24,8 +26,10 @@ static void message_free(struct keeping_msg *rm) {
 
 static void on_data_core(struct core *here, struct msg *m) {
     struct keeping_msg *rm = container_of(m, struct keeping_msg, msg);
-    struct flusher *flusher = rm->node->cores[here->index].flusher;
-    if (flusher != NULL) flusher_set_retention(flusher, rm->keeping.retention);
+    const struct node_core *nc = &rm->node->cores[here->index];
+    if (nc->flusher != NULL) flusher_set_retention(nc->flusher, rm->keeping.retention);
+    if (nc->store != NULL && store_set_limits(nc->store, rm->keeping.limits) != OK)
+        log_error("no memory for the limits of new series: those before stay");
     message_free(rm);
 }
 
@@ -38,6 +42,7 @@ static void on_log_core(struct core *here, struct msg *m) {
     atomic_store(&node->retention_ms, rm->keeping.retention->longest_ms);
     atomic_store(&node->retention_bytes, rm->keeping.retention_bytes);
     memcpy(node->options.downsample, rm->keeping.downsample, sizeof node->options.downsample);
+    node->limits = rm->keeping.limits;
     if (node->archive != NULL) {
         archive_set_bytes_max(node->archive, rm->keeping.retention_bytes);
         archive_set_levels(node->archive, rm->keeping.downsample);

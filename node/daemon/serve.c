@@ -93,7 +93,7 @@ static void on_quit(struct http_request *req) {
 }
 
 static enum status reload_take(struct serve *s, struct reloaded *r, struct err *err) {
-    struct node_keeping keeping = {0};
+    struct node_keeping keeping = {.limits = &r->config.limits};
     if (r->config.rest_hash != s->config->rest_hash ||
         r->config.scrapes_itself != s->config->scrapes_itself)
         return err_set(
@@ -105,8 +105,7 @@ static enum status reload_take(struct serve *s, struct reloaded *r, struct err *
     memcpy(keeping.downsample, r->config.levels, sizeof keeping.downsample);
     enum status st = node_keep(s->node, &keeping, err);
     retention_unref(keeping.retention);
-    /* the last: what it is given is not freed any more */
-    return st == OK ? node_set_limits(s->node, &r->config.limits, err) : st;
+    return st;
 }
 
 static enum status reload_load(struct serve *s, struct err *err) {

@@ -72,8 +72,9 @@ struct log_options {
     /* The same: frames ahead of what is applied from here on are lost. May be NULL. */
     void (*on_lost)(void *ctx, const struct err *why);
     /* Frames up to this one are known already (storage/snapshot), and log_find found it: they are
-     * not applied, nor are files read that end before it. 0: all are. */
-    uint64_t known_frame;
+     * not applied, nor are files read that end before it, or packed ones that end with it. Frame 0:
+     * all are. */
+    struct log_end known;
 };
 
 struct log;

@@ -115,11 +115,16 @@ static enum status scan_packed(struct log_scan *s, struct err *err) {
         until = s->at.end_frame;
     else if (!ended)
         until = UINT64_MAX;
+    if (until == s->log->options.known.frame + 1) { /* log_find has read all of it */
+        s->at.expected = until;
+        s->log->end = s->log->options.known;
+        return OK;
+    }
     for (; s->at.expected < until; s->at.expected++) {
         struct sv payload;
         TRY(log_packed_next(&s->at, &offset, &payload, err));
         if (payload.ptr == NULL) break;
-        if (s->at.expected > s->log->options.known_frame)
+        if (s->at.expected > s->log->options.known.frame)
             TRY(payload_apply(s, offset, payload, err));
         if (s->look != NULL) s->look->frames++;
         if (s->at.expected + 1 == until)
@@ -154,7 +159,7 @@ static enum status scan_frames(struct log_scan *s, struct err *err) {
             s->at.expected = number;
             continue;
         }
-        if (number > s->log->options.known_frame) TRY(frame_apply(s, offset, len, err));
+        if (number > s->log->options.known.frame) TRY(frame_apply(s, offset, len, err));
         s->last_offset = offset;
         s->last_len = len;
         if (s->look != NULL) s->look->frames++;
@@ -290,7 +295,7 @@ static enum status scan_all(struct log_scan *s, size_t *out_files, struct err *e
     TRY(log_file_list(s->log, &firsts, out_files, err));
     enum status status = log_ends_load(s->log, &s->ends, err);
     if (status == OK) status = *out_files == 0 ? scan_none(s, err) : scan_oldest(s, firsts[0], err);
-    s->begin = file_of(firsts, *out_files, s->log->options.known_frame);
+    s->begin = file_of(firsts, *out_files, s->log->options.known.frame);
     for (size_t i = 0; i < s->begin && status == OK; i++)
         status = scan_pass(s, firsts[i], err);
     for (size_t i = s->begin; i < *out_files && status == OK; i++)

@@ -79,7 +79,8 @@ static void node_log_dir(const struct node *node, char out[NODE_DIR_MAX]) {
 }
 
 static enum status node_open_log(struct node *node, const struct node_view *view,
-                                 uint64_t known_frame, uint64_t *out_entries, struct err *err) {
+                                 const struct log_end *known, uint64_t *out_entries,
+                                 struct err *err) {
     char dir[NODE_DIR_MAX];
     node_log_dir(node, dir);
     TRY(disk_mkdir(node->rt->disk, dir, err));
@@ -93,7 +94,7 @@ static enum status node_open_log(struct node *node, const struct node_view *view
         .sync_interval_ms = WAL_INTERVAL_MS,
         .on_file = node_recover_file,
         .on_lost = node_recover_lost,
-        .known_frame = known_frame,
+        .known = *known,
     };
     struct recovery r = {.node = node, .view = view};
     bool damaged = false;
@@ -197,7 +198,7 @@ static enum status node_recover(struct node *node, const struct node_view *view,
     node_head_load(node, log_dir, &head);
     if (head.spoiled) TRY(node_open_stores(node, view, err));
     TRY(node_blocks_open(node, view, head.end.frame > 0, err));
-    TRY(node_open_log(node, view, head.end.frame, &entries, err));
+    TRY(node_open_log(node, view, &head.end, &entries, err));
     node_head_told(node, &head, entries, core_mono_ns(node->rt->control_core) - began_ns);
     return OK;
 }

@@ -108,7 +108,7 @@ static enum status archive_open_all(struct archive_rig *rig) {
         bool taken;
         uint32_t shard = m->shards[i].shard;
         TRY(store_shard_base(archive_rig_store(rig, shard), &m->shards[i], &taken, &rig->err));
-        RIG_CHECK(rig->loaded_frame > 0 || taken == (m->shards[i].copy == rig->model.copies[shard]),
+        RIG_CHECK(rig->loaded.frame > 0 || taken == (m->shards[i].copy == rig->model.copies[shard]),
                   "shard %u of the manifest: taken %d", shard, taken);
     }
     return OK;
@@ -143,13 +143,13 @@ static enum status snapshot_use(struct archive_rig *rig) {
     struct snapshot_load l = {.stores = rig->stores, .stores_count = AR_CORES, .log_dir = log_dir};
     snprintf(log_dir, sizeof log_dir, "%s/log", rig->dir);
     snprintf(rig->head_dir, sizeof rig->head_dir, "%s/head", rig->dir);
-    rig->loaded_frame = 0;
+    rig->loaded = (struct log_end){0};
     if (rig->harmed != NULL) return snapshot_remove(&at, &rig->err); /* the log is to tell */
     struct snapshot_told told;
     struct log_end end = {0};
     bool spoiled;
     enum status status = snapshot_load(&at, &l, &end, &told, &spoiled, &rig->err);
-    rig->loaded_frame = end.frame;
+    rig->loaded = end;
     rig->counts.loaded += status == OK;
     if (status == ERR_UNAVAILABLE || status == OK) return OK;
     /* one that was kept for longer than the files of the log that it needs */
@@ -176,7 +176,7 @@ static enum status log_open_all(struct archive_rig *rig) {
                              .sync_every_frame = true,
                              .on_file = rig_on_file,
                              .on_lost = rig_on_lost,
-                             .known_frame = rig->loaded_frame};
+                             .known = rig->loaded};
     snprintf(dir, sizeof dir, "%s/log", rig->dir);
     TRY(log_open(rig->rt, &lo, rig_apply, rig, &rig->log, &rig->log_damaged, &rig->err));
     if (rig->log_damaged) rig->log_err = rig->err;

@@ -78,7 +78,7 @@ struct archive_rig {
     bool hole;        /* the log has one for good: shards that it harms begin anew at a start */
     bool log_damaged; /* as log_open told, log_err with it */
     struct err log_err;
-    uint64_t loaded_frame; /* from a head snapshot; 0: from the log alone */
+    struct log_end loaded; /* from a head snapshot; frame 0: from the log alone */
     char head_dir[128];
     struct err err;
     struct archive_model model;

@@ -134,14 +134,14 @@ static void stores_open(struct sr_node *n) {
         shard_open(n, s);
 }
 
-static uint64_t snapshot_use(struct sr_node *n, bool *out_spoiled) {
+static struct log_end snapshot_use(struct sr_node *n, bool *out_spoiled) {
     struct snapshot_place at = sr_place(n);
     struct snapshot_load l = {
         .stores = n->stores, .stores_count = n->cores_count, .log_dir = log_dir};
     struct log_end end = {0};
     n->why = (struct err){0};
     n->loaded = snapshot_load(&at, &l, &end, &n->snapshot, out_spoiled, &n->why) == OK;
-    return n->loaded ? end.frame : 0;
+    return n->loaded ? end : (struct log_end){0};
 }
 
 static bool epoch_open(struct sr_node *n, uint32_t shard) {
@@ -170,7 +170,7 @@ bool sr_start(struct sr_node *n, unsigned cores_count) {
                              .frame_bytes_max = 1 << 20,
                              .sync_every_frame = true,
                              .on_file = on_file,
-                             .known_frame = snapshot_use(n, &spoiled)};
+                             .known = snapshot_use(n, &spoiled)};
     if (spoiled) stores_open(n);
     for (uint32_t s = 0; s < SR_SHARDS; s++) {
         bool taken;

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "node/base/digits.h"
+
 static bool is_digit(char c) {
     return c >= '0' && c <= '9';
 }
@@ -120,35 +122,19 @@ void num_put_f64(struct buf *b, double v, char fmt) {
     buf_put(b, text, num_format_f64(text, v, fmt));
 }
 
-/* The last `count` digits of v; two halves at once, since one chain of divisions is all that this
- * waits for. */
-static void put_digits(char *out, uint32_t v, unsigned count) {
-    static const char pairs[] =
-        "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
-        "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
-        "8081828384858687888990919293949596979899";
-    for (; count >= 2; count -= 2, v /= 100)
-        memcpy(out + count - 2, pairs + v % 100 * 2, 2);
-    if (count == 1) out[0] = (char)('0' + v % 10);
-}
-
-static unsigned digits_of(uint32_t v) {
-    unsigned n = 1;
-    for (; v >= 100; v /= 100)
-        n += 2;
-    return n + (v >= 10);
-}
-
 size_t num_format_u64(char out[NUM_U64_MAX], uint64_t v) {
-    enum { HALF = 8, HALF_LIMIT = 100000000 };
-    if (v < HALF_LIMIT) {
-        unsigned n = digits_of((uint32_t)v);
-        put_digits(out, (uint32_t)v, n);
-        return n;
+    if (v < DIGITS_WORD_LIMIT) return digits_put(out, (uint32_t)v);
+    uint64_t high = v / DIGITS_WORD_LIMIT;
+    uint32_t low = (uint32_t)(v % DIGITS_WORD_LIMIT);
+    if (high < DIGITS_WORD_LIMIT) {
+        size_t n = digits_put(out, (uint32_t)high);
+        digits_put_last(out + n, low, DIGITS_WORD);
+        return n + DIGITS_WORD;
     }
-    size_t n = num_format_u64(out, v / HALF_LIMIT); /* two levels deep at most */
-    put_digits(out + n, (uint32_t)(v % HALF_LIMIT), HALF);
-    return n + HALF;
+    size_t n = digits_put(out, (uint32_t)(high / DIGITS_WORD_LIMIT));
+    digits_put_last(out + n, (uint32_t)(high % DIGITS_WORD_LIMIT), DIGITS_WORD);
+    digits_put_last(out + n + DIGITS_WORD, low, DIGITS_WORD);
+    return n + 2 * DIGITS_WORD;
 }
 
 size_t num_format_json_value(char out[NUM_TEXT_MAX], double v) {
@@ -183,7 +169,7 @@ size_t num_format_timestamp_ms(char out[NUM_TIMESTAMP_MAX], int64_t ms) {
     p += num_format_u64(p, abs / 1000);
     if (fraction != 0) {
         *p++ = '.';
-        put_digits(p, fraction, 3);
+        digits_put_last(p, fraction, 3);
         p += 3;
     }
     return (size_t)(p - out);

@@ -11,6 +11,8 @@
 #include <dragonbox/dragonbox.h>
 #include <fast_float/fast_float.h>
 
+#include "node/base/digits.h"
+
 namespace {
 
 struct decimal {
@@ -23,13 +25,12 @@ int put_u64(char *out, uint64_t v) {
     return static_cast<int>(num_format_u64(out, v));
 }
 
-decimal shortest(double v) { /* v finite, > 0 */
-    auto d = jkj::dragonbox::to_decimal(v);
+using shortest = jkj::dragonbox::decimal_fp<uint64_t, true, false>; /* no trailing zeros */
+
+decimal decimal_of(const shortest &d) {
     decimal out;
     out.count = put_u64(out.digits, d.significand);
     out.point = out.count + d.exponent;
-    while (out.count > 1 && out.digits[out.count - 1] == '0')
-        out.count--;
     return out;
 }
 
@@ -48,23 +49,58 @@ char *put_exponent_layout(char *p, const decimal &d) {
     return p + put_u64(p, static_cast<uint64_t>(exp));
 }
 
-char *put_plain_layout(char *p, const decimal &d) {
-    if (d.point <= 0) {
-        *p++ = '0';
-        *p++ = '.';
-        memset(p, '0', static_cast<size_t>(-d.point));
-        p += -d.point;
-        memcpy(p, d.digits, static_cast<size_t>(d.count));
-        return p + d.count;
+enum { PLACES_MAX = 2 * DIGITS_WORD };
+
+/* Of nearly all values: some places behind the point. Each digit is written where it stays: what
+ * was written in parts cannot be read again without waiting. */
+char *put_places(char *p, uint64_t significand, int places) {
+    static const uint64_t powers[PLACES_MAX + 1] = {1,
+                                                    10,
+                                                    100,
+                                                    1000,
+                                                    10000,
+                                                    100000,
+                                                    1000000,
+                                                    10000000,
+                                                    100000000,
+                                                    1000000000,
+                                                    10000000000,
+                                                    100000000000,
+                                                    1000000000000,
+                                                    10000000000000,
+                                                    100000000000000,
+                                                    1000000000000000,
+                                                    10000000000000000};
+    uint64_t rest = significand % powers[places];
+    p += put_u64(p, significand / powers[places]);
+    *p++ = '.';
+    if (places > DIGITS_WORD) {
+        int first = places - DIGITS_WORD;
+        digits_put_last(p, static_cast<uint32_t>(rest / DIGITS_WORD_LIMIT),
+                        static_cast<size_t>(first));
+        p += first;
+        places = DIGITS_WORD;
+        rest %= DIGITS_WORD_LIMIT;
     }
-    for (int i = 0; i < d.point; i++)
-        *p++ = i < d.count ? d.digits[i] : '0';
-    if (d.count > d.point) {
-        *p++ = '.';
-        memcpy(p, d.digits + d.point, static_cast<size_t>(d.count - d.point));
-        p += d.count - d.point;
+    digits_put_last(p, static_cast<uint32_t>(rest), static_cast<size_t>(places));
+    return p + places;
+}
+
+char *put_plain_layout(char *p, const shortest &s) {
+    if (s.exponent < 0 && s.exponent >= -PLACES_MAX)
+        return put_places(p, s.significand, -s.exponent);
+    if (s.exponent >= 0) {
+        p += put_u64(p, s.significand);
+        memset(p, '0', static_cast<size_t>(s.exponent));
+        return p + s.exponent;
     }
-    return p;
+    decimal d = decimal_of(s); /* at most 17 digits: all are behind the point */
+    *p++ = '0';
+    *p++ = '.';
+    memset(p, '0', static_cast<size_t>(-d.point));
+    p += -d.point;
+    memcpy(p, d.digits, static_cast<size_t>(d.count));
+    return p + d.count;
 }
 
 size_t put_text(char *out, const char *text) {
@@ -163,10 +199,11 @@ extern "C" size_t num_format_f64(char out[NUM_TEXT_MAX], double v, char fmt) noe
     if (fmt == 'f' && v < 1e15 && v == static_cast<double>(static_cast<uint64_t>(v)))
         return static_cast<size_t>(p - out) +
                static_cast<size_t>(put_u64(p, static_cast<uint64_t>(v)));
-    decimal d = shortest(v);
-    bool exponent = fmt == 'e';
-    if (fmt == 'g') exponent = d.point - 1 < -4 || d.point - 1 >= 6;
-    p = exponent ? put_exponent_layout(p, d) : put_plain_layout(p, d);
+    shortest s = jkj::dragonbox::to_decimal(v);
+    if (fmt == 'f') return static_cast<size_t>(put_plain_layout(p, s) - out);
+    decimal d = decimal_of(s);
+    bool exponent = fmt == 'e' || d.point - 1 < -4 || d.point - 1 >= 6;
+    p = exponent ? put_exponent_layout(p, d) : put_plain_layout(p, s);
     return static_cast<size_t>(p - out);
 }
 

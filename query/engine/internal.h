@@ -421,6 +421,13 @@ enum status agg_fold(struct eval *ev, struct agg *a, const struct labelset *labe
 enum status agg_merge(struct eval *ev, struct agg *into,
                       struct agg *from) MUST_USE; /* labels are copied */
 enum status agg_finish(struct eval *ev, struct agg *a, struct vectors *out) MUST_USE;
+/* sum and avg (aggregate_sum.c). A group's share of a column, or of the same group of another
+ * partial: ERR_NOMEM only, or what eval_step() says. The values of every step, those without any
+ * included. */
+enum status agg_sum_fold(struct agg *a, struct group *g, const struct column *col) MUST_USE;
+enum status agg_sum_merge(struct eval *ev, struct agg *a, struct group *into,
+                          const struct group *from) MUST_USE;
+void agg_sum_finish(const struct agg *a, const struct group *g, double *values);
 bool topk_better(const struct agg *a, const struct topk_entry *x, const struct topk_entry *y);
 enum status topk_push(struct agg *a, struct topk_heap *heap, struct topk_entry entry,
                       size_t k) MUST_USE;

@@ -2,11 +2,11 @@
 /* topk, bottomk, limitk as heaps a group and step, and the results of aggregations as vectors. The
  * order of entries is total (value, then label set), so that the k best do not depend on the order
  * of folding. */
-#include "query/engine/exact.h"
 #include "query/engine/internal.h"
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "node/base/num.h"
 
@@ -133,24 +133,15 @@ static enum status finish_topk(struct eval *ev, struct agg *a, const uint32_t *o
     return st == OK && a->steps > 1 ? vectors_sort(ev, out) : st;
 }
 
-/* Rounded once from the sum itself: the same for every order of folding. */
-static double finish_sum(const struct group *g, size_t k, double *out_rest) {
-    struct exact x = {g->cols[0][k], g->cols[1][k], g->rest == NULL ? 0 : g->rest[k]};
-    double sum;
-    exact_round(&x, &sum, out_rest);
-    return sum;
-}
-
-static double finish_step(const struct agg *a, const struct group *g, size_t k) {
-    double sum, rest;
-    switch ((int)a->op) {
-    case AGG_SUM:
-        if (g->rest == NULL) return g->cols[0][k] + g->cols[1][k];
-        return finish_sum(g, k, &rest);
-    case AGG_AVG: sum = finish_sum(g, k, &rest); return sum / g->cols[2][k] + rest / g->cols[2][k];
-    case AGG_GROUP: return 1;
-    default: return g->cols[0][k];
-    }
+/* Steps that nothing was seen at have a value too, which nobody looks at. */
+static void finish_values(const struct agg *a, const struct group *g, double *values) {
+    if (a->op == AGG_SUM || a->op == AGG_AVG)
+        agg_sum_finish(a, g, values);
+    else if (a->op != AGG_GROUP)
+        memcpy(values, g->cols[0], a->steps * sizeof *values);
+    else
+        for (size_t k = 0; k < a->steps; k++)
+            values[k] = 1;
 }
 
 enum status agg_finish(struct eval *ev, struct agg *a, struct vectors *out) {
@@ -171,13 +162,10 @@ enum status agg_finish(struct eval *ev, struct agg *a, struct vectors *out) {
         if (s == NULL) st = eval_nomem(ev);
         if (s == NULL) break;
         s->drop_name = g->drop_name;
-        st = eval_work(ev, 50 + MIN(a->steps, (size_t)LOOK_STEPS));
-        for (size_t k = 0; st == OK && k < a->steps; k++) {
-            st = eval_step(ev, k);
-            if (g->seen[k] == 0) continue;
-            s->col.kinds[k] = POINT_FLOAT;
-            s->col.values[k] = finish_step(a, g, k);
-        }
+        st = eval_work(ev, 50 + 2 * a->steps);
+        finish_values(a, g, s->col.values);
+        for (size_t k = 0; k < a->steps; k++)
+            s->col.kinds[k] = g->seen[k] == 0 ? POINT_NONE : POINT_FLOAT;
     }
     free(order);
     return st == OK ? vectors_drop_empty(ev, out) : st;

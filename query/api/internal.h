@@ -4,8 +4,9 @@
  *   routes.c   the table of endpoints, and those that answer from nothing but the options
  *   answer.c   envelope, errors, JSON strings as Prometheus writes them
  *   params.c   times, durations, limits, selectors
- *   query.c    /query and /query_range: parameters, flow, stream; result.c: the result as JSON in
- * pieces list.c     /series, /labels, /label/<name>/values text.c     /format_query, /parse_query
+ *   query.c    /query and /query_range: parameters, flow; result.c: the result as JSON; stream.c: a
+ *              long one
+ *   list.c     /series, /labels, /label/<name>/values text.c     /format_query, /parse_query
  * kept.c     /metadata, /query_exemplars status.c   /status/..., /features; tsdb.c: /status/tsdb
  * rules.c    /rules, /alerts, /targets and what stands beside them; admin.c: /admin/tsdb/... */
 #pragma once
@@ -80,25 +81,53 @@ static inline struct gather *api_gather(const struct http_request *req) {
     return req->core->locals[CORE_QUERY];
 }
 
-/* -- result.c: a result as JSON, in pieces of a wanted size */
-/* The series of a range query share their times: how each begins is kept by place. */
+/* -- result.c: a result as JSON; a list in parts, which any threads may write at once */
+/* The series of a range query share their times: how each begins is kept by place. Zeroed at first,
+ * for one thread. */
 enum { RESULT_STAMPS = 512 };
-struct result_stamp {
-    int64_t time_ms;
-    uint8_t len; /* 0: none yet */
-    char text[NUM_TIMESTAMP_MAX + 3];
+struct result_stamps {
+    struct result_stamp {
+        int64_t time_ms;
+        uint8_t len; /* 0: none yet */
+        char text[NUM_TIMESTAMP_MAX + 3];
+    } at[RESULT_STAMPS];
 };
-struct result_writer {
+struct result_pos { /* before that point of that series; (n, 0): behind all of the first n */
+    size_t series, point;
+};
+struct result_part {
+    struct result_pos from, to;
+};
+bool result_is_list(const struct result *r);                     /* a vector or a matrix */
+void result_put_single(const struct result *r, struct buf *out); /* of the others */
+/* The end of a part that begins there and takes about as long as so many points, more than a few;
+ * samples of a vector are not cut. */
+struct result_pos result_cut(const struct result *r, struct result_pos from, size_t series_end,
+                             size_t points);
+/* Its series with the commas before them; the list's brackets are the caller's. */
+void result_put_part(const struct result *r, const struct result_part *part,
+                     struct result_stamps *stamps, struct buf *out);
+
+/* -- stream.c: a list that is long, written by workers ahead of the client, sent in order */
+struct result_stream {
+    struct http_request *req;
     const struct result *result;
-    size_t series_max; /* limit; UINT64_MAX for all */
-    bool instant;
+    size_t series_end;
+    /* Once, on the core: what stands behind the list, unless the client has gone; then the stream
+     * is over, and no worker looks at the result any more. */
+    void (*tail)(struct result_stream *s, struct buf *out);
+    void (*over)(struct result_stream *s);
     /* private */
-    size_t series_at, points_at;
-    bool began, in_values, done;
-    struct result_stamp stamps[RESULT_STAMPS];
+    struct result_ahead *ahead;
+    struct result_pos next; /* of the part that is given out next */
+    unsigned oldest, count; /* of the parts under way */
+    bool gone, turning, posted;
+    struct msg msg;
 };
-/* Appends until `out` has at least wanted_bytes or the result has ended (then done is set). */
-void result_writer_next(struct result_writer *w, struct buf *out, size_t wanted_bytes);
+/* head goes before the list's first series, and is taken. false: out of memory, nothing was
+ * answered. over() may come before it returns. */
+bool result_stream_start(struct result_stream *s, struct buf *head) MUST_USE;
+void result_stream_gone(struct result_stream *s); /* the client: over() follows, maybe at once */
 
 /* -- list.c: a gather list as an answer */
 struct list_params {

@@ -8,24 +8,21 @@
 #include "node/base/num.h"
 #include "query/api/internal.h"
 
-enum { PIECE_BYTES = 64 << 10, WHOLE_BYTES_MAX = 128 << 10, TURN_NS = 1000000, POINTS_MAX = 11000 };
+enum { WHOLE_POINTS = 3000, POINTS_MAX = 11000 };
 
 /* One request. Its memory is its own: the HTTP request stays valid until it is answered, also when
- * the client has gone. RUNNING (gather) -> answered at once, or STREAMING: a turn of at most 1 ms
- * writes pieces, then the core goes on with other work (POSTED) or the client's queue is full
- * (WAITING); -> ended */
-enum query_state { QUERY_RUNNING, QUERY_POSTED, QUERY_WAITING };
+ * the client has gone. RUNNING (gather) -> answered at once, or STREAMING (stream.c) -> ended */
+enum query_state { QUERY_RUNNING, QUERY_STREAMING };
 
 struct query_request {
     struct http_request *req;
     struct gather_query q;
     enum query_state state;
-    bool gone; /* the client, while streaming */
     uint64_t limit;
     struct sv stats; /* in the request's arena */
     char own_warning[400];
-    struct result_writer writer;
-    struct msg msg;
+    struct result_stream stream;
+    struct result_stamps stamps;
 };
 
 static void request_free(struct query_request *r) {
@@ -57,68 +54,58 @@ static void put_tail(struct query_request *r, struct buf *out) {
     api_put_notes(out, &notes);
 }
 
-static void request_end_stream(struct query_request *r) {
-    http_stream_end(r->req);
-    request_free(r);
-}
-
-static void request_turn(struct core *here, struct msg *m) {
-    struct query_request *r = container_of(m, struct query_request, msg);
-    uint64_t until_ns = core_mono_ns(here) + TURN_NS;
-    bool open = !r->gone;
-    while (open && !r->writer.done && !http_stream_is_full(r->req) &&
-           core_mono_ns(here) < until_ns) {
-        struct buf piece = {0};
-        result_writer_next(&r->writer, &piece, PIECE_BYTES);
-        if (r->writer.done) put_tail(r, &piece);
-        open = http_stream_write(r->req, &piece);
-    }
-    if (!open || r->writer.done) {
-        request_end_stream(r);
-    } else if (http_stream_is_full(r->req)) {
-        r->state = QUERY_WAITING;
-    } else {
-        r->state = QUERY_POSTED;
-        core_post(here, &r->msg);
-    }
-}
-
-static void request_on_writable(struct http_request *req, void *ctx) {
-    struct query_request *r = ctx;
-    if (r->state != QUERY_WAITING) return;
-    r->state = QUERY_POSTED;
-    core_post(req->core, &r->msg);
-}
-
 static void add_warning(struct query_request *r, const char *text) {
     if (r->own_warning[0] == '\0') snprintf(r->own_warning, sizeof r->own_warning, "%s", text);
 }
 
+static void request_answer_whole(struct query_request *r, struct buf *body) {
+    put_tail(r, body);
+    http_answer_take(r->req, 200, API_JSON, body);
+    request_free(r);
+}
+
+static void request_tail(struct result_stream *s, struct buf *out) {
+    put_tail(container_of(s, struct query_request, stream), out);
+}
+
+static void request_over(struct result_stream *s) {
+    request_free(container_of(s, struct query_request, stream));
+}
+
 static void request_answer(struct query_request *r) {
     const struct result *result = &r->q.result;
-    r->writer = (struct result_writer){.result = result, .series_max = SIZE_MAX};
-    bool is_list = result->type == VALUE_VECTOR || result->type == VALUE_MATRIX;
-    if (is_list && r->limit != 0 && result->series_count > r->limit) {
-        r->writer.series_max = (size_t)r->limit;
+    size_t series_end = result->series_count;
+    if (result_is_list(result) && r->limit != 0 && series_end > r->limit) {
+        series_end = (size_t)r->limit;
         add_warning(r, "results truncated due to limit");
     }
-    struct buf first = {0};
-    buf_put_sv(&first, SV("{\"status\":\"success\",\"data\":{\"resultType\":\""));
-    buf_put_sv(&first, sv_from(value_type_name(result->type)));
-    buf_put_sv(&first, SV("\",\"result\":"));
-    result_writer_next(&r->writer, &first, WHOLE_BYTES_MAX);
-    if (r->writer.done || first.failed) {
-        put_tail(r, &first);
-        http_answer_take(r->req, 200, API_JSON, &first);
-        request_free(r);
+    struct buf head = {0};
+    buf_put_sv(&head, SV("{\"status\":\"success\",\"data\":{\"resultType\":\""));
+    buf_put_sv(&head, sv_from(value_type_name(result->type)));
+    buf_put_sv(&head, SV("\",\"result\":"));
+    if (!result_is_list(result)) {
+        result_put_single(result, &head);
+        request_answer_whole(r, &head);
         return;
     }
-    http_stream_begin(r->req, 200, API_JSON);
-    http_stream_on_writable(r->req, request_on_writable, r);
-    http_stream_write(r->req, &first);
-    r->msg.run = request_turn;
-    r->state = QUERY_POSTED;
-    core_post(r->req->core, &r->msg);
+    buf_put_char(&head, '[');
+    struct result_part all = {
+        .to = result_cut(result, (struct result_pos){0}, series_end, WHOLE_POINTS)};
+    if (all.to.series == series_end) {
+        result_put_part(result, &all, &r->stamps, &head);
+        buf_put_char(&head, ']');
+        request_answer_whole(r, &head);
+        return;
+    }
+    r->stream = (struct result_stream){.req = r->req,
+                                       .result = result,
+                                       .series_end = series_end,
+                                       .tail = request_tail,
+                                       .over = request_over};
+    r->state = QUERY_STREAMING;
+    if (result_stream_start(&r->stream, &head)) return;
+    head.failed = true;
+    request_answer_whole(r, &head);
 }
 
 static void request_on_done(struct core *here, struct gather_query *q) {
@@ -140,8 +127,7 @@ static void request_on_canceled(struct http_request *req, void *ctx) {
         gather_query_cancel(&r->q); /* done still comes and answers, which nobody reads */
         return;
     }
-    r->gone = true;
-    if (r->state == QUERY_WAITING) request_end_stream(r);
+    result_stream_gone(&r->stream);
 }
 
 /* -- parameters */

@@ -42,57 +42,70 @@ static void put_point(struct buf *out, struct result_stamp *stamp, const struct 
     out->len += (size_t)(at + 2 - text);
 }
 
-static void put_sample(struct buf *out, struct result_stamp *stamp, const struct result_series *s) {
+/* -- a result in parts */
+
+enum { SERIES_POINTS = 4 }; /* what its labels count as */
+
+struct result_pos result_cut(const struct result *r, struct result_pos from, size_t series_end,
+                             size_t points) {
+    while (from.series < series_end) {
+        size_t left = r->series[from.series].points_count - from.point, cost = left + SERIES_POINTS;
+        if (cost > points) {
+            if (points > SERIES_POINTS && r->type != VALUE_VECTOR)
+                from.point += points - SERIES_POINTS;
+            return from;
+        }
+        points -= cost;
+        from = (struct result_pos){from.series + 1, 0};
+    }
+    return from;
+}
+
+static void put_labels(struct buf *out, const struct result_series *s, struct sv values) {
     buf_put_sv(out, SV("{\"metric\":"));
     api_put_label_set(out, s->labels, s->labels_count);
+    buf_put_sv(out, values);
+}
+
+static void put_sample(struct buf *out, struct result_stamp *stamp, const struct result_series *s) {
     assert(s->points_count == 1);
-    buf_put_sv(out, SV(",\"value\":"));
+    put_labels(out, s, SV(",\"value\":"));
     put_point(out, stamp, &s->points[0]);
     buf_put_char(out, '}');
 }
 
-/* Points of the current series until the piece is large enough; true when the series has ended. */
-static bool put_series(struct result_writer *w, struct buf *out, size_t wanted_bytes) {
-    const struct result_series *s = &w->result->series[w->series_at];
-    if (!w->in_values) {
-        buf_put_sv(out, SV("{\"metric\":"));
-        api_put_label_set(out, s->labels, s->labels_count);
-        if (s->points_count > 0) buf_put_sv(out, SV(",\"values\":["));
-        w->in_values = true;
-        w->points_at = 0;
+/* Points from .. to of it; its labels stand before the first, its end behind the last. */
+static void put_points(struct buf *out, struct result_stamps *stamps, const struct result_series *s,
+                       size_t from, size_t to) {
+    bool any = s->points_count > 0;
+    if (from == 0) put_labels(out, s, any ? SV(",\"values\":[") : (struct sv){0});
+    for (size_t i = from; i < to && !out->failed; i++) {
+        if (i > 0) buf_put_char(out, ',');
+        put_point(out, &stamps->at[i % RESULT_STAMPS], &s->points[i]);
     }
-    while (w->points_at < s->points_count) {
-        if (out->len >= wanted_bytes) return false;
-        if (w->points_at > 0) buf_put_char(out, ',');
-        put_point(out, &w->stamps[w->points_at % RESULT_STAMPS], &s->points[w->points_at]);
-        w->points_at++;
-    }
-    if (s->points_count > 0) buf_put_char(out, ']');
-    buf_put_char(out, '}');
-    w->in_values = false;
-    return true;
+    if (to == s->points_count) buf_put_sv(out, any ? SV("]}") : SV("}"));
 }
 
-void result_writer_next(struct result_writer *w, struct buf *out, size_t wanted_bytes) {
-    const struct result *r = w->result;
-    if (w->done || out->failed) return;
-    if (r->type == VALUE_SCALAR || r->type == VALUE_STRING) {
-        put_scalar(out, r);
-        w->done = true;
-        return;
-    }
-    size_t count = MIN(r->series_count, w->series_max);
-    if (!w->began) buf_put_char(out, '[');
-    w->began = true;
-    while (w->series_at < count && out->len < wanted_bytes && !out->failed) {
-        if (w->series_at > 0 && !w->in_values) buf_put_char(out, ',');
+void result_put_part(const struct result *r, const struct result_part *part,
+                     struct result_stamps *stamps, struct buf *out) {
+    struct result_pos at = part->from;
+    while (at.series < part->to.series || at.point < part->to.point) {
+        const struct result_series *s = &r->series[at.series];
+        if (at.series > 0 && at.point == 0) buf_put_char(out, ',');
+        size_t end = at.series == part->to.series ? part->to.point : s->points_count;
         if (r->type == VALUE_VECTOR)
-            put_sample(out, &w->stamps[0], &r->series[w->series_at]);
-        else if (!put_series(w, out, wanted_bytes))
-            return;
-        w->series_at++;
+            put_sample(out, &stamps->at[0], s);
+        else
+            put_points(out, stamps, s, at.point, end);
+        at = end == s->points_count ? (struct result_pos){at.series + 1, 0}
+                                    : (struct result_pos){at.series, end};
     }
-    if (w->series_at < count) return;
-    buf_put_char(out, ']');
-    w->done = true;
+}
+
+bool result_is_list(const struct result *r) {
+    return r->type == VALUE_VECTOR || r->type == VALUE_MATRIX;
+}
+
+void result_put_single(const struct result *r, struct buf *out) {
+    put_scalar(out, r);
 }

@@ -12,6 +12,7 @@ START_S = BASE_MS // 1000
 TARGET = (f"/api/v1/query_range?query=wide%2Btime()&start={START_S}&end={START_S + POINTS - 1}&step={STEP_S}"
           "&lookback_delta=4h")
 ANSWER_BYTES_MIN = 20 << 20
+VECTOR = 5000
 
 
 def resident_bytes(pid: int) -> int:
@@ -29,8 +30,21 @@ def check_body(body: bytes):
     for s in result:
         n = int(s["metric"]["n"])
         assert len(s["values"]) == POINTS
-        for i in (0, 1, 4999, POINTS - 1):
+        for i in range(0, POINTS, 1 if n % 50 == 0 else 997):
             assert s["values"][i] == [START_S + i, str(START_S + i + n)], (n, i, s["values"][i])
+
+
+def check_vector(server):
+    """Samples of an instant query, which are not cut, and with a limit."""
+    server.write(write_request([({"__name__": "high", "n": f"{n:04}"}, [(BASE_MS - 1000, float(n))])
+                                for n in range(VECTOR)]))
+    for limit in 0, 1, 1999, VECTOR:
+        status, body, _ = server.request("GET", f"/api/v1/query?query=sort(high)&time={START_S}&limit={limit}")
+        answer = json.loads(body)
+        found = answer["data"]["result"]
+        assert status == 200 and ("warnings" in answer) == (0 < limit < VECTOR), (status, limit)
+        want = [{"metric": {"__name__": "high", "n": f"{n:04}"}, "value": [START_S, str(n)]} for n in range(limit or VECTOR)]
+        assert found == want, (limit, len(found))
 
 
 def raw_request(port: int) -> socket.socket:
@@ -47,6 +61,7 @@ def main() -> int:
         status, body, headers = server.request("GET", TARGET, timeout=100)
         assert status == 200 and headers.get("Transfer-Encoding") == "chunked", headers
         check_body(body)
+        check_vector(server)
         status, packed, headers = server.request("GET", TARGET, headers={"Accept-Encoding": "gzip"}, timeout=100)
         assert headers.get("Content-Encoding") == "gzip" and len(packed) < len(body) // 2
         check_body(gzip.decompress(packed))

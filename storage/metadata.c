@@ -128,23 +128,37 @@ static void oldest_drop(struct metadata *m, struct metadata_name *n) {
     n->count--;
 }
 
-enum status metadata_add(struct metadata *m, uint32_t shard, const struct entry_metadata *item) {
+static enum status add_at(struct metadata *m, uint32_t shard, const struct entry_metadata *item,
+                          bool behind) {
     if (metadata_holds(m, item)) return OK;
+    uint32_t place = metadata_place(m, item->name);
+    if (behind && place != MAP_NONE && m->names[place].count == METADATA_PER_NAME_MAX) return OK;
     struct metadata_one *one = one_new(item);
     if (one == NULL) return ERR_NOMEM;
-    uint32_t place = metadata_place(m, item->name);
     if (place == MAP_NONE && name_new(m, shard, item->name, &place) != OK) {
         free(one);
         return ERR_NOMEM;
     }
     struct metadata_name *n = &m->names[place];
     assert(n->shard == shard);
-    one->older = n->newest;
-    n->newest = one;
+    struct metadata_one **at = &n->newest;
+    while (behind && *at != NULL)
+        at = &(*at)->older;
+    one->older = *at;
+    *at = one;
     n->count++;
     m->bytes += one_bytes(one);
     if (n->count > METADATA_PER_NAME_MAX) oldest_drop(m, n);
     return OK;
+}
+
+enum status metadata_add(struct metadata *m, uint32_t shard, const struct entry_metadata *item) {
+    return add_at(m, shard, item, false);
+}
+
+enum status metadata_add_behind(struct metadata *m, uint32_t shard,
+                                const struct entry_metadata *item) {
+    return add_at(m, shard, item, true);
 }
 
 void metadata_drop(struct metadata *m, uint32_t shard) {

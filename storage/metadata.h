@@ -29,6 +29,9 @@ bool metadata_has_name(const struct metadata *m, struct sv name);
 /* One that is held is left alone. ERR_NOMEM. */
 enum status metadata_add(struct metadata *m, uint32_t shard,
                          const struct entry_metadata *item) MUST_USE;
+/* The same behind all there are, where there is room: for what was read newest first. */
+enum status metadata_add_behind(struct metadata *m, uint32_t shard,
+                                const struct entry_metadata *item) MUST_USE;
 /* Forgets what is known of the shard's families; their places stay. */
 void metadata_drop(struct metadata *m, uint32_t shard);
 static inline uint64_t metadata_bytes(const struct metadata *m) {

@@ -113,6 +113,7 @@ static enum status items_make(const struct store *store, uint32_t shard,
     return OK;
 }
 
+/* Newest first, and older than what the store knows already. */
 static enum status items_restore(struct store *store, const struct manifest_shard *s,
                                  struct err *err) {
     struct entry_write_view v;
@@ -121,7 +122,7 @@ static enum status items_restore(struct store *store, const struct manifest_shar
     arena_reset(&store->decode);
     TRY(entry_write_decode(sv_make(s->items, s->items_len), &store->decode, &v, err));
     while (entry_metadata_next(&v.metadata, &m))
-        if (metadata_add(&store->meta, s->shard, &m) != OK)
+        if (metadata_add_behind(&store->meta, s->shard, &m) != OK)
             return err_set(err, ERR_NOMEM, 0, "store: not enough memory for shard %u", s->shard);
     return OK;
 }

@@ -61,22 +61,18 @@ static enum status exemplars_load(struct core_loading *l, struct reader *r) {
     return OK;
 }
 
-/* The oldest one first, since each that is added comes in front. */
 static enum status family_load(struct store *store, uint32_t shard, struct sv items) {
-    struct entry_metadata all[METADATA_PER_NAME_MAX];
+    const struct head_options *o = &store->options.head;
+    struct entry_metadata item;
     uint64_t count;
-    size_t i = 0;
     TRY(entry_metadata_check(items, &count, NULL));
     if (count > METADATA_PER_NAME_MAX) return ERR_CORRUPT;
-    while (entry_metadata_next(&items, &all[i])) {
+    while (entry_metadata_next(&items, &item)) {
         uint32_t of;
-        const struct head_options *o = &store->options.head;
-        TRY(metadata_shard(o->secret, o->tenant, store->options.shards_count, all[i].name, &of));
+        TRY(metadata_shard(o->secret, o->tenant, store->options.shards_count, item.name, &of));
         if (of != shard) return ERR_CORRUPT;
-        if (++i == METADATA_PER_NAME_MAX) break;
+        TRY(metadata_add_behind(&store->meta, shard, &item));
     }
-    while (i > 0)
-        TRY(metadata_add(&store->meta, shard, &all[--i]));
     return OK;
 }
 

@@ -199,6 +199,13 @@ Test(metadata, distinct_newest_first_bounded) {
     expect_metadata(
         &m, "up",
         "1:15: 1:14: 1:13: 1:12: 1:11: 1:10: 1:9: 1:8: 1:7: 1:6: 1:5: 1:4: 1:3: 1:2: 1:1: 1:0: ");
+    cr_assert(metadata_add_behind(&m, 3, &first) == OK); /* there is no room */
+    cr_expect(!metadata_holds(&m, &first));
+    cr_assert(
+        metadata_add_behind(&m, 4, &(struct entry_metadata){SV("down"), 1, SV("x"), SV("")}) == OK);
+    cr_assert(metadata_add_behind(&m, 4, &other) == OK &&
+              metadata_add(&m, 4, &(struct entry_metadata){SV("down"), 2, SV("y"), SV("")}) == OK);
+    expect_metadata(&m, "down", "2:y: 0:: 1:x: ");
     for (int i = 0; i < 1000; i++) {
         char name[32];
         struct entry_metadata item = {sv_make(name, (size_t)snprintf(name, sizeof name, "n%d", i)),

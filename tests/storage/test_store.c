@@ -617,3 +617,49 @@ Test(store, what_is_older_than_a_cut_is_too_old) {
     buf_fini(&cut);
     store_rig_fini(&rig);
 }
+
+/* -- the record of a base */
+
+static void expect_families(const char *name, const char *want) {
+    const struct metadata *m = store_metadata(rig.stores[0]);
+    uint32_t place = metadata_place(m, sv_from(name));
+    struct entry_write w = {0};
+    struct entry_metadata item;
+    char got[256] = "";
+    if (place != MAP_NONE) metadata_read(m, place, &w);
+    for (struct sv rest = buf_sv(&w.metadata); entry_metadata_next(&rest, &item);)
+        snprintf(got + strlen(got), sizeof got - strlen(got), "%.*s ", SV_ARG(item.help));
+    entry_write_fini(&w);
+    cr_expect_str_eq(got, want);
+}
+
+Test(store, families_keep_their_order_over_a_base) {
+    static const char *const helps[] = {"first", "second", "third"};
+    struct manifest_shard record;
+    struct write_result r;
+    uint32_t shard = 0;
+    bool taken;
+    start(0);
+    for (size_t i = 0; i < ARRAY_LEN(helps); i++) {
+        struct write_metadata m = {.item = {SV("up"), 2, sv_from(helps[i]), SV("")}};
+        cr_assert(metadata_shard(STORE_SECRET, 0, STORE_SHARDS, m.item.name, &m.shard) == OK);
+        struct write_columns c = {.metadata = &m, .metadata_count = 1};
+        cr_assert(store_rig_write(&rig, &c, NOW_MS, &r, NULL) == OK && r.metadata_kept == 1);
+        shard = m.shard;
+    }
+    expect_families("up", "third second first ");
+    cr_assert(store_shard_record(rig.stores[0], shard, INT64_MIN, &record) == OK);
+    store_rig_drain(&rig);
+    store_rig_fini(&rig);
+    store_rig_init(&rig, 2); /* another, of which no entry was read */
+    rig.follows = true;
+    store_rig_must_start(&rig, 1);
+    core_set_current(store_core(rig.stores[0]));
+    for (int times = 0; times < 2; times++) { /* also where it is known already */
+        cr_assert(store_shard_base(rig.stores[0], &record, &taken, NULL) == OK);
+        expect_families("up", "third second first ");
+    }
+    core_set_current(NULL);
+    manifest_shard_fini(&record);
+    store_rig_fini(&rig);
+}

@@ -177,6 +177,32 @@ enum status exemplar_fill_add(struct exemplar_fill *f, uint32_t shard, int64_t f
     return OK;
 }
 
+static bool any_series(void *ctx, uint32_t ref) {
+    (void)ctx;
+    (void)ref;
+    return true;
+}
+
+enum status exemplar_fill_take(struct exemplar_fill *f, struct store *store, struct err *err) {
+    const uint32_t count = store->options.shards_count;
+    struct exemplar_pick *picks = calloc(count, sizeof *picks);
+    struct exemplar_walk walk = {.picks = picks, .picks_count = count};
+    bool done;
+    if (picks == NULL) return fill_nomem(err);
+    for (uint32_t i = 0; i < count; i++)
+        picks[i] = (struct exemplar_pick){.shard = i, .from_ms = INT64_MIN, .to_ms = INT64_MAX};
+    enum status status = exemplar_walk_step(&walk, store, UINT64_MAX, &done);
+    if (status != OK) fill_nomem(err);
+    for (uint32_t i = 0; i < count && status == OK; i++)
+        status = exemplar_fill_add(f, i, INT64_MIN, buf_sv(&picks[i].items), err);
+    if (status == OK) exemplars_drop(&store->exemplars, any_series, NULL);
+    for (uint32_t i = 0; i < count; i++)
+        buf_fini(&picks[i].items);
+    exemplar_walk_fini(&walk);
+    free(picks);
+    return status;
+}
+
 static int found_cmp(const void *a, const void *b) {
     const struct exemplar_found *x = a, *y = b;
     if (x->time_ms != y->time_ms) return x->time_ms < y->time_ms ? -1 : 1;

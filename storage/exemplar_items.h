@@ -52,6 +52,10 @@ struct exemplar_fill {
 /* Copies those from from_ms on. ERR_CORRUPT: none of them are. */
 MUST_USE enum status exemplar_fill_add(struct exemplar_fill *f, uint32_t shard, int64_t from_ms,
                                        struct sv items, struct err *err);
+/* The store's own are added, and go from there: fill_store brings them back among the others. On
+ * the store's core. ERR_NOMEM: they stay. */
+MUST_USE enum status exemplar_fill_take(struct exemplar_fill *f, struct store *store,
+                                        struct err *err);
 /* The newest, as many as the store keeps, in order of time. Series are made where the head has none
  * (it forgets again what gets no sample by the log); those of another shard are passed over. */
 MUST_USE enum status exemplar_fill_store(struct exemplar_fill *f, struct store *store,

@@ -196,6 +196,29 @@ void metadata_read(const struct metadata *m, uint32_t place, struct entry_write 
     }
 }
 
+enum status metadata_put_shard(const struct metadata *m, uint32_t shard, struct buf *out) {
+    struct entry_write w = {0};
+    for (uint32_t i = 0; i < metadata_names(m); i++)
+        if (metadata_shard_at(m, i) == shard) metadata_read(m, i, &w);
+    if (!entry_write_is_empty(&w)) entry_write_finish(&w, out);
+    bool failed = w.metadata.failed || out->failed;
+    entry_write_fini(&w);
+    return failed ? ERR_NOMEM : OK;
+}
+
+enum status metadata_get_shard(struct metadata *m, uint32_t shard, struct sv body,
+                               struct arena *scratch, struct err *err) {
+    struct entry_write_view v;
+    struct entry_metadata item;
+    if (body.len == 0) return OK;
+    arena_reset(scratch);
+    TRY(entry_write_decode(body, scratch, &v, err));
+    while (entry_metadata_next(&v.metadata, &item))
+        if (metadata_add_behind(m, shard, &item) != OK)
+            return err_set(err, ERR_NOMEM, 0, "metadata: not enough memory");
+    return OK;
+}
+
 enum status metadata_shard(uint64_t secret, uint32_t tenant, uint32_t shards_count, struct sv name,
                            uint32_t *out) {
     struct label label = {SV("__name__"), name};

@@ -45,6 +45,13 @@ uint32_t metadata_shard_at(const struct metadata *m, uint32_t place);
 /* As the items of an entry, newest first. */
 void metadata_read(const struct metadata *m, uint32_t place, struct entry_write *out);
 
+/* A shard's families as the body of a WRITE entry; nothing where there are none. ERR_NOMEM. */
+enum status metadata_put_shard(const struct metadata *m, uint32_t shard, struct buf *out) MUST_USE;
+/* Those of such a body, or of none, each behind what is known of its name. ERR_CORRUPT, ERR_NOMEM.
+ */
+enum status metadata_get_shard(struct metadata *m, uint32_t shard, struct sv body,
+                               struct arena *scratch, struct err *err) MUST_USE;
+
 /* The shard of a metric family; ERR_NOMEM. */
 enum status metadata_shard(uint64_t secret, uint32_t tenant, uint32_t shards_count, struct sv name,
                            uint32_t *out) MUST_USE;

@@ -96,14 +96,8 @@ bool store_shard_is_due(const struct store *store, uint32_t shard) {
 /* What is known of its metric families would be lost with the log. */
 static enum status items_make(const struct store *store, uint32_t shard,
                               struct manifest_shard *out) {
-    struct entry_write w = {0};
     struct buf body = {0};
-    for (uint32_t i = 0; i < metadata_names(&store->meta); i++)
-        if (metadata_shard_at(&store->meta, i) == shard) metadata_read(&store->meta, i, &w);
-    if (!entry_write_is_empty(&w)) entry_write_finish(&w, &body);
-    bool failed = w.metadata.failed || body.failed;
-    entry_write_fini(&w);
-    if (failed) {
+    if (metadata_put_shard(&store->meta, shard, &body) != OK) {
         buf_fini(&body);
         manifest_shard_fini(out);
         return ERR_NOMEM;
@@ -116,15 +110,8 @@ static enum status items_make(const struct store *store, uint32_t shard,
 /* Newest first, and older than what the store knows already. */
 static enum status items_restore(struct store *store, const struct manifest_shard *s,
                                  struct err *err) {
-    struct entry_write_view v;
-    struct entry_metadata m;
-    if (s->items_len == 0) return OK;
-    arena_reset(&store->decode);
-    TRY(entry_write_decode(sv_make(s->items, s->items_len), &store->decode, &v, err));
-    while (entry_metadata_next(&v.metadata, &m))
-        if (metadata_add_behind(&store->meta, s->shard, &m) != OK)
-            return err_set(err, ERR_NOMEM, 0, "store: not enough memory for shard %u", s->shard);
-    return OK;
+    return metadata_get_shard(&store->meta, s->shard, sv_make(s->items, s->items_len),
+                              &store->decode, err);
 }
 
 enum status store_shard_record(const struct store *store, uint32_t shard, int64_t from_ms,
@@ -208,12 +195,19 @@ static bool base_is_passed(struct store *store, const struct manifest_shard *s) 
     return false;
 }
 
+/* At a start, of what a snapshot gave: families that came with imported blocks. */
+static bool base_has_more(const struct store *store, const struct manifest_shard *s) {
+    const struct store_shard *st = &store->shards[s->shard];
+    return store->log == NULL && st->role != STORE_LOG && s->copy == st->log.copy;
+}
+
 enum status store_shard_base(struct store *store, const struct manifest_shard *s, bool *out_taken,
                              struct err *err) {
     *out_taken = false;
     if (!store_has_shard(store, s->shard)) return OK;
     struct store_shard *st = &store->shards[s->shard];
-    if (st->log.has_log && base_is_passed(store, s)) return OK;
+    if (st->log.has_log && base_is_passed(store, s))
+        return base_has_more(store, s) ? items_restore(store, s, err) : OK;
     bool is_tail = st->tail_copy != 0 && st->role == STORE_LOG;
     if (is_tail || st->log.has_log || st->log.damaged || s->copy < st->log.copy) return OK;
     struct manifest_shard own;

@@ -1,20 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cairnctl import: other systems' samples as blocks of a node. Ids of series and shards are those
  * of the node's cluster, so its directory must have been in one; nothing may run on it. For each
- * day (UTC) with samples PATH/blocks/import-<n>.block is written, n beginning behind what is there.
- * When anything fails, the files of this run go again. */
+ * day (UTC) with samples PATH/blocks/import-<n>.block is written, with its exemplars, n beginning
+ * behind what is there; what is known of metric families goes into one import-<n>.families. When
+ * anything fails, the files of this run go again. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "node/base/bytes.h"
 #include "node/ctl/ctl.h"
 #include "node/runtime/disk.h"
 #include "ring/map.h"
+#include "storage/archive/families.h"
 #include "storage/block/block.h"
 #include "storage/import/openmetrics.h"
 #include "storage/import/prometheus.h"
 
+enum { EXEMPLARS_MAX = 100000 }; /* as many as a node keeps */
 #define DAY_MS INT64_C(86400000) /* a multiple of the 2 h of other blocks */
 
 struct import_options {
@@ -37,6 +41,8 @@ struct target {
     char *blocks;          /* directory */
     uint64_t first, count; /* numbers of the files of this run */
     uint64_t samples, exemplars;
+    char *families; /* path of its file; NULL: none was written */
+    uint32_t families_count;
 };
 
 static char *path_of(const char *dir, const char *name) {
@@ -44,16 +50,17 @@ static char *path_of(const char *dir, const char *name) {
     return asprintf(&path, "%s/%s", dir, name) < 0 ? NULL : path;
 }
 
-static char *block_path(const struct target *t, uint64_t number) {
+static char *file_path(const struct target *t, uint64_t number, const char *suffix) {
     char *path = NULL;
-    return asprintf(&path, "%s/import-%" PRIu64 ".block", t->blocks, number) < 0 ? NULL : path;
+    int n = asprintf(&path, "%s/import-%" PRIu64 "%s", t->blocks, number, suffix);
+    return n < 0 ? NULL : path;
 }
 
 static bool on_name(void *ctx, const char *name) {
     struct target *t = ctx;
     uint64_t number;
-    char rest;
-    if (sscanf(name, "import-%" SCNu64 ".bloc%c", &number, &rest) == 2 && rest == 'k')
+    char dot;
+    if (sscanf(name, "import-%" SCNu64 "%c", &number, &dot) == 2 && dot == '.')
         t->first = MAX(t->first, number + 1);
     return true;
 }
@@ -95,10 +102,12 @@ static enum status target_open(struct target *t, const char *dir, struct err *er
 
 static void target_close(struct target *t, bool keep) {
     for (uint64_t i = 0; !keep && i < t->count; i++) {
-        char *path = block_path(t, t->first + i);
+        char *path = file_path(t, t->first + i, ".block");
         if (path != NULL) status_ignore(disk_unlink(t->disk, path, NULL));
         free(path);
     }
+    if (!keep && t->families != NULL) status_ignore(disk_unlink(t->disk, t->families, NULL));
+    free(t->families);
     ring_map_unref(t->map);
     file_close(t->lock);
     free(t->blocks);
@@ -112,6 +121,8 @@ struct source {
     struct om_file *file;
     struct prom_scan *dir_scan;
     struct om_scan *file_scan;
+    uint64_t exemplars;   /* those there are */
+    int64_t exemplars_ms; /* and those that are newer are taken */
 };
 
 static bool source_next_time(const struct source *s, int64_t from_ms, int64_t *out_ms) {
@@ -140,42 +151,77 @@ static void source_end(struct source *s) {
 
 struct day {
     int64_t from_ms, to_ms;
-    uint64_t series, samples;
+    uint64_t series, samples, exemplars;
+    struct block_writer *writer;
+    uint32_t shard; /* whose exemplars these are (storage/exemplar_items.h) */
+    struct buf items;
+    struct entry_write exemplars_of; /* a series */
 };
 
-static enum status add_all(struct target *t, struct source *s, struct block_writer *w,
-                           struct day *day, struct err *err) {
+static enum status import_nomem(struct err *err) {
+    return err_set(err, ERR_NOMEM, 0, "out of memory");
+}
+
+static enum status items_end(struct day *day, struct err *err) {
+    enum status status = OK;
+    if (day->items.len > 0)
+        status = block_writer_items(day->writer, day->shard, buf_sv(&day->items), err);
+    buf_clear(&day->items);
+    return status;
+}
+
+static enum status items_add(const struct source *s, struct day *day,
+                             const struct prom_series *series, struct err *err) {
+    struct entry_write *of = &day->exemplars_of;
+    if (series->shard != day->shard) TRY(items_end(day, err));
+    day->shard = series->shard;
+    entry_write_clear(of);
+    for (size_t i = 0; i < series->exemplars_count; i++) {
+        const struct prom_exemplar *e = &series->exemplars[i];
+        if (e->time_ms <= s->exemplars_ms) continue;
+        entry_write_exemplar(of, &(struct entry_exemplar){0, e->time_ms, e->value, e->labels});
+    }
+    if (of->exemplars_count == 0) return OK;
+    day->exemplars += of->exemplars_count;
+    buf_put_lenstr(&day->items, series->canonical);
+    buf_put_lenstr(&day->items, buf_sv(&of->exemplars));
+    return of->exemplars.failed || day->items.failed ? import_nomem(err) : OK;
+}
+
+static enum status add_all(struct source *s, struct day *day, struct err *err) {
     for (;;) {
         const struct prom_series *series;
         TRY(source_next(s, &series, err));
-        if (series == NULL) return OK;
-        t->exemplars += series->exemplars_count;
+        if (series == NULL) return items_end(day, err);
+        TRY(items_add(s, day, series, err));
         if (series->samples.count == 0) continue;
-        TRY(block_writer_add(w, series->shard, series->canonical, &series->samples, err));
+        TRY(block_writer_add(day->writer, series->shard, series->canonical, &series->samples, err));
         day->series++;
         day->samples += series->samples.count;
     }
 }
 
 static enum status write_day(struct target *t, struct source *s, struct day *day, struct err *err) {
-    char *path = block_path(t, t->first + t->count);
-    if (path == NULL) return err_set(err, ERR_NOMEM, 0, "out of memory");
+    char *path = file_path(t, t->first + t->count, ".block");
+    if (path == NULL) return import_nomem(err);
     struct block_writer_options o = {.disk = t->disk,
                                      .path = path,
                                      .secret = s->options.secret,
                                      .tenant = s->options.tenant,
                                      .shards_count = s->options.shards_count};
-    struct block_writer *w = NULL;
     bool written = false;
-    enum status got = block_writer_new(&o, &w, err);
+    enum status got = block_writer_new(&o, &day->writer, err);
     if (got == OK) got = source_begin(s, day->from_ms, day->to_ms, err);
-    if (got == OK) got = add_all(t, s, w, day, err);
-    if (got == OK) got = block_writer_finish(w, &written, err);
-    block_writer_free(w);
+    if (got == OK) got = add_all(s, day, err);
+    if (got == OK) got = block_writer_finish(day->writer, &written, err);
+    block_writer_free(day->writer);
+    buf_fini(&day->items);
+    entry_write_fini(&day->exemplars_of);
     source_end(s);
     if (got == OK && written) {
         t->count++;
         t->samples += day->samples;
+        t->exemplars += day->exemplars;
         printf("%s: %" PRIu64 " series, %" PRIu64 " samples, from %" PRId64 " to %" PRId64 " ms\n",
                path, day->series, day->samples, day->from_ms, day->to_ms);
     }
@@ -201,6 +247,26 @@ static enum status write_days(struct target *t, struct source *s, struct err *er
     return OK;
 }
 
+static enum status write_families(struct target *t, struct source *s, struct err *err) {
+    struct metadata m;
+    uint64_t left_out = 0;
+    metadata_init(&m);
+    enum status got = prom_dir_families(s->dir, &m, &left_out);
+    if (got != OK) import_nomem(err);
+    if (got == OK && metadata_names(&m) > 0) {
+        t->families = file_path(t, t->first + t->count, FAMILIES_SUFFIX);
+        t->families_count = metadata_names(&m);
+        got = t->families == NULL
+                  ? import_nomem(err)
+                  : families_write(t->disk, t->families, &m, s->options.shards_count, err);
+    }
+    metadata_fini(&m);
+    if (left_out > 0)
+        fprintf(stderr, "cairnctl: %" PRIu64 " malformed metadata of series were left out\n",
+                left_out);
+    return got;
+}
+
 /* -- what was left out, and verbs */
 
 static void put_count(uint64_t n, const char *what) {
@@ -218,6 +284,7 @@ static void report_dir(const struct prom_dir *dir) {
     put_count(c.encodings, "chunks of an encoding that is not known were left out");
     put_count(c.records, "records of a type that is not known were left out");
     put_count(c.starts, "start timestamps were left out");
+    put_count(c.exemplars, "malformed exemplars were left out");
 }
 
 static void report_file(const struct om_file *file) {
@@ -225,6 +292,17 @@ static void report_file(const struct om_file *file) {
     om_file_counts(file, &c);
     put_count(c.conflicts, "samples differed from a later one at the same time, which was taken");
     put_count(c.exemplars, "exemplars were left out");
+}
+
+static void report(const struct target *t, const struct source *s) {
+    if (s->dir != NULL) report_dir(s->dir);
+    if (s->file != NULL) report_file(s->file);
+    put_count(s->exemplars - t->exemplars,
+              "exemplars were left out: a node keeps the newest 100000, of days with samples");
+    if (t->exemplars > 0) printf("%" PRIu64 " exemplars\n", t->exemplars);
+    if (t->families != NULL)
+        printf("%s: metadata of %" PRIu32 " metric families\n", t->families, t->families_count);
+    printf("%" PRIu64 " samples in %" PRIu64 " blocks\n", t->samples, t->count);
 }
 
 static enum status import(struct target *t, struct source *s, bool is_file, struct err *err) {
@@ -236,7 +314,11 @@ static enum status import(struct target *t, struct source *s, bool is_file, stru
         TRY(om_file_open(&s->options, &s->file, err));
     else
         TRY(prom_dir_open(&s->options, &s->dir, err));
-    return write_days(t, s, err);
+    if (!is_file &&
+        prom_dir_exemplars(s->dir, EXEMPLARS_MAX, &s->exemplars, &s->exemplars_ms) != OK)
+        return import_nomem(err);
+    TRY(write_days(t, s, err));
+    return is_file ? OK : write_families(t, s, err);
 }
 
 static int run(int argc, char **argv, bool is_file, const char *summary) {
@@ -251,10 +333,7 @@ static int run(int argc, char **argv, bool is_file, const char *summary) {
     struct target t = {.disk = disk_real()};
     struct source s = {.options = {.path = arguments.items[0]}};
     enum status got = import(&t, &s, is_file, &err);
-    if (got == OK && s.dir != NULL) report_dir(s.dir);
-    if (got == OK && s.file != NULL) report_file(s.file);
-    if (got == OK) put_count(t.exemplars, "exemplars of the log were left out");
-    if (got == OK) printf("%" PRIu64 " samples in %" PRIu64 " blocks\n", t.samples, t.count);
+    if (got == OK) report(&t, &s);
     prom_dir_close(s.dir);
     om_file_close(s.file);
     target_close(&t, got == OK);
@@ -264,7 +343,8 @@ static int run(int argc, char **argv, bool is_file, const char *summary) {
 int import_prometheus_main(int argc, char **argv) {
     return run(argc, argv, false,
                "Import the data directory of a Prometheus that is not running: blocks, logs and "
-               "head chunks, with native histograms. Deleted samples stay deleted.\n\nWrites one "
+               "head chunks, with native histograms, and what the logs have of exemplars and of "
+               "metadata. Deleted samples stay deleted.\n\nWrites one "
                "block per day into the data directory of a node that is not running.");
 }
 

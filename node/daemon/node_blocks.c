@@ -88,9 +88,9 @@ enum status node_blocks_open(struct node *node, const struct node_view *view, bo
         core_set_current(nc->core);
         status = store_shard_base(nc->store, &m->shards[i], &taken, err);
     }
-    for (unsigned i = 0; i < node->rt->cores_count && status == OK && !from_head; i++) {
+    for (unsigned i = 0; i < node->rt->cores_count && status == OK; i++) {
         core_set_current(node->cores[i].core);
-        status = archive_fill_exemplars(node->archive, node->cores[i].store, err);
+        status = archive_fill_exemplars(node->archive, node->cores[i].store, from_head, err);
     }
     core_set_current(current);
     return status;

@@ -2,12 +2,15 @@
 /* Blocks that `cairnctl import` left beside the others:
  *   import-<name>.block -> import-<number>.block -> the manifest names the number -> <number>.block
  * After an end at any step the next start goes on: what the manifest does not name is taken up
- * anew, and what it names is looked for under both names. */
+ * anew, and what it names is looked for under both names.
+ * What it left of metric families (families.h) goes into the manifest, too, and then the file goes;
+ * to take it up again changes nothing. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "node/base/log.h"
+#include "storage/archive/families.h"
 #include "storage/archive/internal.h"
 
 static bool is_import(const char *name) {
@@ -53,6 +56,12 @@ enum status archive_adopt_finish(struct archive *a, struct err *err) {
     return OK;
 }
 
+static bool is_families(const char *name) {
+    size_t len = strlen(name), suffix_len = strlen(FAMILIES_SUFFIX);
+    return len > 7 + suffix_len && strncmp(name, "import-", 7) == 0 &&
+           strcmp(name + len - suffix_len, FAMILIES_SUFFIX) == 0;
+}
+
 /* A part counts only beside a record of its shard, and one that was never flushed has none. */
 static enum status record_make(struct archive *a, const struct manifest_part *part,
                                struct err *err) {
@@ -88,17 +97,57 @@ static enum status adopt_one(struct archive *a, const char *name,
     return status;
 }
 
+static enum status families_take(struct archive *a, const struct manifest *from,
+                                 const struct archive_copies *copies, struct err *err) {
+    for (uint32_t i = 0; i < from->shards_count; i++) {
+        const struct manifest_shard *s = &from->shards[i];
+        struct manifest_part part = {s->shard, copies->copy_of(copies->ctx, s->shard)};
+        if (part.copy == 0) continue;
+        TRY(record_make(a, &part, err));
+        TRY(families_merge(manifest_shard_find(&a->manifest, s->shard), s, err));
+    }
+    return OK;
+}
+
+static enum status adopt_families(struct archive *a, const char *name,
+                                  const struct archive_copies *copies, struct err *err) {
+    const struct families_place place = {a->options.secret, a->options.tenant,
+                                         a->options.shards_count};
+    struct manifest from = {0};
+    char *path = archive_file_path(a, name);
+    if (path == NULL) return err_set(err, ERR_NOMEM, 0, "archive: not enough memory");
+    enum status status = families_read(a->rt->disk, path, &place, &from, err);
+    free(path);
+    if (status == OK) status = families_take(a, &from, copies, err);
+    manifest_fini(&from);
+    return status;
+}
+
+static enum status families_remove(struct archive *a, struct err *err) {
+    for (uint32_t i = 0; i < a->files.count; i++) {
+        if (!is_families(a->files.names[i])) continue;
+        char *path = archive_file_path(a, a->files.names[i]);
+        enum status status = path == NULL ? err_set(err, ERR_NOMEM, 0, "archive: not enough memory")
+                                          : disk_unlink(a->rt->disk, path, err);
+        free(path);
+        TRY(status);
+    }
+    return disk_sync_dir(a->rt->disk, a->dir, err);
+}
+
 /* Those that the manifest names have been renamed at the opening. */
 static enum status adopt_all(struct archive *a, const struct archive_copies *copies,
-                             uint32_t *out_count, struct err *err) {
+                             uint32_t *out_blocks, uint32_t *out_families, struct err *err) {
     uint64_t number;
     for (uint32_t i = 0; i < a->files.count; i++) {
         const char *name = a->files.names[i];
-        if (!is_import(name) || is_adopted(a, name, &number)) continue;
-        enum status status = adopt_one(a, name, copies, err);
+        bool families = is_families(name);
+        if (!families && (!is_import(name) || is_adopted(a, name, &number))) continue;
+        enum status status =
+            families ? adopt_families(a, name, copies, err) : adopt_one(a, name, copies, err);
         if (status != OK) err_prefix(err, "%s", name);
         TRY(status);
-        ++*out_count;
+        ++*(families ? out_families : out_blocks);
     }
     return OK;
 }
@@ -112,18 +161,25 @@ static void numbers_skip(struct archive *a) {
     atomic_store_explicit(&a->next_number, next, memory_order_relaxed);
 }
 
-enum status archive_adopt(struct archive *a, const struct archive_copies *copies, struct err *err) {
-    uint32_t count = 0;
-    numbers_skip(a);
-    uint64_t first = atomic_load_explicit(&a->next_number, memory_order_relaxed);
-    enum status status = adopt_all(a, copies, &count, err);
-    archive_files_fini(&a->files);
-    if (status != OK || count == 0) return status;
+static enum status adopted_save(struct archive *a, uint64_t first, uint32_t count,
+                                struct err *err) {
     a->manifest.next_number = atomic_load_explicit(&a->next_number, memory_order_relaxed);
     TRY(manifest_save(a->rt->disk, a->dir, &a->manifest, err));
     for (uint64_t number = first; number < first + count; number++)
         TRY(adopted_rename(a, number, err));
-    TRY(archive_reopen(a, err));
-    log_infof("imported blocks are taken up", "blocks", "%u", count);
-    return OK;
+    a->adopted_from = count > 0 ? first : UINT64_MAX;
+    return count > 0 ? archive_reopen(a, err) : OK;
+}
+
+enum status archive_adopt(struct archive *a, const struct archive_copies *copies, struct err *err) {
+    uint32_t blocks = 0, families = 0;
+    numbers_skip(a);
+    uint64_t first = atomic_load_explicit(&a->next_number, memory_order_relaxed);
+    enum status status = adopt_all(a, copies, &blocks, &families, err);
+    if (status == OK && blocks + families > 0) status = adopted_save(a, first, blocks, err);
+    if (status == OK && families > 0) status = families_remove(a, err);
+    archive_files_fini(&a->files);
+    if (status == OK && blocks + families > 0)
+        log_infof("what was imported is taken up", "blocks", "%u", blocks);
+    return status;
 }

@@ -53,24 +53,36 @@ static int newest_first(const void *a, const void *b) {
     return (x->of.number < y->of.number) - (x->of.number > y->of.number);
 }
 
-enum status archive_fill_exemplars(const struct archive *a, struct store *store, struct err *err) {
+static enum status fill_from(const struct archive *a, struct store *store, uint64_t first_number,
+                             struct exemplar_fill *fill, struct err *err) {
     const struct block_list *list = a->list;
     const struct list_block **blocks = calloc(list->count + 1, sizeof *blocks);
-    struct exemplar_fill fill = {0};
-    struct err unwanted;
-    if (err == NULL) err = &unwanted;
+    uint32_t count = 0;
     if (blocks == NULL) return err_set(err, ERR_NOMEM, 0, "archive: not enough memory");
     for (uint32_t i = 0; i < list->count; i++)
-        blocks[i] = &list->blocks[i];
-    qsort(blocks, list->count, sizeof *blocks, newest_first);
+        if (list->blocks[i].block != NULL && list->blocks[i].of.resolution_ms == 0 &&
+            list->blocks[i].of.number >= first_number)
+            blocks[count++] = &list->blocks[i];
+    qsort(blocks, count, sizeof *blocks, newest_first);
     enum status status = OK;
-    for (uint32_t i = 0; i < list->count && status == OK; i++)
-        if (blocks[i]->block != NULL && blocks[i]->of.resolution_ms == 0 &&
-            fill.count < store->options.exemplars_max)
-            status = fill_block(a, blocks[i], store, &fill, err);
+    size_t before = fill->count, max = store->options.exemplars_max;
+    for (uint32_t i = 0; i < count && status == OK && fill->count - before < max; i++)
+        status = fill_block(a, blocks[i], store, fill, err);
+    free(blocks);
+    return status;
+}
+
+enum status archive_fill_exemplars(const struct archive *a, struct store *store, bool from_head,
+                                   struct err *err) {
+    struct exemplar_fill fill = {0};
+    struct err unwanted;
+    enum status status = OK;
+    if (err == NULL) err = &unwanted;
+    if (from_head && a->adopted_from == UINT64_MAX) return OK;
+    if (from_head) status = exemplar_fill_take(&fill, store, err);
+    if (status == OK) status = fill_from(a, store, from_head ? a->adopted_from : 0, &fill, err);
     if (status == OK) status = exemplar_fill_store(&fill, store, err);
     exemplar_fill_fini(&fill);
-    free(blocks);
     return status;
 }
 

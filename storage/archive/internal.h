@@ -85,6 +85,7 @@ struct archive {
     uint64_t merge_not_before_ns;
     void (*stopped)(void *ctx);
     void *stopped_ctx;
+    uint64_t adopted_from; /* blocks from that number on were taken up at this start */
     atomic_uint_least64_t next_number;
     atomic_int_least64_t size_floor_ms;
     atomic_uint_least64_t blocks_count, blocks_bytes, rows_blocks, rows_bytes, merges,

@@ -182,6 +182,7 @@ enum status archive_open(struct runtime *rt, const struct archive_options *optio
     a->rt = rt;
     a->options = *options;
     a->dir = strdup(options->dir);
+    a->adopted_from = UINT64_MAX;
     a->options.dir = a->dir;
     a->cores = calloc(rt->cores_count, sizeof *a->cores);
     a->own = calloc(options->shards_count, sizeof *a->own);

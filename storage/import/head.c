@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "storage/entry.h"
 #include "storage/import/internal.h"
 
 void prom_head_init(struct prom_head *head, const struct prom_options *options,
@@ -227,8 +228,10 @@ enum status prom_head_add_exemplar(struct prom_head *head, uint64_t ref, int64_t
         head->counts->unknown_samples++;
         return OK;
     }
-    if (s->exemplars_count > 0 && time_ms <= s->exemplars[s->exemplars_count - 1].time_ms)
-        return OK; /* Prometheus keeps ascending times alone */
+    if (!entry_exemplar_labels_valid(canonical)) {
+        head->counts->exemplars++;
+        return OK;
+    }
     void *items = s->exemplars;
     TRY(prom_grow(&items, &s->exemplars_cap, s->exemplars_count, sizeof *s->exemplars));
     s->exemplars = items;
@@ -236,6 +239,39 @@ enum status prom_head_add_exemplar(struct prom_head *head, uint64_t ref, int64_t
     if (canonical.ptr == NULL) return ERR_NOMEM;
     s->exemplars[s->exemplars_count++] = (struct prom_exemplar){canonical, time_ms, value};
     return OK;
+}
+
+/* A total order, also of NaNs. */
+static uint64_t value_rank(double value) {
+    uint64_t bits = f64_bits(value), sign = UINT64_C(1) << 63;
+    return (bits & sign) != 0 ? ~bits : bits | sign;
+}
+
+/* The log has what Prometheus took: of one time those that are greater than the one before, and
+ * late ones. */
+static int exemplar_cmp(const void *a, const void *b) {
+    const struct prom_exemplar *x = a, *y = b;
+    uint64_t p = value_rank(x->value), q = value_rank(y->value);
+    if (x->time_ms != y->time_ms) return x->time_ms < y->time_ms ? -1 : 1;
+    if (p != q) return p < q ? -1 : 1;
+    return sv_cmp(x->labels, y->labels);
+}
+
+static void exemplars_sort(struct prom_head_series *s) {
+    size_t kept = 0;
+    if (s->exemplars_count > 1)
+        qsort(s->exemplars, s->exemplars_count, sizeof *s->exemplars, exemplar_cmp);
+    for (size_t i = 0; i < s->exemplars_count; i++)
+        if (kept == 0 || exemplar_cmp(&s->exemplars[kept - 1], &s->exemplars[i]) != 0)
+            s->exemplars[kept++] = s->exemplars[i];
+    s->exemplars_count = kept;
+}
+
+void prom_head_sort(struct prom_head *head) {
+    for (size_t i = 0; i < head->series_count; i++) {
+        prom_intervals_sort(&head->series[i].deleted);
+        exemplars_sort(&head->series[i]);
+    }
 }
 
 /* -- the logs */
@@ -281,7 +317,6 @@ enum status prom_head_read_logs(struct prom_head *head, struct err *err) {
     free(checkpoints.items);
     if (got == OK) got = read_log(head, "wal", from, &head->counts->wal_segments, err);
     if (got == OK) got = read_log(head, "wbl", 0, &head->counts->wbl_segments, err);
-    for (size_t i = 0; i < head->series_count; i++)
-        prom_intervals_sort(&head->series[i].deleted);
+    if (got == OK) prom_head_sort(head);
     return got;
 }

@@ -233,7 +233,7 @@ struct prom_head_series {
     struct prom_intervals deleted;
     struct prom_exemplar *exemplars;
     size_t exemplars_count, exemplars_cap;
-    bool has_metadata;
+    uint64_t metadata_at; /* that many records were read before, and this one; 0: none */
     uint8_t metadata_type;
     struct sv unit, help;
 };
@@ -251,6 +251,7 @@ struct prom_head {
     struct prom_head_series *series;
     size_t series_count, series_cap;
     struct map by_labels;
+    uint64_t metadata_records;
     struct prom_head_ref *refs;
     size_t refs_count, refs_cap;
     struct map by_ref;
@@ -291,6 +292,7 @@ MUST_USE enum status prom_head_add_sample(struct prom_head *head, const struct p
 void prom_head_mark(struct prom_head *head, uint64_t ref, uint64_t place);
 MUST_USE enum status prom_head_delete(struct prom_head *head, uint64_t ref, int64_t min_ms,
                                       int64_t max_ms);
+void prom_head_sort(struct prom_head *head); /* deletions and exemplars, when all is read */
 MUST_USE enum status prom_head_add_exemplar(struct prom_head *head, uint64_t ref, int64_t time_ms,
                                             double value, struct sv canonical);
 

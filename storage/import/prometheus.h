@@ -53,6 +53,7 @@ struct prom_counts {
     uint64_t encodings;  /* chunks of an encoding that is not known */
     uint64_t records;    /* of a type that is not known */
     uint64_t starts;     /* start timestamps; their samples are not left out */
+    uint64_t exemplars;  /* of too many characters, or malformed */
 };
 
 struct prom_dir;
@@ -70,19 +71,29 @@ bool prom_dir_range(const struct prom_dir *dir, int64_t *out_min_ms, int64_t *ou
 bool prom_dir_next(const struct prom_dir *dir, int64_t from_ms, int64_t *out_ms);
 
 struct prom_exemplar {
-    struct sv labels; /* canonical */
+    struct sv labels; /* canonical; valid for an entry (storage/entry.h) */
     int64_t time_ms;
     double value;
 };
+/* How many the log has, and a time, as low as can be, so that at most max of them are later.
+ * ERR_NOMEM. */
+MUST_USE enum status prom_dir_exemplars(const struct prom_dir *dir, size_t max, uint64_t *out_count,
+                                        int64_t *out_ms);
+
+/* What the log says of metric families, with the name that the type of a series gives its family:
+ * what differs among series is there side by side, what was said last in front. Adds to m, of whose
+ * shards the options are; families that an entry cannot carry are left out and counted.
+ * ERR_NOMEM. */
+struct metadata;
+MUST_USE enum status prom_dir_families(const struct prom_dir *dir, struct metadata *m,
+                                       uint64_t *out_left_out);
+
 struct prom_series {
     uint32_t shard;
     struct sv canonical;                   /* labels, as in storage/labels.h */
     struct samples samples;                /* may be none, when there are exemplars */
-    const struct prom_exemplar *exemplars; /* by time; of the log */
+    const struct prom_exemplar *exemplars; /* by time, value and labels; of the log */
     size_t exemplars_count;
-    bool has_metadata;     /* of the log; the newest */
-    uint8_t metadata_type; /* as remote write 2.0 numbers them */
-    struct sv unit, help;
 };
 
 /* Every series that has a sample or an exemplar with from_ms <= time <= to_ms, once: ascending by

@@ -157,7 +157,7 @@ static enum status take_metadata(struct prom_head *head, struct reader *r) {
         unit = arena_sv(&head->arena, unit);
         help = arena_sv(&head->arena, help);
         if (unit.ptr == NULL || help.ptr == NULL) return ERR_NOMEM;
-        s->has_metadata = true;
+        s->metadata_at = ++head->metadata_records;
         s->metadata_type = type;
         s->unit = unit;
         s->help = help;

@@ -167,10 +167,6 @@ static void take_items(struct prom_scan *scan, const struct prom_head_series *s)
         to--;
     out->exemplars = from == to ? NULL : &s->exemplars[from];
     out->exemplars_count = to - from;
-    out->has_metadata = s->has_metadata;
-    out->metadata_type = s->metadata_type;
-    out->unit = s->unit;
-    out->help = s->help;
 }
 
 /* One series of all its sources. */

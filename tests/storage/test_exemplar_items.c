@@ -152,6 +152,36 @@ Test(exemplar_items, the_newest_fill_the_ring_in_order_of_time) {
     store_rig_fini(&rig);
 }
 
+Test(exemplar_items, what_the_store_has_goes_among_what_fills_it) {
+    start(4);
+    struct store *store = rig.stores[0];
+    const struct entry_exemplar before[] = {
+        {0, 10, 1, SV("")}, {0, 40, 2, SV("")}, {0, 50, 3, SV("")}};
+    const struct entry_exemplar more[] = {
+        {0, 30, 1, SV("")}, {0, 40, 2, SV("")}, {0, 60, 3, SV("")}};
+    struct buf items = {0};
+    struct exemplar_fill fill = {0};
+    struct err err;
+    put(&items, series_of(0), before, 3);
+    cr_assert(exemplar_fill_add(&fill, rig.shards[0], INT64_MIN, buf_sv(&items), &err) == OK);
+    cr_assert(exemplar_fill_store(&fill, store, &err) == OK, "%s", err.msg);
+    expect_held("10 40 50 | ");
+    exemplar_fill_fini(&fill);
+    core_set_current(store_core(store));
+    cr_assert(exemplar_fill_take(&fill, store, &err) == OK, "%s", err.msg);
+    core_set_current(NULL);
+    expect_held("");
+    buf_clear(&items);
+    put(&items, series_of(0), more, 3);
+    put(&items, series_of(2), more, 1);
+    cr_assert(exemplar_fill_add(&fill, rig.shards[0], INT64_MIN, buf_sv(&items), &err) == OK);
+    cr_assert(exemplar_fill_store(&fill, store, &err) == OK, "%s", err.msg);
+    expect_held("40 50 60 | "); /* of the newest four two are the same */
+    exemplar_fill_fini(&fill);
+    buf_fini(&items);
+    store_rig_fini(&rig);
+}
+
 /* What is walked out and filled in again is the same; only what a pick wants is walked. */
 Test(exemplar_items, a_walk_takes_what_the_picks_want) {
     start(1000);

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A block that `cairnctl import` left is taken up at a start, and stays: for shards that have no
- * record yet, too, through rounds, another start and a power cut at any call of the taking up. */
+/* A block that `cairnctl import` left is taken up at a start, and so is what it left of metric
+ * families, and both stay: for shards that have no record yet, too, through rounds, another start
+ * and a power cut at any call of the taking up. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "storage/archive/families.h"
 #include "tests/storage/archive/archive_rig.h"
 
-enum { SAMPLES = 40 };
+enum { SAMPLES = 40, FAMILIES = 9 };
 static struct archive_rig rig;
 
 static int by_place(const void *a, const void *b) {
@@ -60,6 +62,48 @@ static void import_write(const char *path, size_t first) {
     samples_fini(&samples);
 }
 
+/* Two of each name. */
+static void family(int i, char name[static 16], struct entry_metadata *out, uint32_t *out_shard) {
+    snprintf(name, 16, "family_%d", i / 2);
+    *out = (struct entry_metadata){sv_from(name), 2, i % 2 ? SV("newer") : SV("older"), SV("s")};
+    RIG_CHECK(metadata_shard(AR_SECRET, 0, AR_SHARDS, out->name, out_shard) == OK, "memory");
+}
+
+static void families_leave(void) {
+    struct metadata m;
+    struct err err;
+    metadata_init(&m);
+    for (int i = 0; i < 2 * FAMILIES; i++) {
+        char name[16];
+        struct entry_metadata item;
+        uint32_t shard;
+        family(i, name, &item, &shard);
+        RIG_CHECK(metadata_add(&m, shard, &item) == OK, "memory");
+    }
+    enum status status = families_write(sim_disk_as_disk(rig.sd), "data/blocks/import-1.families",
+                                        &m, AR_SHARDS, &err);
+    RIG_CHECK(status == OK, "%s", err.msg);
+    metadata_fini(&m);
+}
+
+static void families_verify(void) {
+    for (int i = 0; i < FAMILIES; i++) {
+        char name[16];
+        struct entry_metadata item;
+        uint32_t shard, count = 0;
+        struct entry_write w = {0};
+        family(2 * i, name, &item, &shard);
+        const struct metadata *m = store_metadata(archive_rig_store(&rig, shard));
+        RIG_CHECK(metadata_has_name(m, item.name), "%s is not known", name);
+        metadata_read(m, metadata_place(m, item.name), &w);
+        for (struct sv rest = buf_sv(&w.metadata); entry_metadata_next(&rest, &item);)
+            RIG_CHECK(sv_eq(item.help, count++ == 0 ? SV("newer") : SV("older")), "%s", name);
+        RIG_CHECK(count == 2, "%s: %u", name, count);
+        entry_write_fini(&w);
+    }
+    RIG_CHECK(!disk_exists(sim_disk_as_disk(rig.sd), "data/blocks/import-1.families"), "it stays");
+}
+
 static void must_start(void) {
     enum status status = archive_rig_start(&rig);
     RIG_CHECK(status == OK, "%s", rig.err.msg);
@@ -75,6 +119,7 @@ static uint64_t run(uint64_t cut) {
     archive_rig_kill(&rig);
     import_write("data/blocks/import-0.block", 0); /* sorted before it */
     import_write(leftover, 1);
+    families_leave();
     uint64_t before = sim_disk_calls(rig.sd);
     if (cut > 0) sim_disk_cut_at(rig.sd, before + cut);
     bool started = archive_rig_start(&rig) == OK;
@@ -84,6 +129,7 @@ static uint64_t run(uint64_t cut) {
         must_start();
     }
     archive_rig_verify(&rig);
+    families_verify();
     RIG_CHECK(rig.counts.from_blocks > 0, "nothing was taken up");
     archive_rig_run(&rig, 45000); /* some rounds, before any shard is cut */
     archive_rig_verify(&rig);
@@ -92,6 +138,7 @@ static uint64_t run(uint64_t cut) {
     archive_rig_kill(&rig);
     must_start();
     archive_rig_verify(&rig);
+    families_verify();
     archive_rig_fini(&rig);
     return calls;
 }

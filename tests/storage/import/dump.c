@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* dump DIR SHARDS [FROM_MS TO_MS]: what storage/import reads, for a script to compare. Lines:
  *   series SHARD HEX(canonical)       exemplar MS BITS HEX(labels), and those of dump_text.h
- *   metadata TYPE HEX(unit) HEX(help) count NAME N              range MIN MAX
+ *   metadata NAME TYPE HEX(unit) HEX(help), count NAME N, range MIN MAX
  * Ends with 0, or with 1 and `error CODE: text` on stderr. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "storage/import/prometheus.h"
+#include "storage/metadata.h"
 #include "tests/storage/import/dump_text.h"
 
 static void put_series(const struct prom_series *s) {
@@ -21,11 +22,27 @@ static void put_series(const struct prom_series *s) {
         put_hex(s->exemplars[i].labels);
         putchar('\n');
     }
-    if (!s->has_metadata) return;
-    printf("metadata %d", s->metadata_type);
-    put_hex(s->unit);
-    put_hex(s->help);
-    putchar('\n');
+}
+
+/* metadata NAME TYPE HEX(unit) HEX(help), the first said last */
+static enum status put_families(const struct prom_dir *dir) {
+    struct metadata m;
+    struct entry_write w = {0};
+    struct entry_metadata item;
+    uint64_t left_out;
+    metadata_init(&m);
+    enum status got = prom_dir_families(dir, &m, &left_out);
+    for (uint32_t i = 0; got == OK && i < metadata_names(&m); i++)
+        metadata_read(&m, i, &w);
+    for (struct sv rest = buf_sv(&w.metadata); entry_metadata_next(&rest, &item);) {
+        printf("metadata %.*s %d", SV_ARG(item.name), item.type);
+        put_hex(item.unit);
+        put_hex(item.help);
+        putchar('\n');
+    }
+    entry_write_fini(&w);
+    metadata_fini(&m);
+    return got;
 }
 
 static void put_counts(const struct prom_dir *dir) {
@@ -48,7 +65,8 @@ static void put_counts(const struct prom_dir *dir) {
                {"histograms", c.histograms},
                {"encodings", c.encodings},
                {"records", c.records},
-               {"starts", c.starts}};
+               {"starts", c.starts},
+               {"exemplars", c.exemplars}};
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         printf("count %s %" PRIu64 "\n", all[i].name, all[i].n);
     int64_t min, max;
@@ -78,6 +96,7 @@ int main(int argc, char **argv) {
     struct err err = {0};
     enum status got = prom_dir_open(&options, &dir, &err);
     if (got == OK) got = dump(dir, from_ms, to_ms, &err);
+    if (got == OK) got = put_families(dir);
     if (got == OK) put_counts(dir);
     prom_dir_close(dir);
     if (got != OK) fprintf(stderr, "error %s: %s\n", status_name(got), err.msg);

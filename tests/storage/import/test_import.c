@@ -437,19 +437,32 @@ Test(import, exemplars_and_metadata_are_kept) {
     cr_assert_eq(record(&head,
                         squeeze("04 0000000000000005 00000000000003e8"
                                 "00 00 3ff0000000000000 01 01 78 01 79"
-                                "00 00 4000000000000000 01 01 78 01 7a" /* not newer */
-                                "00 02 4008000000000000 00"),
+                                "00 00 4000000000000000 01 01 78 01 7a" /* at the same time */
+                                "00 02 4008000000000000 00"
+                                "00 01 4010000000000000 00"               /* late: 999 */
+                                "00 00 3ff0000000000000 01 01 78 01 79"), /* the same again */
                         false),
                  OK);
+    prom_head_sort(&head);
     const struct prom_head_series *s = &head.series[0];
-    cr_assert_eq(s->exemplars_count, 2);
-    cr_expect_eq(s->exemplars[0].time_ms, 1000);
-    cr_expect(sv_eq(s->exemplars[0].labels, SV("\x0a\x06\x0a\x01x\x12\x01y")));
-    cr_expect_eq(s->exemplars[1].value, 3);
+    static const struct {
+        int64_t time_ms;
+        double value;
+        const char *labels;
+    } want[] = {{999, 4, ""},
+                {1000, 1, "\x0a\x06\x0a\x01x\x12\x01y"},
+                {1000, 2, "\x0a\x06\x0a\x01x\x12\x01z"},
+                {1001, 3, ""}};
+    cr_assert_eq(s->exemplars_count, ARRAY_LEN(want));
+    for (size_t i = 0; i < ARRAY_LEN(want); i++) {
+        cr_expect_eq(s->exemplars[i].time_ms, want[i].time_ms);
+        cr_expect_eq(s->exemplars[i].value, want[i].value);
+        cr_expect(sv_eq(s->exemplars[i].labels, sv_from(want[i].labels)));
+    }
     /* counter, UNIT=s, an unknown field, HELP=? */
     cr_assert_eq(
         record(&head, squeeze("06 05 01 03 04554e4954 0173 0141 0142 0448454c50 013f"), false), OK);
-    cr_expect(s->has_metadata && s->metadata_type == 1);
+    cr_expect(s->metadata_at == 1 && s->metadata_type == 1);
     cr_expect(sv_eq(s->unit, SV("s")) && sv_eq(s->help, SV("?")));
     prom_head_fini(&head);
 }

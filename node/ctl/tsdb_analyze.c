@@ -202,7 +202,8 @@ static enum status list_put(const struct analysis *a, const char *head, const st
         const struct item *of = lines[i].of;
         printf("%" PRIu64 " ", lines[i].number);
         if (!metrics) printf("%.*s", SV_ARG(of->name));
-        printf("%s%.*s\n", metrics || of->value.ptr == NULL ? "" : "=", SV_ARG(of->value));
+        if (of->value.ptr != NULL) printf("%s%.*s", metrics ? "" : "=", SV_ARG(of->value));
+        putchar('\n');
     }
     free(lines);
     return OK;

@@ -193,7 +193,7 @@ void promise_file_put(node_id id, struct buf *out) {
 }
 
 enum status promise_file_get(struct sv bytes, node_id *out, struct err *err) {
-    struct reader r;
+    struct reader r = {0};
     TRY(file_open(bytes, promise_magic, &r, err));
     node_id id = read_u64(&r);
     if (r.failed || id == 0 || reader_left(&r) != 0)
@@ -216,7 +216,7 @@ void addresses_file_put(const struct member_address *items, size_t count, struct
 
 enum status addresses_file_get(struct sv bytes, struct member_address **out_items,
                                size_t *out_count, struct err *err) {
-    struct reader r;
+    struct reader r = {0};
     TRY(file_open(bytes, addresses_magic, &r, err));
     uint64_t count = read_varint(&r);
     if (r.failed || count > reader_left(&r) / 10) /* id, incarnation, length: 10 bytes at least */

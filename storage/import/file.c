@@ -85,7 +85,7 @@ enum status prom_file_check_section(struct prom_file *f, uint64_t offset, uint32
 bool prom_file_is_zero(struct prom_file *f, uint64_t offset) {
     while (offset < f->size) {
         size_t n = prom_file_left(f, offset, STEP_BYTES);
-        const uint8_t *p;
+        const uint8_t *p = NULL;
         if (prom_file_read(f, offset, n, &p, NULL) != OK) return false;
         for (size_t i = 0; i < n; i++)
             if (p[i] != 0) return false;

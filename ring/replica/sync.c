@@ -57,6 +57,12 @@ static void sync_pause(struct sync *s, uint64_t ms) {
     if (!s->stopping) timer_start(&s->timer, ms);
 }
 
+/* Until it is looked again for what is bad or due. */
+static uint64_t look_ms(const struct sync *s) {
+    uint64_t sync_ms = s->r->o.sync_ms;
+    return sync_ms == 0 ? LOOK_MS : MIN(sync_ms, (uint64_t)LOOK_MS);
+}
+
 /* Again soon, then later and later, until the map changes. */
 static void sync_again(struct sync *s) {
     uint64_t ms = (uint64_t)FAILED_MS << MIN(s->attempts, 4U);
@@ -228,7 +234,7 @@ static void ask_on_reply(void *ctx, enum status status, struct sv part, bool las
     } else if (s->urgent) {
         sync_again(s);
     } else {
-        sync_pause(s, LOOK_MS);
+        sync_pause(s, look_ms(s));
     }
 }
 
@@ -327,7 +333,7 @@ static void sync_on_timer(struct timer *t) {
     if (s->asked_count > 0)
         ask_begin(s);
     else
-        sync_pause(s, LOOK_MS);
+        sync_pause(s, look_ms(s));
 }
 
 /* -- life */
@@ -351,7 +357,7 @@ void sync_on_map(struct sync *s) {
     if (s->began || s->stopping || s->r->o.peers == NULL) return;
     s->began = true;
     s->compare_ns = core_mono_ns(s->r->core) + s->r->o.sync_ms * UINT64_C(1000000);
-    timer_start(&s->timer, LOOK_MS);
+    timer_start(&s->timer, look_ms(s));
 }
 
 void sync_stop(struct sync *s) {

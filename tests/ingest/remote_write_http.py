@@ -8,6 +8,9 @@ what is tested."""
 import http.client, json, os, re, shutil, signal, socket, struct, subprocess, sys, tempfile, threading, time
 import urllib.parse
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "peers"))
+from harness import Failure, free_port, wait_for  # noqa: E402
+
 DEADLINE_S = 30
 
 
@@ -71,10 +74,10 @@ class Server:
                 break
         check(self.port, "did not start: " + "".join(self.log))
         threading.Thread(target=lambda: self.log.extend(self.process.stderr), daemon=True).start()
-        deadline = time.monotonic() + DEADLINE_S
-        while not self.is_ready():  # it founds a cluster of one first
-            check(time.monotonic() < deadline, "did not become ready: " + "".join(self.log))
-            time.sleep(0.01)
+        try:
+            wait_for("ready", self.is_ready, DEADLINE_S)  # it founds a cluster of one first
+        except Failure as e:
+            raise Failed(f"{e}: " + "".join(self.log))
 
     def is_ready(self):
         c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE_S)
@@ -344,37 +347,26 @@ def check_gone_client(port, now):
         s.sendall(body if number % 2 else body[:len(body) // 2])
         s.close()
     check(request(port, snappy(series("after", {}, [(now, 1)])))[0] == 204, "after clients went away")
-    end = time.monotonic() + DEADLINE_S
-    while query(port, "count(gone)", now) != {(): "3000"}:
-        check(time.monotonic() < end, f"whole requests are written all the same: {query(port, 'count(gone)', now)}")
+    wait_for("whole requests are written all the same", lambda: query(port, "count(gone)", now) == {(): "3000"}, DEADLINE_S)
 
 
 def start_oracle(program, directory):
     if not program:
         print("no prometheus: not compared")
         return None, None
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
+    port = free_port()
     open(os.path.join(directory, "empty.yml"), "w").close()
     p = subprocess.Popen([program, "--config.file=" + os.path.join(directory, "empty.yml"),
                           "--storage.tsdb.path=" + os.path.join(directory, "oracle"), "--web.enable-remote-write-receiver",
                           f"--web.listen-address=127.0.0.1:{port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    end = time.monotonic() + DEADLINE_S
-    while True:
-        try:
-            c = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
-            c.request("GET", "/-/ready")
-            if c.getresponse().status == 200:
-                return p, port
-        except OSError:
-            pass
-        check(p.poll() is None and time.monotonic() < end, "prometheus did not start")
-        select_wait(0.05)
 
-
-def select_wait(seconds):
-    threading.Event().wait(seconds)
+    def is_ready():
+        c = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
+        c.request("GET", "/-/ready")
+        return c.getresponse().status == 200
+    wait_for("prometheus is ready, or has ended", lambda: p.poll() is not None or is_ready(), DEADLINE_S)
+    check(p.poll() is None, "prometheus did not start")
+    return p, port
 
 
 def main():

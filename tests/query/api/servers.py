@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real servers for the tests of the HTTP API: cairn and Debian's prometheus, each on a free port of 127.0.0.1 with a
 directory of its own, and remote write requests made by hand (protobuf and snappy from their specifications)."""
-import http.client, os, re, shutil, socket, struct, subprocess, tempfile, threading, time
+import http.client, os, re, shutil, socket, struct, subprocess, sys, tempfile, threading
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "peers"))
+from harness import free_port, wait_for  # noqa: E402
 
 BASE_MS = 1700000000000  # all samples lie in the hour from here
 STEP_MS = 15000
@@ -67,12 +70,14 @@ class Server:
             self.wait_ready()
 
     def wait_ready(self):
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while self.request("GET", "/-/ready")[0] != 200:  # it founds a cluster of one first
-            if time.monotonic() > deadline or self.process.poll() is not None:
-                self.stop()
-                raise RuntimeError("server did not become ready: " + "".join(self.lines[-20:]))
-            time.sleep(0.01)
+        try:  # it founds a cluster of one first
+            wait_for("ready, or its end", lambda: self.process.poll() is not None or self.request("GET", "/-/ready")[0] == 200, START_TIMEOUT_S)
+            over = self.process.poll() is not None
+        except Exception:
+            over = True
+        if over:
+            self.stop()
+            raise RuntimeError("server did not become ready: " + "".join(self.lines[-20:]))
 
     def read_log(self):
         for line in self.process.stderr:

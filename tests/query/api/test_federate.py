@@ -2,19 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """/federate against Debian's prometheus 2.42: fed the same remote write bytes both give the same text, and a prometheus that
 scrapes cairn's /federate answers queries with the same values. Usage: test_federate.py CAIRN PROMETHEUS."""
-import gzip, json, os, re, sys, threading, time, urllib.parse
+import gzip, json, os, re, sys, time, urllib.parse
 
-from servers import STALE, cairn, prometheus, write_request
-
-
-def wait_for(what, fn, seconds=30):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        value = fn()
-        if value:
-            return value
-        threading.Event().wait(0.05)
-    raise RuntimeError("never happened: " + what)
+from servers import STALE, cairn, prometheus, wait_for, write_request
 
 
 def feed(now_ms: int) -> bytes:

@@ -5,7 +5,7 @@ survives kill -9; stats and trace of an answer. Usage: test_query_log.py CAIRN P
 import json, os, re, sys, threading, time, urllib.parse
 
 import servers
-from servers import BASE_MS, STEP_MS, STEPS, cairn, fill, prometheus
+from servers import BASE_MS, STEP_MS, STEPS, cairn, fill, prometheus, wait_for
 
 END_S = (BASE_MS + (STEPS - 1) * STEP_MS) // 1000 - 7
 bad = 0
@@ -16,16 +16,6 @@ def check(right, *what):
     if not right:
         bad += 1
         print("WRONG", *what, sep="\n  ")
-
-
-def wait_for(what, fn, seconds=30):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        value = fn()
-        if value:
-            return value
-        threading.Event().wait(0.02)
-    raise RuntimeError("never happened: " + what)
 
 
 def target(path, **params):

@@ -5,7 +5,7 @@ down without a second copy in the server's memory, and readers that go away in t
 server well. Usage: test_stream.py CAIRN."""
 import gzip, json, re, socket, sys, threading, time, urllib.parse
 
-from servers import BASE_MS, cairn, write_request
+from servers import BASE_MS, cairn, wait_for, write_request
 
 SERIES, POINTS, STEP_S = 300, 10000, 1
 START_S = BASE_MS // 1000
@@ -106,13 +106,8 @@ def main() -> int:
         status, again, _ = server.request("GET", TARGET, timeout=100)
         assert status == 200 and again == body
         assert server.request("GET", "/-/healthy")[0] == 200
-        deadline = time.monotonic() + 30
-        while True:  # what the others began ends soon
-            metrics = server.request("GET", "/metrics")[1].decode()
-            if re.search(r"^prometheus_engine_queries 0$", metrics, re.M):
-                break
-            assert time.monotonic() < deadline, re.findall(r"^prometheus_engine_queries.*$", metrics, re.M)
-            threading.Event().wait(0.05)
+        wait_for("what the others began ends soon",
+                 lambda: b"\nprometheus_engine_queries 0\n" in server.request("GET", "/metrics")[1], 30)
         # deadlines of a query whose round has one part that ends at once and one that does not
         ended = {200: 0, 503: 0}
         for timeout_ms in range(1, 200, 3):

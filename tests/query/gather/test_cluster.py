@@ -3,10 +3,10 @@
 """Queries and lists over three real nodes: every node gives the answers of a single node with the same data; once a node
 is gone the others refuse with 503, or answer what they have with a warning where the request allows it, and a list never
 waits longer than its timeout. Usage: test_cluster.py CAIRN."""
-import json, os, re, socket, sys, tempfile, time, urllib.parse
+import json, os, re, sys, tempfile, time, urllib.parse
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "api"))
-from servers import BASE_MS, STEP_MS, STEPS, Server, cairn, fill, write_request  # noqa: E402
+from servers import BASE_MS, STEP_MS, STEPS, Server, cairn, fill, free_port, wait_for, write_request  # noqa: E402
 
 END_S = (BASE_MS + (STEPS - 1) * STEP_MS) // 1000
 
@@ -30,16 +30,6 @@ REQUESTS = [
 ]
 
 
-def free_ports(count: int) -> list:
-    sockets = [socket.socket() for _ in range(count)]
-    for s in sockets:
-        s.bind(("127.0.0.1", 0))
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
-
-
 def node(program: str, ring_ports: list, i: int) -> Server:
     work = tempfile.mkdtemp(prefix="cairn-cluster-")
     with open(os.path.join(work, "prometheus.yml"), "w", encoding="ascii") as f:
@@ -53,14 +43,6 @@ def node(program: str, ring_ports: list, i: int) -> Server:
                    "--ring.replication-factor=1", f"--ring.listen-address={names[i]}",
                    f"--ring.advertise-address={names[i]}", "--ring.discovery=static:" + ",".join(names),
                    f"--ring.bootstrap-expect={len(names)}", "--query.timeout=20s"], work, find_port, alone=False)
-
-
-def until(fn):
-    deadline = time.monotonic() + 20
-    while not fn():
-        if time.monotonic() > deadline:
-            raise RuntimeError("never happened: line %d" % fn.__code__.co_firstlineno)
-        time.sleep(0.05)
 
 
 def main() -> int:
@@ -77,12 +59,12 @@ def main() -> int:
     try:
         servers.append(cairn(program, "--node.cores=1"))
         single = servers[0]
-        ring_ports = free_ports(3)
+        ring_ports = [free_port() for _ in range(3)]
         servers += [node(program, ring_ports, i) for i in range(3)]
         nodes = servers[1:]
         for n in nodes:
             n.wait_ready()
-        until(lambda: len(json.loads(nodes[0].get("status/ring")[1])["data"]["voters"]) == 3)
+        wait_for("three voters", lambda: len(json.loads(nodes[0].get("status/ring")[1])["data"]["voters"]) == 3)
         fill(single, nodes[0])
         held = [json.loads(n.get("status/tsdb")[1])["data"]["headStats"]["numSeries"] for n in nodes]
         check(min(held) > 0 and max(held) < sum(held), "every node holds a part", held)
@@ -113,7 +95,7 @@ def main() -> int:
         nodes[2].process.kill()
         nodes[2].process.wait()
         incomplete = re.compile(r"incomplete: \d+ of 1024 shards unavailable \(node 127\.0\.0\.1:%d\)" % ring_ports[2])
-        until(lambda: incomplete.fullmatch(json.loads(nodes[0].get("labels")[1]).get("error", "")))  # a controller is there again
+        wait_for("a controller again", lambda: incomplete.fullmatch(json.loads(nodes[0].get("labels")[1]).get("error", "")))
         for target in ("labels", "series?match[]=up", "label/job/values", instant("sum(up)")):
             status, body = nodes[0].get(target)
             answer = json.loads(body)

@@ -189,19 +189,31 @@ static uint64_t now_ns(void) {
     return (uint64_t)ts.tv_sec * 1000000000U + (uint64_t)ts.tv_nsec;
 }
 
+/* A poll of what other threads do: true until the condition holds, or for WAIT_MS. */
+struct poll {
+    uint64_t limit_ns;
+};
+static bool poll_again(struct poll *p, bool holds) {
+    if (holds) return false;
+    if (p->limit_ns == 0) p->limit_ns = now_ns() + (uint64_t)WAIT_MS * 1000000;
+    if (now_ns() >= p->limit_ns) return false;
+    nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    return true;
+}
+
 /* Until these nodes hold leases under a map of that many. */
 static void wait_for(struct node *nodes, unsigned first, unsigned count, unsigned members) {
-    uint64_t limit_ns = now_ns() + (uint64_t)WAIT_MS * 1000000;
-    for (unsigned good = 0; good < count;) {
-        CHECK(now_ns() < limit_ns, "%u of %u nodes after %d ms", good, count, WAIT_MS);
-        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    struct poll poll = {0};
+    unsigned good;
+    do {
         good = 0;
         for (unsigned i = first; i < first + count; i++) {
             uint64_t mono_ns = nodes[i].rt->ops->mono_ns(nodes[i].rt);
             good += lease_is_held(&nodes[i].lease, mono_ns) &&
                     atomic_load(&nodes[i].members) == members && !atomic_load(&nodes[i].lost);
         }
-    }
+    } while (poll_again(&poll, good == count));
+    CHECK(good == count, "%u of %u nodes after %d ms", good, count, WAIT_MS);
 }
 
 static unsigned free_port(const char *host) {
@@ -232,19 +244,22 @@ static void admin_begin(struct core *here, void *ctx) {
     member_admin(a->node->member, here, &a->call);
 }
 
+/* May take a while: a leader that is elected just now. */
 static void check_status(struct node *n, const char *wanted) {
-    for (int tries = 0;; tries++) {
+    struct poll poll = {0};
+    char last[2000];
+    bool good;
+    do {
         struct asking a = {.call = {.verb = ADMIN_STATUS, .done = admin_on_done}, .node = n};
         core_call(n->rt->cores[1], admin_begin, &a);
         while (sem_wait(&n->done) != 0) {
         }
         const char *text = a.call.status == OK ? buf_cstr(&a.call.answer) : a.call.err.msg;
-        bool good = strstr(text, wanted) != NULL;
-        CHECK(good || tries < 400, "%s", text); /* a leader that is elected just now */
+        good = strstr(text, wanted) != NULL;
+        snprintf(last, sizeof last, "%s", text);
         buf_fini(&a.call.answer);
-        if (good) return;
-        nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
-    }
+    } while (poll_again(&poll, good));
+    CHECK(good, "the status never had %s: %s", wanted, last);
 }
 
 int main(void) {

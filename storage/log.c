@@ -89,6 +89,10 @@ void log_free(struct log *log) {
     free(log);
 }
 
+uint64_t log_corruptions(const struct log *log) {
+    return (uint64_t)metric_value(log->metrics.corruptions);
+}
+
 bool log_is_full(const struct log *log) {
     return atomic_load_explicit(&log->full, memory_order_relaxed);
 }

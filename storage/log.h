@@ -167,6 +167,8 @@ MUST_USE enum status log_refusal(const struct log *log, struct err *err);
 static inline bool log_is_failed(const struct log *log) {
     return log_failure(log, NULL);
 }
+/* Any thread. Bad frames that were found at the opening. */
+uint64_t log_corruptions(const struct log *log);
 /* On the log core, when appends have drained and before the loops stop: with sync_every_frame off
  * syncs the rest and disarms the timer. An error is that of the log. */
 MUST_USE enum status log_stop(struct log *log, struct err *err);

@@ -52,3 +52,6 @@ struct config_retention_flags {
 MUST_USE enum status config_retention(const struct config *config,
                                       const struct config_retention_flags *flags,
                                       struct retention **out, uint64_t *out_bytes, struct err *err);
+/* The general one, as Prometheus says it: `15d`, `1d12h or 100GiB`; empty: for ever. */
+void config_put_retention(const struct config *config, const struct config_retention_flags *flags,
+                          struct buf *out);

@@ -220,14 +220,30 @@ enum status config_bind_storage(yaml_document_t *doc, const yaml_node_t *map, st
     return bind_mapping(&b, map, keys, ARRAY_LEN(keys), err);
 }
 
-enum status config_retention(const struct config *c, const struct config_retention_flags *flags,
-                             struct retention **out, uint64_t *out_bytes, struct err *err) {
-    int64_t time_ms = c->has_retention_time ? c->retention_ms : flags->time_ms;
+/* As Prometheus has it: 15 days where neither is given, no bound by time where a size is. */
+static void retention_general(const struct config *c, const struct config_retention_flags *flags,
+                              int64_t *out_ms, uint64_t *out_bytes) {
     bool has_time = c->has_retention_time || flags->has_time;
     *out_bytes = c->has_retention_size ? c->retention_bytes : flags->bytes;
-    /* as Prometheus has it: 15 days where neither is given, no bound by time where a size is */
-    if (!has_time && *out_bytes == 0) time_ms = RETENTION_DEFAULT_MS;
+    *out_ms = c->has_retention_time ? c->retention_ms : flags->time_ms;
+    if (!has_time && *out_bytes == 0) *out_ms = RETENTION_DEFAULT_MS;
+}
+
+enum status config_retention(const struct config *c, const struct config_retention_flags *flags,
+                             struct retention **out, uint64_t *out_bytes, struct err *err) {
+    int64_t time_ms;
+    retention_general(c, flags, &time_ms, out_bytes);
     enum status st = retention_new(time_ms, c->rules, c->rules_count, out, err);
     if (st != OK) err_prefix(err, "storage.tsdb.retention.rules");
     return st;
+}
+
+void config_put_retention(const struct config *c, const struct config_retention_flags *flags,
+                          struct buf *out) {
+    int64_t time_ms;
+    uint64_t bytes;
+    retention_general(c, flags, &time_ms, &bytes);
+    if (time_ms != 0) duration_put(out, time_ms);
+    if (time_ms != 0 && bytes != 0) buf_put_sv(out, SV(" or "));
+    if (bytes != 0) num_put_bytes(out, bytes);
 }

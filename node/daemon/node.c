@@ -339,6 +339,10 @@ bool node_is_ready(const struct node *node, const char **out_why) {
     return why == NULL;
 }
 
+uint64_t node_log_corruptions(const struct node *node) {
+    return node_is_open(node) ? log_corruptions(node->log) : 0;
+}
+
 const struct lease *node_lease(const struct node *node) {
     return &node->lease;
 }

@@ -81,6 +81,8 @@ bool node_is_open(const struct node *node);
 /* Under lease, and every replica that the map gives to this node is readable (after five minutes:
  * whether or not), none is damaged, and the log takes writes. why, where it is not. */
 bool node_is_ready(const struct node *node, const char **out_why);
+/* Frames of its log that were bad when it was read. */
+uint64_t node_log_corruptions(const struct node *node);
 const struct lease *node_lease(const struct node *node);
 struct member *node_member(struct node *node);
 /* Set once this node must not serve any more (removed, fenced by a newer process of its seat). */

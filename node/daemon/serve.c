@@ -35,7 +35,8 @@ struct serve {
     const struct config *config; /* as the node began with it */
     const struct config_retention_flags *retention;
     struct reloaded *reloaded; /* the newest first, all kept: who looks at one holds no reference */
-    bool reloading;
+    bool reloading, reload_failed; /* the last one */
+    int64_t config_ms;             /* when the last one was that did not */
     struct api_options api;
     struct ring_api ring;
     struct http_route routes[ROUTES_MAX];
@@ -132,6 +133,8 @@ enum status serve_reload(struct serve *s, struct err *err) {
     if (__atomic_exchange_n(&s->reloading, true, __ATOMIC_ACQUIRE))
         return err_set(err, ERR_CONFLICT, 0, "another reload is under way");
     enum status st = reload_load(s, err);
+    __atomic_store_n(&s->reload_failed, st != OK, __ATOMIC_RELAXED);
+    if (st == OK) __atomic_store_n(&s->config_ms, core_wall_ms(s->rt->cores[0]), __ATOMIC_RELAXED);
     __atomic_store_n(&s->reloading, false, __ATOMIC_RELEASE);
     if (st == OK) log_info("Completed loading of configuration file");
     return st;
@@ -172,8 +175,12 @@ static void put_flags(void *ctx, struct buf *out) {
     options_put_json(s->options, out);
 }
 
-static bool is_ready(void *ctx) {
-    return node_is_ready(((struct serve *)ctx)->node, NULL);
+static void put_runtime(void *ctx, struct api_runtime *out) {
+    const struct serve *s = ctx;
+    out->reload_ok = !__atomic_load_n(&s->reload_failed, __ATOMIC_RELAXED);
+    out->config_ms = __atomic_load_n(&s->config_ms, __ATOMIC_RELAXED);
+    out->corruptions = node_log_corruptions(s->node);
+    config_put_retention(config_now(s), s->retention, &out->retention);
 }
 
 /* A snapshot that the API asked for. */
@@ -271,11 +278,6 @@ static uint32_t feature_bits(const struct flag_list *list) {
     return bits;
 }
 
-static const char *retention_text(const struct options *o) {
-    if (o->retention_time.string[0] != '\0') return o->retention_time.string;
-    return o->retention_size.string[0] != '\0' ? o->retention_size.string : "15d";
-}
-
 static void route_gate(struct serve *s, size_t i) {
     s->gates[i] = (struct gate){s->routes[i].handler, s->routes[i].ctx};
     s->routes[i].handler = on_gated;
@@ -304,6 +306,7 @@ enum status serve_new(struct runtime *rt, struct node *node, const struct option
     if (s == NULL) return err_set(err, ERR_NOMEM, 0, "out of memory");
     *s = (struct serve){
         .rt = rt, .node = node, .options = o, .config = config, .retention = retention};
+    s->config_ms = core_wall_ms(rt->cores[0]);
     s->api = (struct api_options){
         .lookback_ms = o->lookback_delta.duration_ms,
         .query_timeout_ms = o->query_timeout.duration_ms,
@@ -315,7 +318,6 @@ enum status serve_new(struct runtime *rt, struct node *node, const struct option
         .revision = "",
         .external_url = o->external_url.string,
         .start_time_ms = core_wall_ms(rt->cores[0]),
-        .storage_retention = retention_text(o),
         .external_labels = config->external_labels,
         .external_labels_count = config->external_labels_count,
         .query_log = query_log,
@@ -323,7 +325,7 @@ enum status serve_new(struct runtime *rt, struct node *node, const struct option
         .self = node_self(node),
         .put_config = put_config,
         .put_flags_json = put_flags,
-        .is_ready = is_ready,
+        .runtime = put_runtime,
         .rows = rows_of_policy,
         .snapshot = snapshot_start,
         .clean = clean_start,

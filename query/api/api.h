@@ -20,6 +20,14 @@ struct api_job {
     char name[64]; /* of a snapshot */
 };
 
+/* What the daemon says for /status/runtimeinfo. */
+struct api_runtime {
+    bool reload_ok;       /* the last one; true before the first */
+    int64_t config_ms;    /* when the configuration that holds was loaded */
+    uint64_t corruptions; /* of the log, since the start */
+    struct buf retention; /* as Prometheus says it; owned by who asked */
+};
+
 struct api_options {
     int64_t lookback_ms, query_timeout_ms, default_step_ms;
     uint64_t samples_max, memory_bytes_max;
@@ -27,7 +35,6 @@ struct api_options {
     const char *version, *revision;
     const char *external_url;            /* "" for none */
     int64_t start_time_ms;               /* of the process */
-    const char *storage_retention;       /* text for runtimeinfo */
     const struct label *external_labels; /* sorted by name; for /federate */
     size_t external_labels_count;
     struct query_log *query_log; /* NULL: none */
@@ -36,7 +43,7 @@ struct api_options {
     /* texts of the daemon: loaded configuration, flags; called on any core */
     void (*put_config)(void *ctx, struct buf *out);
     void (*put_flags_json)(void *ctx, struct buf *out);
-    bool (*is_ready)(void *ctx);
+    void (*runtime)(void *ctx, struct api_runtime *out); /* *out is zeroed before */
     uint32_t (*rows)(void *ctx); /* FEATURE_ROWS_* of the policy; NULL: none */
     void (*snapshot)(void *ctx, struct core *home, struct api_job *job);
     void (*clean)(void *ctx, struct core *home, struct api_job *job);

@@ -48,6 +48,8 @@ void api_status_flags(struct http_request *req) {
 void api_status_runtimeinfo(struct http_request *req) {
     const struct api_options *o = api_options_of(req);
     char cwd[PATH_MAX] = "", hostname[256] = "";
+    struct api_runtime now = {0};
+    o->runtime(o->ctx, &now);
     if (getcwd(cwd, sizeof cwd) == NULL) cwd[0] = '\0';
     if (gethostname(hostname, sizeof hostname - 1) != 0) hostname[0] = '\0';
     struct buf data = {0};
@@ -57,17 +59,18 @@ void api_status_runtimeinfo(struct http_request *req) {
     key_text(&j, "CWD", sv_from(cwd));
     key_text(&j, "hostname", sv_from(hostname));
     key_time(&j, "serverTime", core_wall_ms(req->core));
-    json_key_bool(&j, SV("reloadConfigSuccess"), true);
-    key_time(&j, "lastConfigTime", o->start_time_ms);
-    /* a node that has shards with a damaged log is not ready */
-    json_key_i64(&j, SV("corruptionCount"), o->is_ready(o->ctx) ? 0 : 1);
+    json_key_bool(&j, SV("reloadConfigSuccess"), now.reload_ok);
+    key_time(&j, "lastConfigTime", now.config_ms);
+    json_key_i64(&j, SV("corruptionCount"), (int64_t)now.corruptions);
     json_key_i64(&j, SV("goroutineCount"), (int64_t)req->core->rt->cores_count);
     json_key_i64(&j, SV("GOMAXPROCS"), (int64_t)req->core->rt->cores_count);
     json_key_i64(&j, SV("GOMEMLIMIT"), INT64_MAX);
     key_text(&j, "GOGC", SV(""));
     key_text(&j, "GODEBUG", SV(""));
-    key_text(&j, "storageRetention", sv_from(o->storage_retention));
+    key_text(&j, "storageRetention", buf_sv(&now.retention));
     json_object_end(&j);
+    data.failed |= now.retention.failed;
+    buf_fini(&now.retention);
     api_answer(req, &data);
 }
 

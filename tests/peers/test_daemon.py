@@ -302,12 +302,45 @@ def promises(folder):
         check(total(living, "cairn_ring_replicas", '{state="log"}') > 0, "substitutes")
         return True
     wait_for("the metrics of a cluster without one node", one_is_dead)
-    stop_all(living)
+    living[1].kill()
+    wait_for("the last one is not ready", lambda: living[0].get("/-/ready").code == 503, 20)
+    check_eq(runtime_info(living[0])["corruptionCount"], 0, "without a lease no log is corrupt")
+    living[0].stop()
     say("the promises are measured")
 
 
+def runtime_info(server):
+    return server.get("/api/v1/status/runtimeinfo").json()["data"]
+
+
+def status(folder):
+    """Retention as Prometheus says it of the same flags, and how many bad frames the log has."""
+    need(PROMETHEUS)
+    for n, args in enumerate(([], ["--storage.tsdb.retention.time=36h", "--storage.tsdb.retention.size=100GB"],
+                              ["--storage.tsdb.retention.size=1500MB"], ["--storage.tsdb.retention.time=1y"])):
+        servers = start_all([Prometheus(folder / f"oracle{n}", *args), Cairn(folder / f"node{n}", *args)])
+        want, got = (runtime_info(s)["storageRetention"] for s in servers)
+        check_eq(got, want, f"storageRetention with {args}")
+        stop_all(servers)
+    node = Cairn(folder / "bad", "--ring.shards=4").start()
+    for k in range(20):
+        check_eq(node.write([({"__name__": "m", "n": str(n)}, [(int(time.time()) * 1000 + k, float(k))]) for n in range(20)]).code, 204, "a write")
+    node.kill()
+    check_eq(node.start() and runtime_info(node)["corruptionCount"], 0, "bad frames after a kill")
+    node.kill()
+    log = min((node.data_dir / "log").glob("log-*"))
+    whole = log.read_bytes()
+    log.write_bytes(whole[:66] + bytes([whole[66] ^ 1]) + whole[67:])
+    node.spawn()
+    wait_for("it answers", lambda: node.get("/-/healthy").code == 200)
+    check_eq(runtime_info(node)["corruptionCount"], 1, "bad frames")
+    check_eq(metric(node, "prometheus_tsdb_wal_corruptions_total"), 1, "bad frames, as a metric")
+    node.kill()
+    say("retention and bad frames are told")
+
+
 def test(folder):
-    for part in (flags, configs, ports, directories, promises, endings, own_metrics):
+    for part in (flags, configs, ports, directories, promises, endings, own_metrics, status):
         own = folder / part.__name__
         own.mkdir(mode=0o755)
         (own / "empty.yml").write_text("")

@@ -49,6 +49,11 @@ def settled(node, at_ms, **hours):
     wait_for(f"only {hours} are there", done, 60)
 
 
+def runtime(node):
+    data = node.get("/api/v1/status/runtimeinfo").json()["data"]
+    return data["storageRetention"], data["reloadConfigSuccess"]
+
+
 def blocks_bytes(node):
     return sum(f.stat().st_size for f in (node.folder / "data" / "blocks").glob("*.block"))
 
@@ -73,6 +78,8 @@ def test(folder):
     end_ms = START_MS + SPAN_MS
     feed(node, START_MS, end_ms)
     settled(node, end_ms, debug=59, web=59, gold=59)
+    check_eq(runtime(node), ("", True), "storageRetention: for ever")
+    began = node.get("/api/v1/status/runtimeinfo").json()["data"]["lastConfigTime"]
     closed = (end_ms - STEP_MS - HOUR_MS) // (2 * HOUR_MS) * 2 * HOUR_MS  # an hour behind the newest, at a multiple of two hours
     wait_for("all closed ranges are in blocks", lambda: blocks_samples(node) == 30 * (closed - START_MS) // STEP_MS, 60)
     before = blocks_bytes(node)
@@ -82,6 +89,8 @@ def test(folder):
     check_eq(http_request(node.port, "POST", "/-/reload").code, 200, "reload")
     settled(node, end_ms, debug=6, web=20, gold=40)
     check("40h" in node.get("/api/v1/status/config").json()["data"]["yaml"], "the new configuration is shown")
+    check_eq(runtime(node), ("20h", True), "storageRetention")
+    check(node.get("/api/v1/status/runtimeinfo").json()["data"]["lastConfigTime"] > began, "lastConfigTime is the reload's")
     say("three kinds of series end at their own times after a reload")
 
     feed(node, end_ms, end_ms + 6 * HOUR_MS)
@@ -94,6 +103,7 @@ def test(folder):
         file.write_text(bad)
         a = http_request(node.port, "POST", "/-/reload")
         check(a.code == 500 and "failed to reload config" in a.text, a)
+        check_eq(runtime(node), ("20h", False), "after a reload that failed")
     node.config = config("20h", ('{job="gold"}', "40h"), ('{job=~"debug|gold"}', "6h"))
     node.stop()
     node.start()

@@ -63,7 +63,7 @@ struct sv http_header_get(const struct http_request *req, struct sv name) {
 
 void http_exchange_reset(struct http_exchange *x) {
     http_inflater_free(x->inflater);
-    http_deflater_free(x->deflater);
+    http_packer_free(x->packer);
     buf_fini(&x->body);
     buf_fini(&x->extra_headers);
     buf_fini(&x->plain);
@@ -298,20 +298,6 @@ void http_answer_header(struct http_request *req, struct sv name, struct sv valu
     buf_put_sv(&x->extra_headers, SV("\r\n"));
 }
 
-void http_stream_begin(struct http_request *req, int code, struct sv content_type) {
-    struct http_exchange *x = answer_begin(req, code);
-    x->answer = ANSWER_STREAMED;
-    x->encoding = answer_encoding(x, content_type);
-    if (x->encoding != HTTP_IDENTITY) x->deflater = http_deflater_new(x->encoding);
-    if (x->deflater == NULL) x->encoding = HTTP_IDENTITY;
-    x->stream_chunked = x->head.minor_version == 1;
-    if (!x->stream_chunked)
-        x->close = true; /* HTTP/1.0: the end of the connection is the end of the body */
-    struct http_conn *c = http_conn_of(x);
-    if (c->state != CONN_CLOSING) put_head(x, content_type, LENGTH_UNKNOWN);
-    http_conn_changed(c);
-}
-
 static void stream_put(struct http_exchange *x, struct buf *piece) {
     struct http_conn *c = http_conn_of(x);
     x->answer_bytes += piece->len;
@@ -326,31 +312,58 @@ static void stream_put(struct http_exchange *x, struct buf *piece) {
     if (x->stream_chunked) http_out_put(&c->out, SV("\r\n"));
 }
 
-static void stream_pack(struct http_exchange *x, struct sv bytes, bool end) {
-    struct buf packed = {0};
-    if (!http_deflater_put(x->deflater, bytes, end, &packed)) packed.failed = true;
-    stream_put(x, &packed);
+/* What stands before the first piece, or behind the last one. */
+static void stream_frame(struct http_exchange *x, bool end) {
+    struct buf b = {0};
+    if (x->packer == NULL) return;
+    if (end)
+        http_pack_end(&x->sum, &b);
+    else
+        http_pack_begin(&x->sum, x->encoding, &b);
+    stream_put(x, &b);
 }
 
-bool http_stream_write(struct http_request *req, struct buf *piece) {
+void http_stream_begin(struct http_request *req, int code, struct sv content_type) {
+    struct http_exchange *x = answer_begin(req, code);
+    x->answer = ANSWER_STREAMED;
+    x->encoding = answer_encoding(x, content_type);
+    if (x->encoding != HTTP_IDENTITY) x->packer = http_packer_new(x->encoding);
+    if (x->packer == NULL) x->encoding = HTTP_IDENTITY;
+    x->stream_chunked = x->head.minor_version == 1;
+    if (!x->stream_chunked)
+        x->close = true; /* HTTP/1.0: the end of the connection is the end of the body */
+    struct http_conn *c = http_conn_of(x);
+    if (c->state != CONN_CLOSING) put_head(x, content_type, LENGTH_UNKNOWN);
+    if (c->state != CONN_CLOSING && req->method != HTTP_HEAD && code_has_body(code))
+        stream_frame(x, false);
+    http_conn_changed(c);
+}
+
+bool http_stream_write_packed(struct http_request *req, struct http_packed *piece) {
     struct http_exchange *x = http_exchange_of(req);
     struct http_conn *c = http_conn_of(x);
     assert(core_is_current(req->core));
     assert(x->answer == ANSWER_STREAMED);
     if (c->state == CONN_CLOSING || req->method == HTTP_HEAD || !code_has_body(x->code)) {
-        buf_fini(piece);
+        buf_fini(&piece->bytes);
         return c->state != CONN_CLOSING;
     }
-    if (x->deflater != NULL && !piece->failed) {
-        stream_pack(x, buf_sv(piece), false);
-        buf_fini(piece);
-    } else {
-        stream_put(x, piece);
-    }
+    if (x->packer != NULL) http_pack_add(&x->sum, piece);
+    stream_put(x, &piece->bytes);
     if (c->out.bytes > HTTP_QUEUE_BYTES_MAX) http_conn_close(c);
     http_conn_changed(c);
     if (c->out.bytes > HTTP_QUEUE_FULL_BYTES) x->stream_full = true;
     return c->state != CONN_CLOSING;
+}
+
+bool http_stream_write(struct http_request *req, struct buf *piece) {
+    struct http_packed packed;
+    http_packer_put(http_exchange_of(req)->packer, piece, &packed);
+    return http_stream_write_packed(req, &packed);
+}
+
+enum http_encoding http_stream_encoding(const struct http_request *req) {
+    return container_of_const(req, struct http_exchange, req)->encoding;
 }
 
 bool http_stream_is_full(const struct http_request *req) {
@@ -372,7 +385,7 @@ void http_stream_end(struct http_request *req) {
     assert(core_is_current(req->core));
     assert(x->answer == ANSWER_STREAMED);
     if (c->state != CONN_CLOSING && req->method != HTTP_HEAD && code_has_body(x->code)) {
-        if (x->deflater != NULL) stream_pack(x, (struct sv){0}, true);
+        stream_frame(x, true);
         if (x->stream_chunked) http_out_put(&c->out, SV("0\r\n\r\n"));
     }
     answer_finish(x);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Content codings. Whole bodies go through libdeflate at level 1, streams and bodies above 8 MiB
- * through zlib at level 1 (higher levels cost more CPU than the bytes are worth). "deflate" is the
- * zlib format (RFC 9110 8.4.1.2). */
+ * through zlib at level 1 (pack.c; higher levels cost more CPU than the bytes are worth). "deflate"
+ * is the zlib format (RFC 9110 8.4.1.2). */
 #define ZLIB_CONST /* next_in points to const */
 #include <assert.h>
 #include <libdeflate.h>
@@ -10,13 +10,7 @@
 
 #include "node/http/internal.h"
 
-enum {
-    WHOLE_BYTES_MAX = 8 << 20,
-    STEP_BYTES = 64 << 10,
-    ZLIB_WBITS = 15,
-    ZLIB_GZIP = 16,
-    ZLIB_MEM_LEVEL = 8
-};
+enum { WHOLE_BYTES_MAX = 8 << 20, STEP_BYTES = 64 << 10, ZLIB_WBITS = 15, ZLIB_GZIP = 16 };
 
 bool http_encoding_parse(struct sv text, enum http_encoding *out) {
     if (text.len == 0 || sv_eq_nocase(text, SV("identity")))
@@ -80,17 +74,10 @@ enum http_encoding http_encoding_accepted(const struct http_request *req) {
     return gzip >= deflate ? HTTP_GZIP : HTTP_DEFLATE;
 }
 
-static bool compress_streamed(enum http_encoding encoding, struct sv in, struct buf *out) {
-    struct http_deflater *d = http_deflater_new(encoding);
-    bool ok = d != NULL && http_deflater_put(d, in, true, out);
-    http_deflater_free(d);
-    return ok;
-}
-
 bool http_compress(struct libdeflate_compressor *compressor, enum http_encoding encoding,
                    struct sv in, struct buf *out) {
     assert(encoding != HTTP_IDENTITY);
-    if (in.len > WHOLE_BYTES_MAX) return compress_streamed(encoding, in, out) && out->len < in.len;
+    if (in.len > WHOLE_BYTES_MAX) return http_pack_whole(encoding, in, out) && out->len < in.len;
     struct libdeflate_compressor *own = NULL;
     if (compressor == NULL) compressor = own = libdeflate_alloc_compressor(1);
     if (compressor == NULL) return false;
@@ -105,46 +92,6 @@ bool http_compress(struct libdeflate_compressor *compressor, enum http_encoding 
     }
     libdeflate_free_compressor(own);
     return n > 0;
-}
-
-struct http_deflater {
-    z_stream z;
-};
-
-struct http_deflater *http_deflater_new(enum http_encoding encoding) {
-    struct http_deflater *d = calloc(1, sizeof *d);
-    if (d == NULL) return NULL;
-    int wbits = ZLIB_WBITS + (encoding == HTTP_GZIP ? ZLIB_GZIP : 0);
-    if (deflateInit2(&d->z, 1, Z_DEFLATED, wbits, ZLIB_MEM_LEVEL, Z_DEFAULT_STRATEGY) == Z_OK)
-        return d;
-    free(d);
-    return NULL;
-}
-
-bool http_deflater_put(struct http_deflater *d, struct sv in, bool end, struct buf *out) {
-    const char *at = in.ptr;
-    size_t left = in.len;
-    for (;;) {
-        size_t n = MIN(left, (size_t)STEP_BYTES); /* avail_in is 32 bits wide */
-        if (!buf_reserve(out, n / 2 + 256)) return false;
-        size_t room = MIN(out->cap - out->len, (size_t)STEP_BYTES);
-        d->z.next_in = (const Bytef *)at;
-        d->z.avail_in = (uInt)n;
-        d->z.next_out = (Bytef *)(out->ptr + out->len);
-        d->z.avail_out = (uInt)room;
-        int rc = deflate(&d->z, end && n == left ? Z_FINISH : Z_NO_FLUSH);
-        assert(rc != Z_STREAM_ERROR);
-        at += n - d->z.avail_in;
-        left -= n - d->z.avail_in;
-        out->len += room - d->z.avail_out;
-        if (rc == Z_STREAM_END || (!end && left == 0 && d->z.avail_out > 0)) return true;
-    }
-}
-
-void http_deflater_free(struct http_deflater *d) {
-    if (d == NULL) return;
-    deflateEnd(&d->z);
-    free(d);
 }
 
 struct http_inflater {

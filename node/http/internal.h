@@ -39,8 +39,6 @@ enum {
     HTTP_CODES_MAX = 16,     /* distinct status codes counted per route */
 };
 
-enum http_encoding { HTTP_IDENTITY, HTTP_GZIP, HTTP_DEFLATE };
-
 /* --- url.c --- */
 struct http_param {
     struct sv name, value;
@@ -72,11 +70,19 @@ struct libdeflate_compressor;
 bool http_compress(struct libdeflate_compressor *compressor, enum http_encoding encoding,
                    struct sv in, struct buf *out);
 
-struct http_deflater; /* streamed, zlib level 1 */
-struct http_deflater *http_deflater_new(enum http_encoding encoding);
-bool http_deflater_put(struct http_deflater *d, struct sv in, bool end, struct buf *out);
-void http_deflater_free(struct http_deflater *d);
+/* --- pack.c: http_packer (server.h), and what stands round the parts --- */
+struct http_pack_sum { /* of the parts so far */
+    enum http_encoding encoding;
+    uint32_t check;
+    uint64_t plain_bytes;
+};
+void http_pack_begin(struct http_pack_sum *sum, enum http_encoding encoding, struct buf *out);
+void http_pack_add(struct http_pack_sum *sum, const struct http_packed *part); /* in their order */
+void http_pack_end(const struct http_pack_sum *sum, struct buf *out);
+/* All in one. false: no memory. */
+bool http_pack_whole(enum http_encoding encoding, struct sv in, struct buf *out);
 
+/* --- encode.c --- */
 struct http_inflater;
 struct http_inflater *http_inflater_new(enum http_encoding encoding);
 /* Appends to out; ERR_LIMIT once out would be larger than bytes_max, ERR_PARSE on bad data. */
@@ -141,8 +147,9 @@ struct http_exchange {
     char form_msg[64];
     /* answer */
     struct buf extra_headers;
-    bool has_encoding; /* the handler named a Content-Encoding itself */
-    struct http_deflater *deflater;
+    bool has_encoding;          /* the handler named a Content-Encoding itself */
+    struct http_packer *packer; /* of what the core itself writes to a stream */
+    struct http_pack_sum sum;
     void (*writable)(struct http_request *req, void *ctx);
     void *writable_ctx;
     struct work work; /* compression */

@@ -35,6 +35,8 @@ enum { HTTP_HEAD_BYTES_MAX = 64 << 10, HTTP_HEADERS_MAX = 100 };
 
 /* One request, valid until its answer has been finished. All views point into the request's memory.
  */
+enum http_encoding { HTTP_IDENTITY, HTTP_GZIP, HTTP_DEFLATE };
+
 struct http_request {
     struct core *core;
     enum http_method method;
@@ -78,10 +80,26 @@ void http_answer_header(struct http_request *req, struct sv name, struct sv valu
  * drained (NULL: the caller never waits). */
 void http_stream_begin(struct http_request *req, int code, struct sv content_type);
 bool http_stream_write(struct http_request *req, struct buf *piece);
+/* A piece that another thread has packed. */
+struct http_packed {
+    struct buf bytes;
+    uint64_t plain_bytes;
+    uint32_t check; /* of the plain ones */
+};
+bool http_stream_write_packed(struct http_request *req, struct http_packed *piece);
+enum http_encoding http_stream_encoding(const struct http_request *req);
 bool http_stream_is_full(const struct http_request *req);
 void http_stream_on_writable(struct http_request *req,
                              void (*writable)(struct http_request *req, void *ctx), void *ctx);
 void http_stream_end(struct http_request *req);
+
+/* Packs pieces of streams in that coding, which is not identity; one thread at a time. NULL: no
+ * memory. */
+struct http_packer;
+struct http_packer *http_packer_new(enum http_encoding encoding);
+void http_packer_free(struct http_packer *p);
+/* Takes plain; p NULL: identity. */
+void http_packer_put(struct http_packer *p, struct buf *plain, struct http_packed *out);
 
 typedef void (*http_handler)(struct http_request *req);
 

@@ -121,7 +121,7 @@ struct result_stream {
     struct result_ahead *ahead;
     struct result_pos next; /* of the part that is given out next */
     unsigned oldest, count; /* of the parts under way */
-    bool gone, turning, posted;
+    bool gone, turning, posted, packs;
     struct msg msg;
 };
 /* head goes before the list's first series, and is taken. false: out of memory, nothing was

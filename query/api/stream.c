@@ -3,8 +3,9 @@
  *
  *   given out (worker) -> ready -> sent; then the place is given the next part
  *
- * A turn on the core lasts about a millisecond, also where what is sent is packed there. A client
- * that does not read stops the sending, with it the giving out: at most STREAM_AHEAD parts wait. */
+ * Workers also pack the parts for a client that takes them packed. A turn on the core lasts about a
+ * millisecond. A client that does not read stops the sending, with it the giving out: at most
+ * STREAM_AHEAD parts wait. */
 #include <stdlib.h>
 
 #include "query/api/internal.h"
@@ -15,14 +16,26 @@ struct result_ahead {
     struct work work;
     struct result_stream *of;
     struct result_part part;
-    struct buf out;
+    struct http_packer *packer; /* NULL: the client takes the bytes as they are */
+    struct http_packed out;
     bool ready;
     struct result_stamps stamps;
 };
 
 static void ahead_run(struct work *w) {
     struct result_ahead *a = container_of(w, struct result_ahead, work);
-    result_put_part(a->of->result, &a->part, &a->stamps, &a->out);
+    struct buf plain = {0};
+    result_put_part(a->of->result, &a->part, &a->stamps, &plain);
+    if (a->packer == NULL && a->of->packs) plain.failed = true;
+    http_packer_put(a->packer, &plain, &a->out);
+}
+
+static void ahead_free(struct result_ahead *ahead) {
+    for (unsigned i = 0; i < STREAM_AHEAD; i++) {
+        http_packer_free(ahead[i].packer);
+        buf_fini(&ahead[i].out.bytes);
+    }
+    free(ahead);
 }
 
 static void stream_turn(struct result_stream *s);
@@ -63,9 +76,7 @@ static void stream_end(struct result_stream *s) {
         http_stream_write(s->req, &last);
     }
     http_stream_end(s->req);
-    for (unsigned i = 0; i < STREAM_AHEAD; i++)
-        buf_fini(&s->ahead[i].out);
-    free(s->ahead);
+    ahead_free(s->ahead);
     s->over(s);
 }
 
@@ -87,7 +98,7 @@ static void stream_send(struct result_stream *s) {
             core_post(s->req->core, &s->msg);
             return;
         }
-        if (!http_stream_write(s->req, &a->out)) s->gone = true;
+        if (!http_stream_write_packed(s->req, &a->out)) s->gone = true;
         s->oldest = (s->oldest + 1) % STREAM_AHEAD;
         s->count--;
     }
@@ -111,6 +122,10 @@ bool result_stream_start(struct result_stream *s, struct buf *head) {
     s->ahead = calloc(STREAM_AHEAD, sizeof *s->ahead);
     if (s->ahead == NULL) return false;
     http_stream_begin(s->req, 200, API_JSON);
+    enum http_encoding encoding = http_stream_encoding(s->req);
+    s->packs = encoding != HTTP_IDENTITY;
+    for (unsigned i = 0; i < STREAM_AHEAD && s->packs; i++) /* without one it writes no part */
+        s->ahead[i].packer = http_packer_new(encoding);
     http_stream_on_writable(s->req, stream_on_writable, s);
     if (!http_stream_write(s->req, head)) s->gone = true;
     stream_turn(s);

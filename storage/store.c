@@ -7,6 +7,7 @@
 
 #include "node/base/arena.h"
 #include "storage/archive/block_list.h"
+#include "storage/archive/hidden.h"
 #include "storage/archive/transfer.h"
 #include "storage/store_internal.h"
 
@@ -86,6 +87,7 @@ void store_free(struct store *store) {
     store_readings_free(store);
     exports_free(store);
     imports_free(store);
+    hidden_free(store->hidden);
     for (struct store_append *a = store->all, *next; a != NULL; a = next) {
         next = a->next_all;
         buf_fini(&a->req.entries);

@@ -100,8 +100,9 @@ struct shard {
     struct place open_at;   /* PROMOTING: open when settled is there */
     uint64_t retry_ns;      /* PROMOTING: not before; 0: at once */
     bool fetching, opening;
-    bool incomplete; /* REPORT_INCOMPLETE */
-    uint32_t synced; /* the round in which it was compared (sync.c) */
+    bool incomplete;      /* REPORT_INCOMPLETE */
+    uint8_t synced_early; /* so often it was too early to compare it (sync.c) */
+    uint32_t synced;      /* the round in which it was */
 };
 
 struct shard_wait {

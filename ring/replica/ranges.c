@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "node/base/attr.h"
+#include "node/base/hash.h"
 
 void ranges_fini(struct shard_ranges *r) {
     free(r->at);
@@ -39,7 +40,7 @@ struct side {
     struct range_digest sum;
     uint64_t samples;
     int64_t max_ms;
-    bool any, bad, overlaps;
+    bool any, bad, unknown, overlaps;
 };
 
 static void side_add(struct side *s, const struct shard_range *r) {
@@ -47,6 +48,7 @@ static void side_add(struct side *s, const struct shard_range *r) {
     s->max_ms = s->any ? MAX(s->max_ms, r->max_ms) : r->max_ms;
     s->any = true;
     s->bad = s->bad || r->kind == RANGE_BAD;
+    s->unknown = s->unknown || r->kind == RANGE_UNKNOWN;
     s->samples += r->samples;
     s->sum.lo += r->digest.lo;
     s->sum.hi += r->digest.hi + (s->sum.lo < r->digest.lo);
@@ -63,28 +65,37 @@ static struct side *side_next(struct side *a, struct side *b) {
     return b->ranges->at[b->next].min_ms < a->ranges->at[a->next].min_ms ? b : a;
 }
 
-static bool is_deleted_from(const struct shard_ranges *r, const struct shard_span *span) {
-    for (uint32_t i = 0; i < r->count; i++)
-        if (r->at[i].kind == RANGE_DELETED && r->at[i].min_ms <= span->max_ms &&
-            r->at[i].max_ms >= span->min_ms)
-            return true;
-    return false;
+/* What was deleted of the span, as one number: what lies outside of it makes no difference. */
+static uint64_t deleted_of(const struct shard_ranges *r, const struct shard_span *span) {
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < r->count; i++) {
+        const struct shard_range *d = &r->at[i];
+        if (d->kind != RANGE_DELETED || d->min_ms > span->max_ms || d->max_ms < span->min_ms)
+            continue;
+        uint64_t words[] = {d->digest.hi, d->digest.lo, (uint64_t)MAX(d->min_ms, span->min_ms),
+                            (uint64_t)MIN(d->max_ms, span->max_ms)};
+        sum += hash64(words, sizeof words, 0) | 1;
+    }
+    return sum;
 }
 
 static enum span_verdict span_judge(const struct side *own, const struct side *other,
                                     const struct shard_span *span) {
     const struct shard_ranges *a = own->ranges, *b = other->ranges;
-    if (span->max_ms >= a->closed_ms || span->max_ms >= b->closed_ms) return SPAN_EQUAL;
+    if (span->max_ms >= a->closed_ms || span->max_ms >= b->closed_ms) return SPAN_APART;
     if (own->bad) return other->bad ? SPAN_LOST : SPAN_BAD;
     bool other_bad = other->bad;
 #ifdef PLANT_REPAIR_FROM_BAD
     other_bad = false;
 #endif
+    if (other_bad || own->overlaps || other->overlaps) return SPAN_APART;
+    if (span->min_ms < MAX(a->floor_ms, b->floor_ms)) return SPAN_APART;
+#ifndef PLANT_COMPARE_OTHER_DELETIONS
+    if (deleted_of(a, span) != deleted_of(b, span)) return SPAN_LATER;
+#endif
+    if (own->unknown || other->unknown) return SPAN_LATER;
     bool equal = own->sum.hi == other->sum.hi && own->sum.lo == other->sum.lo;
-    if (equal || other_bad || own->overlaps || other->overlaps) return SPAN_EQUAL;
-    if (span->min_ms < MAX(a->floor_ms, b->floor_ms)) return SPAN_EQUAL;
-    if (is_deleted_from(a, span) || is_deleted_from(b, span)) return SPAN_EQUAL;
-    return SPAN_DIFFERS;
+    return equal ? SPAN_EQUAL : SPAN_DIFFERS;
 }
 
 /* All ranges that meet, from the first one on. */
@@ -95,7 +106,8 @@ static bool span_next(struct side *own, struct side *other, struct shard_span *o
     *out = (struct shard_span){first->min_ms, first->max_ms};
     own->sum = other->sum = (struct range_digest){0};
     own->samples = other->samples = 0;
-    own->any = own->bad = own->overlaps = other->any = other->bad = other->overlaps = false;
+    own->any = own->bad = own->unknown = own->overlaps = false;
+    other->any = other->bad = other->unknown = other->overlaps = false;
     for (; s != NULL && s->ranges->at[s->next].min_ms <= out->max_ms; s = side_next(own, other)) {
         const struct shard_range *r = &s->ranges->at[s->next++];
         out->max_ms = MAX(out->max_ms, r->max_ms);
@@ -105,19 +117,30 @@ static bool span_next(struct side *own, struct side *other, struct shard_span *o
 }
 
 static bool is_before(enum span_verdict a, enum span_verdict b) {
-    static const int order[] = {
-        [SPAN_BAD] = 0, [SPAN_DIFFERS] = 1, [SPAN_LOST] = 2, [SPAN_EQUAL] = 3};
+    static const int order[] = {[SPAN_BAD] = 0,  [SPAN_DIFFERS] = 1, [SPAN_LATER] = 2,
+                                [SPAN_LOST] = 3, [SPAN_EQUAL] = 4,   [SPAN_APART] = 4};
     return order[a] < order[b];
 }
 
-void ranges_compare(struct shard_ranges *own, struct shard_ranges *other, struct span_found *out) {
+void ranges_each(struct shard_ranges *own, struct shard_ranges *other,
+                 bool (*fn)(void *ctx, const struct span_found *found), void *ctx) {
     struct side a = {.ranges = own, .count = ranges_sort(own)};
     struct side b = {.ranges = other, .count = ranges_sort(other)};
     struct shard_span span;
-    *out = (struct span_found){.verdict = SPAN_EQUAL};
     while (span_next(&a, &b, &span)) {
         enum span_verdict verdict = span_judge(&a, &b, &span);
-        if (!is_before(verdict, out->verdict)) continue;
-        *out = (struct span_found){verdict, span, a.samples, b.samples, a.sum, b.sum};
+        if (!fn(ctx, &(struct span_found){verdict, span, a.samples, b.samples, a.sum, b.sum}))
+            return;
     }
+}
+
+static bool span_take(void *ctx, const struct span_found *found) {
+    struct span_found *out = ctx;
+    if (is_before(found->verdict, out->verdict)) *out = *found;
+    return true;
+}
+
+void ranges_compare(struct shard_ranges *own, struct shard_ranges *other, struct span_found *out) {
+    *out = (struct span_found){.verdict = SPAN_EQUAL};
+    ranges_each(own, other, span_take, out);
 }

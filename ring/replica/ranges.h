@@ -4,19 +4,23 @@
  * Ranges that meet are taken together, of both sides (one may have merged what the other has not):
  * what then lies apart has a sum on each side. Of such a span:
  *   - a bad range of the own side is to be fetched, unless the other side has a bad one there, too
- *   - sums that differ are a difference, unless deletions or floors are at work there (of what is
- *     not visible one side may have more than the other), or ranges of one side overlap (a sample
- *     may be in both)
- *   - what is not closed on both sides is not looked at. */
+ *   - sums that differ are a difference: they are of what is not deleted, so both sides must know
+ *     of the same deletions there. While one knows of another, or has not counted what they take,
+ *     it is too early to say.
+ *   - what floors are at work on (of what has ended one side may have more than the other), and
+ *     what is not closed on both sides, is not looked at; nor where ranges of one side overlap (a
+ *     sample may be in both). */
 #pragma once
 
 #include "ring/replica/store_ops.h"
 
 enum span_verdict {
     SPAN_EQUAL,
-    SPAN_BAD, /* ours is bad, the other's is not */
+    SPAN_APART, /* not to be compared, as above */
+    SPAN_BAD,   /* ours is bad, the other's is not */
     SPAN_DIFFERS,
-    SPAN_LOST, /* bad here and there */
+    SPAN_LATER, /* too early to say */
+    SPAN_LOST,  /* bad here and there */
 };
 struct span_found {
     enum span_verdict verdict;
@@ -24,8 +28,11 @@ struct span_found {
     uint64_t own_samples, other_samples;
     struct range_digest own, other;
 };
-/* The first bad one that can be fetched; else the first that differs; else the first that is lost;
- * else EQUAL. Sorts both. */
+/* All spans, by time; until fn returns false. Sorts both. */
+void ranges_each(struct shard_ranges *own, struct shard_ranges *other,
+                 bool (*fn)(void *ctx, const struct span_found *found), void *ctx);
+/* The first bad one that can be fetched; else the first that differs; else the first of which it is
+ * too early to say; else the first that is lost; else EQUAL. */
 void ranges_compare(struct shard_ranges *own, struct shard_ranges *other, struct span_found *out);
 bool ranges_have_bad(const struct shard_ranges *r);
 void ranges_fini(struct shard_ranges *r);

@@ -73,11 +73,14 @@ struct store_read {
 /* What is durably in closed ranges of a whole replica, by what lies together: ranges of two
  * replicas need not be the same, but what is in the same times has the same sum. */
 enum range_kind {
-    RANGE_GOOD = 1, /* digest and count are of the samples in it */
-    RANGE_BAD,      /* cannot be read, or not wholly */
-    RANGE_DELETED   /* of some of its samples only a part may be visible, or there */
-};
-struct range_digest { /* a sum modulo 2^128 */
+    RANGE_GOOD = 1,    /* digest and count are of the samples in it that are not deleted */
+    RANGE_BAD = 2,     /* cannot be read, or not wholly */
+    RANGE_DELETED = 4, /* no range of samples: what was deleted of that time; its digest says which
+                          series: equal for the same matchers */
+    RANGE_UNKNOWN = 5, /* can be read, and something of it was deleted: digest and count are not
+                          known yet, and will be */
+};                     /* 3 was RANGE_DELETED without a digest */
+struct range_digest {  /* a sum modulo 2^128 */
     uint64_t hi, lo;
 };
 struct shard_range {

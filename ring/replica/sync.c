@@ -10,6 +10,7 @@
 #include "ring/replica/ranges.h"
 
 enum { LOOK_MS = 1000, FAILED_MS = 5000, FAILED_MS_MAX = 60000, PIECE_TIMEOUT_MS = 60000 };
+enum { EARLY_MAX = 16 }; /* in a round: the next one compares it again */
 
 enum sync_state { SYNC_IDLE, SYNC_ASKING, SYNC_TAKING };
 
@@ -197,6 +198,18 @@ static void fix_add(struct sync *s, const struct ranges_answer *a, const struct 
     s->count++;
 }
 
+/* Soon again, in the same round. */
+static void early_note(struct sync *s, uint32_t at, bool is_early) {
+    struct shard *shard = shard_at(s->r, at);
+    if (!is_early || s->urgent || shard->synced_early == EARLY_MAX) {
+        shard->synced_early = 0;
+        return;
+    }
+    shard->synced_early++;
+    shard->synced = s->round - 1;
+    s->compare_ns = MIN(s->compare_ns, core_mono_ns(s->r->core));
+}
+
 static void answer_compare(struct sync *s, struct ranges_answer *a) {
     struct replicas *r = s->r;
     struct shard_ranges own = {0};
@@ -209,6 +222,7 @@ static void answer_compare(struct sync *s, struct ranges_answer *a) {
         int primary = ring_map_primary(r->map, a->shard);
         bool leads = r->map->nodes[primary].id == s->from;
         if (found.verdict == SPAN_DIFFERS && leads) difference_tell(s, a->shard, &found);
+        early_note(s, a->shard, found.verdict == SPAN_LATER);
         if (found.verdict == SPAN_BAD || (found.verdict == SPAN_DIFFERS && leads))
             fix_add(s, a, &found);
     }

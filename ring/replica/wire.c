@@ -82,11 +82,15 @@ void fetch_answer_put(const struct fetch_answer *a, struct buf *out) {
     buf_put_lenstr(out, a->entries);
 }
 
+static bool has_digest(enum range_kind kind) {
+    return kind == RANGE_GOOD || kind == RANGE_DELETED;
+}
+
 static void range_put(const struct shard_range *r, struct buf *out) {
     buf_put_u8(out, (uint8_t)r->kind);
     buf_put_zigzag(out, r->min_ms);
     buf_put_zigzag(out, r->max_ms);
-    if (r->kind != RANGE_GOOD) return;
+    if (!has_digest(r->kind)) return;
     buf_put_varint(out, r->samples);
     buf_put_u64(out, r->digest.hi);
     buf_put_u64(out, r->digest.lo);
@@ -220,9 +224,10 @@ static struct shard_range read_range(struct reader *r) {
     struct shard_range range = {.kind = (enum range_kind)read_u8(r)};
     range.min_ms = read_zigzag(r);
     range.max_ms = read_zigzag(r);
-    if (range.kind < RANGE_GOOD || range.kind > RANGE_DELETED || range.max_ms < range.min_ms)
-        r->failed = true;
-    if (range.kind != RANGE_GOOD) return range;
+    bool is_known = range.kind == RANGE_GOOD || range.kind == RANGE_BAD ||
+                    range.kind == RANGE_DELETED || range.kind == RANGE_UNKNOWN;
+    if (!is_known || range.max_ms < range.min_ms) r->failed = true;
+    if (!has_digest(range.kind)) return range;
     range.samples = read_varint(r);
     range.digest.hi = read_u64(r);
     range.digest.lo = read_u64(r);

@@ -11,9 +11,9 @@
  *   FETCH   ask     { v shard, v epoch, u8 bits (1 tail, 2 from start), v after epoch, v after seq
  * } answer  { v shard, u8 result, v length, bytes } RANGES  ask     { v shard, v epoch } answer  {
  * v shard, u8 result, and where that is OK: v core, z closed, z floor, v count, { u8 kind, z min, z
- * max, and where it is good: v samples, u64 digest hi, u64 digest lo } } REPAIR  ask     v core, v
- * stream, v number of the piece, and with the first: { v shard, v epoch, z min, z max } answer  u8
- * result, and where it is OK, the piece z is a zigzag varint. */
+ * max, and where it is good or a deletion: v samples, u64 digest hi, u64 digest lo } } REPAIR  ask
+ * v core, v stream, v number of the piece, and with the first: { v shard, v epoch, z min, z max }
+ * answer  u8 result, and where it is OK, the piece z is a zigzag varint. */
 #pragma once
 
 #include "ring/replica/store_ops.h"

@@ -4,7 +4,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include "storage/archive/block_list.h"
+#include "storage/archive/hidden.h"
 
 bool digest_has_bad(const struct store *store) {
     const struct block_list *list = store_blocks(store);
@@ -26,9 +26,11 @@ static enum status range_add(struct shard_ranges *r, struct shard_range range, s
 }
 
 /* A bad block may end later than what it has of the shard, which is closed. */
-static enum status block_range(const struct list_block *b, uint32_t shard, struct shard_ranges *out,
+static enum status block_range(struct store *store, const struct list_block *b, uint32_t shard,
+                               const struct store_archived *a, struct shard_ranges *out,
                                struct err *err) {
     struct block_shard in;
+    struct hidden_sum hidden = {0};
     if (b->block == NULL) {
         if (out->closed_ms == INT64_MIN) return OK;
         struct shard_range r = {.max_ms = MIN(b->of.max_ms, out->closed_ms - 1), .kind = RANGE_BAD};
@@ -36,12 +38,17 @@ static enum status block_range(const struct list_block *b, uint32_t shard, struc
         return range_add(out, r, err);
     }
     if (!block_get_shard(b->block, shard, &in) || in.series_count == 0) return OK;
-    struct shard_range range = {
-        in.min_ms, in.max_ms, RANGE_GOOD, in.samples_count, {in.digest.hi, in.digest.lo}};
+    struct shard_range range = {.min_ms = in.min_ms, .max_ms = in.max_ms, .kind = RANGE_UNKNOWN};
+    if (hidden_ask(store, b, shard, &in, a, &hidden) != HIDDEN_LATER) {
+        range.kind = RANGE_GOOD;
+        range.samples = in.samples_count - hidden.samples;
+        range.digest.lo = in.digest.lo - hidden.digest.lo;
+        range.digest.hi = in.digest.hi - hidden.digest.hi - (in.digest.lo < hidden.digest.lo);
+    }
     return range_add(out, range, err);
 }
 
-enum status digest_ranges(const struct store *store, uint32_t shard, struct shard_ranges *out,
+enum status digest_ranges(struct store *store, uint32_t shard, struct shard_ranges *out,
                           struct err *err) {
     struct store_archived a;
     const struct block_list *list = store_blocks(store);
@@ -53,11 +60,14 @@ enum status digest_ranges(const struct store *store, uint32_t shard, struct shar
     for (uint32_t i = 0; i < list->count; i++) {
         const struct list_block *b = &list->blocks[i];
         if (b->of.resolution_ms == 0 && list_block_has(b, shard, a.copy))
-            TRY(block_range(b, shard, out, err));
+            TRY(block_range(store, b, shard, &a, out, err));
     }
     for (uint32_t i = 0; i < a.tombstones_count; i++) {
         const struct tombstone *t = &a.tombstones[i];
-        TRY(range_add(out, (struct shard_range){t->min_ms, t->max_ms, RANGE_DELETED, 0, {0}}, err));
+        struct block_digest what = hidden_rule(t);
+        TRY(range_add(
+            out, (struct shard_range){t->min_ms, t->max_ms, RANGE_DELETED, 0, {what.hi, what.lo}},
+            err));
     }
     return OK;
 }

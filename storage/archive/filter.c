@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "storage/archive/filter.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -134,6 +135,23 @@ void archive_filter_run(void *ctx, uint32_t shard, struct sv canonical, const st
     for (uint32_t i = 0; i < fs->tombstones_count; i++)
         if (matches(&fs->tombstones[i], labels, labels_count))
             samples_leave_out(samples, fs->tombstones[i].min_ms, fs->tombstones[i].max_ms);
+}
+
+void archive_filter_run_first(const struct archive_filter *f, uint32_t shard, uint32_t count,
+                              const struct label *labels, size_t labels_count,
+                              struct samples *samples) {
+    const struct filter_shard *fs = find(f, shard);
+    for (uint32_t i = 0; fs != NULL && i < MIN(count, fs->tombstones_count); i++)
+        if (matches(&fs->tombstones[i], labels, labels_count))
+            samples_leave_out(samples, fs->tombstones[i].min_ms, fs->tombstones[i].max_ms);
+}
+
+void archive_filter_matchers(const struct archive_filter *f, uint32_t shard, uint32_t at,
+                             const struct matcher **out, size_t *out_count) {
+    const struct filter_shard *fs = find(f, shard);
+    assert(fs != NULL && at < fs->tombstones_count);
+    *out = fs->tombstones[at].matchers;
+    *out_count = fs->tombstones[at].matchers_count;
 }
 
 void archive_filter_items(void *ctx, uint32_t shard, struct buf *items) {

@@ -6,6 +6,7 @@
 #include "node/base/arena.h"
 #include "storage/archive/manifest.h"
 #include "storage/labels.h"
+#include "storage/matcher.h"
 #include "storage/sample.h"
 
 /* In place; both ends inclusive. */
@@ -60,5 +61,12 @@ bool filter_splits_windows(const struct filter_windows *w, int64_t from_ms, int6
  * name. */
 void archive_filter_run(void *ctx, uint32_t shard, struct sv canonical, const struct label *labels,
                         size_t labels_count, struct samples *samples);
+/* Of the shard's deletions, which count in the order they were added, only those before `count`. */
+void archive_filter_run_first(const struct archive_filter *f, uint32_t shard, uint32_t count,
+                              const struct label *labels, size_t labels_count,
+                              struct samples *samples);
+/* Of one of them; borrowed. */
+void archive_filter_matchers(const struct archive_filter *f, uint32_t shard, uint32_t at,
+                             const struct matcher **out, size_t *out_count);
 /* block_merge_options.filter_items: exemplars before the shard's floor or exemplars_from_ms go. */
 void archive_filter_items(void *ctx, uint32_t shard, struct buf *items);

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bad blocks are found, named, and fetched from another replica: bytes that change under a node, as primary and as follower, found by
 the scrub or by a query; and a file that is gone. Replicas that were made to differ become equal. While blocks are bad nobody gets a
-wrong answer. Afterwards each node has it all: any other may die."""
+wrong answer. Afterwards each node has it all: any other may die. Where samples were deleted, what can be seen is compared: a node
+that has written its blocks anew without them differs from none."""
 from harness import *
 
 START_MS = 1709244000_000  # 2024-02-29T22:00:00Z, a multiple of two hours
@@ -10,7 +11,7 @@ SPAN_MS = 13 * 3600_000
 STEP_MS = 60_000
 SHARDS = 8
 FLAGS = ["--storage.blocks-interval=200ms", "--storage.scrub-interval=2s", "--ring.sync-interval=100ms", f"--ring.shards={SHARDS}",
-         "--storage.tsdb.wal-segment-size=64KB"]
+         "--storage.tsdb.wal-segment-size=64KB", "--web.enable-admin-api"]
 
 
 def make_series(rng):
@@ -104,6 +105,39 @@ def each_alone(nodes, series):
         wait_for(f"{other.name} is back", lambda: other.get("/-/ready").code == 200, 60, 0.3)
 
 
+def differ_and_repair(nodes, victim, series):
+    make_differ(victim)
+    victim.start()
+    wait_for("the difference is found, and repaired", lambda: metric(victim, "cairn_sync_differences_total") > 0 and
+             metric(victim, 'cairn_sync_repaired_total{reason="differs"}') == metric(victim, "cairn_sync_differences_total"), 60)
+    line = next(line for line in reversed(victim.log_text().splitlines()) if "a replica differs from its primary's" in line)
+    say(line[line.index("what="):])
+    check("shard " in line and " samples " in line, line)
+    wait_compared(nodes)
+    found = metric(victim, "cairn_sync_differences_total")
+    each_alone(nodes, series)
+    check_eq(metric(victim, "cairn_sync_differences_total"), found, "differences that were repaired")
+
+
+def admin(node, verb, **form):
+    answer = http_request(node.port, "POST", f"/api/v1/admin/tsdb/{verb}?" + urllib.parse.urlencode(form))
+    check_eq(answer.code, 204, f"{verb}: {answer}")
+
+
+def delete_some(nodes, series):
+    """Of two jobs, in times that meet: what is left of the series."""
+    spans = {"db": (START_MS + 3600_000, START_MS + 7 * 3600_000), "web": (START_MS + 5 * 3600_000, START_MS + 9 * 3600_000)}
+    for job, (low, high) in spans.items():
+        admin(nodes[0], "delete_series", **{"match[]": f'load{{job="{job}"}}', "start": low / 1000, "end": high / 1000})
+    admin(nodes[0], "delete_series", **{"match[]": 'load{job=~"db|web"}', "start": (START_MS + 6 * 3600_000) / 1000,
+                                        "end": (START_MS + 8 * 3600_000) / 1000})
+    spans["db"] = (spans["db"][0], START_MS + 8 * 3600_000)
+    left = [(labels, [s for s in samples if not (labels["job"] in spans and spans[labels["job"]][0] <= s[0] <= spans[labels["job"]][1])])
+            for labels, samples in series]
+    wait_for("what was deleted has gone", lambda: is_right(ask(nodes[0]), left), 30, 0.2)
+    return left
+
+
 def test(folder):
     rng = seed()
     series = make_series(rng)
@@ -139,17 +173,16 @@ def test(folder):
         check_eq(metric(node, "cairn_sync_differences_total"), 0, f"{node.name} found differences")
 
     say("a block that lacks samples, and is good by its checksums")
-    make_differ(victim)
-    victim.start()
-    wait_for("the difference is found, and repaired", lambda: metric(victim, "cairn_sync_differences_total") > 0 and
-             metric(victim, 'cairn_sync_repaired_total{reason="differs"}') == metric(victim, "cairn_sync_differences_total"), 60)
-    line = next(line for line in victim.log_text().splitlines() if "a replica differs from its primary's" in line)
-    say(line[line.index("what="):])
-    check("shard " in line and " samples " in line, line)
+    differ_and_repair(nodes, victim, series)
+
+    say("under deletions: one node cleans its blocks, the others do not")
+    series = delete_some(nodes, series)
+    admin(nodes[1], "clean_tombstones")
+    before = [metric(n, "cairn_sync_differences_total") for n in nodes]
     wait_compared(nodes)
-    found = metric(victim, "cairn_sync_differences_total")
-    each_alone(nodes, series)
-    check_eq(metric(victim, "cairn_sync_differences_total"), found, "differences that were repaired")
+    wait_compared(nodes)
+    check_eq([metric(n, "cairn_sync_differences_total") for n in nodes], before, "differences of what cannot be seen")
+    differ_and_repair(nodes, victim, series)
     stop_all(nodes)
 
 

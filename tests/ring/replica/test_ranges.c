@@ -5,12 +5,13 @@
 
 #include <criterion/criterion.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "node/base/rng.h"
 
-enum { CLOSED = 1000 };
+enum { CLOSED = 1000, TEXT_MAX = 256 };
 
 static struct shard_ranges sides[2];
 
@@ -100,7 +101,7 @@ Test(replica_ranges, only_what_is_closed_on_both_sides_is_looked_at) {
     }
 }
 
-Test(replica_ranges, below_a_floor_and_under_deletions_replicas_may_differ) {
+Test(replica_ranges, below_a_floor_replicas_may_differ) {
     for (int side = 0; side < 2; side++) {
         begin();
         add(0, 100, 199, RANGE_GOOD, 3);
@@ -108,13 +109,72 @@ Test(replica_ranges, below_a_floor_and_under_deletions_replicas_may_differ) {
         expect(SPAN_DIFFERS, 100, 199);
         sides[side].floor_ms = 101;
         expect(SPAN_EQUAL, 0, 0);
-        sides[side].floor_ms = INT64_MIN;
-        add(side, 50, 99, RANGE_DELETED, 0);
-        add(side, 200, INT64_MAX, RANGE_DELETED, 0);
+    }
+}
+
+/* A deletion as each side knows it; what lies outside of the span does not matter. */
+Test(replica_ranges, under_deletions_both_sides_must_know_of_the_same) {
+    for (int side = 0; side < 2; side++) {
+        begin();
+        add(0, 100, 199, RANGE_GOOD, 3);
+        add(1, 100, 189, RANGE_GOOD, 3);
+        add(side, 50, 99, RANGE_DELETED, 7);
+        add(side, 200, INT64_MAX, RANGE_DELETED, 7);
+        expect(SPAN_EQUAL, 0, 0);
+        add(side, 90, 150, RANGE_DELETED, 8);
+        expect(SPAN_LATER, 100, 199);
+        add(!side, 80, 150, RANGE_DELETED, 9); /* of other series */
+        expect(SPAN_LATER, 100, 199);
+        sides[!side].at[sides[!side].count - 1].digest = (struct range_digest){8, 8};
+        expect(SPAN_EQUAL, 0, 0);
+        sides[!side].at[sides[!side].count - 1].max_ms = 151;
+        expect(SPAN_LATER, 100, 199);
+        sides[!side].at[sides[!side].count - 1].max_ms = 150;
+        sides[side].at[0].digest.lo++;
         expect(SPAN_DIFFERS, 100, 199);
-        add(side, 150, 150, RANGE_DELETED, 0);
+        sides[side].at[0].kind = RANGE_UNKNOWN;
+        expect(SPAN_LATER, 100, 199);
+        add(0, 300, 309, RANGE_GOOD, 1);
+        add(1, 300, 309, RANGE_GOOD, 2);
+        expect(SPAN_LATER, 100, 199); /* 300 lies under one side's deletion up to the end of time */
+        add(!side, 250, INT64_MAX, RANGE_DELETED, 7);
+        expect(SPAN_DIFFERS, 300, 309);
+    }
+}
+
+/* One has cleaned all of it, the other has not: nothing of it can be seen. */
+Test(replica_ranges, what_is_deleted_as_a_whole_may_be_there_or_not) {
+    for (int side = 0; side < 2; side++) {
+        begin();
+        add(side, 100, 199, RANGE_GOOD, 0);
+        sides[side].at[0].samples = 0;
+        for (int i = 0; i < 2; i++)
+            add(i, INT64_MIN, 500, RANGE_DELETED, 7);
         expect(SPAN_EQUAL, 0, 0);
     }
+}
+
+static bool verdict_put(void *ctx, const struct span_found *f) {
+    char *text = ctx;
+    size_t at = strlen(text);
+    snprintf(text + at, TEXT_MAX - at, "%" PRId64 ":%d ", f->span.min_ms, f->verdict);
+    return f->span.min_ms < 30;
+}
+
+Test(replica_ranges, spans_come_one_by_one) {
+    char text[TEXT_MAX] = "", want[TEXT_MAX];
+    begin();
+    for (int side = 0; side < 2; side++) {
+        add(side, 30, 31, RANGE_GOOD, 1);
+        add(side, 40, 41, RANGE_GOOD, 1);
+        add(side, 20, 21, side == 0 ? RANGE_BAD : RANGE_GOOD, 1);
+        add(side, 10, 11, RANGE_GOOD, (uint64_t)side);
+        add(side, 0, 5, RANGE_GOOD, 1);
+    }
+    ranges_each(&sides[0], &sides[1], verdict_put, text);
+    snprintf(want, sizeof want, "0:%d 10:%d 20:%d 30:%d ", SPAN_EQUAL, SPAN_DIFFERS, SPAN_BAD,
+             SPAN_EQUAL);
+    cr_expect_str_eq(text, want);
 }
 
 Test(replica_ranges, ranges_of_one_side_that_overlap_may_have_a_sample_twice) {
@@ -138,6 +198,8 @@ Test(replica_ranges, a_bad_one_is_fetched_with_all_that_meets_it) {
     expect(SPAN_BAD, 0, 25);
     sides[0].floor_ms = sides[1].floor_ms = 20; /* floors and deletions do not matter */
     add(0, 0, 100, RANGE_DELETED, 0);
+    expect(SPAN_BAD, 0, 25);
+    add(1, 0, 100, RANGE_DELETED, 0);
     expect(SPAN_BAD, 0, 25);
     sides[1].at[1].kind = RANGE_BAD;
     expect(SPAN_LOST, 0, 25);

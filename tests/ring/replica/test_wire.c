@@ -38,7 +38,8 @@ struct golden {
 static struct shard_range some_ranges[] = {
     {10, 20, RANGE_GOOD, 130, {UINT64_C(0x0102030405060708), 2}},
     {-1, 3, RANGE_BAD, 0, {0}},
-    {INT64_MIN, 0, RANGE_DELETED, 0, {0}}};
+    {INT64_MIN, 0, RANGE_DELETED, 0, {1, 2}},
+    {1, 2, RANGE_UNKNOWN, 0, {0}}};
 
 static const struct golden goldens[] = {
     {"an append",
@@ -107,11 +108,13 @@ static const struct golden goldens[] = {
      {.ranges_answer =
           {.shard = 300,
            .core = 1,
-           .ranges = {.closed_ms = 1000, .floor_ms = -5, .at = some_ranges, .count = 3}}},
-     BYTES("\xac\x02\x00\x01\xd0\x0f\x09\x03"
+           .ranges = {.closed_ms = 1000, .floor_ms = -5, .at = some_ranges, .count = 4}}},
+     BYTES("\xac\x02\x00\x01\xd0\x0f\x09\x04"
            "\x01\x14\x28\x82\x01\x08\x07\x06\x05\x04\x03\x02\x01\x02\x00\x00\x00\x00\x00\x00\x00"
            "\x02\x01\x06"
-           "\x03\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x00")},
+           "\x04\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x00"
+           "\x00\x01\x00\x00\x00\x00\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00"
+           "\x05\x02\x04")},
     {"ranges of a shard that is not whole there",
      RANGES_REPLY,
      {.ranges_answer = {.shard = 1, .result = RESULT_GAP}},

@@ -43,6 +43,7 @@
 #include "node/base/buf.h"
 #include "node/base/status.h"
 #include "node/base/sv.h"
+#include "storage/ended.h"
 #include "storage/matcher.h"
 
 enum entry_type {
@@ -84,8 +85,14 @@ void entry_cut_put(int64_t from_ms, int64_t to_ms, struct buf *out_body);
 enum status entry_cut_get(struct sv body, int64_t *out_from_ms, int64_t *out_to_ms,
                           struct err *err) MUST_USE;
 
-void entry_floor_put(int64_t time_ms, struct buf *out_body);
-enum status entry_floor_get(struct sv body, int64_t *out_time_ms, struct err *err) MUST_USE;
+/* What is older than time_ms is gone; what has ended by resolution, where anything has. */
+void entry_floor_put(int64_t time_ms, const struct ended *ended, struct buf *out_body);
+enum status entry_floor_get(struct sv body, int64_t *out_time_ms, struct ended *out_ended,
+                            struct err *err) MUST_USE;
+/* As formats have it: varint hours, varint hours. */
+void ended_put(const struct ended *e, struct buf *out);
+struct reader;
+void ended_read(struct reader *r, struct ended *out); /* fails the reader */
 
 enum { ENTRY_DELETE_MATCHERS_MAX = 64 };
 struct entry_delete {

@@ -1,15 +1,44 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Bodies of DELETE and FLOOR. */
+#include <assert.h>
+
 #include "node/base/bytes.h"
 #include "storage/entry.h"
 
-void entry_floor_put(int64_t time_ms, struct buf *out_body) {
-    buf_put_zigzag(out_body, time_ms);
+/* FLOOR := zigzag time, and where something has ended by resolution: u8 form (1), ended
+ * ended := varint hours since the epoch up to which samples have, varint those of rows of 5 m */
+enum { FLOOR_ENDED = 1 };
+
+void ended_put(const struct ended *e, struct buf *out) {
+    assert(ended_is_valid(e));
+    buf_put_varint(out, (uint64_t)(e->raw_ms / ENDED_HOUR_MS));
+    buf_put_varint(out, (uint64_t)(e->fine_ms / ENDED_HOUR_MS));
 }
 
-enum status entry_floor_get(struct sv body, int64_t *out_time_ms, struct err *err) {
+void ended_read(struct reader *r, struct ended *out) {
+    uint64_t raw = read_varint(r), fine = read_varint(r);
+    *out = (struct ended){0};
+    if (fine > raw || raw > INT64_MAX / ENDED_HOUR_MS) r->failed = true;
+    if (!r->failed)
+        *out = (struct ended){(int64_t)raw * ENDED_HOUR_MS, (int64_t)fine * ENDED_HOUR_MS};
+}
+
+void entry_floor_put(int64_t time_ms, const struct ended *ended, struct buf *out_body) {
+    buf_put_zigzag(out_body, time_ms);
+    if (!ended_any(ended)) return;
+    buf_put_u8(out_body, FLOOR_ENDED);
+    ended_put(ended, out_body);
+}
+
+enum status entry_floor_get(struct sv body, int64_t *out_time_ms, struct ended *out_ended,
+                            struct err *err) {
     struct reader r = reader_init(body.ptr, body.len);
     *out_time_ms = read_zigzag(&r);
+    *out_ended = (struct ended){0};
+    if (!r.failed && reader_left(&r) > 0) {
+        if (read_u8(&r) != FLOOR_ENDED) r.failed = true;
+        ended_read(&r, out_ended);
+    }
     if (!r.failed && reader_left(&r) == 0) return OK;
     return err_set(err, ERR_CORRUPT, 0, "entry: malformed FLOOR body of %zu bytes", body.len);
 }

@@ -236,9 +236,13 @@ MUST_USE enum status store_cut_due(struct store *store, uint64_t now_ns,
 struct store_floors {
     struct store_may may;
     int64_t retention_ms; /* before the shard's newest; 0: for ever */
-    int64_t at_least_ms;  /* what is older goes anyhow; INT64_MIN: nothing */
+    /* The same for samples and rows of 5 m (storage/ended.h); 0: as long as anything. */
+    int64_t raw_ms, fine_ms;
+    bool has_fine, has_coarse; /* rows of 5 m, of 1 h are made: without one nothing ends */
+    int64_t at_least_ms;       /* what is older goes anyhow; INT64_MIN: nothing */
 };
-/* The same with a FLOOR to each shard whose floor is to rise; only what is in blocks goes. */
+/* The same with a FLOOR to each shard whose floor is to rise; only what is in blocks goes, and by
+ * resolution only that of which this replica has the rows, durably. */
 MUST_USE enum status store_floor_due(struct store *store, const struct store_floors *floors,
                                      struct err *err);
 /* Deletes samples of the series that match; done when it is durable up to *out_position on the
@@ -263,6 +267,7 @@ struct store_archived {
     bool has_head; /* else its role is LOG */
     bool damaged;
     int64_t from_ms, cut_ms, floor_ms;
+    struct ended ended;
     const struct tombstone *tombstones; /* borrowed until the store changes */
     uint32_t tombstones_count;
 };

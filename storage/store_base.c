@@ -39,6 +39,7 @@ bool store_shard_archive(const struct store *store, uint32_t shard, struct store
                                    .from_ms = st->from_ms,
                                    .cut_ms = st->cut_ms,
                                    .floor_ms = st->floor_ms,
+                                   .ended = st->ended,
                                    .tombstones = st->tombstones,
                                    .tombstones_count = st->tombstones_count};
     return true;
@@ -122,6 +123,7 @@ enum status store_shard_record(const struct store *store, uint32_t shard, int64_
                                .copy = st->log.copy,
                                .from_ms = from_ms,
                                .floor_ms = st->floor_ms,
+                               .ended = st->ended,
                                .base = cut < 0 ? st->base : st->cuts[cut].place,
                                .cut_ms = cut < 0 ? st->base_cut_ms : st->cuts[cut].to_ms,
                                .newest_ms = cut < 0 ? st->base_newest_ms : st->cuts[cut].newest_ms,
@@ -188,6 +190,7 @@ static bool base_is_passed(struct store *store, const struct manifest_shard *s) 
         return true;
     if (s->copy == st->log.copy && place_cmp(s->base, st->log.end) <= 0) {
         st->floor_ms = MAX(st->floor_ms, s->floor_ms);
+        ended_raise(&st->ended, &s->ended);
         store_shard_advance(store, s);
         return true;
     }
@@ -222,6 +225,7 @@ enum status store_shard_base(struct store *store, const struct manifest_shard *s
     manifest_shard_fini(&own);
     st->from_ms = s->from_ms;
     st->floor_ms = s->floor_ms;
+    st->ended = s->ended;
     head_shard_set_from(store->head, s->shard, MAX(st->from_ms, st->floor_ms));
     base_set(st, s);
     *out_taken = true;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "storage/archive/cover.h"
 #include "storage/archive/plan.h"
 #include "storage/store_internal.h"
 
@@ -41,8 +42,10 @@ void cut_apply(struct store *store, struct store_shard *st, struct place at, int
 enum status floor_apply(struct store *store, struct store_shard *st, uint32_t shard,
                         const struct entry *e, struct err *err) {
     int64_t floor_ms;
-    TRY(entry_floor_get(e->body, &floor_ms, err));
-    st->floor_ms = MAX(st->floor_ms, floor_ms);
+    struct ended ended;
+    TRY(entry_floor_get(e->body, &floor_ms, &ended, err));
+    ended_raise(&st->ended, &ended);
+    st->floor_ms = ended_floor(&st->ended, MAX(st->floor_ms, floor_ms));
     tombstones_trim(st);
     head_shard_set_from(store->head, shard, MAX(st->from_ms, st->floor_ms));
     return OK;
@@ -57,6 +60,7 @@ void store_archived_fini(struct store_shard *st) {
     st->cuts = NULL;
     st->tombstones_count = st->tombstones_cap = st->cuts_count = st->cuts_cap = 0;
     st->cut_ms = st->from_ms = st->floor_ms = INT64_MIN;
+    st->ended = (struct ended){0};
     st->base = (struct place){0};
     st->base_cut_ms = st->base_newest_ms = INT64_MIN;
 }
@@ -122,6 +126,40 @@ enum status store_cut_due(struct store *store, uint64_t now_ns, const struct sto
     return status;
 }
 
+/* By age, and only what is closed: later samples of open ranges are of now. */
+static int64_t aged(const struct store *store, const struct store_shard *st, int64_t age_ms) {
+    int64_t to_ms;
+    if (age_ms == 0 || st->newest_ms == INT64_MIN || st->from_ms == INT64_MIN ||
+        __builtin_sub_overflow(st->newest_ms, age_ms, &to_ms))
+        return INT64_MIN;
+    return MIN(range_floor(to_ms, store->options.block_range_ms), st->from_ms);
+}
+
+/* What is to end by resolution now, as far as rows of it are here, durably. */
+static struct ended ended_due(const struct store *store, uint32_t shard,
+                              const struct store_floors *floors) {
+    const struct store_shard *st = &store->shards[shard];
+    struct ended to = st->ended;
+    if (floors->raw_ms == 0 || store->blocks == NULL || st->from_ms == INT64_MIN) return to;
+    int64_t raw_ms = ended_hour_before(MIN(aged(store, st, floors->raw_ms), st->from_ms - 1));
+    int64_t fine_ms = ended_hour_before(MIN(aged(store, st, floors->fine_ms), st->from_ms - 1));
+    if (!floors->has_fine) fine_ms = raw_ms;
+    struct ended due = {MAX(raw_ms, 0), MAX(MIN(fine_ms, raw_ms), 0)};
+    ended_raise(&to, &due);
+    if (to.raw_ms == st->ended.raw_ms && to.fine_ms == st->ended.fine_ms) return to;
+    struct cover_wanted wanted = {.shard = shard,
+                                  .copy = st->log.copy,
+                                  .before = st->ended,
+                                  .has_fine = floors->has_fine,
+                                  .has_coarse = floors->has_coarse};
+    return cover_limit(store->blocks, &wanted, &to);
+}
+
+static bool floor_rises(const struct store_shard *st, int64_t floor_ms, const struct ended *ended) {
+    return floor_ms > st->floor_ms || ended->raw_ms > st->ended.raw_ms ||
+           ended->fine_ms > st->ended.fine_ms;
+}
+
 enum status store_floor_due(struct store *store, const struct store_floors *floors,
                             struct err *err) {
     assert(core_is_current(store->core) && store->log != NULL && store->options.block_range_ms > 0);
@@ -129,19 +167,16 @@ enum status store_floor_due(struct store *store, const struct store_floors *floo
     enum status status = log_refusal(store->log, err);
     for (uint32_t i = 0; i < store->options.shards_count && status == OK; i++) {
         struct store_shard *st = &store->shards[i];
-        int64_t floor_ms = floors->at_least_ms, by_age;
-        if (floors->retention_ms > 0 && st->newest_ms != INT64_MIN &&
-            !__builtin_sub_overflow(st->newest_ms, floors->retention_ms, &by_age))
-            floor_ms = MAX(floor_ms, range_floor(by_age, store->options.block_range_ms));
-        /* Never above what is closed: later samples of open ranges are of now. */
-        floor_ms = MIN(floor_ms, st->from_ms);
-        if (floor_ms <= st->floor_ms || !store_takes_own(store, i) ||
-            !floors->may.write(floors->may.ctx, i))
-            continue;
+        if (!store_takes_own(store, i)) continue;
+        int64_t floor_ms =
+            MAX(MIN(floors->at_least_ms, st->from_ms), aged(store, st, floors->retention_ms));
+        struct ended ended = ended_due(store, i, floors);
+        floor_ms = ended_floor(&ended, floor_ms);
+        if (!floor_rises(st, floor_ms, &ended) || !floors->may.write(floors->may.ctx, i)) continue;
         if (append == NULL) append = store_append_take(store);
         if (append == NULL) return err_set(err, ERR_NOMEM, 0, "store: not enough memory");
         buf_clear(&store->body);
-        entry_floor_put(floor_ms, &store->body);
+        entry_floor_put(MAX(floor_ms, st->floor_ms), &ended, &store->body);
         status = store->body.failed
                      ? ERR_NOMEM
                      : store_own_put(store, i, ENTRY_FLOOR, buf_sv(&store->body), append, err);

@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* DELETE: what it does to the head, and what stays of it for blocks. Those of retention by matcher
- * are written here, too. */
+ * are written here, too.
+ *
+ * Of what has ended by resolution (storage/ended.h) a DELETE takes whole hours: the first hour that
+ * begins in it to the last one that ends in it. A bucket that it covers in part stays as it is: its
+ * samples are gone, and nobody could say what it would be without some of them. What was deleted
+ * before an hour ended is not in its rows, to the sample. */
 #include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -91,14 +96,15 @@ enum status delete_apply(struct store *store, struct store_shard *st, const stru
     TRY(entry_delete_get(e->body, &store->decode, &d, err));
     int64_t max_ms = st->cut_ms == INT64_MIN ? INT64_MIN : MIN(d.max_ms, st->cut_ms - 1);
     struct tombstone t = {.place = {e->epoch, e->seq}, .min_ms = d.min_ms, .max_ms = max_ms};
+    bool any = ended_delete(&st->ended, &t.min_ms, &t.max_ms);
     t.matchers = (char *)(uintptr_t)d.matchers_bytes.ptr; /* looked at only */
     t.matchers_len = d.matchers_bytes.len;
     enum status status = OK;
-    if (max_ms >= d.min_ms && st->cut_ms != INT64_MIN && !tombstone_is_there(st, &t))
+    if (any && st->cut_ms != INT64_MIN && !tombstone_is_there(st, &t))
         status = tombstone_add(st, &t, d.matchers_bytes);
     if (status != OK) err_set(err, ERR_NOMEM, 0, "store: not enough memory to delete");
     /* the head does not show what is in blocks */
-    if (status == OK && d.max_ms >= st->from_ms)
+    if (status == OK && d.max_ms >= st->from_ms && ended_delete(&st->ended, &d.min_ms, &d.max_ms))
         status = head_delete(store->head, e->shard, d.matchers, d.matchers_count, d.min_ms,
                              d.max_ms, err);
     entry_delete_fini(&d);
@@ -146,6 +152,7 @@ static int64_t delete_to(const struct store *store, const struct store_shard *st
         __builtin_sub_overflow(st->newest_ms, d->time_ms, &to_ms))
         return INT64_MIN;
     to_ms = range_floor(MIN(to_ms, st->from_ms - 1), store->options.block_range_ms);
+    if (ended_any(&st->ended) && to_ms <= st->ended.raw_ms) to_ms = ended_hour_before(to_ms);
     return to_ms < st->floor_ms ? INT64_MIN : to_ms;
 }
 

@@ -76,6 +76,7 @@ struct store_shard {
     /* store_cut.c, store_base.c; times are INT64_MIN where there is none */
     int64_t from_ms;  /* older ones are in blocks, and the head does not show them */
     int64_t floor_ms; /* older ones have ended their retention */
+    struct ended ended;
     struct place base;
     int64_t base_cut_ms, base_newest_ms; /* cut_ms and newest_ms at base */
     struct shard_cut *cuts;              /* behind base, ascending */

@@ -16,6 +16,7 @@
 #include "storage/labels.h"
 #include "storage/store.h"
 
+enum { CONFIG_RESOLUTIONS = 3 };
 struct config {
     struct buf yaml; /* as loaded, or the built-in text; for status/config */
     int64_t scrape_interval_ms, evaluation_interval_ms;
@@ -27,11 +28,13 @@ struct config {
     bool has_retention_time, has_retention_size;
     struct retention_rule *rules; /* in the arena */
     size_t rules_count;
-    bool rule_has_time;                    /* while it is parsed */
-    struct plan_level levels[PLAN_LEVELS]; /* storage.tsdb.downsample: of 5m, of 1h */
-    struct plan_level level;               /* while it is parsed */
-    struct series_limits limits;           /* texts and list in the arena */
-    uint64_t rest_hash;                    /* of all but the sections `storage` and `limits` */
+    bool rule_has_time;                        /* while it is parsed */
+    struct plan_level levels[PLAN_LEVELS];     /* storage.tsdb.downsample: of 5m, of 1h */
+    struct plan_level level;                   /* while it is parsed */
+    int64_t resolution_ms[CONFIG_RESOLUTIONS]; /* ..retention.resolution: of raw, 5m, 1h; 0 */
+    size_t resolution_line;
+    struct series_limits limits; /* texts and list in the arena */
+    uint64_t rest_hash;          /* of all but the sections `storage` and `limits` */
     struct arena arena;
     const char *path;    /* while it is parsed */
     bool scrapes_itself; /* the built-in configuration */

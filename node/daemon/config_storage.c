@@ -11,6 +11,7 @@
  *             time: 2d
  *           - match: 'up'
  *             time: 0s           # for ever
+ *         resolution: {raw: 7d, 5m: 90d, 1h: 1y}   # each as long as `time` without it
  *       downsample:
  *         - {after: 2d, resolution: 5m}
  *         - {after: 14d, resolution: 1h}
@@ -151,10 +152,85 @@ static enum status bind_rules(const struct binding *b, const yaml_node_t *list, 
     return OK;
 }
 
+/* -- retention by resolution */
+
+enum { RES_RAW, RES_5M, RES_1H };
+static const char *const resolution_names[CONFIG_RESOLUTIONS] = {"raw", "5m", "1h"};
+
+static enum status bind_of_resolution(const struct binding *b, const yaml_node_t *value, int which,
+                                      struct err *err) {
+    struct config *c = b->config;
+    if (!duration_parse(config_node_text(value), &c->resolution_ms[which]))
+        return storage_error(b, value, "", "not a valid duration string", err);
+    return OK;
+}
+static enum status bind_raw(const struct binding *b, const yaml_node_t *v, struct err *err) {
+    return bind_of_resolution(b, v, RES_RAW, err);
+}
+static enum status bind_5m(const struct binding *b, const yaml_node_t *v, struct err *err) {
+    return bind_of_resolution(b, v, RES_5M, err);
+}
+static enum status bind_1h(const struct binding *b, const yaml_node_t *v, struct err *err) {
+    return bind_of_resolution(b, v, RES_1H, err);
+}
+
+static enum status bind_by_resolution(const struct binding *b, const yaml_node_t *value,
+                                      struct err *err) {
+    static const struct key_def keys[] = {{"raw", bind_raw}, {"5m", bind_5m}, {"1h", bind_1h}};
+    b->config->resolution_line = value->start_mark.line + 1;
+    return bind_mapping(b, value, keys, ARRAY_LEN(keys), err);
+}
+
+static enum status resolution_error(const struct config *c, int which, const char *what,
+                                    struct err *err) {
+    return err_set(err, ERR_PARSE, 0, "line %zu: storage.tsdb.retention.resolution.%s: %s",
+                   c->resolution_line, resolution_names[which], what);
+}
+
+/* Whether what is kept for a is gone before what is kept for b; 0: as long as anything. */
+static bool ends_before(int64_t a_ms, int64_t b_ms) {
+    return a_ms != 0 && (b_ms == 0 || a_ms < b_ms);
+}
+
+/* What goes must leave something behind, and that must have been made by then. */
+static enum status resolutions_check(const struct config *c, struct err *err) {
+    const int64_t *ms = c->resolution_ms;
+    const struct plan_level *fine = &c->levels[0], *coarse = &c->levels[1];
+    bool has_fine = fine->resolution_ms != 0, has_coarse = coarse->resolution_ms != 0;
+    if (ms[RES_RAW] != 0 && !has_fine && !has_coarse)
+        return resolution_error(c, RES_RAW,
+                                "samples would go and nothing stay, for storage.tsdb.downsample "
+                                "says no resolution",
+                                err);
+    if (ms[RES_5M] != 0 && !has_fine)
+        return resolution_error(c, RES_5M, "storage.tsdb.downsample has no resolution of 5m", err);
+    if (ms[RES_1H] != 0 && !has_coarse)
+        return resolution_error(c, RES_1H, "storage.tsdb.downsample has no resolution of 1h", err);
+    if (ms[RES_5M] != 0 && !has_coarse)
+        return resolution_error(c, RES_5M,
+                                "rows of 5m would go and nothing stay, for storage.tsdb.downsample "
+                                "has no resolution of 1h",
+                                err);
+    if (ends_before(ms[RES_5M], ms[RES_RAW]))
+        return resolution_error(c, RES_5M, "it must not be shorter than that of raw", err);
+    if (ends_before(ms[RES_1H], has_fine ? ms[RES_5M] : ms[RES_RAW]))
+        return resolution_error(c, RES_1H, "it must not be shorter than those of raw and 5m", err);
+    if (ms[RES_RAW] != 0 && ((has_fine && ms[RES_RAW] < fine->after_ms) ||
+                             (has_coarse && ms[RES_RAW] < coarse->after_ms)))
+        return resolution_error(c, RES_RAW,
+                                "it must not be shorter than `after` in storage.tsdb.downsample, "
+                                "for rows are made of samples",
+                                err);
+    return OK;
+}
+
 static enum status bind_retention(const struct binding *b, const yaml_node_t *value,
                                   struct err *err) {
-    static const struct key_def keys[] = {
-        {"time", bind_time}, {"size", bind_size}, {"percentage", NULL}, {"rules", bind_rules}};
+    static const struct key_def keys[] = {{"time", bind_time},
+                                          {"size", bind_size},
+                                          {"percentage", NULL},
+                                          {"rules", bind_rules},
+                                          {"resolution", bind_by_resolution}};
     return bind_mapping(b, value, keys, ARRAY_LEN(keys), err);
 }
 
@@ -217,7 +293,8 @@ enum status config_bind_storage(yaml_document_t *doc, const yaml_node_t *map, st
                                 struct err *err) {
     static const struct key_def keys[] = {{"tsdb", bind_tsdb}, {"exemplars", NULL}};
     struct binding b = {.doc = doc, .config = c, .path = "storage"};
-    return bind_mapping(&b, map, keys, ARRAY_LEN(keys), err);
+    TRY(bind_mapping(&b, map, keys, ARRAY_LEN(keys), err));
+    return resolutions_check(c, err);
 }
 
 /* As Prometheus has it: 15 days where neither is given, no bound by time where a size is. */
@@ -234,7 +311,23 @@ enum status config_retention(const struct config *c, const struct config_retenti
     int64_t time_ms;
     retention_general(c, flags, &time_ms, out_bytes);
     enum status st = retention_new(time_ms, c->rules, c->rules_count, out, err);
-    if (st != OK) err_prefix(err, "storage.tsdb.retention.rules");
+    if (st != OK) {
+        err_prefix(err, "storage.tsdb.retention.rules");
+        return st;
+    }
+    int64_t longest_ms = (*out)->longest_ms;
+    for (int i = 0; i < CONFIG_RESOLUTIONS && st == OK; i++)
+        if (c->resolution_ms[i] != 0 && ends_before(longest_ms, c->resolution_ms[i]))
+            st = resolution_error(c, i, "it is longer than storage.tsdb.retention.time", err);
+    if (st == OK)
+        retention_set_resolutions(
+            *out, &(struct retention_by_resolution){.raw_ms = c->resolution_ms[RES_RAW],
+                                                    .fine_ms = c->resolution_ms[RES_5M],
+                                                    .coarse_ms = c->resolution_ms[RES_1H],
+                                                    .has_fine = c->levels[0].resolution_ms != 0,
+                                                    .has_coarse = c->levels[1].resolution_ms != 0});
+    else
+        retention_unref(*out);
     return st;
 }
 

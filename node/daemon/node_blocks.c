@@ -62,6 +62,7 @@ enum status node_blocks_open(struct node *node, const struct node_view *view, bo
                                  .range_ms = range_ms,
                                  .merged_ms_max = merged_ms,
                                  .bytes_max = atomic_load(&node->retention_bytes),
+                                 .raw_ms = node->retention->raw_ms,
                                  .exemplars_max = NODE_EXEMPLARS_MAX,
                                  .round_ms = tick_ms(node),
                                  .scrub_ms = o->scrub_ms};

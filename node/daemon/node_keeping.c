@@ -45,7 +45,7 @@ static void on_log_core(struct core *here, struct msg *m) {
     node->limits = rm->keeping.limits;
     if (node->archive != NULL) {
         archive_set_bytes_max(node->archive, rm->keeping.retention_bytes);
-        archive_set_levels(node->archive, rm->keeping.downsample);
+        archive_set_levels(node->archive, rm->keeping.downsample, node->retention->raw_ms);
     }
     for (unsigned i = 0; i < here->rt->cores_count && node->log != NULL; i++) {
         struct keeping_msg *next = rm->next;

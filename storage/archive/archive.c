@@ -35,9 +35,11 @@ void archive_set_bytes_max(struct archive *a, uint64_t bytes) {
     a->options.bytes_max = bytes;
     archive_count(a);
 }
-void archive_set_levels(struct archive *a, const struct plan_level levels[PLAN_LEVELS]) {
+void archive_set_levels(struct archive *a, const struct plan_level levels[PLAN_LEVELS],
+                        int64_t raw_ms) {
     assert(core_is_current(a->rt->log_core));
     memcpy(a->options.levels, levels, sizeof a->options.levels);
+    a->options.raw_ms = raw_ms;
 }
 int64_t archive_size_floor(const struct archive *a) {
     return atomic_load_explicit(&a->size_floor_ms, memory_order_relaxed);

@@ -30,9 +30,10 @@ struct archive_options {
     int64_t merged_ms_max; /* longest range of a merged block */
     uint64_t bytes_max;    /* of all blocks; the oldest ranges go beyond it; 0: no bound */
     struct plan_level levels[PLAN_LEVELS]; /* of downsampling */
-    uint32_t exemplars_max;                /* in a merged block; 0: no bound */
-    uint64_t round_ms;                     /* how often what is not needed is looked for: 10 s */
-    uint64_t scrub_ms; /* each block is read through once in that time (scrub.h); 0: never */
+    int64_t raw_ms; /* for how long samples stay; blocks of a tenth of it at most; 0: no bound */
+    uint32_t exemplars_max; /* in a merged block; 0: no bound */
+    uint64_t round_ms;      /* how often what is not needed is looked for: 10 s */
+    uint64_t scrub_ms;      /* each block is read through once in that time (scrub.h); 0: never */
 };
 struct archive;
 /* Reads the manifest, removes files that are not in it, opens the blocks. One that is missing or
@@ -82,8 +83,9 @@ struct disk *archive_disk(const struct archive *a);
 const struct archive_options *archive_get_options(const struct archive *a);
 /* On the log core: archive_options.bytes_max from now on. */
 void archive_set_bytes_max(struct archive *a, uint64_t bytes);
-/* The same: archive_options.levels. */
-void archive_set_levels(struct archive *a, const struct plan_level levels[PLAN_LEVELS]);
+/* The same: archive_options.levels and raw_ms. */
+void archive_set_levels(struct archive *a, const struct plan_level levels[PLAN_LEVELS],
+                        int64_t raw_ms);
 /* What blocks hold before it is to go, by archive_options.bytes_max; INT64_MIN: nothing. Any
  * thread. */
 int64_t archive_size_floor(const struct archive *a);

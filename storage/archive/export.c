@@ -161,7 +161,7 @@ static void export_run(struct work *w) {
     if (x->status != OK || x->piece.len > 0) return;
     if (x->record_at < x->records_count && x->spans == NULL) {
         piece_begin(x, TRANSFER_SHARD);
-        manifest_shard_put(&x->records[x->record_at++], &x->piece);
+        manifest_shard_put(&x->records[x->record_at++], MANIFEST_FORMAT, &x->piece);
     } else {
         piece_begin(x, TRANSFER_END);
         x->ended = true;

@@ -171,11 +171,12 @@ bool archive_filter_windows(const struct archive_filter *f, uint32_t shard,
     out->floor_ms = fs->floor_ms;
     out->deleted_count = 0;
     out->is_short = false;
-    for (uint32_t i = 0; i < fs->tombstones_count; i++) {
+    for (uint32_t i = out->next; i < fs->tombstones_count; i++) {
         const struct filter_tombstone *t = &fs->tombstones[i];
         if (!matches(t, labels, labels_count)) continue;
         if (out->deleted_count == FILTER_WINDOWS_MAX) {
             out->is_short = true;
+            out->next = i;
             break;
         }
         out->deleted[out->deleted_count].min_ms = t->min_ms;
@@ -199,7 +200,6 @@ static bool is_border(int64_t last_ms, uint32_t resolution_ms) {
 
 bool filter_splits_windows(const struct filter_windows *w, int64_t from_ms, int64_t to_ms,
                            uint32_t resolution_ms) {
-    if (w->is_short) return true;
     if (w->floor_ms > from_ms && w->floor_ms <= to_ms && w->floor_ms != INT64_MIN &&
         !is_border(w->floor_ms - 1, resolution_ms))
         return true;

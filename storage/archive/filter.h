@@ -45,7 +45,8 @@ struct filter_windows {
         int64_t min_ms, max_ms; /* both inclusive */
     } deleted[FILTER_WINDOWS_MAX];
     uint32_t deleted_count;
-    bool is_short; /* there are more: only asking the samples tells */
+    bool is_short; /* there are more: the next call with it gives them */
+    uint32_t next; /* private; 0: from the first one on */
 };
 /* false: nothing is. */
 bool archive_filter_windows(const struct archive_filter *f, uint32_t shard,

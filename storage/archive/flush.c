@@ -396,8 +396,14 @@ static void flush_on_tick(struct timer *t) {
     struct flusher *f = container_of(t, struct flusher, tick);
     struct err err;
     uint64_t now_ns = core_mono_ns(f->core);
-    struct store_floors floors = {f->o.may, f->o.retention->longest_ms,
-                                  archive_size_floor(f->archive)};
+    const struct retention *r = f->o.retention;
+    struct store_floors floors = {.may = f->o.may,
+                                  .retention_ms = r->longest_ms,
+                                  .raw_ms = r->raw_ms,
+                                  .fine_ms = r->fine_ms,
+                                  .has_fine = r->has_fine,
+                                  .has_coarse = r->has_coarse,
+                                  .at_least_ms = archive_size_floor(f->archive)};
     enum status status = store_cut_due(f->store, now_ns, &f->o.may, &err);
     if (status == OK) status = store_floor_due(f->store, &floors, &err);
     if (status == OK) status = store_retain_due(f->store, &f->o.may, f->o.retention, &err);

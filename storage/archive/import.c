@@ -122,7 +122,7 @@ static enum status take_bytes(struct store_importing *x, struct sv rest) {
 
 static enum status take_shard(struct store_importing *x, struct sv rest) {
     struct manifest_shard s;
-    TRY(manifest_shard_get(rest, &s, &x->err));
+    TRY(manifest_shard_get(rest, MANIFEST_FORMAT, &s, &x->err));
     const struct import_shard *wanted = shard_find(x, s.shard);
     if (wanted == NULL || x->records_count == x->shards_count || x->file != NULL ||
         x->spans != NULL) {

@@ -34,7 +34,7 @@ struct merge { /* one at a time, beside the rounds */
     struct block_list *list;  /* the inputs' */
     struct manifest manifest; /* as it was: tombstones and floors of the shards */
     struct list_block added;  /* the outcome; block NULL: nothing is left */
-    bool written;
+    bool written, has_histograms;
     bool voided; /* what it has read does not count any more */
     enum status status;
     struct err err;
@@ -130,6 +130,8 @@ enum status archive_rows_write(struct merge *m, struct block_merge_options *o,
 /* The same: which range and which shards the block speaks for. ERR_NOMEM. */
 enum status archive_rows_parts(struct merge *m) MUST_USE;
 void archive_rows_mark(struct archive *a, const struct merge *m); /* there was nothing in it */
+/* Samples that the block has rows of may be gone. */
+bool archive_rows_are_all(const struct archive *a, uint64_t number);
 uint32_t archive_rows_bad(const struct archive *a, uint64_t *out_numbers, uint32_t max);
 /* Samples with these times, both inclusive, come or change: rows that m has of them do not count
  * any more, nor what a merge under way makes of them. They are made anew. */

@@ -1,33 +1,35 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The manifest on disk, little-endian:
  *
- *   00-07 magic "CAIRNMAN"    08-09 format version (1)    10-11 oldest reader's version (1)
+ *   00-07 magic "CAIRNMAN"    08-09 format version (2)    10-11 oldest reader's version (2)
  *   12-15 0                   16-23 length of the body
  *   24-   body                then XXH3-64 of all before
  *
  *   body := varint next number, varint count { block }, varint count { shard }
  *   block := varint number, varint level, varint resolution ms, zigzag min ms, zigzag max ms,
- *            varint file bytes, varint count { varint shard, varint copy }
- *   shard := varint shard, varint copy, zigzag from ms, zigzag floor ms, varint base epoch,
- *            varint base seq, zigzag cut ms, zigzag newest ms,
- *            varint count { varint epoch, varint last seq, u64 history },
- *            varint count { varint epoch, varint seq, zigzag min ms, zigzag max ms,
- *                           varint length, matchers },
- *            varint length, body of a WRITE entry with metadata, or nothing
- *   Blocks ascend by number; shards, parts and epochs ascend. */
+ *            varint file bytes, u8 flags (1: of rows, their windows may have histograms),
+ *            varint count { varint shard, varint copy }
+ *   shard := varint shard, varint copy, zigzag from ms, zigzag floor ms, ended (as in
+ *            storage/entry_delete.c), varint base epoch, varint base seq, zigzag cut ms, zigzag
+ * newest ms, varint count { varint epoch, varint last seq, u64 history }, varint count { varint
+ * epoch, varint seq, zigzag min ms, zigzag max ms, varint length, matchers }, varint length, body
+ * of a WRITE entry with metadata, or nothing Blocks ascend by number; shards, parts and epochs
+ * ascend. Version 1 has neither flags (rows may have any) nor ended. */
 #include "storage/archive/manifest.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "node/base/bytes.h"
 #include "node/base/hash.h"
+#include "storage/entry.h"
 
 enum {
     MANIFEST_HEAD_BYTES = 24,
     MANIFEST_SUM_BYTES = 8,
-    MANIFEST_FORMAT = 1,
+    BLOCK_HISTOGRAMS = 1,
     MANIFEST_BYTES_MAX = 1 << 30,
     MANIFEST_PATH_MAX = 4300,
 };
@@ -42,6 +44,7 @@ static void block_put(const struct manifest_block *b, struct buf *out) {
     buf_put_zigzag(out, b->min_ms);
     buf_put_zigzag(out, b->max_ms);
     buf_put_varint(out, b->file_bytes);
+    buf_put_u8(out, b->has_histograms ? BLOCK_HISTOGRAMS : 0);
     buf_put_varint(out, b->parts_count);
     for (uint32_t i = 0; i < b->parts_count; i++) {
         buf_put_varint(out, b->parts[i].shard);
@@ -49,11 +52,13 @@ static void block_put(const struct manifest_block *b, struct buf *out) {
     }
 }
 
-void manifest_shard_put(const struct manifest_shard *s, struct buf *out) {
+void manifest_shard_put(const struct manifest_shard *s, unsigned version, struct buf *out) {
+    assert(version == MANIFEST_FORMAT || (version == 1 && !ended_any(&s->ended)));
     buf_put_varint(out, s->shard);
     buf_put_varint(out, s->copy);
     buf_put_zigzag(out, s->from_ms);
     buf_put_zigzag(out, s->floor_ms);
+    if (version > 1) ended_put(&s->ended, out);
     buf_put_varint(out, s->base.epoch);
     buf_put_varint(out, s->base.seq);
     buf_put_zigzag(out, s->cut_ms);
@@ -89,7 +94,7 @@ void manifest_put(const struct manifest *m, struct buf *out) {
         block_put(&m->blocks[i], out);
     buf_put_varint(out, m->shards_count);
     for (uint32_t i = 0; i < m->shards_count; i++)
-        manifest_shard_put(&m->shards[i], out);
+        manifest_shard_put(&m->shards[i], MANIFEST_FORMAT, out);
     if (out->failed) return;
     put_u64le(out->ptr + start + 16, out->len - start - MANIFEST_HEAD_BYTES);
     buf_put_u64(out, hash64(out->ptr + start, out->len - start, 0));
@@ -117,7 +122,7 @@ static void *read_array(struct reader *r, size_t bytes_min, size_t item_bytes, u
     return p;
 }
 
-static void block_read(struct reader *r, struct manifest_block *b, bool *nomem) {
+static void block_read(struct reader *r, unsigned version, struct manifest_block *b, bool *nomem) {
     b->number = read_varint(r);
     uint64_t level = read_varint(r);
     if (level > UINT16_MAX) r->failed = true;
@@ -126,6 +131,9 @@ static void block_read(struct reader *r, struct manifest_block *b, bool *nomem) 
     b->min_ms = read_zigzag(r);
     b->max_ms = read_zigzag(r);
     b->file_bytes = read_varint(r);
+    uint8_t flags = version > 1 ? read_u8(r) : b->resolution_ms != 0;
+    if (flags > BLOCK_HISTOGRAMS) r->failed = true;
+    b->has_histograms = flags != 0;
     b->parts = read_array(r, 2, sizeof *b->parts, &b->parts_count, nomem);
     for (uint32_t i = 0; i < b->parts_count; i++) {
         b->parts[i] = (struct manifest_part){read_u32_varint(r), 0};
@@ -155,11 +163,12 @@ static void tombstone_read(struct reader *r, struct tombstone *t, bool *nomem) {
     t->matchers = read_copy(r, &t->matchers_len, nomem);
 }
 
-static void shard_read(struct reader *r, struct manifest_shard *s, bool *nomem) {
+static void shard_read(struct reader *r, unsigned version, struct manifest_shard *s, bool *nomem) {
     s->shard = read_u32_varint(r);
     s->copy = read_u32_varint(r);
     s->from_ms = read_zigzag(r);
     s->floor_ms = read_zigzag(r);
+    if (version > 1) ended_read(r, &s->ended);
     s->base.epoch = read_u32_varint(r);
     s->base.seq = read_varint(r);
     s->cut_ms = read_zigzag(r);
@@ -186,29 +195,30 @@ static enum status read_outcome(const struct reader *r, struct sv bytes, bool no
                    (size_t)(r->cur - (const uint8_t *)bytes.ptr));
 }
 
-enum status manifest_shard_get(struct sv bytes, struct manifest_shard *out, struct err *err) {
+enum status manifest_shard_get(struct sv bytes, unsigned version, struct manifest_shard *out,
+                               struct err *err) {
     struct reader r = reader_init(bytes.ptr, bytes.len);
     bool nomem = false;
     *out = (struct manifest_shard){0};
-    shard_read(&r, out, &nomem);
+    shard_read(&r, version, out, &nomem);
     enum status status = read_outcome(&r, bytes, nomem, err);
     if (status != OK) manifest_shard_fini(out);
     return status;
 }
 
-static void body_read(struct reader *r, struct manifest *m, bool *nomem) {
+static void body_read(struct reader *r, unsigned version, struct manifest *m, bool *nomem) {
     m->next_number = read_varint(r);
     m->blocks = read_array(r, 7, sizeof *m->blocks, &m->blocks_count, nomem);
     m->blocks_cap = m->blocks_count;
     for (uint32_t i = 0; i < m->blocks_count && !r->failed && !*nomem; i++) {
-        block_read(r, &m->blocks[i], nomem);
+        block_read(r, version, &m->blocks[i], nomem);
         if (i > 0 && m->blocks[i].number <= m->blocks[i - 1].number) r->failed = true;
         if (m->blocks[i].number >= m->next_number) r->failed = true;
     }
     m->shards = read_array(r, 11, sizeof *m->shards, &m->shards_count, nomem);
     m->shards_cap = m->shards_count;
     for (uint32_t i = 0; i < m->shards_count && !r->failed && !*nomem; i++) {
-        shard_read(r, &m->shards[i], nomem);
+        shard_read(r, version, &m->shards[i], nomem);
         if (i > 0 && m->shards[i].shard <= m->shards[i - 1].shard) r->failed = true;
     }
 }
@@ -231,7 +241,7 @@ enum status manifest_get(struct sv bytes, struct manifest *out, struct err *err)
     struct sv rest = sv_make(bytes.ptr + MANIFEST_HEAD_BYTES, body);
     struct reader r = reader_init(rest.ptr, rest.len);
     bool nomem = false;
-    body_read(&r, out, &nomem);
+    body_read(&r, get_u16le(bytes.ptr + 8), out, &nomem);
     enum status status = read_outcome(&r, bytes, nomem, err);
     if (status != OK) manifest_fini(out);
     return status;

@@ -10,6 +10,7 @@
 #include "node/base/status.h"
 #include "node/runtime/disk.h"
 #include "ring/replica/store_ops.h"
+#include "storage/ended.h"
 
 struct manifest_part { /* of a block: what it has of a shard, under which copy number */
     uint32_t shard, copy;
@@ -20,6 +21,7 @@ struct manifest_block {
     uint32_t resolution_ms; /* 0: raw */
     int64_t min_ms, max_ms; /* of samples, both inclusive */
     uint64_t file_bytes;
+    bool has_histograms;         /* of rows: their windows may have samples that are in no row */
     struct manifest_part *parts; /* ascending by shard */
     uint32_t parts_count;
 };
@@ -44,6 +46,7 @@ struct manifest_shard {
     uint32_t shard, copy;
     int64_t from_ms;           /* INT64_MIN: nothing is in blocks */
     int64_t floor_ms;          /* what is older has ended its retention; INT64_MIN */
+    struct ended ended;        /* and by resolution */
     struct place base;         /* 0/0: the log is needed from its beginning */
     int64_t cut_ms, newest_ms; /* the shard's at base; INT64_MIN */
     struct manifest_epoch *epochs;
@@ -86,10 +89,12 @@ void manifest_put_ulid(const struct manifest_block *b, struct buf *out);
 void manifest_put(const struct manifest *m, struct buf *out);
 /* ERR_CORRUPT names the offset, ERR_UNSUPPORTED a newer format. */
 MUST_USE enum status manifest_get(struct sv bytes, struct manifest *out, struct err *err);
-/* One shard's record alone, as it goes to another node. */
-void manifest_shard_put(const struct manifest_shard *s, struct buf *out);
-MUST_USE enum status manifest_shard_get(struct sv bytes, struct manifest_shard *out,
-                                        struct err *err);
+/* One shard's record alone, as it goes to another node: as that version of the format has it; 1 has
+ * nothing of what has ended by resolution. */
+enum { MANIFEST_FORMAT = 2 };
+void manifest_shard_put(const struct manifest_shard *s, unsigned version, struct buf *out);
+MUST_USE enum status manifest_shard_get(struct sv bytes, unsigned version,
+                                        struct manifest_shard *out, struct err *err);
 
 /* <dir>/MANIFEST. Missing: empty, OK. Start-up or a worker. */
 MUST_USE enum status manifest_load(struct disk *disk, const char *dir, struct manifest *out,

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "node/base/log.h"
+#include "storage/archive/cover.h"
 #include "storage/archive/exemplars.h"
 #include "storage/archive/filter.h"
 #include "storage/archive/internal.h"
@@ -195,11 +196,12 @@ static void drop_begin(struct archive *a, uint32_t count) {
     archive_change_submit(a, a->rt->log_core, &m->change);
 }
 
-/* Rows are not cleaned: they are made anew, of cleaned samples. false: nothing is to be cleaned. */
+/* Rows are made anew, of cleaned samples, where these are there. false: nothing is to be cleaned.
+ */
 static bool clean_begin(struct archive *a) {
     struct merge *m = &a->merge;
     while (archive_clean_plan(a, &m->plan)) {
-        if (m->plan.resolution_ms != 0) {
+        if (m->plan.resolution_ms != 0 && !archive_rows_are_all(a, m->plan.numbers[0])) {
             drop_begin(a, 1);
             return true;
         }
@@ -212,18 +214,29 @@ static bool clean_begin(struct archive *a) {
     return false;
 }
 
+/* Samples and rows whose coarser rows go on. */
+static uint32_t ended_drops(struct archive *a) {
+    struct cover_drops d = {.list = a->list,
+                            .manifest = &a->manifest,
+                            .also_fine = a->options.levels[0].resolution_ms != 0,
+                            .also_coarse = a->options.levels[1].resolution_ms != 0};
+    return cover_plan_drops(&d, a->merge.plan.numbers, MERGE_INPUTS_MAX);
+}
+
 void archive_merge_next(struct archive *a) {
     struct merge *m = &a->merge;
     if (m->running || a->stopping || clean_begin(a)) return;
     if (core_mono_ns(a->rt->log_core) < a->merge_not_before_ns) return;
     uint32_t drops = plan_drops(&a->manifest, m->plan.numbers, MERGE_INPUTS_MAX);
+    if (drops == 0) drops = ended_drops(a);
     if (drops == 0) drops = archive_rows_bad(a, m->plan.numbers, MERGE_INPUTS_MAX);
     if (drops > 0) {
         drop_begin(a, drops);
         return;
     }
     struct plan_options o = {.range_ms = a->options.range_ms,
-                             .merged_ms_max = a->options.merged_ms_max};
+                             .merged_ms_max = a->options.merged_ms_max,
+                             .raw_merged_ms_max = a->options.raw_ms / 10};
     memcpy(o.levels, a->options.levels, sizeof o.levels);
     plan_merge(&a->manifest, &o, &m->plan);
     if (m->plan.count == 0) archive_rows_plan(a, &o, &m->plan);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "node/base/hash.h"
+#include "storage/archive/cover.h"
 #include "storage/archive/internal.h"
 #include "storage/archive/rows.h"
 
@@ -36,12 +37,30 @@ void archive_rows_mark(struct archive *a, const struct merge *m) {
         (struct empty_rows){m->plan.from_ms, m->plan.to_ms, plan_key(&m->plan)};
 }
 
-/* Nobody repairs them: they go, and are made anew. */
+/* Its samples may be gone: nobody here could make it anew. */
+static bool is_all_there_is(const struct manifest *m, const struct manifest_block *b) {
+    for (uint32_t i = 0; i < b->parts_count; i++) {
+        const struct manifest_shard *s = manifest_shard_find(m, b->parts[i].shard);
+        if (s != NULL && s->copy == b->parts[i].copy && cover_gone_ms(m, s) > b->min_ms)
+            return true;
+    }
+    return false;
+}
+
+bool archive_rows_are_all(const struct archive *a, uint64_t number) {
+    const struct manifest_block *b = manifest_block_find(&a->manifest, number);
+    return b != NULL && is_all_there_is(&a->manifest, b);
+}
+
+/* They go, and are made anew; where samples have gone they are fetched (repair.h). */
 uint32_t archive_rows_bad(const struct archive *a, uint64_t *out_numbers, uint32_t max) {
     uint32_t count = 0;
-    for (uint32_t i = 0; i < a->list->count && count < max; i++)
-        if (a->list->blocks[i].block == NULL && a->list->blocks[i].of.resolution_ms != 0)
-            out_numbers[count++] = a->list->blocks[i].of.number;
+    for (uint32_t i = 0; i < a->list->count && count < max; i++) {
+        const struct manifest_block *b = &a->list->blocks[i].of;
+        if (a->list->blocks[i].block == NULL && b->resolution_ms != 0 &&
+            !is_all_there_is(&a->manifest, b))
+            out_numbers[count++] = b->number;
+    }
     return count;
 }
 
@@ -57,13 +76,24 @@ void archive_rows_forget(struct archive *a, struct manifest *m, int64_t min_ms, 
     if (makes && merge->plan.from_ms < max_ms && merge->plan.to_ms >= min_ms) merge->voided = true;
     for (uint32_t i = m->blocks_count; i > 0; i--) {
         const struct manifest_block *b = &m->blocks[i - 1];
-        if (b->resolution_ms == 0 || b->min_ms >= max_ms || b->max_ms + 1 < min_ms) continue;
+        if (b->resolution_ms == 0 || b->min_ms >= max_ms || b->max_ms + 1 < min_ms ||
+            is_all_there_is(m, b))
+            continue;
         if (merge->running && plan_has(&merge->plan, b->number)) merge->voided = true;
         manifest_block_remove(m, b->number);
     }
 }
 
 /* -- on the worker */
+
+static bool inputs_have_histograms(const struct merge *m) {
+    bool any = false;
+    for (uint32_t k = 0; k < m->plan.count; k++) {
+        const struct manifest_block *b = manifest_block_find(&m->manifest, m->plan.numbers[k]);
+        any = any || (b != NULL && b->has_histograms);
+    }
+    return any;
+}
 
 enum status archive_rows_write(struct merge *m, struct block_merge_options *o,
                                struct archive_filter *filter) {
@@ -76,6 +106,7 @@ enum status archive_rows_write(struct merge *m, struct block_merge_options *o,
     o->replaces = m->plan.makes_rows;
     o->ctx = &w;
     enum status status = block_merge(o, &m->written, &m->err);
+    m->has_histograms = w.has_histograms || inputs_have_histograms(m);
     rows_writing_fini(&w);
     if (status == OK && w.failed)
         status = err_set(&m->err, ERR_NOMEM, 0, "merge: not enough memory for rows");
@@ -102,9 +133,10 @@ enum status archive_rows_parts(struct merge *m) {
     of->parts_count = 0;
     of->min_ms = m->plan.from_ms;
     of->max_ms = m->plan.to_ms - 1;
+    of->has_histograms = m->has_histograms;
     for (uint32_t i = 0; i < m->manifest.shards_count; i++) {
         const struct manifest_shard *s = &m->manifest.shards[i];
-        if (m->plan.makes_rows ? plan_rows_has(s, &m->plan) : inputs_have(m, s))
+        if (m->plan.makes_rows ? plan_rows_has(&m->manifest, s, &m->plan) : inputs_have(m, s))
             parts[of->parts_count++] = (struct manifest_part){s->shard, s->copy};
     }
     return OK;

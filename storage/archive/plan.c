@@ -55,9 +55,12 @@ void plan_merge(const struct manifest *m, const struct plan_options *options,
         if (m->blocks[i].resolution_ms == 0) blocks[count++] = &m->blocks[i];
     qsort(blocks, count, sizeof *blocks, plan_by_time);
     int64_t closed_ms = plan_closed_before(m), length_ms = options->range_ms;
+    int64_t length_ms_max = options->merged_ms_max;
     bool found = false;
+    if (options->raw_merged_ms_max > 0)
+        length_ms_max = MIN(length_ms_max, options->raw_merged_ms_max);
     while (!found && !__builtin_mul_overflow(length_ms, 3, &length_ms) &&
-           length_ms <= options->merged_ms_max)
+           length_ms <= length_ms_max)
         found = plan_level(blocks, count, length_ms, closed_ms, out);
     if (!found) out->count = 0;
     free(blocks);
@@ -96,6 +99,9 @@ bool plan_clean(const struct manifest *m, uint64_t from, uint64_t before, struct
                                .count = 1,
                                .level = lowest->level,
                                .resolution_ms = lowest->resolution_ms};
+    if (lowest->resolution_ms == 0) return true;
+    out->from_ms = lowest->min_ms;
+    out->to_ms = lowest->max_ms + 1;
     return true;
 }
 

@@ -37,6 +37,7 @@ struct plan_level { /* rows of that resolution for what is older than `after`; 0
 enum { PLAN_LEVELS = 2 };
 struct plan_options {
     int64_t range_ms, merged_ms_max;
+    int64_t raw_merged_ms_max; /* of raw blocks; 0: as the others */
     struct plan_level levels[PLAN_LEVELS];
 };
 void plan_merge(const struct manifest *m, const struct plan_options *options,
@@ -44,12 +45,16 @@ void plan_merge(const struct manifest *m, const struct plan_options *options,
 /* Rows that are to be made next: of the oldest range of raw blocks (a merged range as a whole, or
  * the longest merged range that is not longer than `after`) that is old enough and has none, and of
  * which `tried` does not say that there is nothing in it; or blocks of rows that follow one another
- * are merged, as raw ones are. Age counts from the newest closed range. */
+ * are merged, as raw ones are. Age counts from the newest closed range. Where samples of a shard
+ * have ended (storage/ended.h) rows are made at any age, and without a level for them: what is
+ * visible of it are rows, and then its samples can go. */
 void plan_rows(const struct manifest *m, const struct plan_options *options,
                bool (*tried)(void *ctx, const struct merge_plan *plan), void *ctx,
                struct merge_plan *out);
-/* The shards for which such a block of rows speaks: whose copy the record is of, and closed. */
-bool plan_rows_has(const struct manifest_shard *s, const struct merge_plan *plan);
+/* The shards for which such a block of rows speaks: whose copy the record is of, closed, and of
+ * which all samples are there (cover.h). */
+bool plan_rows_has(const struct manifest *m, const struct manifest_shard *s,
+                   const struct merge_plan *plan);
 /* The block with the lowest number from `from` on and below `before` that has samples of times of
  * which something was deleted; as a merge of one, or, where it has rows, as one that goes. false:
  * there is none. */

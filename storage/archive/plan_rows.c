@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
 
-#include "storage/archive/rows.h"
+#include "storage/archive/cover.h"
 #include "storage/archive/plan.h"
+#include "storage/archive/rows.h"
 
 struct planning {
     const struct manifest *m;
     const struct plan_options *options;
-    const struct plan_level *level;
+    struct plan_level *level;
     bool (*tried)(void *ctx, const struct merge_plan *plan);
     void *ctx;
     struct merge_plan *out;
     int64_t before_ms; /* windows that end later are too young */
+    int64_t skip_ms;   /* nobody needs those that end up to it */
     bool found;
 };
 
@@ -32,8 +34,9 @@ static enum covered cover_of(const struct planning *p, int64_t from_ms, int64_t 
     return got;
 }
 
-bool plan_rows_has(const struct manifest_shard *s, const struct merge_plan *plan) {
-    return s->from_ms > plan->to_ms;
+bool plan_rows_has(const struct manifest *m, const struct manifest_shard *s,
+                   const struct merge_plan *plan) {
+    return s->from_ms > plan->to_ms && cover_gone_ms(m, s) <= plan->from_ms;
 }
 
 /* The raw blocks of the range make rows; false: there are none, or too many. */
@@ -45,7 +48,7 @@ static bool make(struct planning *p, int64_t from_ms, int64_t to_ms) {
                                .to_ms = to_ms,
                                .makes_rows = true};
     for (uint32_t i = 0; i < p->m->shards_count && !any; i++)
-        any = plan_rows_has(&p->m->shards[i], out);
+        any = plan_rows_has(p->m, &p->m->shards[i], out);
     for (uint32_t i = 0; i < p->m->blocks_count && any; i++) {
         const struct manifest_block *b = &p->m->blocks[i];
         if (b->resolution_ms != 0 || b->min_ms > to_ms || b->max_ms <= from_ms) continue;
@@ -60,7 +63,8 @@ static void plan_range(struct planning *p, int64_t from_ms, int64_t length_ms) {
     int64_t to_ms = from_ms + length_ms;
     if (p->found || from_ms < -ROWS_TIME_MAX_MS || to_ms > ROWS_TIME_MAX_MS) return;
     enum covered covered = cover_of(p, from_ms, to_ms);
-    if (covered == COVERED_NOT && to_ms <= p->before_ms) p->found = make(p, from_ms, to_ms);
+    if (covered == COVERED_NOT && to_ms <= p->before_ms && to_ms > p->skip_ms)
+        p->found = make(p, from_ms, to_ms);
     if (covered != COVERED_PARTLY || length_ms % 3 != 0 ||
         length_ms / 3 % p->level->resolution_ms != 0 || length_ms / 3 < p->options->range_ms)
         return;
@@ -125,12 +129,34 @@ static void plan_merging(struct planning *p, const struct manifest_block *const 
 
 /* -- all */
 
-static void plan_of_level(struct planning *p, const struct manifest_block **sorted,
-                          int64_t closed_ms) {
+/* What is to be made of a level now, by age and by what has ended; false: nothing. */
+static bool level_due(struct planning *p, int at, int64_t closed_ms) {
+    struct plan_level *level = p->level;
+    bool fine = at == 0;
+    int64_t ended_ms = 0;
+    p->before_ms = p->skip_ms = INT64_MIN;
+    if (level->resolution_ms != 0 &&
+        __builtin_sub_overflow(closed_ms, level->after_ms, &p->before_ms))
+        p->before_ms = INT64_MIN;
+    for (uint32_t i = 0; i < p->m->shards_count; i++) {
+        const struct manifest_shard *s = &p->m->shards[i];
+        int64_t over_ms = MAX(s->ended.fine_ms, s->floor_ms - (s->floor_ms != INT64_MIN));
+        if (fine) p->skip_ms = i == 0 ? over_ms : MIN(p->skip_ms, over_ms);
+        if (!fine)
+            ended_ms = MAX(ended_ms, s->ended.fine_ms);
+        else if (s->ended.raw_ms > s->ended.fine_ms)
+            ended_ms = MAX(ended_ms, s->ended.raw_ms);
+    }
+    if (ended_ms > 0) p->before_ms = MAX(p->before_ms, MIN(ended_ms, closed_ms));
+    if (ended_ms > 0 && level->resolution_ms == 0)
+        level->resolution_ms = fine ? DOWNSAMPLE_5M_MS : DOWNSAMPLE_1H_MS;
+    return level->resolution_ms != 0 && p->before_ms != INT64_MIN;
+}
+
+static void plan_of_level(struct planning *p, const struct manifest_block **sorted) {
     int64_t least_ms = shortest(p);
     uint32_t raw = 0, rows = 0;
-    if (least_ms == 0 || __builtin_sub_overflow(closed_ms, p->level->after_ms, &p->before_ms))
-        return;
+    if (least_ms == 0) return;
     for (uint32_t i = 0; i < p->m->blocks_count; i++)
         if (p->m->blocks[i].resolution_ms == 0) sorted[raw++] = &p->m->blocks[i];
     qsort(sorted, raw, sizeof *sorted, plan_by_time);
@@ -149,10 +175,10 @@ void plan_rows(const struct manifest *m, const struct plan_options *options,
     struct planning p = {.m = m, .options = options, .tried = tried, .ctx = ctx, .out = out};
     const struct manifest_block **sorted = malloc((m->blocks_count + 1) * sizeof *sorted);
     int64_t closed_ms = plan_closed_before(m);
-    for (int i = 0; i < PLAN_LEVELS && sorted != NULL && !p.found; i++) {
-        p.level = &options->levels[i];
-        if (p.level->resolution_ms != 0 && closed_ms != INT64_MIN)
-            plan_of_level(&p, sorted, closed_ms - 1);
+    for (int i = 0; i < PLAN_LEVELS && sorted != NULL && !p.found && closed_ms != INT64_MIN; i++) {
+        struct plan_level level = options->levels[i];
+        p.level = &level;
+        if (level_due(&p, i, closed_ms - 1)) plan_of_level(&p, sorted);
     }
     if (!p.found) *out = (struct merge_plan){0};
     free(sorted);

@@ -125,6 +125,20 @@ enum status retention_new(int64_t general_ms, const struct retention_rule *rules
     return status;
 }
 
+/* What is as long as the series is no bound. */
+static int64_t sooner(const struct retention *r, int64_t time_ms) {
+    return is_longer(r->longest_ms, time_ms) ? time_ms : 0;
+}
+
+void retention_set_resolutions(struct retention *r, const struct retention_by_resolution *by) {
+    if (is_longer(r->longest_ms, by->coarse_ms) && by->coarse_ms != 0)
+        r->longest_ms = by->coarse_ms;
+    r->raw_ms = sooner(r, by->raw_ms);
+    r->fine_ms = sooner(r, by->fine_ms);
+    r->has_fine = by->has_fine;
+    r->has_coarse = by->has_coarse;
+}
+
 struct retention *retention_ref(struct retention *r) {
     refs_inc(&r->refs);
     return r;

@@ -9,6 +9,7 @@
  * is one DELETE for each of them, negated. Thread: immutable; any. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,6 +31,10 @@ struct retention {
     unsigned refs;
     uint64_t id;        /* another one for each, in this process */
     int64_t longest_ms; /* for the FLOOR; 0: for ever */
+    /* Samples, and rows of 5 m, of any series end sooner where raw_ms is not 0 (storage/ended.h);
+     * of which resolutions rows are made. */
+    int64_t raw_ms, fine_ms;
+    bool has_fine, has_coarse;
     struct retention_delete *deletes;
     size_t deletes_count;
 };
@@ -37,5 +42,12 @@ struct retention {
  * would need too many DELETEs. */
 MUST_USE enum status retention_new(int64_t general_ms, const struct retention_rule *rules,
                                    size_t rules_count, struct retention **out, struct err *err);
+/* How long each resolution is kept, of whatever series; 0: as long as the series. Before anybody
+ * else has it. */
+struct retention_by_resolution {
+    int64_t raw_ms, fine_ms, coarse_ms;
+    bool has_fine, has_coarse;
+};
+void retention_set_resolutions(struct retention *r, const struct retention_by_resolution *by);
 struct retention *retention_ref(struct retention *r);
 void retention_unref(struct retention *r); /* NULL too */

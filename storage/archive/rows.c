@@ -37,6 +37,8 @@ void rows_make(void *ctx, uint32_t shard, struct sv canonical, const struct labe
     w->rows.count = 0;
     if (fits(w) && part.count > 0)
         w->failed |= downsample_raw(&part, w->resolution_ms, &w->rows) != OK;
+    for (size_t i = 0; i < w->rows.count && !w->has_histograms; i++)
+        w->has_histograms = w->rows.columns[DOWNSAMPLE_HISTOGRAMS][i] != 0;
     if (w->failed || rows_put(&w->rows, samples) != OK) {
         w->failed = true;
         samples_clear(samples);
@@ -51,7 +53,7 @@ static int64_t end_of(int64_t time_ms) {
 void rows_leave(void *ctx, uint32_t shard, struct sv canonical, const struct label *labels,
                 size_t labels_count, struct samples *samples) {
     struct rows_writing *w = ctx;
-    struct filter_windows f;
+    struct filter_windows f = {.next = 0}; /* of some deletions, which is enough: reading asks */
     (void)canonical;
     if (!archive_filter_windows(w->filter, shard, labels, labels_count, &f)) return;
     size_t kept = 0;

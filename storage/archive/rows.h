@@ -30,6 +30,7 @@ struct rows_writing {
     int64_t from_ms, to_ms;
     uint32_t resolution_ms;
     bool failed;
+    bool has_histograms; /* of some samples there is no more than their count */
     struct downsample_rows rows;
 };
 /* Raw samples -> the samples of rows that end in (from, to]. block_merge_options.replaces. */

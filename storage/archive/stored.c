@@ -86,14 +86,30 @@ enum status stored_blocks_take(struct stored *s, struct err *err) {
 
 /* -- on the core */
 
+/* Where samples have ended, buckets count that lie partly in the range. */
+static void query_widen(struct stored *s) {
+    struct select_query *q = &s->query;
+    int64_t ended_ms = 0;
+    for (uint32_t i = 0; i < q->shards->shards_count; i++) {
+        struct store_archived a;
+        if (shard_set_has(q->shards, i) && store_shard_archive(s->store, i, &a))
+            ended_ms = MAX(ended_ms, a.ended.raw_ms);
+    }
+    if (ended_ms == 0 || ended_ms <= q->from_ms || q->from_ms > q->to_ms) return;
+    s->widened = true;
+    q->from_ms = ended_hour_before(q->from_ms);
+    if (q->to_ms < ended_ms) q->to_ms = ended_hour_after(q->to_ms);
+}
+
 enum status stored_select(struct stored *s, uint64_t until_ns, bool *out_done, struct err *err) {
     *out_done = false;
+    if (s->selection == NULL) query_widen(s);
     if (s->selection == NULL) TRY(select_new(store_head(s->store), &s->query, &s->selection, err));
     TRY(select_step(s->selection, until_ns, out_done, err));
     if (!*out_done) return OK;
     s->views = selection_series(s->selection, &s->views_count);
     s->count = s->views_count;
-    if (s->resolution_ms != 0) TRY(stored_rows_take(s, err));
+    if (s->resolution_ms != 0 || s->widened) TRY(stored_rows_take(s, err));
     return stored_blocks_take(s, err);
 }
 
@@ -198,10 +214,12 @@ enum status stored_find(struct stored *s, struct err *err) {
 enum status stored_names(struct stored *s, struct sv label, struct arena *arena, struct sv **out,
                          size_t *out_count, struct err *err) {
     struct head *head = store_head(s->store);
+    query_widen(s);
     if (label.ptr == NULL)
         TRY(head_label_names(head, &s->query, arena, out, out_count, err));
     else
         TRY(head_label_values(head, label, &s->query, arena, out, out_count, err));
+    if (s->widened) TRY(stored_rows_take(s, err));
     return stored_blocks_take(s, err);
 }
 

@@ -38,6 +38,7 @@ struct stored {
     size_t slots_mask;
     struct stored_rows *rows; /* NULL: no block of rows is used */
     bool spare;               /* a part of another one's rows */
+    bool widened;             /* to whole hours: some of it has ended as samples (ended.h) */
 };
 void stored_init(struct stored *s, struct store *store, const struct select_query *query);
 /* ERR_LIMIT, ERR_NOMEM; ERR_UNAVAILABLE names a block that is needed and bad. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A core's file, little-endian:
  *   header, 24 bytes
- *     00-07 magic "CAIRNHSC"     08-09 format version (1)     10-11 oldest reader's version (1)
+ *     00-07 magic "CAIRNHSC"     08-09 format version (2)     10-11 oldest reader's version (2)
  *     12-15 number of the core   16-23 XXH3-64 of bytes 00-15
  *   part
  *     00-03 kind                 04-07 payload length
@@ -15,7 +15,7 @@
 #include "node/base/hash.h"
 #include "storage/snapshot/internal.h"
 
-enum { CORE_FORMAT = 1 };
+enum { CORE_FORMAT = 2 }; /* 1: shards without what has ended by resolution */
 static const char core_magic[8] = {'C', 'A', 'I', 'R', 'N', 'H', 'S', 'C'};
 
 static uint64_t part_check(uint64_t before, const uint8_t *part, size_t len) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a store knows of a shard beside its series. A record:
- *   shard := varint shard, u8 what is there (1 whole, 2 tail), [held, whole], [held, tail]
+ *   shard := varint shard, u8 what is there (1 whole, 2 tail, 4 ended), [held, whole],
+ *            [ended, as in storage/entry_delete.c], [held, tail]
  *   held  := varint copy, place first, place end, u8 flags (1 based, 2 marks are short),
  *            u64 file of the last mark, varint count { u64 file, place }
  *   whole := zigzag newest, cut, from, floor, place base, zigzag base's cut, base's newest,
@@ -14,7 +15,14 @@
 
 #include "storage/snapshot/internal.h"
 
-enum { HAS_WHOLE = 1, HAS_TAIL = 2, HELD_BASED = 1, HELD_MARKS_SHORT = 2, LIST_MAX = 1 << 20 };
+enum {
+    HAS_WHOLE = 1,
+    HAS_TAIL = 2,
+    HAS_ENDED = 4,
+    HELD_BASED = 1,
+    HELD_MARKS_SHORT = 2,
+    LIST_MAX = 1 << 20
+};
 
 static bool tail_is_saved(const struct store_shard *st) {
     return st->tail_copy != 0 && st->tail != NULL && st->tail->log.has_log;
@@ -79,7 +87,9 @@ void snapshot_shard_put(const struct store *store, uint32_t shard, struct buf *o
     const struct store_shard *st = &store->shards[shard];
     bool whole = snapshot_shard_is_saved(store, shard), tail = tail_is_saved(st);
     buf_put_varint(out, shard);
-    buf_put_u8(out, (uint8_t)((whole ? HAS_WHOLE : 0) | (tail ? HAS_TAIL : 0)));
+    bool ended = whole && ended_any(&st->ended);
+    buf_put_u8(
+        out, (uint8_t)((whole ? HAS_WHOLE : 0) | (tail ? HAS_TAIL : 0) | (ended ? HAS_ENDED : 0)));
     if (whole) {
         held_put(&st->log, out);
         buf_put_zigzag(out, st->newest_ms);
@@ -92,6 +102,7 @@ void snapshot_shard_put(const struct store *store, uint32_t shard, struct buf *o
         buf_put_varint(out, st->refs_count);
         lists_put(st, out);
     }
+    if (ended) ended_put(&st->ended, out);
     if (tail) {
         held_put(&st->tail->log, out);
         buf_put_varint(out, st->tail->series_count);
@@ -233,6 +244,7 @@ static enum status whole_take(struct store *store, uint32_t shard, struct record
     st->cut_ms = in->cut_ms;
     st->from_ms = in->from_ms;
     st->floor_ms = in->floor_ms;
+    st->ended = in->ended;
     st->base = in->base;
     st->base_cut_ms = in->base_cut_ms;
     st->base_newest_ms = in->base_newest_ms;
@@ -266,10 +278,12 @@ enum status snapshot_shard_get(struct store *store, struct reader *r, uint64_t n
     struct record rec = {.r = r};
     uint32_t shard = read_u32_varint(r);
     uint8_t what = read_u8(r);
-    if (what == 0 || what > (HAS_WHOLE | HAS_TAIL) || shard >= store->options.shards_count)
+    if (what == 0 || what > (HAS_WHOLE | HAS_TAIL | HAS_ENDED) || what == HAS_ENDED ||
+        (what & (HAS_WHOLE | HAS_ENDED)) == HAS_ENDED || shard >= store->options.shards_count)
         r->failed = true;
     if (!r->failed && ours[shard]) r->failed = true; /* once more */
     if (!r->failed && (what & HAS_WHOLE) != 0) whole_read(&rec);
+    if (!r->failed && (what & HAS_ENDED) != 0) ended_read(r, &rec.whole.ended);
     if (!r->failed && (what & HAS_TAIL) != 0) {
         held_read(&rec, &rec.tail);
         rec.tail_series_count = read_u32_varint(r);

@@ -225,6 +225,7 @@ static void marks_take(struct archive_rig *rig, bool count) {
         rig->counts.cuts += count && a.cut_ms > rig->cut_ms[s];
         rig->counts.flushes += count && a.from_ms > rig->from_ms[s];
         rig->counts.floors += count && a.floor_ms != INT64_MIN;
+        rig->counts.ended_looks += count && ended_any(&a.ended);
         rig->cut_ms[s] = a.cut_ms;
         rig->from_ms[s] = a.from_ms;
     }

@@ -4,7 +4,8 @@
  * time. Writes are one by one and waited for; what was under way at a power cut may be there or
  * not, and the model takes over which. A broken promise prints itself and aborts.
  *   archive_rig.c: its life   rig_data.c: the model   rig_harm.c: files that go bad
- *   rig_retention.c: what ends by the rules of retention   rig_rows.c: rows of samples */
+ *   rig_retention.c: what ends by the rules of retention   rig_rows.c: rows of samples
+ *   rig_ended.c: rows that stay when their samples have ended */
 #pragma once
 
 #include "storage/archive/flush.h"
@@ -73,6 +74,7 @@ struct archive_rig {
     int64_t keeps_ms[AR_SERIES]; /* what it says of each, as the model sees it; 0: for ever */
     struct plan_level levels[PLAN_LEVELS]; /* of downsampling */
     bool is_settled;                       /* what is due was deleted: nothing more is there */
+    bool floats_only;                      /* no histograms */
     bool failed;                           /* the log has ended */
     const struct harm_allowed *harmed;     /* NULL: no file is bad */
     bool hole;        /* the log has one for good: shards that it harms begin anew at a start */
@@ -87,7 +89,7 @@ struct archive_rig {
     struct {
         unsigned accepted, histograms, starts, late, held, refused, deleted, cuts, flushes, floors,
             restarts, power_cuts, anew, reads, from_blocks, ruled, ended, ended_blocks, tombstones,
-            loaded, rows, rows_blocks, rows_reads;
+            loaded, rows, rows_blocks, rows_reads, buckets, ended_rows, ended_looks, raw_gone;
         uint64_t merges, log_files_removed;
     } counts;
 };
@@ -140,3 +142,19 @@ void archive_rig_choose_levels(struct archive_rig *rig);
  * archive_rig_check. */
 MUST_USE enum status archive_rig_check_rows(struct archive_rig *rig, struct store *store,
                                             const struct shard_set *shards, struct err *err);
+
+/* rig_ended.c: where samples are downsampled they end sooner in some rigs; the node is down. */
+void archive_rig_choose_ended(struct archive_rig *rig);
+/* Whether that deletion, made when so much had ended, takes the sample. */
+bool archive_rig_is_deleted(const struct ended *ended, int64_t time_ms, int64_t min_ms,
+                            int64_t max_ms);
+/* Of what is visible at that time; 0: samples. */
+int64_t archive_rig_resolution(const struct ended *ended, int64_t time_ms);
+/* Checks what has ended, and tells how many of got that are. Samples before floor_ms may be gone.
+ * s is sorted. */
+size_t archive_rig_check_ended(struct archive_rig *rig, const struct model_series *s,
+                               const struct samples *got, const struct store_archived *a,
+                               int64_t floor_ms);
+/* The samples that were in a range; false: it is not known for sure. */
+bool archive_rig_window(const struct archive_rig *rig, const struct model_series *s,
+                        const int64_t range_ms[2], int64_t floor_ms, struct samples *out);

@@ -147,7 +147,7 @@ static bool some_writes(void) {
         if (rng_chance(&rig.rng, 0.05)) late_ms = (int64_t)rng_below(&rig.rng, 20 * AR_HOUR_MS);
         int64_t time_ms = (rig.now_ms - late_ms) / 15000 * 15000;
         struct model_value v = {.value = (double)rng_below(&rig.rng, 1000) / 8,
-                                .is_histogram = rng_chance(&rig.rng, 0.1)};
+                                .is_histogram = !rig.floats_only && rng_chance(&rig.rng, 0.1)};
         if (rng_chance(&rig.rng, 0.1)) v.start_ms = AR_START_MS - (int64_t)rng_below(&rig.rng, 9);
         if (!archive_rig_put(&rig, series, time_ms, &v)) return false;
         rig.now_ms += (int64_t)rng_below(&rig.rng, 30000);
@@ -370,6 +370,7 @@ static void run(uint64_t seed, unsigned steps) {
     plan.at = deletes_by_hand = 0;
     archive_rig_choose_retention(&rig);
     archive_rig_choose_levels(&rig);
+    rig.floats_only = rng_chance(&rig.rng, 0.5);
     rig.retention_bytes = rng_chance(&rig.rng, 0.2) ? 20000 : 0;
     snapshot_prepare();
     must_start();
@@ -446,6 +447,10 @@ static void table_print(void) {
     row("rows", sum.counts.rows);
     row("blocks of rows, looks", sum.counts.rows_blocks);
     row("looks at rows in blocks", sum.counts.rows_reads);
+    row("shards whose samples have ended, looks", sum.counts.ended_looks);
+    row("of them buckets shown as samples", sum.counts.buckets);
+    row("of them rows, all columns", sum.counts.ended_rows);
+    row("ranges of rows without samples, looks", sum.counts.raw_gone);
     for (int i = 0; i < FAULTS; i++)
         row(fault_names[i], totals.faults[i]);
     for (int f = 0; f < HARM_FILES; f++)

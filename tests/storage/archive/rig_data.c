@@ -145,6 +145,7 @@ struct deletion {
     const struct matcher *matchers;
     size_t count;
     int64_t min_ms, max_ms;
+    struct ended ended; /* of the shard, then */
 };
 
 static void model_mark(struct archive_rig *rig, uint32_t shard, const struct deletion *d,
@@ -155,7 +156,8 @@ static void model_mark(struct archive_rig *rig, uint32_t shard, const struct del
         if (s->shard != shard || !model_matches(s, d->matchers, d->count)) continue;
         for (size_t k = 0; k < s->count; k++) {
             struct model_sample *at = &s->samples[k];
-            if (at->state == MODEL_NONE || at->time_ms < d->min_ms || at->time_ms > d->max_ms)
+            if (at->state == MODEL_NONE ||
+                !archive_rig_is_deleted(&d->ended, at->time_ms, d->min_ms, d->max_ms))
                 continue;
             rig->counts.deleted += surely;
             at->state = surely ? MODEL_NONE : MODEL_MAYBE;
@@ -169,11 +171,14 @@ bool archive_rig_delete(struct archive_rig *rig, const struct matcher *matchers,
     struct buf bytes = {0};
     entry_matchers_put(matchers, count, &bytes);
     struct entry_delete e = {.min_ms = min_ms, .max_ms = max_ms, .matchers_bytes = buf_sv(&bytes)};
-    struct deletion d = {matchers, count, min_ms, max_ms};
+    struct deletion d = {matchers, count, min_ms, max_ms, {0}};
     bool ok = true;
     for (uint32_t shard = 0; shard < AR_SHARDS && ok; shard++) {
         struct store *store = archive_rig_store(rig, shard);
         uint64_t position;
+        struct store_archived a;
+        RIG_CHECK(store_shard_archive(store, shard, &a), "!");
+        d.ended = a.ended;
         core_set_current(store_core(store));
         ok = store_delete(store, shard, &e, &position, &rig->err) == OK;
         core_set_current(NULL);
@@ -243,11 +248,13 @@ static void sample_verify(struct archive_rig *rig, const struct model_series *s,
 }
 
 static void series_verify(struct archive_rig *rig, struct model_series *s,
-                          const struct samples *got, int64_t floor_ms) {
-    size_t at = 0;
+                          const struct samples *got, const struct store_archived *a) {
+    int64_t floor_ms = archive_rig_retention(rig, (size_t)(s - rig->model.series), got, a);
     qsort(s->samples, s->count, sizeof *s->samples, by_time);
+    size_t at = archive_rig_check_ended(rig, s, got, a, floor_ms);
     for (size_t i = 0; i < s->count; i++) {
         struct model_sample *want = &s->samples[i];
+        if (want->time_ms <= a->ended.raw_ms) continue;
         bool there = at < got->count && got->times_ms[at] == want->time_ms;
         if (want->time_ms < floor_ms && !there) { /* until the floor is durable, it may come back */
             if (rig->harmed == NULL && want->state == MODEL_HELD) want->state = MODEL_MAYBE;
@@ -282,8 +289,7 @@ static enum status one_verify(struct archive_rig *rig, const struct stored *stor
     samples_clear(got);
     TRY(stored_read(stored, i, INT64_MIN, INT64_MAX, got, err));
     RIG_CHECK(store_shard_archive(stored->store, s->shard, &a), "!");
-    series_verify(rig, s, got,
-                  archive_rig_retention(rig, (size_t)(s - rig->model.series), got, &a));
+    series_verify(rig, s, got, &a);
     return OK;
 }
 
@@ -324,7 +330,7 @@ static enum status shards_verify(struct archive_rig *rig, struct store *store, u
         struct store_archived a;
         if (seen[i] || !shard_set_has(&set, s->shard)) continue;
         RIG_CHECK(store_shard_archive(store, s->shard, &a), "!");
-        series_verify(rig, s, &none, archive_rig_retention(rig, i, &none, &a));
+        series_verify(rig, s, &none, &a);
     }
     return status == OK ? archive_rig_check_rows(rig, store, &set, err) : status;
 }

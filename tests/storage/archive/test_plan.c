@@ -266,7 +266,7 @@ Test(plan, rows_speak_for_shards_that_are_closed) {
     shard(&m, 1, 18, 0); /* may still get what is at 18 h */
     struct merge_plan plan = rows_plan(&m, -1000);
     expect_rows(&plan, 0, 18, 1);
-    cr_assert(plan_rows_has(manifest_shard_find(&m, 0), &plan));
-    cr_assert(!plan_rows_has(manifest_shard_find(&m, 1), &plan));
+    cr_assert(plan_rows_has(&m, manifest_shard_find(&m, 0), &plan));
+    cr_assert(!plan_rows_has(&m, manifest_shard_find(&m, 1), &plan));
     manifest_fini(&m);
 }

@@ -123,6 +123,4 @@ Test(rows, windows_are_split_by_what_ends_within_them) {
     cr_expect(filter_splits_windows(&w, 0, 3 * MIN5, (uint32_t)MIN5));
     w.floor_ms = MIN5 + 1;
     cr_expect(!filter_splits_windows(&w, 0, 3 * MIN5, (uint32_t)MIN5));
-    w.is_short = true;
-    cr_expect(filter_splits_windows(&w, 0, 3 * MIN5, (uint32_t)MIN5));
 }

@@ -68,9 +68,15 @@ static void put_id(struct buf *out, struct sv canonical) {
     buf_put_u64(out, id.lo);
 }
 
+/* The second time samples have ended: 300 h since the epoch, those of 5 m 2 h. */
+static bool has_ended;
+
 static void put_shards(struct buf *p) {
     static const uint8_t none[10] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01};
-    buf_put(p, "\x00\x01\x03\x02\x00\x02\x02\x00", 8); /* shard, whole, copy, first, end, flags */
+    if (has_ended)
+        buf_put(p, "\x00\x05\x03\x02\x00\x02\x03\x00", 8);
+    else /* shard, whole, copy, first, end, flags */
+        buf_put(p, "\x00\x01\x03\x02\x00\x02\x02\x00", 8);
     buf_put_u64(p, 5);
     buf_put_u8(p, 1); /* mark */
     buf_put_u64(p, 5);
@@ -82,6 +88,7 @@ static void put_shards(struct buf *p) {
     buf_put(p, none, sizeof none);
     buf_put(p, none, sizeof none);
     buf_put(p, "\x02\x00\x00\x00", 4); /* numbers, epochs, CUTs, deleted */
+    if (has_ended) buf_put(p, "\xac\x02\x02", 3);
 }
 
 static void put_pairs(struct buf *p) {
@@ -122,7 +129,7 @@ static void put_series(struct buf *p, struct sv up, struct sv h, struct sv histo
 static uint64_t by_hand(struct buf *file, struct sv up, struct sv h, struct sv histogram) {
     struct buf p = {0};
     uint64_t check;
-    buf_put(file, "CAIRNHSC\x01\x00\x01\x00\x00\x00\x00\x00", 16);
+    buf_put(file, "CAIRNHSC\x02\x00\x02\x00\x00\x00\x00\x00", 16);
     check = hash64(file->ptr, 16, 0);
     buf_put_u64(file, check);
     put_shards(&p);
@@ -206,6 +213,15 @@ int main(void) {
     buf_put_u64(&root, check);
     buf_put_u64(&root, hash64(root.ptr, root.len, 0));
     must_be(rt->disk, "data/head/ROOT", &root);
+
+    buf_clear(&root);
+    entry_floor_put(INT64_MIN, &(struct ended){300 * (int64_t)3600000, 2 * 3600000}, &root);
+    apply(store, ENTRY_FLOOR, 3, buf_sv(&root));
+    has_ended = true;
+    RIG_CHECK(snapshot_save(&at, &save, &told, &err) == OK, "%s", err.msg);
+    buf_clear(&file);
+    by_hand(&file, buf_sv(&up), buf_sv(&h), buf_sv(&histogram));
+    must_be(rt->disk, "data/head/core-0", &file);
 
     store_free(store);
     sim_kill(sim, 0);

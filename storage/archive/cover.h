@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* storage/archive/cover.h: which samples of a shard have rows that stand for them, durably and
+ * here: before that is so for all of them nothing ends by resolution (storage/ended.h), and until
+ * it is so on a replica that replica keeps its samples. Pure; by what the manifest says of blocks.
+ *
+ * Samples go from the disk block by block, the oldest first and never one behind a block without
+ * rows; so of a shard everything is there that is newer than `cover_gone_ms`: rows may be made of
+ * it, and of nothing older. A raw block stays, beside its rows,
+ *   - where these count histograms, which are in no row
+ *   - where a deletion took a part of an hour before that hour ended: only its samples tell
+ * until the floor. Rows of 5 m go likewise where rows of 1 h stand for them. */
+#pragma once
+
+#include "storage/archive/block_list.h"
+
+struct cover_wanted {
+    uint32_t shard, copy;
+    struct ended before;       /* ended already */
+    bool has_fine, has_coarse; /* rows of 5 m, of 1 h must stand */
+};
+/* As much of it as may end now; where nothing may: what had ended before. */
+struct ended cover_limit(const struct block_list *list, const struct cover_wanted *wanted,
+                         const struct ended *to);
+/* Samples of the shard at or before it may not be there any more; INT64_MIN: all are. */
+int64_t cover_gone_ms(const struct manifest *m, const struct manifest_shard *s);
+
+/* Blocks that stand in nobody's way any more. also: rows of these resolutions are to be there, too,
+ * for a sample to go: they are made of samples only. */
+struct cover_drops {
+    const struct block_list *list;
+    const struct manifest *manifest;
+    bool also_fine, also_coarse;
+};
+uint32_t cover_plan_drops(const struct cover_drops *d, uint64_t *out_numbers, uint32_t max);

@@ -47,8 +47,9 @@ struct loop_core {
     uv_timer_t timer;  /* drives core.timers */
     uint64_t armed_ns; /* when timer fires; UINT64_MAX: not armed */
     bool timers_running;
-    bool draining;
-    struct msg *pending; /* taken from the inbox, oldest first */
+    uv_prepare_t prepare; /* before each poll, */
+    uv_check_t check;     /* and behind it */
+    struct msg *pending;  /* taken from the inbox, oldest first */
     struct pool_home works;
     struct net_core *net;
 
@@ -61,6 +62,7 @@ struct loop_core {
 
     /* Written by all threads, hence on a cache line of its own: newest first. */
     alignas(64) _Atomic(struct msg *) inbox;
+    atomic_bool asleep; /* about to poll, or in it: who posts must wake it */
     uv_poll_t wake; /* of wake_fd; an eventfd, since the receiver of uv_async_send spins until its
                        sender is back from the system call */
     int wake_fd;
@@ -86,6 +88,8 @@ static inline struct loop_runtime *loop_runtime_of(struct runtime *rt) {
 extern const struct runtime_ops loop_ops;
 void *loop_main(void *arg); /* thread of one core */
 void loop_on_wake(uv_poll_t *wake, int status, int events);
+void loop_on_prepare(uv_prepare_t *prepare);
+void loop_on_check(uv_check_t *check);
 void loop_on_heartbeat(struct timer *t);
 bool loop_run_next(struct loop_core *lc); /* runs one message; false when there is none */
 void sem_wait_fully(sem_t *sem);

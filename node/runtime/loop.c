@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* node/runtime/loop.c: cores as threads with libuv loops.
  *
- * Mailbox: senders push onto `inbox` (newest first) with one compare-and-swap; only the push that
- * finds it empty wakes the loop. The core takes the whole inbox with one exchange, turns it round
- * (oldest first, so each sender's order is kept) and runs messages for LOOP_DRAIN_NS, then wakes
- * itself again, so that sockets and timers get their turn. Timers: one uv_timer stands for the
- * earliest timer of the core's heap. It is only ever moved forward; one that comes too early
- * because its timer was stopped finds nothing due and is set anew. */
+ * Mailbox: senders push onto `inbox` (newest first) with one compare-and-swap; the push that finds
+ * it empty wakes the loop if that sleeps. The core takes the whole inbox with one exchange, turns
+ * it round (oldest first, so each sender's order is kept) and runs messages for LOOP_DRAIN_NS in
+ * each turn, after its sockets; what is left then waits for the next turn. It says that it sleeps
+ * as the last thing before it polls, and looks at the inbox once more behind that: so a core that
+ * posts to itself, or is posted to while it works, costs no system call. Timers: one uv_timer
+ * stands for the earliest timer of the core's heap. It is only ever moved forward; one that comes
+ * too early because its timer was stopped finds nothing due and is set anew. */
 #include "node/runtime/loop.h"
 
 #include <assert.h>
@@ -44,16 +46,19 @@ static void loop_post(struct core *to, struct msg *m) {
     struct msg *head = atomic_load_explicit(&lc->inbox, memory_order_relaxed);
     do {
         m->next = head;
-        /* release: the receiver, which acquires the inbox, sees all that the sender wrote into the
-         * message */
-    } while (!atomic_compare_exchange_weak_explicit(&lc->inbox, &head, m, memory_order_release,
+        /* a release, too: the receiver, which acquires the inbox, sees all that the sender wrote
+         * into the message */
+    } while (!atomic_compare_exchange_weak_explicit(&lc->inbox, &head, m, memory_order_seq_cst,
                                                     memory_order_relaxed));
-    if (head != NULL) return; /* whoever found it empty has woken or will wake the core */
-    if (core_is_current(to) && lc->draining) return; /* loop_drain looks again before it ends */
-    loop_wake(lc);
+    if (head != NULL) return;        /* whoever found it empty has woken or will wake the core */
+    if (core_is_current(to)) return; /* it looks before it sleeps */
+    /* seq_cst, here and in loop_on_prepare: of "the inbox is not empty" and "the core sleeps", each
+     * written by one side and then the other's read, at least one side sees both */
+    if (atomic_load_explicit(&lc->asleep, memory_order_seq_cst)) loop_wake(lc);
 }
 
 static struct msg *inbox_take(struct loop_core *lc) {
+    if (atomic_load_explicit(&lc->inbox, memory_order_relaxed) == NULL) return NULL;
     struct msg *m = atomic_exchange_explicit(&lc->inbox, NULL, memory_order_acquire);
     struct msg *oldest_first = NULL;
     while (m != NULL) {
@@ -74,20 +79,36 @@ bool loop_run_next(struct loop_core *lc) {
     return true;
 }
 
+/* relaxed: a sender that still sees it asleep wakes it once too often */
+static void loop_is_up(struct loop_core *lc) {
+    atomic_store_explicit(&lc->asleep, false, memory_order_relaxed);
+}
+
 void loop_on_wake(uv_poll_t *wake, int status, int events) {
     (void)status, (void)events;
     struct loop_core *lc = container_of(wake, struct loop_core, wake);
     uint64_t wakes;
     ssize_t got = read(lc->wake_fd, &wakes, sizeof wakes);
     assert(got == sizeof wakes || errno == EAGAIN || errno == EINTR);
+    loop_is_up(lc);
+}
+
+/* The first handle of its kind to be started, so that it runs behind all others. */
+void loop_on_prepare(uv_prepare_t *prepare) {
+    struct loop_core *lc = container_of(prepare, struct loop_core, prepare);
+    atomic_store_explicit(&lc->asleep, true, memory_order_seq_cst);
+    if (lc->pending != NULL || atomic_load_explicit(&lc->inbox, memory_order_seq_cst) != NULL)
+        loop_wake(lc);
+}
+
+void loop_on_check(uv_check_t *check) {
+    struct loop_core *lc = container_of(check, struct loop_core, check);
+    loop_is_up(lc);
+    if (!loop_run_next(lc)) return;
     const uint64_t end_ns = uv_hrtime() + LOOP_DRAIN_NS;
-    unsigned n = 0;
-    lc->draining = true;
+    unsigned n = 1;
     while (loop_run_next(lc))
         if (++n % LOOP_DRAIN_CHECK == 0 && uv_hrtime() >= end_ns) break;
-    lc->draining = false;
-    if (lc->pending != NULL || atomic_load_explicit(&lc->inbox, memory_order_relaxed) != NULL)
-        loop_wake(lc);
 }
 
 /* ---- timers and clock ---- */

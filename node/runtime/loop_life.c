@@ -63,6 +63,7 @@ static enum status loop_core_new(struct loop_runtime *lr, unsigned index, struct
     core_init(&lc->core, &lr->rt, index);
     timer_init(&lc->heartbeat, &lc->core, loop_on_heartbeat);
     atomic_init(&lc->inbox, NULL);
+    atomic_init(&lc->asleep, false);
     lc->armed_ns = UINT64_MAX;
     lc->wake_fd = -1;
     lc->works.pool = lr->pool;
@@ -74,7 +75,11 @@ static enum status loop_core_new(struct loop_runtime *lr, unsigned index, struct
         status = err_set(err, ERR_IO, -rc, "runtime: make the event loop of core %u", index);
         goto fail_loop;
     }
-    uv_timer_init(&lc->loop, &lc->timer); /* cannot fail */
+    uv_timer_init(&lc->loop, &lc->timer); /* these cannot fail */
+    uv_prepare_init(&lc->loop, &lc->prepare);
+    uv_prepare_start(&lc->prepare, loop_on_prepare);
+    uv_check_init(&lc->loop, &lc->check);
+    uv_check_start(&lc->check, loop_on_check);
     lc->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     rc = lc->wake_fd < 0 ? -errno : uv_poll_init(&lc->loop, &lc->wake, lc->wake_fd);
     if (rc == 0) rc = uv_poll_start(&lc->wake, UV_READABLE, loop_on_wake);
@@ -91,6 +96,8 @@ fail_net:
     uv_close((uv_handle_t *)&lc->wake, NULL);
 fail_async:
     uv_close((uv_handle_t *)&lc->timer, NULL);
+    uv_close((uv_handle_t *)&lc->prepare, NULL);
+    uv_close((uv_handle_t *)&lc->check, NULL);
     uv_run(&lc->loop, UV_RUN_DEFAULT);
     rc = uv_loop_close(&lc->loop);
     assert(rc == 0);
@@ -208,7 +215,8 @@ static void drain_mailboxes(struct loop_runtime *lr) {
 static void close_forgotten(uv_handle_t *handle, void *ctx) {
     if (uv_is_closing(handle)) return;
     const struct loop_core *lc = ctx;
-    if (handle != (const uv_handle_t *)&lc->timer && handle != (const uv_handle_t *)&lc->wake)
+    if (handle != (const uv_handle_t *)&lc->timer && handle != (const uv_handle_t *)&lc->wake &&
+        handle != (const uv_handle_t *)&lc->prepare && handle != (const uv_handle_t *)&lc->check)
         log_warn("a handle was still open when the runtime stopped", "type",
                  uv_handle_type_name(handle->type));
     uv_close(handle, NULL);

@@ -13,8 +13,8 @@
  * is read behind it. That buffer grows as bytes come, not as the length says, so a peer cannot make
  * us allocate by a header alone.
  *
- * Writing: frames sent during one turn of the loop leave together, by one uv_write just before it
- * polls; while a write is under way the next ones gather behind it. */
+ * Writing: frames sent during one turn of the loop leave together, by one system call just before
+ * it polls; what the socket does not take is libuv's, and the next ones gather behind it. */
 #include "node/runtime/net_tcp.h"
 
 #include <assert.h>
@@ -143,12 +143,16 @@ PRINTF_LIKE(2, 3) static void tcp_fail(struct tcp_conn *c, const char *fmt, ...)
 
 /* ---- write ---- */
 
-static void tcp_on_written(uv_write_t *req, int rc) {
-    struct tcp_conn *c = container_of(req, struct tcp_conn, write_req);
+static void tcp_flight_over(struct tcp_conn *c) {
     for (struct tcp_frame *f = c->flight; f != NULL; f = f->next)
         c->queued_bytes -= f->bytes.len + sizeof *f;
     frames_free(c->flight);
     c->flight = NULL;
+}
+
+static void tcp_on_written(uv_write_t *req, int rc) {
+    struct tcp_conn *c = container_of(req, struct tcp_conn, write_req);
+    tcp_flight_over(c);
     if (c->state == CONN_CLOSING) return;
     if (rc < 0)
         tcp_fail(c, "write to %s: %s", c->peer, uv_strerror(rc));
@@ -173,21 +177,39 @@ static unsigned tcp_batch(struct tcp_conn *c, uv_buf_t bufs[2 * NET_BATCH_FRAMES
     return count;
 }
 
-static void tcp_flush(struct tcp_conn *c) {
-    list_remove(&c->dirty);
-    if (c->state != CONN_OPEN || c->flight != NULL || c->wait_first == NULL) return;
+/* Hands the oldest waiting frames to the socket, and what it does not take to libuv: uv_write alone
+ * would cost an epoll_ctl and a turn of its own also where nothing is left. */
+static int tcp_write_batch(struct tcp_conn *c) {
     uv_buf_t bufs[2 * NET_BATCH_FRAMES_MAX];
     struct tcp_frame *last = NULL;
-    unsigned count = tcp_batch(c, bufs, &last);
+    unsigned count = tcp_batch(c, bufs, &last), first = 0;
     c->flight = c->wait_first;
     c->wait_first = last->next;
     if (c->wait_first == NULL) c->wait_last = NULL;
     last->next = NULL;
-    int rc = uv_write(&c->write_req, (uv_stream_t *)&c->tcp, bufs, count, tcp_on_written);
-    if (rc >= 0) return;
-    frames_free(c->flight);
-    c->flight = NULL;
-    tcp_fail(c, "write to %s: %s", c->peer, uv_strerror(rc));
+    int rc = uv_try_write((uv_stream_t *)&c->tcp, bufs, count);
+    if (rc < 0 && rc != UV_EAGAIN) return rc;
+    size_t taken = rc < 0 ? 0 : (size_t)rc;
+    for (; first < count && taken >= bufs[first].len; first++)
+        taken -= bufs[first].len;
+    if (first == count) {
+        tcp_flight_over(c);
+        return 0;
+    }
+    bufs[first].base += taken;
+    bufs[first].len -= taken;
+    return uv_write(&c->write_req, (uv_stream_t *)&c->tcp, bufs + first, count - first,
+                    tcp_on_written);
+}
+
+static void tcp_flush(struct tcp_conn *c) {
+    list_remove(&c->dirty);
+    while (c->state == CONN_OPEN && c->flight == NULL && c->wait_first != NULL) {
+        int rc = tcp_write_batch(c);
+        if (rc >= 0) continue;
+        tcp_flight_over(c);
+        tcp_fail(c, "write to %s: %s", c->peer, uv_strerror(rc));
+    }
 }
 
 static void net_on_flush(uv_prepare_t *flush) {

@@ -21,7 +21,8 @@ enum {
     FLAGS_KNOWN = 31
 };
 enum { LABELS_NONE = 0, LABELS_AS_BEFORE = 1 };
-enum { ROW_BYTES_MIN = 16 + 1 + 8 }; /* id, time, value */
+enum { ROW_BYTES_MIN = 16 + 1 + 8 };        /* id, time, value */
+enum { ROW_BYTES = ROW_BYTES_MIN + 4 + 3 }; /* about: its shard and epoch, a longer time */
 static_assert(sizeof(series_id) == 16 && offsetof(series_id, hi) == 0 &&
                   offsetof(series_id, lo) == 8,
               "ids are copied as columns");
@@ -75,6 +76,7 @@ void write_frame_put(const struct ring_map *map, const struct write_frame_rows *
                      struct buf *out) {
     bool starts = write_frame_has_starts(rows);
     size_t histograms = write_frame_histograms_count(rows);
+    buf_reserve(out, rows->count * ROW_BYTES); /* else the puts grow it step by step */
     buf_put_u8(out, WRITE_FRAME_VERSION);
     buf_put_u8(out, (uint8_t)((rows->with_labels ? FLAG_LABELS : 0) |
                               (rows->exemplars_count > 0 ? FLAG_EXEMPLARS : 0) |

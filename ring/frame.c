@@ -16,6 +16,7 @@ static uint64_t frame_checksum(const char *header, struct sv payload) {
 
 void frame_put(const struct frame *f, struct buf *out) {
     assert(f->payload.len <= UINT32_MAX);
+    if (!buf_reserve(out, FRAME_HEADER_BYTES + f->payload.len)) return;
     char *p = buf_extend(out, FRAME_HEADER_BYTES);
     if (p == NULL) return;
     put_u32le(p, FRAME_MAGIC);

@@ -243,10 +243,16 @@ static void append_drop(struct store_append *a) {
 
 /* What thousands of them needed that were under way at once is not kept. */
 static void append_put_back(struct store_append *a) {
-    if (a->store->free_count++ >= APPENDS_KEPT) append_drop(a);
+    struct store *store = a->store;
+    bool keep = store->free_count < APPENDS_KEPT;
+    struct store_append **list = keep ? &store->free : &store->free_bare;
+    if (keep)
+        store->free_count++;
+    else
+        append_drop(a);
     a->places_count = 0;
-    a->next_free = a->store->free;
-    a->store->free = a;
+    a->next_free = *list;
+    *list = a;
 }
 
 static void store_on_logged(struct core *here, struct log_append *req, enum status status,
@@ -269,6 +275,11 @@ struct store_append *store_append_take(struct store *store) {
     if (a != NULL) {
         store->free = a->next_free;
         store->free_count--;
+        return a;
+    }
+    a = store->free_bare;
+    if (a != NULL) {
+        store->free_bare = a->next_free;
         return a;
     }
     a = calloc(1, sizeof *a);

@@ -130,7 +130,8 @@ struct store {
     bool follows_many;
     uint64_t file; /* of the log: what is handed now goes into this one or a later one */
     struct store_append *free, *all;
-    unsigned free_count;
+    struct store_append *free_bare; /* taken when no other is free: those have their memory still */
+    unsigned free_count;            /* of free */
     struct store_reading *readings; /* under way */
     uint64_t offered_count;         /* series of all tails' numbers */
 

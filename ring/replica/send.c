@@ -8,6 +8,8 @@
 
 #include "ring/replica/internal.h"
 
+enum { DIRTY_BYTES = 128 }; /* what goes out for a shard, about: one entry of some samples */
+
 static void far_on_retry(struct timer *t) {
     struct far *far = container_of(t, struct far, retry);
     far->broken = false;
@@ -270,6 +272,7 @@ static void far_send_dirty(struct far *far, uint16_t index) {
         far_broke(far);
         return;
     }
+    buf_reserve(&payload, MIN(far->dirty_count * DIRTY_BYTES, r->o.append_bytes_max));
     wire_begin(&payload);
     for (; at < dirty_count && payload.len < r->o.append_bytes_max; at++) {
         uint32_t shard = far->dirty[at];

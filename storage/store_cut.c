@@ -150,6 +150,7 @@ static struct ended ended_due(const struct store *store, uint32_t shard,
     struct cover_wanted wanted = {.shard = shard,
                                   .copy = st->log.copy,
                                   .before = st->ended,
+                                  .floor_ms = st->floor_ms,
                                   .has_fine = floors->has_fine,
                                   .has_coarse = floors->has_coarse};
     return cover_limit(store->blocks, &wanted, &to);

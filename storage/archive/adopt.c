@@ -78,6 +78,22 @@ static enum status record_make(struct archive *a, const struct manifest_part *pa
     return err_set(err, ERR_NOMEM, 0, "archive: not enough memory");
 }
 
+/* Samples where only rows are kept would be visible to nobody. */
+static enum status ended_refuse(const struct archive *a, const struct manifest_block *of,
+                                struct err *err) {
+    for (uint32_t i = 0; i < of->parts_count; i++) {
+        const struct manifest_shard *s = manifest_shard_find(&a->manifest, of->parts[i].shard);
+        if (s == NULL || s->copy != of->parts[i].copy || !ended_any(&s->ended) ||
+            of->min_ms > s->ended.raw_ms)
+            continue;
+        return err_set(err, ERR_CONFLICT, 0,
+                       "it has samples from %" PRId64 " on, and up to %" PRId64
+                       " only downsampled ones are kept (storage.tsdb.retention.resolution.raw)",
+                       of->min_ms, s->ended.raw_ms);
+    }
+    return OK;
+}
+
 static enum status adopt_one(struct archive *a, const char *name,
                              const struct archive_copies *copies, struct err *err) {
     struct list_block b = {.of.number = archive_take_number(a)};
@@ -86,6 +102,7 @@ static enum status adopt_one(struct archive *a, const char *name,
     if (path == NULL) return err_set(err, ERR_NOMEM, 0, "archive: not enough memory");
     enum status status = archive_block_open(a, path, copies, &b, err);
     if (status == OK) status = block_verify(b.block, &a->merge.canceled, err);
+    if (status == OK) status = ended_refuse(a, &b.of, err);
     free(path);
     for (uint32_t i = 0; i < b.of.parts_count && status == OK; i++)
         status = record_make(a, &b.of.parts[i], err);

@@ -75,6 +75,7 @@ static void hours_of(const struct manifest_block *b, int64_t *from_ms, int64_t *
 /* Blocks of finer things limit how far they may end: to where coarser rows stand for them. */
 static int64_t limit_by(struct covering *c, uint32_t finer_than_ms, int64_t before_ms,
                         int64_t to_ms) {
+    int64_t least_ms = MIN(before_ms, to_ms);
     for (uint32_t i = 0; i < c->blocks.count; i++) {
         const struct manifest_block *b = block_at(&c->blocks, i);
         int64_t from_ms, end_ms;
@@ -86,7 +87,12 @@ static int64_t limit_by(struct covering *c, uint32_t finer_than_ms, int64_t befo
         int64_t at = covered_to(c, from_ms, end_ms);
         if (at < end_ms) to_ms = ended_hour_before(at);
     }
-    return MAX(to_ms, before_ms);
+    return MAX(to_ms, least_ms);
+}
+
+/* The last hour that ends before the floor. */
+static int64_t under_floor(int64_t floor_ms) {
+    return floor_ms == INT64_MIN ? INT64_MIN : ended_hour_before(floor_ms - 1);
 }
 
 struct ended cover_limit(const struct block_list *list, const struct cover_wanted *wanted,
@@ -94,37 +100,64 @@ struct ended cover_limit(const struct block_list *list, const struct cover_wante
 #ifdef PLANT_ENDED_WITHOUT_ROWS
     return *to;
 #endif
-    struct ended out = *to;
+    struct ended out = *to, before = wanted->before;
+    before.raw_ms = MAX(before.raw_ms, under_floor(wanted->floor_ms));
+    before.fine_ms = MAX(before.fine_ms, under_floor(wanted->floor_ms));
     struct covering c = {
         .blocks = blocks_of(NULL, list), .part = {wanted->shard, wanted->copy}, .readable = true};
     if (!wanted->has_fine && !wanted->has_coarse) return wanted->before;
     if (wanted->has_fine) {
         c.resolution_ms = DOWNSAMPLE_5M_MS;
-        out.raw_ms = limit_by(&c, 1, wanted->before.raw_ms, out.raw_ms);
+        out.raw_ms = limit_by(&c, 1, before.raw_ms, out.raw_ms);
     }
     c.resolution_ms = DOWNSAMPLE_1H_MS;
-    if (wanted->has_coarse) out.raw_ms = limit_by(&c, 1, wanted->before.raw_ms, out.raw_ms);
+    if (wanted->has_coarse) out.raw_ms = limit_by(&c, 1, before.raw_ms, out.raw_ms);
     out.fine_ms = MIN(out.fine_ms, out.raw_ms);
-    if (out.fine_ms > wanted->before.fine_ms)
-        out.fine_ms = limit_by(&c, DOWNSAMPLE_1H_MS, wanted->before.fine_ms, out.fine_ms);
+    if (out.fine_ms > before.fine_ms)
+        out.fine_ms = limit_by(&c, DOWNSAMPLE_1H_MS, before.fine_ms, out.fine_ms);
     /* without rows of 5 m in between samples end only where rows of 1 h stand for them */
     if (!wanted->has_fine) out.raw_ms = MAX(MIN(out.raw_ms, out.fine_ms), wanted->before.raw_ms);
+    ended_raise(&out, &wanted->before);
     return out;
 }
 
 int64_t cover_gone_ms(const struct manifest *m, const struct manifest_shard *s) {
     struct covering c = {.blocks = blocks_of(m, NULL), .part = {s->shard, s->copy}};
-    int64_t gone_ms = s->ended.raw_ms;
+    int64_t gone_ms = s->ended.raw_ms, under_ms = under_floor(s->floor_ms);
     if (!ended_any(&s->ended)) return INT64_MIN;
     for (uint32_t i = 0; i < m->blocks_count; i++) {
         const struct manifest_block *b = &m->blocks[i];
         int64_t from_ms, to_ms;
         hours_of(b, &from_ms, &to_ms);
         if (b->resolution_ms != 0 || b->min_ms > gone_ms || !has_part(b, &c.part)) continue;
-        if (covered_to(&c, from_ms, MIN(to_ms, s->ended.raw_ms)) < MIN(to_ms, s->ended.raw_ms))
+        to_ms = MIN(to_ms, s->ended.raw_ms);
+        if (to_ms > under_ms && covered_to(&c, MAX(from_ms, under_ms), to_ms) < to_ms)
             gone_ms = b->min_ms - 1;
     }
     return gone_ms;
+}
+
+bool cover_has_part(const struct manifest_block *b, const struct manifest_shard *s) {
+    return b != NULL && has_part(b, &(struct part){s->shard, s->copy});
+}
+
+bool cover_stands(const struct manifest *m, const struct manifest_shard *s,
+                  const struct cover_range *range) {
+    struct covering c = {.blocks = blocks_of(m, NULL),
+                         .part = {s->shard, s->copy},
+                         .resolution_ms = range->resolution_ms};
+    return covered_to(&c, range->from_ms, range->to_ms) >= range->to_ms;
+}
+
+bool cover_has_samples(const struct manifest *m, const struct manifest_shard *s, int64_t from_ms,
+                       int64_t to_ms) {
+    bool any = false;
+    for (uint32_t i = 0; i < m->blocks_count && !any; i++) {
+        const struct manifest_block *b = &m->blocks[i];
+        any = b->resolution_ms == 0 && b->max_ms > from_ms && b->min_ms <= to_ms &&
+              cover_has_part(b, s);
+    }
+    return any;
 }
 
 /* -- what goes */
@@ -155,6 +188,7 @@ static enum standing part_standing(const struct cover_drops *d, const struct man
 #ifdef PLANT_ENDED_WITHOUT_ROWS
     return STANDING;
 #endif
+    from_ms = MAX(from_ms, under_floor(s->floor_ms));
     int64_t fine_from_ms = MAX(from_ms, s->ended.fine_ms);
     c.resolution_ms = DOWNSAMPLE_1H_MS;
     int64_t coarse_to_ms = d->also_coarse ? to_ms : MIN(to_ms, s->ended.fine_ms);

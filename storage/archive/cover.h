@@ -16,6 +16,7 @@
 struct cover_wanted {
     uint32_t shard, copy;
     struct ended before;       /* ended already */
+    int64_t floor_ms;          /* what is older needs no rows */
     bool has_fine, has_coarse; /* rows of 5 m, of 1 h must stand */
 };
 /* As much of it as may end now; where nothing may: what had ended before. */
@@ -23,6 +24,19 @@ struct ended cover_limit(const struct block_list *list, const struct cover_wante
                          const struct ended *to);
 /* Samples of the shard at or before it may not be there any more; INT64_MIN: all are. */
 int64_t cover_gone_ms(const struct manifest *m, const struct manifest_shard *s);
+
+struct cover_range { /* windows that end in (from, to] */
+    uint32_t resolution_ms;
+    int64_t from_ms, to_ms;
+};
+/* Rows of that resolution stand for all of the shard's windows there. */
+bool cover_stands(const struct manifest *m, const struct manifest_shard *s,
+                  const struct cover_range *range);
+/* Some raw block has the shard, with samples from > from to <= to: of any of its shards. */
+bool cover_has_samples(const struct manifest *m, const struct manifest_shard *s, int64_t from_ms,
+                       int64_t to_ms);
+/* b may be NULL. */
+bool cover_has_part(const struct manifest_block *b, const struct manifest_shard *s);
 
 /* Blocks that stand in nobody's way any more. also: rows of these resolutions are to be there, too,
  * for a sample to go: they are made of samples only. */

@@ -6,10 +6,25 @@
 
 #include "storage/archive/hidden.h"
 
+/* Rows that nobody here may be able to make anew (storage/ended.h). */
+static bool is_needed(const struct list_block *b, const struct store_archived *a) {
+    return b->of.resolution_ms == 0 || b->of.min_ms < a->ended.raw_ms;
+}
+
+static bool is_needed_of_any(const struct store *store, const struct list_block *b) {
+    for (uint32_t i = 0; i < b->of.parts_count; i++) {
+        struct store_archived a;
+        if (store_shard_archive(store, b->of.parts[i].shard, &a) && a.copy == b->of.parts[i].copy &&
+            is_needed(b, &a))
+            return true;
+    }
+    return false;
+}
+
 bool digest_has_bad(const struct store *store) {
     const struct block_list *list = store_blocks(store);
     for (uint32_t i = 0; list != NULL && i < list->count; i++)
-        if (list->blocks[i].block == NULL && list->blocks[i].of.resolution_ms == 0) return true;
+        if (list->blocks[i].block == NULL && is_needed_of_any(store, &list->blocks[i])) return true;
     return false;
 }
 
@@ -56,10 +71,12 @@ enum status digest_ranges(struct store *store, uint32_t shard, struct shard_rang
         return err_set(err, ERR_UNAVAILABLE, 0, "ranges: shard %" PRIu32 " is not whole here",
                        shard);
     out->closed_ms = a.from_ms;
-    out->floor_ms = a.floor_ms;
+    /* of what has ended as samples one may have more of them than the other */
+    out->floor_ms = ended_any(&a.ended) ? MAX(a.floor_ms, a.ended.raw_ms + 1) : a.floor_ms;
     for (uint32_t i = 0; i < list->count; i++) {
         const struct list_block *b = &list->blocks[i];
-        if (b->of.resolution_ms == 0 && list_block_has(b, shard, a.copy))
+        bool looks = b->of.resolution_ms == 0 || (b->block == NULL && is_needed(b, &a));
+        if (looks && list_block_has(b, shard, a.copy))
             TRY(block_range(store, b, shard, &a, out, err));
     }
     for (uint32_t i = 0; i < a.tombstones_count; i++) {

@@ -50,6 +50,11 @@ static void piece_begin(struct store_exporting *x, enum transfer_kind kind) {
     buf_put_u8(&x->piece, (uint8_t)kind);
 }
 
+/* As one who knows nothing of what has ended must not read it. */
+static void piece_is_of_ended(struct store_exporting *x) {
+    x->piece.ptr[0] = TRANSFER_VERSION_ENDED;
+}
+
 static void extract_end(struct store_exporting *x) {
     struct err err;
     file_close(x->file);
@@ -65,7 +70,15 @@ static bool span_is_met(const struct store_exporting *x, uint32_t record,
                         const struct list_block *b) {
     if (x->spans == NULL) return true;
     const struct shard_span *s = &x->spans[record];
-    return b->of.resolution_ms == 0 && b->of.max_ms >= s->min_ms && b->of.min_ms <= s->max_ms;
+    return b->of.max_ms + (b->of.resolution_ms != 0) >= s->min_ms && b->of.min_ms <= s->max_ms;
+}
+
+/* Of rows those that samples may have gone for. */
+static bool is_wanted(const struct store_exporting *x, uint32_t record,
+                      const struct list_block *b) {
+    const struct manifest_shard *s = &x->records[record];
+    bool needed = b->of.resolution_ms == 0 || b->of.min_ms < s->ended.raw_ms;
+    return needed && list_block_has(b, s->shard, s->copy) && span_is_met(x, record, b);
 }
 
 static void spans_filter(void *ctx, uint32_t shard, struct sv canonical, const struct label *labels,
@@ -87,11 +100,10 @@ static enum status extract_make(struct store_exporting *x, const struct list_blo
     uint32_t words = (o->shards_count + 63) / 64;
     bool any = false;
     *written = false;
-    if (b->of.resolution_ms != 0) return OK; /* whoever takes the shard makes its own rows */
     memset(x->bits, 0, words * sizeof *x->bits);
     for (uint32_t i = 0; i < x->records_count; i++) {
         const struct manifest_shard *s = &x->records[i];
-        if (!list_block_has(b, s->shard, s->copy) || !span_is_met(x, i, b)) continue;
+        if (!is_wanted(x, i, b)) continue;
         x->bits[s->shard / 64] |= (uint64_t)1 << (s->shard % 64);
         any = true;
     }
@@ -106,33 +118,59 @@ static enum status extract_make(struct store_exporting *x, const struct list_blo
     x->path = buf_cstr(&path);
     if (x->path == NULL) return export_nomem(&x->err);
     struct block_merge_input input = {b->block, x->bits};
-    struct block_merge_options mo = {.writer = {.disk = archive_disk(x->archive),
-                                                .path = x->path,
-                                                .secret = o->secret,
-                                                .tenant = o->tenant,
-                                                .shards_count = o->shards_count,
-                                                .level = b->of.level,
-                                                .resolution_ms = b->of.resolution_ms,
-                                                .canceled = &x->canceled},
-                                     .inputs = &input,
-                                     .inputs_count = 1,
-                                     .filter = x->spans == NULL ? NULL : spans_filter,
-                                     .ctx = x};
+    struct block_merge_options mo = {
+        .writer = {.disk = archive_disk(x->archive),
+                   .path = x->path,
+                   .secret = o->secret,
+                   .tenant = o->tenant,
+                   .shards_count = o->shards_count,
+                   .level = b->of.level,
+                   .resolution_ms = b->of.resolution_ms,
+                   .canceled = &x->canceled},
+        .inputs = &input,
+        .inputs_count = 1,
+        .filter = x->spans == NULL || b->of.resolution_ms != 0 ? NULL : spans_filter,
+        .ctx = x};
     enum status status = block_merge(&mo, written, &x->err);
     if (status == ERR_CORRUPT || status == ERR_IO) block_set_suspect(b->block);
     return status;
 }
 
+static void rows_begin(struct store_exporting *x, const struct list_block *b) {
+    uint32_t count = 0;
+    piece_begin(x, TRANSFER_ROWS);
+    piece_is_of_ended(x);
+    buf_put_varint(&x->piece, x->file_bytes);
+    buf_put_varint(&x->piece, b->of.resolution_ms);
+    buf_put_zigzag(&x->piece, b->of.min_ms);
+    buf_put_zigzag(&x->piece, b->of.max_ms + 1);
+    buf_put_u8(&x->piece, b->of.has_histograms ? TRANSFER_HISTOGRAMS : 0);
+    for (uint32_t i = 0; i < x->records_count; i++)
+        count += is_wanted(x, i, b);
+    buf_put_varint(&x->piece, count);
+    for (uint32_t i = 0; i < x->records_count; i++) {
+        if (!is_wanted(x, i, b)) continue;
+        buf_put_varint(&x->piece, x->records[i].shard);
+        buf_put_varint(&x->piece, (uint64_t)(x->records[i].ended.raw_ms / ENDED_HOUR_MS));
+    }
+}
+
 static enum status file_begin(struct store_exporting *x) {
+    const struct list_block *b = NULL;
     bool written = false;
     while (x->block_at < x->list->count && !written) {
-        TRY(extract_make(x, &x->list->blocks[x->block_at++], &written));
+        b = &x->list->blocks[x->block_at++];
+        TRY(extract_make(x, b, &written));
         if (!written) extract_end(x);
     }
     if (!written) return OK;
     TRY(disk_open(archive_disk(x->archive), x->path, DISK_READ, &x->file, &x->err));
     TRY(file_size(x->file, &x->file_bytes, &x->err));
     x->offset = 0;
+    if (b->of.resolution_ms != 0) {
+        rows_begin(x, b);
+        return OK;
+    }
     piece_begin(x, TRANSFER_BLOCK);
     buf_put_varint(&x->piece, x->file_bytes);
     return OK;
@@ -161,7 +199,9 @@ static void export_run(struct work *w) {
     if (x->status != OK || x->piece.len > 0) return;
     if (x->record_at < x->records_count && x->spans == NULL) {
         piece_begin(x, TRANSFER_SHARD);
-        manifest_shard_put(&x->records[x->record_at++], MANIFEST_FORMAT, &x->piece);
+        const struct manifest_shard *s = &x->records[x->record_at++];
+        if (ended_any(&s->ended)) piece_is_of_ended(x);
+        manifest_shard_put(s, ended_any(&s->ended) ? MANIFEST_FORMAT : 1, &x->piece);
     } else {
         piece_begin(x, TRANSFER_END);
         x->ended = true;

@@ -6,6 +6,7 @@
 
 #include "node/base/bytes.h"
 #include "storage/archive/archive.h"
+#include "storage/archive/rows.h"
 #include "storage/archive/transfer.h"
 #include "storage/store_internal.h"
 
@@ -28,6 +29,8 @@ struct store_importing {
     struct file *file;
     char *path, *path_tmp; /* of the block that is coming */
     uint64_t number, file_bytes, offset;
+    struct manifest_block rows; /* what that is said to be; resolution_ms 0: samples */
+    int64_t *ended_ms;          /* by shard asked for: samples may lack up to there; 0 */
     struct list_block *blocks;
     uint32_t blocks_count, blocks_cap;
     struct manifest_shard *records;
@@ -64,9 +67,52 @@ static void file_end(struct store_importing *x) {
     x->path = x->path_tmp = NULL;
 }
 
-static enum status take_block(struct store_importing *x, struct sv rest) {
+static uint32_t read_u32_varint(struct reader *r) {
+    uint64_t v = read_varint(r);
+    if (v > UINT32_MAX) r->failed = true;
+    return (uint32_t)v;
+}
+
+/* A shard that rows speak for, and up to where its samples have ended for the giver. */
+static void rows_part_read(struct store_importing *x, struct reader *r) {
+    uint32_t shard = read_u32_varint(r), count = x->rows.parts_count;
+    uint64_t hours = read_varint(r);
+    const struct import_shard *wanted = shard_find(x, shard);
+    bool ascends = count == 0 || x->rows.parts[count - 1].shard < shard;
+    if (wanted == NULL || !ascends || hours > INT64_MAX / ENDED_HOUR_MS) r->failed = true;
+    if (r->failed) return;
+    x->rows.parts[x->rows.parts_count++] = (struct manifest_part){shard, wanted->copy};
+    int64_t *ended_ms = &x->ended_ms[wanted - x->shards];
+    *ended_ms = MAX(*ended_ms, (int64_t)hours * ENDED_HOUR_MS);
+}
+
+static enum status rows_read_head(struct store_importing *x, struct reader *r) {
+    struct manifest_block *of = &x->rows;
+    int64_t to_ms;
+    of->resolution_ms = read_u32_varint(r);
+    of->min_ms = read_zigzag(r);
+    to_ms = read_zigzag(r);
+    of->has_histograms = read_u8(r) != 0;
+    uint64_t count = read_varint(r);
+    if ((of->resolution_ms != DOWNSAMPLE_5M_MS && of->resolution_ms != DOWNSAMPLE_1H_MS) ||
+        of->min_ms >= to_ms || of->min_ms < -ROWS_TIME_MAX_MS || to_ms > ROWS_TIME_MAX_MS ||
+        of->min_ms % of->resolution_ms != 0 || to_ms % of->resolution_ms != 0 || count == 0 ||
+        count > x->shards_count)
+        r->failed = true;
+    if (r->failed) return OK;
+    of->max_ms = to_ms - 1;
+    of->parts = calloc((size_t)count, sizeof *of->parts);
+    if (of->parts == NULL) return import_nomem(&x->err);
+    for (uint64_t i = 0; i < count && !r->failed; i++)
+        rows_part_read(x, r);
+    return OK;
+}
+
+static enum status take_block(struct store_importing *x, struct sv rest, bool is_rows) {
     struct reader r = reader_init(rest.ptr, rest.len);
     x->file_bytes = read_varint(&r);
+    manifest_block_fini(&x->rows);
+    if (is_rows && !r.failed) TRY(rows_read_head(x, &r));
     if (r.failed || reader_left(&r) != 0 || x->file != NULL)
         return import_corrupt(x, "a malformed beginning of a block");
     x->offset = 0;
@@ -83,6 +129,28 @@ static enum status take_block(struct store_importing *x, struct sv rest) {
 static uint32_t copy_of(void *ctx, uint32_t shard) {
     const struct import_shard *s = shard_find(ctx, shard);
     return s == NULL ? 0 : s->copy;
+}
+
+/* What a block of rows stands for the file does not say. */
+static enum status block_is_as_said(struct store_importing *x, struct manifest_block *of) {
+    struct manifest_block *rows = &x->rows;
+    if (of->resolution_ms != rows->resolution_ms)
+        return import_corrupt(x, "a block of another resolution than was said");
+    if (rows->resolution_ms == 0) return OK;
+    for (uint32_t i = 0, k = 0; i < of->parts_count; i++) {
+        while (k < rows->parts_count && rows->parts[k].shard < of->parts[i].shard)
+            k++;
+        if (k == rows->parts_count || rows->parts[k].shard != of->parts[i].shard)
+            return import_corrupt(x, "rows of a shard for which they do not speak");
+    }
+    free(of->parts);
+    of->parts = rows->parts;
+    of->parts_count = rows->parts_count;
+    of->min_ms = rows->min_ms;
+    of->max_ms = rows->max_ms;
+    of->has_histograms = rows->has_histograms;
+    *rows = (struct manifest_block){0};
+    return OK;
 }
 
 /* All of its bytes are there: is it whole, and what is in it? */
@@ -107,6 +175,7 @@ static enum status block_take(struct store_importing *x) {
     *b = (struct list_block){.of.number = x->number};
     TRY(archive_block_open(x->archive, x->path, &(struct archive_copies){copy_of, x}, b, &x->err));
     x->blocks_count++;
+    TRY(block_is_as_said(x, &b->of));
     TRY(block_verify(b->block, &x->canceled, &x->err));
     file_end(x);
     return OK;
@@ -120,9 +189,9 @@ static enum status take_bytes(struct store_importing *x, struct sv rest) {
     return x->offset == x->file_bytes ? block_take(x) : OK;
 }
 
-static enum status take_shard(struct store_importing *x, struct sv rest) {
+static enum status take_shard(struct store_importing *x, unsigned version, struct sv rest) {
     struct manifest_shard s;
-    TRY(manifest_shard_get(rest, MANIFEST_FORMAT, &s, &x->err));
+    TRY(manifest_shard_get(rest, version, &s, &x->err));
     const struct import_shard *wanted = shard_find(x, s.shard);
     if (wanted == NULL || x->records_count == x->shards_count || x->file != NULL ||
         x->spans != NULL) {
@@ -137,15 +206,17 @@ static enum status take_shard(struct store_importing *x, struct sv rest) {
 static void import_run(struct work *w) {
     struct store_importing *x = container_of(w, struct store_importing, work);
     struct sv piece = buf_sv(&x->piece);
-    if (piece.len < 2 || piece.ptr[0] != TRANSFER_VERSION) {
+    if (piece.len < 2 ||
+        (piece.ptr[0] != TRANSFER_VERSION && piece.ptr[0] != TRANSFER_VERSION_ENDED)) {
         x->status = import_corrupt(x, "a piece of another version");
         return;
     }
     struct sv rest = sv_skip(piece, 2);
     switch (piece.ptr[1]) {
-    case TRANSFER_BLOCK: x->status = take_block(x, rest); break;
+    case TRANSFER_BLOCK: x->status = take_block(x, rest, false); break;
+    case TRANSFER_ROWS: x->status = take_block(x, rest, true); break;
     case TRANSFER_BYTES: x->status = take_bytes(x, rest); break;
-    case TRANSFER_SHARD: x->status = take_shard(x, rest); break;
+    case TRANSFER_SHARD: x->status = take_shard(x, (unsigned)piece.ptr[0], rest); break;
     case TRANSFER_END:
         x->ended = true;
         if (x->file != NULL || (x->spans == NULL && x->records_count != x->shards_count))
@@ -175,6 +246,8 @@ static void import_free(struct store_importing *x) {
     free(x->shards);
     free(x->spans);
     free(x->fixes);
+    free(x->ended_ms);
+    manifest_block_fini(&x->rows);
     buf_fini(&x->piece);
     free(x);
 }
@@ -223,6 +296,21 @@ static void import_changed(struct core *here, struct archive_change *c) {
     import_tell(x, true);
 }
 
+/* What of a span is in rows only must have ended here, too, or it would not be visible. */
+static bool spans_have_ended(struct store_importing *x) {
+    for (size_t i = 0; i < x->shards_count && x->spans != NULL; i++) {
+        struct store_archived a;
+        if (x->ended_ms[i] == 0 || !store_shard_archive(x->store, x->shards[i].shard, &a) ||
+            x->ended_ms[i] <= a.ended.raw_ms)
+            continue;
+        x->status = err_set(&x->err, ERR_UNAVAILABLE, 0,
+                            "import: samples of shard %" PRIu32 " have not ended here yet",
+                            x->shards[i].shard);
+        return false;
+    }
+    return true;
+}
+
 static void import_change(struct store_importing *x) {
     x->state = IMPORT_CHANGING;
     x->change = (struct archive_change){.adds = x->blocks,
@@ -240,7 +328,7 @@ static void import_ran(struct core *here, struct work *w) {
     struct store_importing *x = container_of(w, struct store_importing, work);
     assert(here == x->store->core && x->state == IMPORT_TAKING);
     x->state = IMPORT_IDLE;
-    if (x->job != NULL && x->status == OK && x->ended)
+    if (x->job != NULL && x->status == OK && x->ended && spans_have_ended(x))
         import_change(x);
     else
         import_tell(x, false);
@@ -279,11 +367,12 @@ enum status import_start(struct store *store, struct store_import *job, struct e
     store->imports = x;
     x->shards = calloc(job->shards_count + 1, sizeof *x->shards);
     x->records = calloc(job->shards_count + 1, sizeof *x->records);
+    x->ended_ms = calloc(job->shards_count + 1, sizeof *x->ended_ms);
     if (job->spans != NULL) {
         x->spans = calloc(job->shards_count + 1, sizeof *x->spans);
         x->fixes = calloc(job->shards_count + 1, sizeof *x->fixes);
     }
-    if (x->shards == NULL || x->records == NULL ||
+    if (x->shards == NULL || x->records == NULL || x->ended_ms == NULL ||
         (job->spans != NULL && (x->spans == NULL || x->fixes == NULL))) {
         import_free(x);
         return import_nomem(err);

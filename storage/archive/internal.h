@@ -16,12 +16,6 @@ enum archive_state {
     ARCHIVE_HELD
 };
 
-enum { EMPTY_ROWS_MAX = 64 };
-struct empty_rows {
-    int64_t from_ms, to_ms;
-    uint64_t key; /* of the blocks that were looked at */
-};
-
 struct merge { /* one at a time, beside the rounds */
     struct work work;
     struct archive *archive;
@@ -77,8 +71,6 @@ struct archive {
     bool dropping;
     struct manifest_part *drops;
     struct merge merge;
-    struct empty_rows empties[EMPTY_ROWS_MAX]; /* ranges of which no row is to be made */
-    unsigned empties_at;
     struct sweep *sweeps; /* blocks that were looked at */
     uint32_t sweeps_count, sweeps_cap;
     struct scrub *scrub;
@@ -129,7 +121,6 @@ enum status archive_rows_write(struct merge *m, struct block_merge_options *o,
                                struct archive_filter *filter) MUST_USE;
 /* The same: which range and which shards the block speaks for. ERR_NOMEM. */
 enum status archive_rows_parts(struct merge *m) MUST_USE;
-void archive_rows_mark(struct archive *a, const struct merge *m); /* there was nothing in it */
 /* Samples that the block has rows of may be gone. */
 bool archive_rows_are_all(const struct archive *a, uint64_t number);
 uint32_t archive_rows_bad(const struct archive *a, uint64_t *out_numbers, uint32_t max);

@@ -21,6 +21,11 @@ static uint32_t copy_of(void *ctx, uint32_t shard) {
     return s == NULL ? 0 : s->copy;
 }
 
+static bool makes_rows_of(const struct merge *m, uint32_t shard) {
+    return !m->plan.makes_rows ||
+           plan_rows_has(&m->manifest, manifest_shard_find(&m->manifest, shard), &m->plan);
+}
+
 static void inputs_make(struct merge *m, struct block_merge_input *inputs, uint64_t *bits,
                         uint32_t words) {
     for (uint32_t i = 0, n = 0; i < m->list->count; i++) {
@@ -32,7 +37,7 @@ static void inputs_make(struct merge *m, struct block_merge_input *inputs, uint6
         inputs[n] = (struct block_merge_input){b->block, bits + (size_t)n * words};
         for (uint32_t k = 0; k < b->of.parts_count; k++) {
             uint32_t shard = b->of.parts[k].shard;
-            if (b->of.parts[k].copy != copy_of(m, shard)) continue;
+            if (b->of.parts[k].copy != copy_of(m, shard) || !makes_rows_of(m, shard)) continue;
             bits[(size_t)n * words + shard / 64] |= (uint64_t)1 << (shard % 64);
         }
         n++;
@@ -147,11 +152,6 @@ static void merge_ran(struct core *here, struct work *w) {
     }
     if (m->is_swept) {
         archive_sweep_mark(a, m);
-        merge_end(a);
-        return;
-    }
-    if (m->plan.makes_rows && !m->written) {
-        archive_rows_mark(a, m);
         merge_end(a);
         return;
     }

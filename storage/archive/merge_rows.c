@@ -3,38 +3,19 @@
  * bit, on every node. */
 #include <stdlib.h>
 
-#include "node/base/hash.h"
 #include "storage/archive/cover.h"
 #include "storage/archive/internal.h"
 #include "storage/archive/rows.h"
 
 /* -- on the log core */
 
-static uint64_t plan_key(const struct merge_plan *plan) {
-    return hash64(plan->numbers, plan->count * sizeof plan->numbers[0], plan->resolution_ms);
-}
-
-/* Nothing was in it, or what is cannot be read now. */
-static bool is_in_vain(void *ctx, const struct merge_plan *plan) {
-    const struct archive *a = ctx;
-    if (!archive_plan_is_readable(a, plan)) return true;
-    uint64_t key = plan_key(plan);
-    for (unsigned i = 0; i < EMPTY_ROWS_MAX; i++)
-        if (a->empties[i].from_ms == plan->from_ms && a->empties[i].to_ms == plan->to_ms &&
-            a->empties[i].key == key)
-            return true;
-    return false;
+static bool is_unreadable(void *ctx, const struct merge_plan *plan) {
+    return !archive_plan_is_readable(ctx, plan);
 }
 
 void archive_rows_plan(struct archive *a, const struct plan_options *options,
                        struct merge_plan *out) {
-    plan_rows(&a->manifest, options, is_in_vain, a, out);
-}
-
-/* The oldest mark goes when there are many: that range is looked at again. */
-void archive_rows_mark(struct archive *a, const struct merge *m) {
-    a->empties[a->empties_at++ % EMPTY_ROWS_MAX] =
-        (struct empty_rows){m->plan.from_ms, m->plan.to_ms, plan_key(&m->plan)};
+    plan_rows(&a->manifest, options, is_unreadable, a, out);
 }
 
 /* Its samples may be gone: nobody here could make it anew. */
@@ -104,6 +85,7 @@ enum status archive_rows_write(struct merge *m, struct block_merge_options *o,
     o->filter = m->plan.makes_rows ? rows_make : rows_leave;
     o->filter_items = rows_leave_items;
     o->replaces = m->plan.makes_rows;
+    o->writer.even_empty = true; /* that there is nothing is said, too */
     o->ctx = &w;
     enum status status = block_merge(o, &m->written, &m->err);
     m->has_histograms = w.has_histograms || inputs_have_histograms(m);
@@ -111,17 +93,6 @@ enum status archive_rows_write(struct merge *m, struct block_merge_options *o,
     if (status == OK && w.failed)
         status = err_set(&m->err, ERR_NOMEM, 0, "merge: not enough memory for rows");
     return status;
-}
-
-/* What all inputs speak for. */
-static bool inputs_have(const struct merge *m, const struct manifest_shard *s) {
-    for (uint32_t i = 0; i < m->list->count; i++) {
-        const struct list_block *b = &m->list->blocks[i];
-        for (uint32_t k = 0; k < m->plan.count; k++)
-            if (m->plan.numbers[k] == b->of.number && !list_block_has(b, s->shard, s->copy))
-                return false;
-    }
-    return true;
 }
 
 enum status archive_rows_parts(struct merge *m) {
@@ -136,7 +107,8 @@ enum status archive_rows_parts(struct merge *m) {
     of->has_histograms = m->has_histograms;
     for (uint32_t i = 0; i < m->manifest.shards_count; i++) {
         const struct manifest_shard *s = &m->manifest.shards[i];
-        if (m->plan.makes_rows ? plan_rows_has(&m->manifest, s, &m->plan) : inputs_have(m, s))
+        if (m->plan.makes_rows ? plan_rows_has(&m->manifest, s, &m->plan)
+                               : plan_merge_has(&m->manifest, s, &m->plan))
             parts[of->parts_count++] = (struct manifest_part){s->shard, s->copy};
     }
     return OK;

@@ -52,9 +52,12 @@ void plan_rows(const struct manifest *m, const struct plan_options *options,
                bool (*tried)(void *ctx, const struct merge_plan *plan), void *ctx,
                struct merge_plan *out);
 /* The shards for which such a block of rows speaks: whose copy the record is of, closed, and of
- * which all samples are there (cover.h). */
+ * which all samples are there (cover.h), and not all of these rows. */
 bool plan_rows_has(const struct manifest *m, const struct manifest_shard *s,
                    const struct merge_plan *plan);
+/* The shards for which a merge of rows speaks: for all of its range some input does. */
+bool plan_merge_has(const struct manifest *m, const struct manifest_shard *s,
+                    const struct merge_plan *plan);
 /* The block with the lowest number from `from` on and below `before` that has samples of times of
  * which something was deleted; as a merge of one, or, where it has rows, as one that goes. false:
  * there is none. */

@@ -25,9 +25,17 @@ static struct manifest_part *part_find(const struct manifest_block *b,
     return NULL;
 }
 
+static bool is_readable(const struct archive *a, uint64_t number) {
+    for (uint32_t i = 0; i < a->list->count; i++)
+        if (a->list->blocks[i].of.number == number) return a->list->blocks[i].block != NULL;
+    return true; /* it comes with this change */
+}
+
+/* Samples, and rows that cannot be read. */
 static bool is_in(const struct archive *a, const struct manifest_block *b,
                   const struct manifest_shard *of, const struct archive_repair_shard *r) {
-    if (b->resolution_ms != 0 || part_find(b, r) == NULL) return false;
+    if (part_find(b, r) == NULL || (b->resolution_ms != 0 && is_readable(a, b->number)))
+        return false;
     struct shard_span s = part_span(a, b, of);
     return s.max_ms >= r->min_ms && s.min_ms <= r->max_ms;
 }
@@ -51,23 +59,42 @@ static void merge_void(struct archive *a, uint64_t number) {
         if (m->plan.numbers[i] == number) m->voided = true;
 }
 
+static void part_remove(struct archive *a, struct manifest *m, struct manifest_block *b,
+                        const struct archive_repair_shard *r) {
+    struct manifest_part *part = part_find(b, r);
+    merge_void(a, b->number);
+    size_t behind = (size_t)(b->parts + b->parts_count - (part + 1));
+    memmove(part, part + 1, behind * sizeof *part);
+    if (--b->parts_count == 0) manifest_block_remove(m, b->number);
+}
+
 static void parts_remove(struct archive *a, struct manifest *m,
                          const struct archive_repair_shard *r) {
     const struct manifest_shard *of = manifest_shard_find(m, r->shard);
-    for (uint32_t i = m->blocks_count; i > 0; i--) {
-        struct manifest_block *b = &m->blocks[i - 1];
-        if (!is_in(a, b, of, r)) continue;
-        struct manifest_part *part = part_find(b, r);
-        merge_void(a, b->number);
-        size_t behind = (size_t)(b->parts + b->parts_count - (part + 1));
-        memmove(part, part + 1, behind * sizeof *part);
-        if (--b->parts_count == 0) manifest_block_remove(m, b->number);
+    for (uint32_t i = m->blocks_count; i > 0; i--)
+        if (is_in(a, &m->blocks[i - 1], of, r)) part_remove(a, m, &m->blocks[i - 1], r);
+}
+
+/* Rows that come: those here that say as much stay, and the others' are not taken; those that say
+ * less go. */
+static void rows_replace(struct archive *a, struct manifest *m, const struct manifest_block *rows,
+                         uint64_t *passed) {
+    for (uint32_t i = 0; i < rows->parts_count && rows->resolution_ms != 0; i++) {
+        struct archive_repair_shard r = {rows->parts[i].shard, rows->parts[i].copy, 0, 0};
+        for (uint32_t k = m->blocks_count; k > 0; k--) {
+            struct manifest_block *b = &m->blocks[k - 1];
+            if (b->resolution_ms != rows->resolution_ms || part_find(b, &r) == NULL) continue;
+            if (b->min_ms <= rows->min_ms && b->max_ms >= rows->max_ms && is_readable(a, b->number))
+                passed[r.shard / 64] |= (uint64_t)1 << (r.shard % 64);
+            else if (b->min_ms >= rows->min_ms && b->max_ms <= rows->max_ms)
+                part_remove(a, m, b, &r);
+        }
     }
 }
 
 enum status repair_apply(struct archive *a, struct manifest *m, struct archive_change *c) {
     uint32_t words = (a->options.shards_count + 63) / 64;
-    uint64_t *refused = calloc(words, sizeof *refused);
+    uint64_t *refused = calloc(2 * (size_t)words, sizeof *refused);
     if (refused == NULL) return ERR_NOMEM;
     enum status status = OK;
     c->refused = 0;
@@ -81,8 +108,12 @@ enum status repair_apply(struct archive *a, struct manifest *m, struct archive_c
             c->refused++;
         }
     }
-    for (uint32_t i = 0; i < c->adds_count && status == OK; i++)
-        status = archive_change_block(m, c, &c->adds[i].of, refused);
+    uint64_t *passed = refused + words;
+    for (uint32_t i = 0; i < c->adds_count && status == OK; i++) {
+        memcpy(passed, refused, words * sizeof *passed);
+        rows_replace(a, m, &c->adds[i].of, passed);
+        status = archive_change_block(m, c, &c->adds[i].of, passed);
+    }
     free(refused);
     return status;
 }

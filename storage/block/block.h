@@ -47,6 +47,7 @@ struct block_writer_options {
     uint16_t level;                /* 0: from the head, +1 by each merge */
     uint32_t resolution_ms;        /* 0: raw; else downsampled to that */
     const volatile bool *canceled; /* may be NULL */
+    bool even_empty;               /* a block without a series is written, too */
 };
 /* In a block with a resolution (storage/archive/rows.h) column k of a series has its times
  * k * BLOCK_COLUMN_MS later, and no page has samples of two columns. */
@@ -62,7 +63,8 @@ MUST_USE enum status block_writer_add(struct block_writer *w, uint32_t shard, st
 /* Exemplars of a shard (storage/exemplar_items.h): opaque here. Any order, once per shard. */
 MUST_USE enum status block_writer_items(struct block_writer *w, uint32_t shard, struct sv items,
                                         struct err *err);
-/* Durable, under its name. Without a series nothing is written: *out_written false. */
+/* Durable, under its name. Without a series nothing is written (but for even_empty): *out_written
+ * false. */
 MUST_USE enum status block_writer_finish(struct block_writer *w, bool *out_written,
                                          struct err *err);
 void block_writer_free(struct block_writer *w); /* unfinished: the file under the other name goes */

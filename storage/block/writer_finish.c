@@ -110,7 +110,7 @@ static enum status directory_sync(struct block_writer *w, struct err *err) {
 enum status block_writer_finish(struct block_writer *w, bool *out_written, struct err *err) {
     uint64_t root_ref;
     assert(!w->finished);
-    if (w->series_count == 0) {
+    if (w->series_count == 0 && !w->options.even_empty) {
         *out_written = false;
         return OK;
     }

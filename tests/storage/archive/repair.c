@@ -2,7 +2,8 @@
 /* A block that changes a bit on the disk is found by the scrub, or by who reads it, and is answered
  * no more; what another replica had of the same times takes its place, as a whole or not at all,
  * whenever the power goes. The other replica is this one, before. Rows of these times, and bad
- * ones, go and are made anew.
+ * ones, go and are made anew; where samples have ended they are fetched, too, and go along when
+ * shards as a whole are given.
  *   archive_repair [seeds] [first seed] */
 #include <inttypes.h>
 #include <stdio.h>
@@ -24,6 +25,7 @@ struct taken {
     size_t shards_count;
     struct buf pieces[PIECES_MAX];
     size_t pieces_count;
+    bool whole; /* all of the shards, no spans of them */
     struct store_export export_;
     struct store_import import;
     bool done, last;
@@ -33,7 +35,7 @@ struct taken {
 static struct archive_rig rig;
 static struct taken taken[AR_CORES];
 static struct {
-    unsigned by_scrub, by_reading, refused, corrupt, cuts, repaired, late;
+    unsigned by_scrub, by_reading, refused, corrupt, cuts, repaired, late, moved, rows_fetched;
     uint64_t merges;
 } counts;
 
@@ -92,7 +94,7 @@ static void give(unsigned core) {
     }
     t->export_ = (struct store_export){.shards = t->shards,
                                        .shards_count = t->shards_count,
-                                       .spans = t->spans,
+                                       .spans = t->whole ? NULL : t->spans,
                                        .piece = on_piece,
                                        .done = on_exported};
     core_set_current(rig.rt->cores[core]);
@@ -118,7 +120,7 @@ static void take(unsigned core, struct taken *t) {
     t->last = false;
     t->import = (struct store_import){.shards = t->imports,
                                       .shards_count = t->shards_count,
-                                      .spans = t->spans,
+                                      .spans = t->whole ? NULL : t->spans,
                                       .taken = on_taken};
     core_set_current(rig.rt->cores[core]);
     RIG_CHECK(import_start(store, &t->import, &rig.err) == OK, "%s", rig.err.msg);
@@ -454,6 +456,125 @@ static void run_rows(uint64_t seed) {
     end_seed();
 }
 
+/* -- where samples have ended */
+
+/* Up to where nothing but rows of 1 h is visible, of any shard. */
+static int64_t coarse_to(void) {
+    int64_t to_ms = INT64_MAX;
+    for (uint32_t i = 0; i < AR_SHARDS; i++) {
+        struct store_archived a;
+        RIG_CHECK(store_shard_archive(archive_rig_store(&rig, i), i, &a), "!");
+        to_ms = MIN(to_ms, a.ended.fine_ms);
+    }
+    return to_ms;
+}
+
+/* The newest block of rows that are visible, and of which no samples are left; 0: none. */
+static uint64_t rows_alone(void) {
+    const struct block_list *list = archive_blocks(rig.archive);
+    uint64_t newest = 0;
+    int64_t newest_ms = INT64_MIN;
+    for (uint32_t i = 0; i < list->count; i++) {
+        const struct manifest_block *b = &list->blocks[i].of;
+        bool alone = b->max_ms > newest_ms &&
+                     (b->resolution_ms == DOWNSAMPLE_5M_MS ||
+                      (b->resolution_ms == DOWNSAMPLE_1H_MS && b->max_ms < coarse_to()));
+        for (uint32_t k = 0; k < list->count && alone; k++)
+            alone = list->blocks[k].of.resolution_ms != 0 ||
+                    list->blocks[k].of.min_ms > b->max_ms + 1 ||
+                    list->blocks[k].of.max_ms <= b->min_ms;
+        if (!alone) continue;
+        newest = b->number;
+        newest_ms = b->max_ms;
+    }
+    return newest;
+}
+
+static void ended_start(uint64_t seed) {
+    archive_rig_init(&rig, seed);
+    bool coarse = seed % 3 == 0;
+    rig.merged_ms_max = (seed % 2 == 0 ? 2 : 6) * AR_HOUR_MS;
+    rig.levels[0] = (struct plan_level){2 * AR_HOUR_MS, DOWNSAMPLE_5M_MS};
+    if (coarse) rig.levels[1] = (struct plan_level){3 * AR_HOUR_MS, DOWNSAMPLE_1H_MS};
+    RIG_CHECK(retention_new(0, NULL, 0, &rig.retention, &rig.err) == OK, "%s", rig.err.msg);
+    retention_set_resolutions(
+        rig.retention, &(struct retention_by_resolution){.raw_ms = 8 * AR_HOUR_MS,
+                                                         .fine_ms = coarse ? 14 * AR_HOUR_MS : 0,
+                                                         .has_fine = true,
+                                                         .has_coarse = coarse});
+    RIG_CHECK(archive_rig_start(&rig) == OK, "%s", rig.err.msg);
+    for (unsigned n = 0; n < 9; n++) {
+        write_hours(4);
+        if (rng_chance(&rig.rng, 0.2)) delete_some();
+        archive_rig_run(&rig, 100000);
+    }
+    for (size_t i = 0; i < AR_SERIES; i++)
+        RIG_CHECK(archive_rig_write(&rig, i, rig.now_ms, 1), "%s", rig.err.msg);
+    archive_rig_run(&rig, 9 * AR_HOUR_MS); /* what is idle is cut up to its end */
+    archive_rig_verify(&rig);
+    RIG_CHECK(rows_alone() != 0, "seed %" PRIu64 ": no samples have gone", seed);
+}
+
+/* Another node gets the shards: this one, as of nothing. */
+static void run_moved(uint64_t seed) {
+    ended_start(seed);
+    for (unsigned i = 0; i < AR_CORES; i++) {
+        taken[i].whole = true;
+        give(i);
+    }
+    for (unsigned i = 0; i < AR_CORES; i++) {
+        core_set_current(rig.rt->cores[i]);
+        for (size_t k = 0; k < taken[i].shards_count; k++) {
+            uint32_t shard = taken[i].shards[k];
+            taken[i].imports[k].copy = ++rig.model.copies[shard];
+            store_drop(rig.stores[i], shard, rig.model.copies[shard]);
+        }
+        core_set_current(NULL);
+    }
+    archive_rig_run(&rig, 60000);
+    RIG_CHECK(stats().blocks == 0, "something is left");
+    take_all();
+    archive_rig_verify(&rig);
+    for (uint32_t i = 0; i < AR_SHARDS; i++) {
+        uint64_t position;
+        core_set_current(rig.rt->cores[i % AR_CORES]);
+        RIG_CHECK(store_open_epoch(rig.stores[i % AR_CORES], i, 1, &position, &rig.err) == OK, "%s",
+                  rig.err.msg);
+        core_set_current(NULL);
+    }
+    write_hours(12);
+    archive_rig_run(&rig, 200000);
+    archive_rig_verify(&rig);
+    start_again();
+    archive_rig_verify(&rig);
+    counts.moved++;
+    end_seed();
+}
+
+/* Rows that cannot be read are fetched: nobody here could make them anew. */
+static void run_rows_fetched(uint64_t seed) {
+    char path[64];
+    ended_start(seed);
+    for (unsigned i = 0; i < AR_CORES; i++)
+        give(i);
+    snprintf(path, sizeof path, "data/blocks/%016" PRIx64 ".block", rows_alone());
+    archive_rig_kill(&rig);
+    rig.disk.denied = path;
+    RIG_CHECK(archive_rig_start(&rig) == OK, "%s", rig.err.msg);
+    archive_rig_run(&rig, 60000);
+    expect_bad();
+    RIG_CHECK(bad_ranges() > 0, "seed %" PRIu64 ": nobody would fetch it", seed);
+    take_all();
+    rig.disk.denied = NULL;
+    RIG_CHECK(stats().bad_blocks == 0 && bad_ranges() == 0, "seed %" PRIu64 ": still bad", seed);
+    archive_rig_verify(&rig);
+    archive_rig_run(&rig, 200000);
+    start_again();
+    archive_rig_verify(&rig);
+    counts.rows_fetched++;
+    end_seed();
+}
+
 int main(int argc, char **argv) {
     uint64_t seeds = argc > 1 ? strtoull(argv[1], NULL, 10) : 60;
     uint64_t first = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
@@ -463,11 +584,16 @@ int main(int argc, char **argv) {
         run_merging(seed);
     for (uint64_t seed = first; seed < first + seeds; seed++)
         run_rows(seed);
+    for (uint64_t seed = first; seed < first + seeds / 2; seed++) {
+        run_moved(seed);
+        run_rows_fetched(seed);
+    }
     printf("%" PRIu64 " seeds from %" PRIu64 ": found by the scrub %u, by reading %u; repaired %u, "
            "shards refused %u, bad pieces %u, power cuts %u; beside %" PRIu64
-           " merges, shards refused %u\n",
+           " merges, shards refused %u; where samples have ended: moved %u, rows fetched %u\n",
            seeds, first, counts.by_scrub, counts.by_reading, counts.repaired, counts.refused,
-           counts.corrupt, counts.cuts, counts.merges, counts.late);
+           counts.corrupt, counts.cuts, counts.merges, counts.late, counts.moved,
+           counts.rows_fetched);
     bool all = counts.by_scrub > 0 && counts.by_reading > 0 && counts.refused > 0 &&
                counts.corrupt > 0 && counts.cuts > 0 && counts.late > 0 && counts.merges > 0;
     if (!all && seeds >= 40) fprintf(stderr, "something never happened\n");

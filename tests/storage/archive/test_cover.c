@@ -53,7 +53,7 @@ static struct block_list *list_of(uint64_t bad) {
 
 static struct ended limit(bool fine, bool coarse, int64_t raw, int64_t to_fine, uint64_t bad) {
     struct block_list *list = list_of(bad);
-    struct cover_wanted wanted = {3, 1, {0}, fine, coarse};
+    struct cover_wanted wanted = {3, 1, {0}, INT64_MIN, fine, coarse};
     struct ended out = cover_limit(list, &wanted, &(struct ended){raw * HOUR, to_fine * HOUR});
     free(list);
     return out;

@@ -55,6 +55,7 @@ struct loop_core {
 
     struct timer heartbeat;
     uint64_t heartbeat_due_ns;
+    uint64_t turn_ns; /* when this turn began; 0: not known yet */
     struct metric *lag_seconds;
 
     bool stopping, net_stopped, quiet;

@@ -26,8 +26,70 @@ enum {
     LOOP_DRAIN_NS = 1000000,
     LOOP_DRAIN_CHECK =
         8, /* messages between two looks at the clock, which costs as much as a small message */
-    HEARTBEAT_MS = 10,
+    BEAT_MS = 10,
+    BEATS_SAMPLED = 10, /* of so many one is a timer */
+    SAMPLE_MS = 97,     /* about as many beats; in step with no other timer */
 };
+
+/* ---- loop lag ---- */
+
+/* How late a timer would be that is due every BEAT_MS. Most of these beats are no timers, which
+ * would wake an idle core a hundred times a second: one of BEATS_SAMPLED is, and stands for all of
+ * them unless a stall held it up; and a turn of the loop that is longer than a beat counts the
+ * beats in it, wherever the next timer is. */
+
+static void loop_start_heartbeat(struct loop_core *lc) {
+    lc->heartbeat_due_ns = uv_hrtime() + SAMPLE_MS * UINT64_C(1000000);
+    timer_start(&lc->heartbeat, SAMPLE_MS);
+}
+
+/* A stall hides the beats it covers, so each missed one counts with the lateness it would have had:
+ * the histogram then holds what an event at any moment would have met ("coordinated omission",
+ * Tene). */
+static void loop_observe_lag(struct loop_core *lc, uint64_t lag_ns) {
+    const uint64_t period_ns = BEAT_MS * UINT64_C(1000000);
+    unsigned times = lag_ns < period_ns ? BEATS_SAMPLED : 1;
+    for (unsigned i = 0; i < times; i++)
+        metric_observe(lc->lag_seconds, (double)lag_ns * 1e-9);
+    /* 1000: beyond 10 s it is the machine that stood still, not the loop */
+    for (unsigned missed = 1; missed < 1000 && lag_ns >= period_ns; missed++) {
+        lag_ns -= period_ns;
+        metric_observe(lc->lag_seconds, (double)lag_ns * 1e-9);
+    }
+}
+
+/* The time of waking, which the loop knows in milliseconds until it is asked to look anew. */
+static void loop_turn_began(struct loop_core *lc) {
+    if (lc->turn_ns == 0) lc->turn_ns = uv_now(&lc->loop) * UINT64_C(1000000);
+}
+
+/* When the turn has been a stall so far: how late its first beat would be, which is somewhere in
+ * its first BEAT_MS. */
+static uint64_t loop_turn_lag(const struct loop_core *lc, uint64_t now_ns) {
+    const uint64_t period_ns = BEAT_MS * UINT64_C(1000000);
+    uint64_t long_ns = lc->turn_ns != 0 && lc->turn_ns < now_ns ? now_ns - lc->turn_ns : 0;
+    return long_ns >= period_ns ? long_ns - period_ns / 2 : 0;
+}
+
+static void loop_turn_ends(struct loop_core *lc) {
+    bool measured = lc->lag_seconds != NULL && !lc->stopping;
+    uint64_t lag_ns = measured ? loop_turn_lag(lc, uv_hrtime()) : 0;
+    if (lag_ns > 0) {
+        loop_observe_lag(lc, lag_ns);
+        loop_start_heartbeat(lc);
+    }
+    lc->turn_ns = 0;
+}
+
+void loop_on_heartbeat(struct timer *t) {
+    struct loop_core *lc = container_of(t, struct loop_core, heartbeat);
+    uint64_t now_ns = uv_hrtime();
+    uint64_t late_ns = now_ns > lc->heartbeat_due_ns ? now_ns - lc->heartbeat_due_ns : 0;
+    uint64_t turn_ns = loop_turn_lag(lc, now_ns);
+    loop_observe_lag(lc, MAX(late_ns, turn_ns));
+    lc->turn_ns = now_ns; /* counted */
+    loop_start_heartbeat(lc);
+}
 
 /* ---- mailbox ---- */
 
@@ -96,6 +158,7 @@ void loop_on_wake(uv_poll_t *wake, int status, int events) {
 /* The first handle of its kind to be started, so that it runs behind all others. */
 void loop_on_prepare(uv_prepare_t *prepare) {
     struct loop_core *lc = container_of(prepare, struct loop_core, prepare);
+    loop_turn_ends(lc);
     atomic_store_explicit(&lc->asleep, true, memory_order_seq_cst);
     if (lc->pending != NULL || atomic_load_explicit(&lc->inbox, memory_order_seq_cst) != NULL)
         loop_wake(lc);
@@ -104,6 +167,7 @@ void loop_on_prepare(uv_prepare_t *prepare) {
 void loop_on_check(uv_check_t *check) {
     struct loop_core *lc = container_of(check, struct loop_core, check);
     loop_is_up(lc);
+    loop_turn_began(lc);
     if (!loop_run_next(lc)) return;
     const uint64_t end_ns = uv_hrtime() + LOOP_DRAIN_NS;
     unsigned n = 1;
@@ -118,6 +182,7 @@ static void loop_on_timer(uv_timer_t *timer);
 /* libuv counts in whole milliseconds of the same clock, so rounding the due time up never fires
  * early. */
 static void loop_arm(struct loop_core *lc, uint64_t due_ns) {
+    loop_turn_began(lc);
     uv_update_time(&lc->loop);
     uint64_t due_ms = due_ns / 1000000 + (due_ns % 1000000 != 0);
     uint64_t now_ms = uv_now(&lc->loop);
@@ -220,37 +285,13 @@ const struct runtime_ops loop_ops = {
     .each = loop_each,
 };
 
-/* ---- loop lag ---- */
-
-static void loop_start_heartbeat(struct loop_core *lc) {
-    lc->heartbeat_due_ns = uv_hrtime() + HEARTBEAT_MS * UINT64_C(1000000);
-    timer_start(&lc->heartbeat, HEARTBEAT_MS);
-}
-
-/* A stall hides the heartbeats it covers, so each missed one counts with the lateness it would have
- * had: the histogram then holds what an event at any moment would have met ("coordinated omission",
- * Tene). */
-void loop_on_heartbeat(struct timer *t) {
-    struct loop_core *lc = container_of(t, struct loop_core, heartbeat);
-    const uint64_t period_ns = HEARTBEAT_MS * UINT64_C(1000000);
-    uint64_t now_ns = uv_hrtime();
-    uint64_t lag_ns = now_ns > lc->heartbeat_due_ns ? now_ns - lc->heartbeat_due_ns : 0;
-    /* 1000: beyond 10 s it is the machine that stood still, not the loop */
-    for (unsigned missed = 0; missed < 1000; missed++) {
-        metric_observe(lc->lag_seconds, (double)lag_ns * 1e-9);
-        if (lag_ns < period_ns) break;
-        lag_ns -= period_ns;
-    }
-    loop_start_heartbeat(lc);
-}
-
 static void loop_measure_lag(struct core *here, void *ctx) {
     (void)ctx;
     static const double bounds[] = {0.0005, 0.001, 0.002, 0.005, 0.01, 0.025,
                                     0.05,   0.1,   0.25,  0.5,   1};
     static const struct metric_def lag_def = {
         .name = "cairn_core_loop_lag_seconds",
-        .help = "How late a 10 ms timer of the core's event loop fired.",
+        .help = "How late a timer of the core's event loop fires, looked at every 10 ms.",
         .kind = METRIC_HISTOGRAM,
         .bounds = bounds,
         .bounds_count = ARRAY_LEN(bounds),

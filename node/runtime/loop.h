@@ -47,7 +47,7 @@ MUST_USE enum status loop_tcp_bind(struct sv addr, bool exclusive, uv_os_sock_t 
 unsigned loop_net_port(
     struct core *core); /* of the core's net_listen; 0 when it does not listen. On the core. */
 
-/* Loop lag of a core since the last call: how late its 10 ms heartbeat timer fired, in seconds;
- * feeds the cairn_core_loop_lag_seconds histogram. Data cores and the control core; not the log
+/* Loop lag of a core: how late a timer that is due every 10 ms would fire, in seconds; feeds the
+ * cairn_core_loop_lag_seconds histogram. Data cores and the control core; not the log
  * core, which blocks. */
 void loop_register_metrics(struct runtime *rt);

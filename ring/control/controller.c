@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "node/base/hash.h"
 #include "ring/control/controller_internal.h"
 
 /* ---- life ---- */
@@ -232,6 +233,24 @@ static void losers_mark(struct controller *c, const struct ring_map *next) {
         }
 }
 
+/* All that a decision is made from, but for the time, which nodes_judge has turned into flags. */
+static uint64_t inputs_hash(const struct controller *c) {
+    uint64_t h = hash64(c->shards, c->map->settings.shards_count * sizeof *c->shards, 0);
+    for (uint32_t i = 0; i < c->map->nodes_count; i++) {
+        const struct ctl_node *n = &c->nodes[i];
+        const uint64_t facts[] = {n->id,        n->incarnation, n->format_level, n->heard,
+                                  n->draining,  n->log_failed,  n->slow,         n->gone,
+                                  n->long_gone, n->usable,      n->restarted,    n->map_version};
+        h = hash64(facts, sizeof facts, h);
+        h = hash64(n->addr, strlen(n->addr), h);
+        h = hash64(n->zone, strlen(n->zone), h);
+    }
+    const uint64_t counts[] = {c->map->version, c->joins_count, c->wishes_count};
+    h = hash64(counts, sizeof counts, h);
+    if (c->joins_count > 0) h = hash64(c->joins, c->joins_count * sizeof *c->joins, h);
+    return hash64(c->wishes, c->wishes_count * sizeof c->wishes[0], h);
+}
+
 enum status controller_step(struct controller *c, uint64_t now_ms, struct ring_map **out,
                             struct err *err) {
     struct ring_map *next;
@@ -239,6 +258,10 @@ enum status controller_step(struct controller *c, uint64_t now_ms, struct ring_m
     c->step_ms = now_ms;
     nodes_judge(c, now_ms);
     if (c->proposed || (c->proposed_ms != 0 && now_ms - c->proposed_ms < STEP_PAUSE_MS)) return OK;
+    uint64_t inputs = inputs_hash(c);
+    if (c->settled && inputs == c->settled_inputs && now_ms - c->settled_ms < STEP_ANYWAY_MS)
+        return OK;
+    c->settled = false;
     TRY(moves_plan(c, err));
     TRY(wishes_make(c, &next, err));
     if (nodes_equal(c->map, next)) { /* else the nodes first, then what follows from it */
@@ -248,6 +271,9 @@ enum status controller_step(struct controller *c, uint64_t now_ms, struct ring_m
     }
     if (map_equal(c->map, next)) {
         ring_map_unref(next);
+        c->settled = inputs_hash(c) == inputs; /* nothing was noted, either */
+        c->settled_inputs = inputs;
+        c->settled_ms = now_ms;
         return OK;
     }
     enum status st = ring_map_check(next, err);

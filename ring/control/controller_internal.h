@@ -7,8 +7,9 @@
 #include "ring/control/controller.h"
 
 enum {
-    STEP_PAUSE_MS = 50,  /* between two proposals, so that what comes together goes together */
-    STEP_EVERY_MS = 100, /* timers are looked at so often */
+    STEP_PAUSE_MS = 50,    /* between two proposals, so that what comes together goes together */
+    STEP_EVERY_MS = 100,   /* timers are looked at so often */
+    STEP_ANYWAY_MS = 1000, /* what led to nothing is decided again, if nothing is new, so often */
     NOTES_MAX = RING_REPLICAS_MAX
 };
 
@@ -67,6 +68,8 @@ struct controller {
     struct ctl_node *nodes;
     struct ctl_shard *shards;
     bool proposed;
+    bool settled; /* by these inputs the map stays as it is, as of settled_ms */
+    uint64_t settled_inputs, settled_ms;
     uint64_t lead_ms, step_ms, proposed_ms; /* lead: since */
     /* wishes: nodes that want to join, to leave, to be drained or not */
     struct ring_node *joins;

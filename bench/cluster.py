@@ -2,9 +2,11 @@
 """./dev bench cluster: what a cluster costs on this machine, against DESIGN 10's budget of scale.
 
 Ingest: CPU over all processes per sample of known series, remote write spread over the nodes, for 1 to 5 processes and 1 to 3 copies,
-beside VictoriaMetrics' single node. Each process has one core, so that a node of a cluster works as the single one does. What nodes
-do while idle is measured before and taken off. Hops: a forward is what a sample costs more when another node must take it, a copy
-what one more replica costs. Query: latency and CPU of a small query and of an aggregate over at least 1,000 series."""
+beside VictoriaMetrics' single node. Each process has one core and is sent to over --connections of its own, in requests of one size, so
+that a node of a cluster works as the single one does: what is done once a request or once a group commit is not shared by fewer samples
+because there are more nodes. What nodes do while idle is measured before and taken off. Hops: a forward is what a sample costs more when
+another node must take it, a copy what one more replica costs. Query: latency and CPU of a small query and of an aggregate over at least
+1,000 series."""
 import json, os, signal, statistics, subprocess, sys, threading, time, urllib.parse, urllib.request, http.client
 from pathlib import Path
 
@@ -90,8 +92,8 @@ class Cluster:
 def send(servers: list, capture: Path, a, rows: int, start_ms: int) -> dict:
     out = subprocess.run([str(Path(os.environ.get("CAIRN_BUILD", run.ROOT / "build")) / "bench/load"),
                           *(f"--url={s.url('/api/v1/write')}" for s in servers), f"--capture={capture}", f"--instances={a.instances}",
-                          f"--rows={rows}", f"--start-ms={start_ms}", f"--step-ms={a.step_ms}", "--merge=1",
-                          f"--connections={max(2, len(servers))}"], capture_output=True, text=True)
+                          f"--rows={rows}", f"--start-ms={start_ms}", f"--step-ms={a.step_ms}", "--merge=2",
+                          f"--connections={a.connections * len(servers)}"], capture_output=True, text=True)
     sys.stderr.write(out.stderr)
     if out.returncode != 0:
         raise SystemExit(f"the load failed: {out.stdout}{out.stderr}")

@@ -5,10 +5,11 @@
  *
  * load --url=http://127.0.0.1:9090/api/v1/write --capture=FILE --instances=N --rows=R --start-ms=T
  * --step-ms=15000
- *      --connections=C [--batch=2000] [--merge=1] [--rate=samples per second]
+ *      --connections=C [--batch=2000] [--merge=1|2] [--rate=samples per second]
  * --url several times: the connections are spread over them. Instance i replays the rows from its
  * own offset with the labels instance, cluster and region of its own. Each request is of one
- * instance, with --merge=1 of as many as fill the batch. */
+ * instance, with --merge=1 of as many as fill the batch, with --merge=2 also over the rows: then
+ * requests have the same size whatever the number of connections. */
 #include <errno.h>
 #include <inttypes.h>
 #include <netdb.h>
@@ -236,8 +237,8 @@ static void *worker_run(void *arg) {
     connect_worker(w);
     w->labels_at = calloc((size_t)c->series_count + 1, sizeof *w->labels_at);
     if (w->labels_at == NULL) die("memory");
+    uint64_t samples = 0;
     for (uint64_t row = 0; row < p->rows; row++) {
-        uint64_t samples = 0;
         for (uint64_t i = w->index; i < p->instances; i += p->connections) {
             encode_instance(w, i);
             const char *values = c->values + (row + i * 37) % c->rows_count * c->series_count * 8;
@@ -250,8 +251,9 @@ static void *worker_run(void *arg) {
                     samples = 0;
                 }
             }
-            bool last = i + p->connections >= p->instances;
-            if (samples > 0 && (p->merge == 0 || last)) {
+            bool row_ends = i + p->connections >= p->instances,
+                 ends = row_ends && row + 1 == p->rows;
+            if (samples > 0 && (ends || p->merge == 0 || (p->merge == 1 && row_ends))) {
                 send_batch(w, samples);
                 samples = 0;
             }

@@ -37,6 +37,7 @@ enum frame_type {
     FRAME_DELETE = 16,   /* ingest: delete by matcher in shards of the receiver */
     FRAME_RANGES = 17,   /* ring/replica: ranges and digests that you have of these shards? */
     FRAME_REPAIR = 18,   /* ring/replica: give me these ranges of these shards */
+    FRAME_VERIFY = 19,   /* ring/replica: look at your replicas now; or: what came of it? */
     FRAME_TYPE_COUNT
 };
 struct frame {

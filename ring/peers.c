@@ -20,7 +20,7 @@ static const struct metric_def refused_def = {
 static const char *const type_names[] = {"unknown",  "hello",     "reply",  "write",   "fragment",
                                          "series",   "cancel",    "append", "places",  "fetch",
                                          "raft",     "heartbeat", "join",   "promise", "admin",
-                                         "transfer", "delete",    "ranges", "repair"};
+                                         "transfer", "delete",    "ranges", "repair",  "verify"};
 static_assert(ARRAY_LEN(type_names) == FRAME_TYPE_COUNT, "one name per frame type");
 static const char *const refused_names[] = {"corrupt", "protocol", "hello",  "secret",
                                             "sender",  "member",   "request"};

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* ring/replica/store_ops.h over a store. */
 #include "storage/archive/digest.h"
+#include "storage/archive/scrub.h"
 #include "storage/archive/transfer.h"
 #include "storage/store.h"
 #include "storage/store_internal.h"
@@ -62,6 +63,18 @@ static void ops_read_resume(void *ctx, struct store_read *job) {
     store_read_resume(ctx, job);
 }
 
+static void scrub_done(void *ctx, uint32_t blocks) {
+    struct store_scrub *job = ctx;
+    job->blocks = blocks;
+    job->done(job);
+}
+
+static enum status ops_scrub(void *ctx, struct store_scrub *job) {
+    struct store *store = ctx;
+    if (store->archive == NULL) return ERR_UNAVAILABLE;
+    return scrub_ask(store->archive->archive, store->core, job->shard, scrub_done, job);
+}
+
 static bool ops_has_bad(void *ctx) {
     return digest_has_bad(ctx);
 }
@@ -106,6 +119,7 @@ void store_ops_init(struct store_ops *out, struct store *store) {
         .position = ops_position,
         .read = ops_read,
         .read_resume = ops_read_resume,
+        .scrub = ops_scrub,
         .has_bad = ops_has_bad,
         .ranges = ops_ranges,
         .export_start = ops_export_start,

@@ -31,6 +31,11 @@ void text_put_quoted(struct buf *out, struct sv s); /* Go's %q */
 void text_put_json(struct buf *out,
                    struct sv s); /* encoding/json's string: with <, > and & escaped */
 
+/* -- ring.c: the `data` of an answer, POSTed when there is a form: a new reference, or NULL after
+ * having said why */
+struct json_t;
+struct json_t *ctl_ring_call(const char *url, const char *path, const struct buf *form);
+
 /* -- verbs: argv[0] is the verb itself */
 int query_instant(int argc, char **argv);
 int query_range(int argc, char **argv);
@@ -47,6 +52,7 @@ int ring_move_main(int argc, char **argv);
 int ring_accept_loss_main(int argc, char **argv);
 int ring_remove_main(int argc, char **argv);
 int ring_recover_main(int argc, char **argv);
+int ring_verify_main(int argc, char **argv);
 int import_prometheus_main(int argc, char **argv);
 int import_openmetrics_main(int argc, char **argv);
 int tsdb_list_main(int argc, char **argv);

@@ -39,6 +39,7 @@ static const struct verb_def {
     {"ring", "move", ring_move_main, "Move a replica to another node."},
     {"ring", "accept-loss", ring_accept_loss_main, "Restart a shard from what is left."},
     {"ring", "remove", ring_remove_main, "Strike a dead node off the map."},
+    {"ring", "verify", ring_verify_main, "Read and compare all replicas, repair what is bad."},
     {"ring", "recover", ring_recover_main, "New cluster of what is left without quorum."},
     {"silence", NULL, NULL, NULL},
     {"alert", NULL, NULL, NULL},

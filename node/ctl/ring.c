@@ -24,10 +24,9 @@ static const struct flag_def defs[] = {
 };
 static struct ring_options options;
 
-/* The `data` of an answer; a new reference, or NULL after having said why. */
-static json_t *ring_call(const char *path, const struct buf *form) {
+struct json_t *ctl_ring_call(const char *url, const char *path, const struct buf *form) {
     struct http_call call = {
-        .server = options.url.string, .path = path, .form = form, .timeout_s = CALL_TIMEOUT_S};
+        .server = url, .path = path, .form = form, .timeout_s = CALL_TIMEOUT_S};
     struct err err = {0};
     if (http_call_run(&call, &err) != OK) {
         ctl_fail("%s", err.msg);
@@ -43,11 +42,15 @@ static json_t *ring_call(const char *path, const struct buf *form) {
     else if (error != NULL)
         ctl_fail("%s", error);
     else
-        ctl_fail("%s answered with HTTP status %ld", options.url.string, call.code);
+        ctl_fail("%s answered with HTTP status %ld", url, call.code);
     if (call.code != 200) data = NULL;
     json_decref(root);
     buf_fini(&call.body);
     return data;
+}
+
+static json_t *ring_call(const char *path, const struct buf *form) {
+    return ctl_ring_call(options.url.string, path, form);
 }
 
 static int64_t number(const json_t *of, const char *key) {

@@ -8,6 +8,7 @@
 
 #include "node/base/json.h"
 #include "node/base/num.h"
+#include "node/daemon/verify_api.h"
 
 /* A request that waits for the controller's answer. */
 struct ring_call {
@@ -132,12 +133,15 @@ static enum status admin_read(struct http_request *req, struct admin_call *call,
 }
 
 static void on_admin(struct http_request *req) {
+    const struct ring_api *api = req->route_ctx;
     struct admin_call call = {0};
     struct err err;
-    enum status st = admin_read(req, &call, &err);
+    bool verifies = api->admin && sv_eq(req->path_param, SV("verify"));
+    enum status st =
+        verifies ? verify_api_start(api->node, req, &err) : admin_read(req, &call, &err);
     if (st != OK)
         answer_error(req, st, err.msg);
-    else
+    else if (!verifies)
         ask(req, &call);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* node/daemon/ring_api.h: the cluster over HTTP: GET /api/v1/status/ring, and under
- * --web.enable-admin-api POST /api/v1/admin/ring/drain|undrain|move|accept-loss|remove. */
+ * --web.enable-admin-api POST /api/v1/admin/ring/drain|undrain|move|accept-loss|remove|verify. */
 #pragma once
 
 #include "node/daemon/node.h"

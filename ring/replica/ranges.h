@@ -14,13 +14,13 @@
 
 #include "ring/replica/store_ops.h"
 
-enum span_verdict {
-    SPAN_EQUAL,
-    SPAN_APART, /* not to be compared, as above */
-    SPAN_BAD,   /* ours is bad, the other's is not */
-    SPAN_DIFFERS,
-    SPAN_LATER, /* too early to say */
-    SPAN_LOST,  /* bad here and there */
+enum span_verdict { /* numbers: verify.h */
+                    SPAN_EQUAL = 0,
+                    SPAN_APART = 1, /* not to be compared, as above */
+                    SPAN_BAD = 2,   /* ours is bad, the other's is not */
+                    SPAN_DIFFERS = 3,
+                    SPAN_LATER = 4, /* too early to say */
+                    SPAN_LOST = 5,  /* bad here and there */
 };
 struct span_found {
     enum span_verdict verdict;

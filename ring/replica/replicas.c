@@ -8,6 +8,7 @@
 
 #include "ring/replica/internal.h"
 #include "ring/replica/sync.h"
+#include "ring/replica/verifying.h"
 
 static const struct metric_def defs[] = {
     {"cairn_replica_appends_total", "Frames of entries answered by followers.", METRIC_COUNTER,
@@ -495,6 +496,8 @@ void replicas_on_frame(struct peer_request *req, struct sv payload, void *ctx) {
         served_ranges(r, req, payload);
     else if (req->type == FRAME_REPAIR)
         served_repair(r, req, payload);
+    else if (req->type == FRAME_VERIFY)
+        served_verify(r, req, payload);
     else
         served_fetch(r, req, payload);
 }

@@ -128,6 +128,14 @@ struct store_import {
     void *private_;
 };
 
+/* All that blocks have of a shard, or of any, is read now, to find what is bad. */
+struct store_scrub {
+    uint32_t shard;  /* UINT32_MAX: any */
+    uint64_t blocks; /* outcome: so many were read */
+    /* On the core, when what was found is RANGE_BAD; never once the node is stopping. */
+    void (*done)(struct store_scrub *job);
+};
+
 struct store_ops {
     void *ctx;
     /* tail: of the log-only run that an INIT or LOG replica keeps; else of the replica with a head.
@@ -166,6 +174,8 @@ struct store_ops {
      * called; then done. Cancel: piece returns false. */
     enum status (*read)(void *ctx, struct store_read *job, struct err *err);
     void (*read_resume)(void *ctx, struct store_read *job);
+    /* One at a time. ERR_NOMEM, ERR_UNAVAILABLE: there are no blocks here. */
+    enum status (*scrub)(void *ctx, struct store_scrub *job);
     /* A range of some shard is bad. */
     bool (*has_bad)(void *ctx);
     /* *out: empty; its memory is the caller's. ERR_UNAVAILABLE: it is not whole here. */

@@ -8,6 +8,7 @@
 #include "node/base/bytes.h"
 #include "node/base/log.h"
 #include "ring/replica/ranges.h"
+#include "ring/replica/verifying.h"
 
 enum { LOOK_MS = 1000, FAILED_MS = 5000, FAILED_MS_MAX = 60000, PIECE_TIMEOUT_MS = 60000 };
 enum { EARLY_MAX = 16 }; /* in a round: the next one compares it again */
@@ -36,6 +37,7 @@ struct sync {
     size_t count;
     uint16_t core; /* of the giver */
     uint64_t stream, number;
+    struct verify verify;
     struct {
         struct metric *compared, *differences, *repaired_bad, *repaired_differs, *failures;
     } metrics;
@@ -55,6 +57,7 @@ static const struct metric_def defs[] = {
 
 static void sync_pause(struct sync *s, uint64_t ms) {
     s->state = SYNC_IDLE;
+    if (ms == LOOK_MS && s->verify.phase == VERIFY_COMPARING) ms = VERIFY_LOOK_MS;
     if (!s->stopping) timer_start(&s->timer, ms);
 }
 
@@ -92,6 +95,8 @@ static void take_ended(struct sync *s, enum status status, const struct err *err
         metric_add(s->differs[i] ? s->metrics.repaired_differs : s->metrics.repaired_bad, 1);
     if (s->import.refused == 0) {
         log_infof("ranges were repaired from another replica", "shards", "%zu", s->count);
+        for (size_t i = 0; i < s->count; i++)
+            verify_repaired(&s->verify, s->shards[i].shard, &s->spans[i]);
         s->attempts = 0;
     }
     if (s->import.refused > 0)
@@ -223,6 +228,7 @@ static void answer_compare(struct sync *s, struct ranges_answer *a) {
         bool leads = r->map->nodes[primary].id == s->from;
         if (found.verdict == SPAN_DIFFERS && leads) difference_tell(s, a->shard, &found);
         early_note(s, a->shard, found.verdict == SPAN_LATER);
+        if (leads) verify_compared(&s->verify, a->shard, &own, &a->ranges);
         if (found.verdict == SPAN_BAD || (found.verdict == SPAN_DIFFERS && leads))
             fix_add(s, a, &found);
     }
@@ -293,6 +299,22 @@ static void choose_bad(struct sync *s) {
     }
 }
 
+/* The same of those that somebody wants to have compared now; not always the first. */
+static void choose_verify(struct sync *s) {
+    struct replicas *r = s->r;
+    s->urgent = false;
+    for (uint32_t n = 0; n < r->shards_count && s->asked_count < SYNC_SHARDS_MAX; n++) {
+        uint32_t i = (s->turn + n) % r->shards_count;
+        if (!verify_wants(&s->verify, i) || !is_mine(r, i) || shard_at(r, i)->role != ROLE_FOLLOWER)
+            continue;
+        node_id from = r->map->nodes[ring_map_primary(r->map, i)].id;
+        if (from == r->o.self || (s->asked_count > 0 && from != s->from)) continue;
+        s->from = from;
+        s->asked[s->asked_count++] = i;
+    }
+    if (s->asked_count > 0) s->turn = (s->asked[s->asked_count - 1] + 1) % r->shards_count;
+}
+
 /* Of one primary, those that were not compared in this round. */
 static void choose_rest(struct sync *s) {
     struct replicas *r = s->r;
@@ -340,8 +362,10 @@ static void sync_on_timer(struct timer *t) {
     struct replicas *r = s->r;
     assert(s->state == SYNC_IDLE);
     s->asked_count = 0;
+    verify_look(&s->verify);
     if (r->map != NULL && r->self >= 0 && r->map->nodes_count > 1) {
         if (r->o.store->has_bad(r->o.store->ctx)) choose_bad(s);
+        if (s->asked_count == 0) choose_verify(s);
         if (s->asked_count == 0) choose_due(s);
     }
     if (s->asked_count > 0)
@@ -383,8 +407,13 @@ void sync_stop(struct sync *s) {
     s->state = SYNC_IDLE;
 }
 
+struct verify *sync_verify(struct sync *s) {
+    return &s->verify;
+}
+
 void sync_free(struct sync *s) {
     if (s == NULL) return;
     timer_stop(&s->timer);
+    verify_fini(&s->verify);
     free(s);
 }

@@ -29,6 +29,9 @@ void sync_on_map(struct sync *s);
 void sync_stop(struct sync *s);
 void sync_free(struct sync *s); /* memory only; NULL too */
 
+struct verify;
+struct verify *sync_verify(struct sync *s); /* verifying.h */
+
 /* The other side: FRAME_RANGES, FRAME_REPAIR. */
 void served_ranges(struct replicas *r, struct peer_request *req, struct sv payload);
 void served_repair(struct replicas *r, struct peer_request *req, struct sv payload);

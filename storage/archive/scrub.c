@@ -16,6 +16,18 @@ struct bad_block {
     struct err why;
 };
 
+struct scrub_request {
+    struct archive *archive;
+    struct core *home;
+    uint32_t shard; /* UINT32_MAX: any */
+    void (*done)(void *ctx, uint32_t blocks);
+    void *ctx;
+    struct msg msg;
+    struct list_node node;
+    uint64_t *numbers; /* of blocks that are to be read yet */
+    uint32_t count, read;
+};
+
 struct scrub {
     struct archive *archive;
     struct timer timer;
@@ -35,6 +47,8 @@ struct scrub {
     uint64_t allowed_ns;
     struct bad_block *bads;
     uint32_t bads_count, bads_cap;
+    struct list_node requests;
+    bool asked; /* the block is of one: it is read without a pause, too */
     struct {
         struct metric *bytes, *blocks, *bad;
     } metrics;
@@ -107,6 +121,52 @@ static void scrub_leave(struct scrub *s) {
     s->block = NULL;
     free(s->path);
     s->path = NULL;
+    s->asked = false;
+}
+
+/* A block that somebody asks for; NULL: none is. */
+static const struct list_block *asked_find(struct scrub *s) {
+    LIST_FOREACH(n, &s->requests) {
+        struct scrub_request *r = container_of(n, struct scrub_request, node);
+        while (r->count > 0) {
+            const struct list_block *b = list_find(s->archive, r->numbers[r->count - 1]);
+            if (b != NULL && b->block != NULL) return b;
+            r->count--; /* merged meanwhile, or known to be bad */
+        }
+    }
+    return NULL;
+}
+
+/* The block has been read through. */
+static void asked_end(struct scrub *s) {
+    LIST_FOREACH(n, &s->requests) {
+        struct scrub_request *r = container_of(n, struct scrub_request, node);
+        for (uint32_t i = 0; i < r->count; i++) {
+            if (r->numbers[i] != s->number) continue;
+            r->numbers[i] = r->numbers[--r->count];
+            r->read++;
+            break;
+        }
+    }
+}
+
+static void request_home(struct core *here, struct msg *m) {
+    struct scrub_request *r = container_of(m, struct scrub_request, msg);
+    (void)here;
+    r->done(r->ctx, r->read);
+    free(r);
+}
+
+static void requests_end(struct scrub *s) {
+    if (scrub_has_found(s)) return; /* until the lists have it */
+    LIST_FOREACH_SAFE(n, &s->requests) {
+        struct scrub_request *r = container_of(n, struct scrub_request, node);
+        if (r->count > 0) continue;
+        list_remove(&r->node);
+        free(r->numbers);
+        r->msg.run = request_home;
+        core_post(r->home, &r->msg);
+    }
 }
 
 static bool scrub_take(struct scrub *s, const struct list_block *b, bool urgent) {
@@ -117,6 +177,7 @@ static bool scrub_take(struct scrub *s, const struct list_block *b, bool urgent)
     s->file_bytes = b->of.file_bytes;
     s->at = 0;
     s->urgent = urgent;
+    s->asked = false;
     return true;
 }
 
@@ -132,6 +193,12 @@ static bool scrub_choose(struct scrub *s) {
     if (suspect != NULL && !s->urgent) {
         s->urgent = true;
         s->at = 0;
+    }
+    const struct list_block *asked = suspect == NULL ? asked_find(s) : NULL;
+    if (asked != NULL && !s->asked) {
+        if (s->path != NULL) scrub_leave(s);
+        if (!scrub_take(s, asked, false)) return false;
+        s->asked = true;
     }
     if (s->path != NULL) return true;
     if (a->options.scrub_ms == 0) return false;
@@ -164,16 +231,17 @@ static void scrub_ran(struct core *here, struct work *w);
 static void scrub_next(struct scrub *s) {
     if (s->running || s->stopping) return;
     scrub_allow(s);
+    requests_end(s);
     if (scrub_choose(s)) {
         uint64_t want = MIN((uint64_t)SLICE_BYTES, s->file_bytes - MIN(s->at, s->file_bytes));
-        if (s->urgent || s->allowed >= (double)want) {
+        if (s->urgent || s->asked || s->allowed >= (double)want) {
             s->running = true;
             s->work = (struct work){.run = scrub_run, .done = scrub_ran};
             work_submit(s->archive->rt->log_core, &s->work);
             return;
         }
     }
-    timer_start(&s->timer, tick_ms(s));
+    timer_start(&s->timer, list_is_empty(&s->requests) ? tick_ms(s) : TICK_MS_MIN);
 }
 
 static void scrub_on_timer(struct timer *t) {
@@ -231,6 +299,7 @@ static void scrub_ran(struct core *here, struct work *w) {
             timer_start(&s->timer, TICK_MS);
             return;
         }
+        asked_end(s);
         if (b != NULL && b->block != NULL) block_clear_suspect(b->block);
     }
     scrub_next(s);
@@ -260,12 +329,55 @@ void scrub_mark(struct scrub *s, struct block_list *list) {
     s->bads_count = kept;
 }
 
+/* -- on demand */
+
+static void request_begin(struct core *here, struct msg *m) {
+    struct scrub_request *r = container_of(m, struct scrub_request, msg);
+    struct archive *a = r->archive;
+    struct scrub *s = a->scrub;
+    (void)here;
+    list_push_back(&s->requests, &r->node);
+    if (a->stopping || s->stopping) return;
+    r->numbers = calloc(a->list->count + 1, sizeof *r->numbers);
+    if (r->numbers == NULL) {
+        log_warn("not enough memory to read blocks on demand");
+        list_remove(&r->node);
+        free(r); /* who waits for it gives up */
+        return;
+    }
+    for (uint32_t i = 0; i < a->list->count; i++) {
+        const struct list_block *b = &a->list->blocks[i];
+        struct block_shard in;
+        if (b->block != NULL &&
+            (r->shard == UINT32_MAX || block_get_shard(b->block, r->shard, &in)))
+            r->numbers[r->count++] = b->of.number;
+    }
+    if (s->running) return; /* goes on with it */
+    if (timer_is_armed(&s->timer)) timer_stop(&s->timer);
+    scrub_next(s);
+}
+
+enum status scrub_ask(struct archive *a, struct core *home, uint32_t shard,
+                      void (*done)(void *ctx, uint32_t blocks), void *ctx) {
+    struct scrub_request *r = calloc(1, sizeof *r);
+    if (r == NULL) return ERR_NOMEM;
+    *r = (struct scrub_request){.archive = a,
+                                .home = home,
+                                .shard = shard,
+                                .done = done,
+                                .ctx = ctx,
+                                .msg.run = request_begin};
+    core_post(a->rt->log_core, &r->msg);
+    return OK;
+}
+
 /* -- life */
 
 enum status scrub_new(struct archive *a, struct scrub **out, struct err *err) {
     struct scrub *s = calloc(1, sizeof *s);
     if (s == NULL) return err_set(err, ERR_NOMEM, 0, "scrub: not enough memory");
     s->archive = a;
+    list_init(&s->requests);
     s->metrics.bytes = metric_get(&defs[0], NULL);
     s->metrics.blocks = metric_get(&defs[1], NULL);
     s->metrics.bad = metric_get(&defs[2], NULL);
@@ -297,6 +409,12 @@ void scrub_free(struct scrub *s) {
     if (s == NULL) return;
     block_unref(s->block);
     block_unref(s->before);
+    struct list_node *n;
+    while ((n = list_pop_front(&s->requests)) != NULL) {
+        struct scrub_request *r = container_of(n, struct scrub_request, node);
+        free(r->numbers);
+        free(r);
+    }
     free(s->path);
     free(s->bads);
     free(s);

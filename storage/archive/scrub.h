@@ -15,6 +15,12 @@
 
 enum { SCRUB_RATE_MAX = 32 << 20 };
 
+/* All blocks that have anything of the shard (UINT32_MAX: of any) are read through now, without a
+ * pause. From any core; done runs there, once each has been read and what was found to be bad is so
+ * in its list; never once the archive is stopping. blocks: so many were read. ERR_NOMEM. */
+MUST_USE enum status scrub_ask(struct archive *a, struct core *home, uint32_t shard,
+                               void (*done)(void *ctx, uint32_t blocks), void *ctx);
+
 struct scrub;
 MUST_USE enum status scrub_new(struct archive *a, struct scrub **out, struct err *err);
 void scrub_start(struct scrub *s);

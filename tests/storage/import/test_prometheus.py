@@ -16,6 +16,7 @@ DUMP = None
 END = 1709244000_000  # of all data; a multiple of the time that a head block has
 HISTOGRAMS = {}  # by the name of what was asked
 SENT = {}  # histograms by labels
+TIMES = {}  # of all samples by labels
 ALWAYS = (-(1 << 62), 1 << 62)
 
 
@@ -40,6 +41,7 @@ def make_data(rng, labels, start, end):
     out = []
     for of, kind, distance in labels:
         times = times_of(distance, rng, start, end)
+        TIMES.setdefault(of, set()).update(times)
         out.append((of, list(zip(times, values_of(kind, rng, len(times))))))
     return out
 
@@ -76,9 +78,12 @@ def late_writes(rng, server, labels, start, end):
     """Between what is there; {(labels, ms): bits}"""
     sent = {}
     for of, kind, distance in labels[:12]:
-        times = rng.sample(range(start, end), 150)
-        for i in range(0, 150, 30):
-            samples = list(zip(times[i:i + 30], values_of(kind, rng, 30)))
+        # none that is there: which value Prometheus answers then is a matter of its own
+        times = [ms for ms in rng.sample(range(start, end), 150) if ms not in TIMES[of]]
+        TIMES[of].update(times)
+        for i in range(0, len(times), 30):
+            part = times[i:i + 30]
+            samples = list(zip(part, values_of(kind, rng, len(part))))
             server.send([(of, samples)])
             sent.update({(of, ms): bits for ms, bits in samples})
     return sent
@@ -250,9 +255,14 @@ def test(folder):
 
     server = Prometheus(folder / "p", data_dir).start()
     data = make_data(rng, labels, now - 3 * HOUR, now - 60_000)
-    send_by_hour(server, data, exemplars_for(rng), histograms)
+    # It compacts once its head spans three hours, and late samples then only; their block is merged at once with another of the
+    # same time. So the late ones are written before that, also where there is no other block yet.
+    exemplars, middle = exemplars_for(rng), now - HOUR * 3 // 2
+    send_by_hour(server, [(of, [s for s in samples if s[0] < middle]) for of, samples in data], exemplars, histograms)
     late = late_writes(rng, server, labels[5:], now - 4 * HOUR, now - 2 * HOUR)
-    harness.wait_for("a block of late samples", lambda: has_hint(data_dir, "from-out-of-order"))
+    late.update(late_writes(rng, server, labels, now - 2 * HOUR, middle))
+    send_by_hour(server, [(of, [s for s in samples if s[0] >= middle]) for of, samples in data], exemplars, histograms)
+    harness.wait_for("a block of late samples", lambda: has_hint(data_dir, "from-out-of-order"), 60)
     late.update(late_writes(rng, server, labels[3:8], now - 2 * HOUR, now - HOUR))
     # what was compacted and deleted then is in the log still
     server.delete("{" + ",".join(f'{k}="{v}"' for k, v in labels[0][0]) + "}", now - 3 * HOUR, now - 2 * HOUR - 1)

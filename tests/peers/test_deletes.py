@@ -6,7 +6,7 @@ and on three nodes with two replicas of which one is killed in between."""
 from harness import *
 
 STEP_MS, STEPS = 30_000, 480  # four hours: what is older than one goes into blocks
-FLAGS = ["--web.enable-admin-api", "--storage.tsdb.min-block-duration=20m"]  # few shards: each has series, and is cut
+FLAGS = ["--web.enable-admin-api", "--storage.tsdb.min-block-duration=20m", "--storage.blocks-interval=200ms"]
 
 
 def labels(i):
@@ -175,7 +175,7 @@ def test(folder):
     base_ms = (int(time.time() * 1000) - STEPS * STEP_MS) // STEP_MS * STEP_MS
     prometheus = Prometheus(folder / "p", "--web.enable-admin-api")
     closed = Prometheus(folder / "closed")
-    cairn = Cairn(folder / "c", *FLAGS, "--ring.shards=4")
+    cairn = Cairn(folder / "c", *FLAGS, "--ring.shards=4")  # few: each has series, and is cut
     plain = Cairn(folder / "plain", "--ring.shards=16")
     start_all([prometheus, closed, cairn, plain])
     test_errors(cairn, plain, prometheus, closed)

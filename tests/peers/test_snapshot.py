@@ -6,7 +6,7 @@ started on theirs are the cluster again."""
 from harness import *
 
 STEP_MS, STEPS, SERIES, CUT_MS = 30_000, 480, 24, 1_200_000
-FLAGS = ["--web.enable-admin-api", "--storage.tsdb.min-block-duration=20m", "--ring.shards=4"]
+FLAGS = ["--web.enable-admin-api", "--storage.tsdb.min-block-duration=20m", "--storage.blocks-interval=200ms", "--ring.shards=4"]
 NAME = r"\d{8}T\d{6}Z-[0-9a-f]{1,16}"
 
 

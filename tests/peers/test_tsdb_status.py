@@ -123,7 +123,7 @@ def test(folder):
     prometheus = Prometheus(folder / "p")
     # no merges (they begin at three times the least): what is listed, the metrics and the files agree at every moment then
     cairn = Cairn(folder / "c", "--web.enable-admin-api", "--storage.tsdb.min-block-duration=20m", "--storage.tsdb.max-block-duration=20m",
-                  "--ring.shards=4")
+                  "--storage.blocks-interval=200ms", "--ring.shards=4")
     nodes = cluster(folder / "cluster", 3, "--ring.shards=32", replication_factor=2)
     start_all([prometheus, cairn, *nodes])
     wait_voters(nodes)

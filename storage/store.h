@@ -273,7 +273,8 @@ struct store_archived {
 };
 /* false: not this core's. */
 bool store_shard_archive(const struct store *store, uint32_t shard, struct store_archived *out);
-/* There are closed ranges that are not in blocks, or its base can rise. */
+/* There are closed ranges that are not in blocks, or its base can rise, or more has ended than the
+ * manifest says. */
 bool store_shard_is_due(const struct store *store, uint32_t shard);
 /* The copy number of what this core has of the shard; 0: it has none. */
 uint32_t store_shard_copy(const struct store *store, uint32_t shard);

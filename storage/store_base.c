@@ -56,10 +56,28 @@ uint32_t store_shard_copy(const struct store *store, uint32_t shard) {
 }
 
 /* All who are in sync have it: whoever leads next will, too, and the log is not asked for it. */
-static bool cut_is_settled(const struct store *store, uint32_t shard, const struct shard_cut *c) {
-    if (c->position > store->durable_position) return false;
+static bool is_settled(const struct store *store, uint32_t shard, uint64_t position,
+                       struct place place) {
+    if (position > store->durable_position) return false;
     return store->settled == NULL ||
-           place_cmp(store->settled(store->settled_ctx, shard), c->place) >= 0;
+           place_cmp(store->settled(store->settled_ctx, shard), place) >= 0;
+}
+
+static bool cut_is_settled(const struct store *store, uint32_t shard, const struct shard_cut *c) {
+    return is_settled(store, shard, c->position, c->place);
+}
+
+/* Nothing goes from the disk for what might not have been said. */
+static struct ended ended_settled(const struct store *store, uint32_t shard) {
+    const struct store_shard *st = &store->shards[shard];
+    return is_settled(store, shard, st->ended_position, st->ended_place) ? st->ended
+                                                                         : st->ended_told;
+}
+
+static bool ended_is_due(const struct store *store, uint32_t shard) {
+    const struct store_shard *st = &store->shards[shard];
+    struct ended now = ended_settled(store, shard);
+    return now.raw_ms > st->ended_told.raw_ms || now.fine_ms > st->ended_told.fine_ms;
 }
 
 /* The newest CUT before which all that was written is older than from_ms; -1: none but the base. */
@@ -89,7 +107,9 @@ int64_t store_shard_closed(const struct store *store, uint32_t shard) {
 bool store_shard_is_due(const struct store *store, uint32_t shard) {
     if (!store_has_shard(store, shard)) return false;
     const struct store_shard *st = &store->shards[shard];
-    if (st->role == STORE_LOG || st->log.damaged || st->cuts_count == 0) return false;
+    if (st->role == STORE_LOG || st->log.damaged) return false;
+    if (ended_is_due(store, shard)) return true;
+    if (st->cuts_count == 0) return false;
     return store_shard_closed(store, shard) > st->from_ms ||
            cut_before(store, shard, st->from_ms) >= 0;
 }
@@ -123,7 +143,7 @@ enum status store_shard_record(const struct store *store, uint32_t shard, int64_
                                .copy = st->log.copy,
                                .from_ms = from_ms,
                                .floor_ms = st->floor_ms,
-                               .ended = st->ended,
+                               .ended = ended_settled(store, shard),
                                .base = cut < 0 ? st->base : st->cuts[cut].place,
                                .cut_ms = cut < 0 ? st->base_cut_ms : st->cuts[cut].to_ms,
                                .newest_ms = cut < 0 ? st->base_newest_ms : st->cuts[cut].newest_ms,
@@ -156,6 +176,7 @@ void store_shard_advance(struct store *store, const struct manifest_shard *s) {
     if (!store_has_shard(store, s->shard)) return;
     struct store_shard *st = &store->shards[s->shard];
     if (st->log.copy != s->copy || st->role == STORE_LOG || !st->log.has_log) return;
+    ended_raise(&st->ended_told, &s->ended);
     if (place_cmp(s->base, st->base) > 0) {
         base_set(st, s);
         uint32_t kept = 0;
@@ -225,7 +246,7 @@ enum status store_shard_base(struct store *store, const struct manifest_shard *s
     manifest_shard_fini(&own);
     st->from_ms = s->from_ms;
     st->floor_ms = s->floor_ms;
-    st->ended = s->ended;
+    st->ended = st->ended_told = s->ended;
     head_shard_set_from(store->head, s->shard, MAX(st->from_ms, st->floor_ms));
     base_set(st, s);
     *out_taken = true;

@@ -44,6 +44,10 @@ enum status floor_apply(struct store *store, struct store_shard *st, uint32_t sh
     int64_t floor_ms;
     struct ended ended;
     TRY(entry_floor_get(e->body, &floor_ms, &ended, err));
+    if (ended.raw_ms > st->ended.raw_ms || ended.fine_ms > st->ended.fine_ms) {
+        st->ended_place = (struct place){e->epoch, e->seq};
+        st->ended_position = store->log == NULL ? 0 : store->position + 1;
+    }
     ended_raise(&st->ended, &ended);
     st->floor_ms = ended_floor(&st->ended, MAX(st->floor_ms, floor_ms));
     tombstones_trim(st);
@@ -60,7 +64,9 @@ void store_archived_fini(struct store_shard *st) {
     st->cuts = NULL;
     st->tombstones_count = st->tombstones_cap = st->cuts_count = st->cuts_cap = 0;
     st->cut_ms = st->from_ms = st->floor_ms = INT64_MIN;
-    st->ended = (struct ended){0};
+    st->ended = st->ended_told = (struct ended){0};
+    st->ended_place = (struct place){0};
+    st->ended_position = 0;
     st->base = (struct place){0};
     st->base_cut_ms = st->base_newest_ms = INT64_MIN;
 }

@@ -74,9 +74,11 @@ struct store_shard {
     uint32_t epochs_count, epochs_cap;
 
     /* store_cut.c, store_base.c; times are INT64_MIN where there is none */
-    int64_t from_ms;  /* older ones are in blocks, and the head does not show them */
-    int64_t floor_ms; /* older ones have ended their retention */
-    struct ended ended;
+    int64_t from_ms;                /* older ones are in blocks, and the head does not show them */
+    int64_t floor_ms;               /* older ones have ended their retention */
+    struct ended ended, ended_told; /* told: as the manifest has it */
+    struct place ended_place;       /* of the FLOOR that said it last */
+    uint64_t ended_position;        /* durable when that is */
     struct place base;
     int64_t base_cut_ms, base_newest_ms; /* cut_ms and newest_ms at base */
     struct shard_cut *cuts;              /* behind base, ascending */

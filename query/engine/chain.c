@@ -258,6 +258,23 @@ enum status chain_run(struct chain *c, const struct samples *samples, const stru
     return chain_apply(c, labels, out);
 }
 
+struct stage_run *chain_leaf_run(struct chain *c) {
+    return &c->runs[0];
+}
+
+enum status chain_run_ended(struct chain *c, const struct ended *e, const struct samples *samples,
+                            const struct downsample_rows *rows, const struct labelset *labels,
+                            struct column **out) {
+    struct stage_run *leaf = &c->runs[0];
+    TRY(eval_work(leaf->ev, 50 + c->stages[0].out.steps));
+    leaf->labels = labels;
+    leaf->ended = e;
+    enum status st = stage_read(leaf, samples, &c->cols[0]);
+    if (st == OK && rows != NULL) st = stage_read_rows_ended(leaf, rows, &c->cols[0]);
+    leaf->ended = NULL;
+    return st == OK ? chain_apply(c, labels, out) : st;
+}
+
 enum status chain_run_rows(struct chain *c, const struct downsample_rows *rows,
                            const struct labelset *labels, struct column **out) {
     c->runs[0].labels = labels;

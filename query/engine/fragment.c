@@ -164,6 +164,7 @@ struct run { /* one fragment_run */
     struct samples samples;
     uint32_t resolution_ms; /* of rows; 0: samples */
     struct downsample_rows rows;
+    struct ended ended;   /* of the series at hand, where it matters */
     size_t charged_bytes; /* for bound inputs and samples */
     bool may_repeat, drops, one_instant, needs_labels, needs_some; /* some: those asked for */
     struct labels_asked asked;
@@ -278,10 +279,10 @@ static enum status run_count(struct run *r, size_t cap_before, size_t count_befo
 }
 
 /* A long range is read in pieces once the first one shows that there are many samples. */
-static enum status run_read(struct run *r, uint32_t leaf, size_t index) {
+static enum status run_read(struct run *r, uint32_t leaf, size_t index, int64_t from_ms) {
     const struct source_ops *ops = r->src->ops;
     bool newest = r->one_instant && ops->read_newest != NULL;
-    int64_t from_ms = r->from_ms, piece_ms = PIECE_MS;
+    int64_t piece_ms = PIECE_MS;
     samples_clear(&r->samples);
     for (bool more = true; more;) {
         int64_t to_ms = r->to_ms;
@@ -307,7 +308,8 @@ static enum status run_rows_read(struct run *r, size_t index) {
     uint32_t leaf = r->leaf.selector->leaf;
     size_t cap = r->rows.cap;
     if (ops->read_rows != NULL) {
-        struct source_rows wanted = {r->from_ms, r->to_ms, stage_columns(&r->leaf)};
+        int64_t more_ms = ended_any(&r->ended) ? ENDED_HOUR_MS : 0;
+        struct source_rows wanted = {r->from_ms - more_ms, r->to_ms, stage_columns(&r->leaf)};
         TRY(ops->read_rows(r->src, leaf, index, &wanted, &r->rows, r->ev.err));
     } else {
         samples_clear(&r->samples);
@@ -327,19 +329,72 @@ static enum status run_rows(struct run *r, size_t index, bool *out_done) {
     if (!*out_done || r->rows.count == 0) return OK;
     uint64_t held = r->rows.count;
     TRY(eval_hold(&r->ev, held));
+    chain_leaf_run(r->chain)->ended = ended_any(&r->ended) ? &r->ended : NULL;
     TRY(chain_run_rows(r->chain, &r->rows, &r->labels, &col));
     TRY(run_column(r, col));
     eval_release(&r->ev, held);
     return OK;
 }
 
+/* Rows for windows that begin in what has ended, in r->rows; false: only samples tell. */
+static enum status run_ended_rows(struct run *r, size_t index, bool *out_any) {
+    const struct source_ops *ops = r->src->ops;
+    size_t cap = r->rows.cap;
+    *out_any = false;
+    if (!ended_rows_tell(query_params(r->ev.q), &r->leaf)) return OK;
+    struct source_rows wanted = {r->from_ms - ENDED_HOUR_MS, MIN(r->to_ms, r->ended.raw_ms),
+                                 stage_columns(&r->leaf)};
+    TRY(ops->read_ended(r->src, r->leaf.selector->leaf, index, &wanted, &r->rows, r->ev.err));
+    *out_any = r->samples.histograms == NULL && !rows_have_histograms(&r->rows);
+    if (*out_any && ended_rows_append(&r->leaf, &r->ended, &r->samples, &r->rows) != OK)
+        return eval_nomem(&r->ev);
+    if (r->rows.cap > cap) TRY(run_charge(r, (r->rows.cap - cap) * ROW_BYTES));
+    return eval_work(&r->ev, 20 * r->rows.count);
+}
+
+/* A series of which something in the range has ended. */
+static enum status run_ended(struct run *r, size_t index) {
+    bool has_rows = false, samples = r->p->kind == FRAGMENT_SAMPLES;
+    int64_t more_ms = r->leaf.kind == STAGE_WINDOW ? 0 : ENDED_HOUR_MS;
+    TRY(run_read(r, r->leaf.selector->leaf, index, r->from_ms - more_ms));
+    if (!samples) TRY(run_ended_rows(r, index, &has_rows));
+    uint64_t held = r->samples.count;
+    if (samples) {
+        if (held == 0) return OK;
+        TRY(fragment_samples(&r->ev, r->p, &r->leaf, &r->samples, &r->labels));
+    } else {
+        struct column *col;
+        TRY(chain_run_ended(r->chain, &r->ended, &r->samples, has_rows ? &r->rows : NULL,
+                            &r->labels, &col));
+        TRY(run_column(r, col));
+    }
+    eval_release(&r->ev, held);
+    return OK;
+}
+
+/* What of the range has ended; the user is told. */
+static bool run_has_ended(struct run *r, size_t index) {
+    const struct source_ops *ops = r->src->ops;
+    r->ended = (struct ended){0};
+    if (ops->ended != NULL) ops->ended(r->src, r->leaf.selector->leaf, index, &r->ended);
+    if (!ended_any(&r->ended) || r->from_ms >= r->ended.raw_ms) {
+        r->ended = (struct ended){0};
+        return false;
+    }
+    struct stage_run at = {.ev = &r->ev, .stage = &r->leaf};
+    ended_note(&at, &r->ended, r->from_ms, r->to_ms);
+    return true;
+}
+
 static enum status run_series(struct run *r, size_t index) {
     bool done = false;
     TRY(eval_work(&r->ev, SERIES_WORK));
     TRY(run_labels(r, index));
+    bool ended = run_has_ended(r, index);
     if (r->resolution_ms != 0) TRY(run_rows(r, index, &done));
     if (done) return OK;
-    TRY(run_read(r, r->leaf.selector->leaf, index));
+    if (ended) return run_ended(r, index);
+    TRY(run_read(r, r->leaf.selector->leaf, index, r->from_ms));
     uint64_t held = r->samples.count;
     if (held == 0) return OK;
     if (r->p->kind == FRAGMENT_SAMPLES) {

@@ -297,6 +297,7 @@ struct stage_run { /* scratch of one stage, reused from series to series */
     struct reads reads;            /* of a leaf or a window; steps from reads_init */
     const struct labelset *labels; /* of the series, names not dropped */
     bool name_dropped;             /* by a stage below */
+    const struct ended *ended;     /* of the series; NULL: nothing has */
 };
 void stage_run_fini(struct stage_run *r);
 /* Leaf: samples of the source to a column. */
@@ -304,8 +305,22 @@ enum status stage_read(struct stage_run *r, const struct samples *in, struct col
 /* Rows of the leaf's resolution (window_rows.c) to a column. */
 enum status stage_read_rows(struct stage_run *r, const struct downsample_rows *rows,
                             struct column *out) MUST_USE;
+/* ended.c. How long the bucket is that a sample stands for; 0: it is one. e may be NULL. */
+int64_t ended_bucket_ms(const struct ended *e, int64_t time_ms);
+/* What is read of from < t <= to is downsampled, which the user is told. */
+void ended_note(struct stage_run *r, const struct ended *e, int64_t from_ms, int64_t to_ms);
+/* Rows tell what the leaf asks for. */
+bool ended_rows_tell(const struct query_params *p, const struct stage *leaf);
+/* Behind rows of what has ended come samples, each a row of its own, as far as windows reach from
+ * there. ERR_NOMEM. */
+enum status ended_rows_append(const struct stage *leaf, const struct ended *e,
+                              const struct samples *samples, struct downsample_rows *rows) MUST_USE;
 /* The resolution of the rows that the leaf reads in place of samples; 0: it reads samples. */
 uint32_t stage_resolution(const struct query_params *p, const struct stage *leaf);
+/* The same for steps whose window begins in what has ended (r->ended); the others stay. */
+enum status stage_read_rows_ended(struct stage_run *r, const struct downsample_rows *rows,
+                                  struct column *out) MUST_USE;
+bool rows_tell(enum function_id fn, uint32_t features);
 /* One bit for each column that the leaf's function looks at. */
 uint32_t stage_columns(const struct stage *leaf);
 /* Only samples tell what they are. */
@@ -352,6 +367,12 @@ enum status chain_new(struct eval *ev, const struct expr *e, const struct grid *
 void chain_free(struct chain *c);
 enum status chain_run(struct chain *c, const struct samples *samples, const struct labelset *labels,
                       struct column **out) MUST_USE;
+/* The same for a series of which e has ended. With rows (not NULL) these tell of windows that begin
+ * there. */
+enum status chain_run_ended(struct chain *c, const struct ended *e, const struct samples *samples,
+                            const struct downsample_rows *rows, const struct labelset *labels,
+                            struct column **out) MUST_USE;
+struct stage_run *chain_leaf_run(struct chain *c);
 enum status chain_run_rows(struct chain *c, const struct downsample_rows *rows,
                            const struct labelset *labels, struct column **out) MUST_USE;
 /* The leaf of such a chain on its grid, without its arguments; false: e is none. */

@@ -10,6 +10,7 @@
 #include "node/base/status.h"
 #include "query/promql/ast.h"
 #include "storage/downsample/downsample.h"
+#include "storage/ended.h"
 #include "storage/labels.h"
 #include "storage/sample.h"
 
@@ -41,6 +42,15 @@ struct source_ops {
     enum status (*read_rows)(const struct source *src, uint32_t leaf, size_t index,
                              const struct source_rows *wanted, struct downsample_rows *out,
                              struct err *err);
+    /* Up to where the series has ended as samples (ended.c): read() gives the last one of each
+     * bucket there, and may be asked for two hours more than the leaf's range. NULL: nothing has.
+     */
+    void (*ended)(const struct source *src, uint32_t leaf, size_t index, struct ended *out);
+    /* Rows of that, of whatever resolution they are, with from < end <= to, in place of what out
+     * has. Not NULL where ended is not. */
+    enum status (*read_ended)(const struct source *src, uint32_t leaf, size_t index,
+                              const struct source_rows *wanted, struct downsample_rows *out,
+                              struct err *err);
 };
 struct source {
     const struct source_ops *ops;

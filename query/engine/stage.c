@@ -167,7 +167,8 @@ static enum status read_instant(struct stage_run *r, const struct samples *in, s
     const struct stage *s = r->stage;
     int64_t lookback = query_params(r->ev->q)->lookback_ms;
     const struct ref_times refs = stage_refs(s);
-    if (s->kind == STAGE_SELECT && in->histograms == NULL && s->fn != FN_START_TIMESTAMP) {
+    if (s->kind == STAGE_SELECT && in->histograms == NULL && s->fn != FN_START_TIMESTAMP &&
+        r->ended == NULL) {
         return read_instant_floats(r, in, out);
     }
     /* timestamp(m @ t offset d) looks for a sample at t, but only among those that it has for t - d
@@ -182,7 +183,8 @@ static enum status read_instant(struct stage_run *r, const struct samples *in, s
         out->kinds[k] = POINT_NONE;
         if (next == 0) continue;
         size_t i = next - 1;
-        if (in->times_ms[i] <= MAX(ref, at) - lookback) continue;
+        int64_t bucket_ms = ended_bucket_ms(r->ended, in->times_ms[i]);
+        if (in->times_ms[i] <= MAX(ref, at) - MAX(lookback, bucket_ms)) continue;
         struct histogram *h = in->histograms == NULL ? NULL : in->histograms[i];
         if (is_stale(in->values[i])) continue; /* a histogram's is its sum */
         reads_at(&r->reads, k, 1);

@@ -8,7 +8,7 @@
 
 #include <math.h>
 
-static bool rows_tell(enum function_id fn, uint32_t features) {
+bool rows_tell(enum function_id fn, uint32_t features) {
     switch ((int)fn) {
     case FN_ABSENT_OVER_TIME:
     case FN_AVG_OVER_TIME:
@@ -100,6 +100,8 @@ struct row_window {
 };
 static void window_move(struct row_window *w, const struct downsample_rows *rows, int64_t ref_ms,
                         int64_t range_ms) {
+    while (w->lo > 0 && rows->ends_ms[w->lo - 1] > ref_ms - range_ms)
+        w->lo--; /* it was shorter at the step before */
     while (w->hi < rows->count && rows->ends_ms[w->hi] <= ref_ms)
         w->hi++;
     while (w->lo < w->hi && rows->ends_ms[w->lo] <= ref_ms - range_ms)
@@ -174,30 +176,52 @@ static void resets_in(const struct downsample_rows *rows, const struct row_windo
     out->columns[DOWNSAMPLE_CORRECTION] = correction.sum + correction.c;
 }
 
-enum status stage_read_rows(struct stage_run *r, const struct downsample_rows *rows,
-                            struct column *out) {
+/* The value of the window in rows[w); POINT_NONE: there is none. */
+static enum point_kind window_value(struct stage_run *r, const struct downsample_rows *rows,
+                                    const struct row_window *w, struct downsample_row *row,
+                                    double *out) {
+    const struct stage *st = r->stage;
+    if (row->columns[DOWNSAMPLE_COUNT] == 0) return POINT_NONE;
+    fold_for(st, rows, w, row);
+    if (st->fn == FN_RATE || st->fn == FN_INCREASE || st->fn == FN_RESETS) resets_in(rows, w, row);
+    return row_value(st, row, out) ? POINT_FLOAT : POINT_NONE;
+}
+
+/* Buckets of what has ended may be longer than the range. */
+static int64_t range_at(const struct stage_run *r, int64_t ref_ms) {
+    int64_t range_ms = stage_window_ms(r->stage);
+    return MAX(range_ms, ended_bucket_ms(r->ended, ref_ms - range_ms + 1));
+}
+
+static enum status rows_walk(struct stage_run *r, const struct downsample_rows *rows,
+                             const struct ended *only, struct column *out) {
     const struct stage *st = r->stage;
     const struct ref_times refs = stage_refs(st);
-    const int64_t range_ms = stage_window_ms(st);
-    const bool counts_resets = st->fn == FN_RATE || st->fn == FN_INCREASE || st->fn == FN_RESETS;
     struct row_window w = {0};
-    memset(out->kinds, POINT_NONE, st->out.steps);
     for (size_t k = 0; k < st->out.steps; k++) {
         int64_t ref_ms = ref_time(&refs, k);
-        window_move(&w, rows, ref_ms, range_ms);
+        if (only != NULL && ref_ms - stage_window_ms(st) >= only->raw_ms) break;
+        window_move(&w, rows, ref_ms, range_at(r, ref_ms));
         TRY(eval_work(r->ev, 4 + 3 * (w.hi - w.lo)));
+        out->kinds[k] = POINT_NONE;
         if (w.hi == w.lo) continue;
         struct downsample_row row = {.end_ms = ref_ms};
-        double count = 0;
         for (size_t i = w.lo; i < w.hi; i++)
-            count += rows->columns[DOWNSAMPLE_COUNT][i];
-        reads_at(&r->reads, k, (uint64_t)count);
-        if (count == 0) continue;
-        row.columns[DOWNSAMPLE_COUNT] = count;
-        fold_for(st, rows, &w, &row);
-        if (counts_resets) resets_in(rows, &w, &row);
-        if (row_value(st, &row, &out->values[k])) out->kinds[k] = POINT_FLOAT;
+            row.columns[DOWNSAMPLE_COUNT] += rows->columns[DOWNSAMPLE_COUNT][i];
+        reads_at(&r->reads, k, (uint64_t)row.columns[DOWNSAMPLE_COUNT]);
+        out->kinds[k] = (uint8_t)window_value(r, rows, &w, &row, &out->values[k]);
     }
     if (st->fn == FN_RATE || st->fn == FN_INCREASE) note_not_counter(r, out);
     return OK;
+}
+
+enum status stage_read_rows(struct stage_run *r, const struct downsample_rows *rows,
+                            struct column *out) {
+    memset(out->kinds, POINT_NONE, r->stage->out.steps);
+    return rows_walk(r, rows, NULL, out);
+}
+
+enum status stage_read_rows_ended(struct stage_run *r, const struct downsample_rows *rows,
+                                  struct column *out) {
+    return rows_walk(r, rows, r->ended, out);
 }

@@ -73,13 +73,24 @@ static enum status source_read_rows(const struct source *src, uint32_t leaf, siz
     const struct block_columns columns = {wanted->from_ms, wanted->to_ms, wanted->columns};
     return selected_read_rows(leaf_selected(src, leaf), index, &columns, out, err);
 }
+static void source_ended(const struct source *src, uint32_t leaf, size_t index, struct ended *out) {
+    selected_ended(leaf_selected(src, leaf), index, out);
+}
+static enum status source_read_ended(const struct source *src, uint32_t leaf, size_t index,
+                                     const struct source_rows *wanted, struct downsample_rows *out,
+                                     struct err *err) {
+    const struct block_columns columns = {wanted->from_ms, wanted->to_ms, wanted->columns};
+    return selected_read_ended(leaf_selected(src, leaf), index, &columns, out, err);
+}
 static const struct source_ops source_ops = {.series_count = source_count,
                                              .labels = source_labels,
                                              .labels_asked = source_labels_asked,
                                              .id = source_id,
                                              .read = source_read,
                                              .read_newest = source_newest,
-                                             .read_rows = source_read_rows};
+                                             .read_rows = source_read_rows,
+                                             .ended = source_ended,
+                                             .read_ended = source_read_ended};
 
 /* -- the way of a part */
 

@@ -110,6 +110,16 @@ enum status selected_read_rows(const struct selected *s, size_t index,
     return stored_read_rows(&s->stored, index, wanted, out, err);
 }
 
+void selected_ended(const struct selected *s, size_t index, struct ended *out) {
+    stored_ended(&s->stored, index, out);
+}
+
+enum status selected_read_ended(const struct selected *s, size_t index,
+                                const struct block_columns *wanted, struct downsample_rows *out,
+                                struct err *err) {
+    return stored_read_ended_rows(&s->stored, index, wanted, out, err);
+}
+
 /* -- names */
 
 static void names_done(struct selected_names *n) {

@@ -54,6 +54,12 @@ MUST_USE enum status selected_read_rows(const struct selected *s, size_t index,
                                         const struct block_columns *wanted,
                                         struct downsample_rows *out, struct err *err);
 
+/* As in struct source_ops. */
+void selected_ended(const struct selected *s, size_t index, struct ended *out);
+MUST_USE enum status selected_read_ended(const struct selected *s, size_t index,
+                                         const struct block_columns *wanted,
+                                         struct downsample_rows *out, struct err *err);
+
 /* Label names, or the values of one, over all series of some shards; sorted, unique. */
 struct selected_names {
     /* given */

@@ -213,27 +213,72 @@ static enum standing block_standing(const struct cover_drops *d, const struct ma
     return got;
 }
 
-uint32_t cover_plan_drops(const struct cover_drops *d, uint64_t *out_numbers, uint32_t max) {
-    const struct manifest *m = d->manifest;
-    uint32_t count = 0;
-    int64_t before_ms = INT64_MAX; /* the oldest raw block that still needs its samples */
+static bool any_ended(const struct manifest *m) {
     bool any = false;
     for (uint32_t i = 0; i < m->shards_count && !any; i++)
         any = ended_any(&m->shards[i].ended);
-    if (!any) return 0;
-    enum standing *standing = malloc((m->blocks_count + 1) * sizeof *standing);
-    if (standing == NULL) return 0;
-    for (uint32_t i = 0; i < m->blocks_count; i++) {
+    return any;
+}
+
+/* Of each block; *out_before: where the oldest raw one begins that still needs its samples. NULL:
+ * there is nothing to look for, or no memory. */
+static enum standing *all_standing(const struct cover_drops *d, int64_t *out_before) {
+    const struct manifest *m = d->manifest;
+    *out_before = INT64_MAX;
+    enum standing *all = any_ended(m) ? malloc((m->blocks_count + 1) * sizeof *all) : NULL;
+    for (uint32_t i = 0; all != NULL && i < m->blocks_count; i++) {
         const struct manifest_block *b = &m->blocks[i];
-        standing[i] = b->resolution_ms >= DOWNSAMPLE_1H_MS ? STANDING_NOT : block_standing(d, b);
-        if (b->resolution_ms == 0 && standing[i] == STANDING_NOT)
-            before_ms = MIN(before_ms, b->min_ms);
+        bool coarse = b->resolution_ms >= DOWNSAMPLE_1H_MS;
+        all[i] = coarse ? STANDING_NOT : block_standing(d, b);
+        if (b->resolution_ms == 0 && all[i] == STANDING_NOT)
+            *out_before = MIN(*out_before, b->min_ms);
     }
-    for (uint32_t i = 0; i < m->blocks_count && count < max; i++) {
+    return all;
+}
+
+uint32_t cover_plan_drops(const struct cover_drops *d, uint64_t *out_numbers, uint32_t max) {
+    const struct manifest *m = d->manifest;
+    uint32_t count = 0;
+    int64_t before_ms;
+    enum standing *standing = all_standing(d, &before_ms);
+    for (uint32_t i = 0; standing != NULL && i < m->blocks_count && count < max; i++) {
         const struct manifest_block *b = &m->blocks[i];
         if (standing[i] == STANDING && (b->resolution_ms != 0 || b->max_ms < before_ms))
             out_numbers[count++] = b->number;
     }
     free(standing);
     return count;
+}
+
+/* Up to where samples of all its shards have ended; INT64_MAX: it has none. */
+static int64_t all_ended_to(const struct manifest *m, const struct manifest_block *b) {
+    int64_t to_ms = INT64_MAX;
+    for (uint32_t i = 0; i < b->parts_count; i++) {
+        const struct manifest_shard *s = manifest_shard_find(m, b->parts[i].shard);
+        if (s != NULL && s->copy == b->parts[i].copy) to_ms = MIN(to_ms, s->ended.raw_ms);
+    }
+    return to_ms;
+}
+
+bool cover_plan_trim(const struct cover_drops *d, struct merge_plan *out) {
+    const struct manifest *m = d->manifest;
+    int64_t before_ms;
+    bool found = false;
+    enum standing *standing = all_standing(d, &before_ms);
+    for (uint32_t i = 0; standing != NULL && i < m->blocks_count && !found; i++) {
+        struct manifest_block part = m->blocks[i];
+        int64_t to_ms = all_ended_to(m, &part), half_ms = part.max_ms / 2 + part.min_ms / 2;
+        if (part.resolution_ms != 0 || standing[i] != STANDING_NOT || part.min_ms > before_ms ||
+            to_ms < half_ms || to_ms >= part.max_ms || to_ms < part.min_ms)
+            continue;
+        part.max_ms = to_ms;
+        found = block_standing(d, &part) == STANDING;
+        *out = (struct merge_plan){.numbers = {part.number},
+                                   .count = found,
+                                   .level = part.level,
+                                   .to_ms = to_ms,
+                                   .trims = true};
+    }
+    free(standing);
+    return found;
 }

@@ -12,6 +12,7 @@
 #pragma once
 
 #include "storage/archive/block_list.h"
+#include "storage/archive/plan.h"
 
 struct cover_wanted {
     uint32_t shard, copy;
@@ -45,4 +46,6 @@ struct cover_drops {
     const struct manifest *manifest;
     bool also_fine, also_coarse;
 };
+/* Else a raw block more than half of which may go; false: there is none. */
+bool cover_plan_trim(const struct cover_drops *d, struct merge_plan *out);
 uint32_t cover_plan_drops(const struct cover_drops *d, uint64_t *out_numbers, uint32_t max);

@@ -53,7 +53,7 @@ enum status archive_filter_add(struct archive_filter *f, const struct filter_rul
 
 enum status archive_filter_init(struct archive_filter *f, const struct manifest *m,
                                 struct err *err) {
-    *f = (struct archive_filter){.exemplars_from_ms = INT64_MIN};
+    *f = (struct archive_filter){.exemplars_from_ms = INT64_MIN, .trim_ms = INT64_MIN};
     arena_init(&f->arena, 0);
     for (uint32_t i = 0; m != NULL && i < m->shards_count; i++) {
         const struct manifest_shard *s = &m->shards[i];
@@ -129,7 +129,9 @@ void samples_leave_out(struct samples *s, int64_t min_ms, int64_t max_ms) {
 void archive_filter_run(void *ctx, uint32_t shard, struct sv canonical, const struct label *labels,
                         size_t labels_count, struct samples *samples) {
     (void)canonical;
-    const struct filter_shard *fs = find(ctx, shard);
+    const struct archive_filter *f = ctx;
+    const struct filter_shard *fs = find(f, shard);
+    if (f->trim_ms != INT64_MIN) samples_leave_out(samples, INT64_MIN, f->trim_ms);
     if (fs == NULL) return;
     if (fs->floor_ms != INT64_MIN) samples_leave_out(samples, INT64_MIN, fs->floor_ms - 1);
     for (uint32_t i = 0; i < fs->tombstones_count; i++)
@@ -158,6 +160,7 @@ void archive_filter_items(void *ctx, uint32_t shard, struct buf *items) {
     const struct archive_filter *f = ctx;
     const struct filter_shard *s = find(f, shard);
     int64_t from_ms = MAX(f->exemplars_from_ms, s == NULL ? INT64_MIN : s->floor_ms);
+    if (f->trim_ms != INT64_MIN) from_ms = MAX(from_ms, f->trim_ms + 1);
     if (from_ms != INT64_MIN) exemplar_items_trim(items, from_ms);
 }
 

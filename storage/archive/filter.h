@@ -18,6 +18,7 @@ struct archive_filter {
     struct filter_shard *shards; /* ascending; those with anything to leave out */
     uint32_t shards_count;
     int64_t exemplars_from_ms; /* older ones go, whatever the floor; INT64_MIN: none do */
+    int64_t trim_ms;           /* samples at or before it go, of all shards; INT64_MIN */
 };
 /* Of these records' shards; strings are copied. ERR_CORRUPT names a tombstone that cannot be read.
  */

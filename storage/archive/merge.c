@@ -95,6 +95,7 @@ static void merge_run(struct work *w) {
     }
     m->status = archive_filter_init(&filter, &m->manifest, &m->err);
     if (m->status != OK) return;
+    if (m->plan.trims) filter.trim_ms = m->plan.to_ms;
     m->status = merge_write(m, &filter);
     archive_filter_fini(&filter);
 }
@@ -215,12 +216,11 @@ static bool clean_begin(struct archive *a) {
 }
 
 /* Samples and rows whose coarser rows go on. */
-static uint32_t ended_drops(struct archive *a) {
-    struct cover_drops d = {.list = a->list,
-                            .manifest = &a->manifest,
-                            .also_fine = a->options.levels[0].resolution_ms != 0,
-                            .also_coarse = a->options.levels[1].resolution_ms != 0};
-    return cover_plan_drops(&d, a->merge.plan.numbers, MERGE_INPUTS_MAX);
+static struct cover_drops ended_drops(const struct archive *a) {
+    return (struct cover_drops){.list = a->list,
+                                .manifest = &a->manifest,
+                                .also_fine = a->options.levels[0].resolution_ms != 0,
+                                .also_coarse = a->options.levels[1].resolution_ms != 0};
 }
 
 void archive_merge_next(struct archive *a) {
@@ -228,7 +228,8 @@ void archive_merge_next(struct archive *a) {
     if (m->running || a->stopping || clean_begin(a)) return;
     if (core_mono_ns(a->rt->log_core) < a->merge_not_before_ns) return;
     uint32_t drops = plan_drops(&a->manifest, m->plan.numbers, MERGE_INPUTS_MAX);
-    if (drops == 0) drops = ended_drops(a);
+    struct cover_drops ended = ended_drops(a);
+    if (drops == 0) drops = cover_plan_drops(&ended, m->plan.numbers, MERGE_INPUTS_MAX);
     if (drops == 0) drops = archive_rows_bad(a, m->plan.numbers, MERGE_INPUTS_MAX);
     if (drops > 0) {
         drop_begin(a, drops);
@@ -238,7 +239,7 @@ void archive_merge_next(struct archive *a) {
                              .merged_ms_max = a->options.merged_ms_max,
                              .raw_merged_ms_max = a->options.raw_ms / 10};
     memcpy(o.levels, a->options.levels, sizeof o.levels);
-    plan_merge(&a->manifest, &o, &m->plan);
+    if (!cover_plan_trim(&ended, &m->plan)) plan_merge(&a->manifest, &o, &m->plan);
     if (m->plan.count == 0) archive_rows_plan(a, &o, &m->plan);
     if (m->plan.count == 0) m->sweeps = archive_sweep_plan(a, &m->plan);
     if (m->plan.count == 0 || !archive_plan_is_readable(a, &m->plan)) return;

@@ -29,6 +29,7 @@ struct merge_plan {
     uint32_t resolution_ms; /* of what is made; 0: raw */
     int64_t from_ms, to_ms; /* rows: of windows that end in (from, to] */
     bool makes_rows;        /* from raw blocks, which stay */
+    bool trims;             /* of one: samples at or before to_ms go */
 };
 struct plan_level { /* rows of that resolution for what is older than `after`; 0: none */
     int64_t after_ms;

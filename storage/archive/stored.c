@@ -97,7 +97,9 @@ static void query_widen(struct stored *s) {
     }
     if (ended_ms == 0 || ended_ms <= q->from_ms || q->from_ms > q->to_ms) return;
     s->widened = true;
-    q->from_ms = ended_hour_before(q->from_ms);
+    /* and who looks back or takes a window looks for a bucket's length more */
+    if (q->from_ms >= INT64_MIN + 2 * ENDED_HOUR_MS)
+        q->from_ms = ended_hour_before(q->from_ms) - ENDED_HOUR_MS;
     if (q->to_ms < ended_ms) q->to_ms = ended_hour_after(q->to_ms);
 }
 

@@ -75,6 +75,13 @@ MUST_USE enum status stored_read(const struct stored *s, size_t index, int64_t f
 MUST_USE enum status stored_read_rows(const struct stored *s, size_t index,
                                       const struct block_columns *wanted,
                                       struct downsample_rows *out, struct err *err);
+/* Up to where the series has ended as samples (storage/ended.h), as far as the query goes: there
+ * samples are the last of each bucket, at its end. Reading may begin two hours before the query. */
+void stored_ended(const struct stored *s, size_t index, struct ended *out);
+/* Rows of that with from < end <= to, in place of what out has, of whatever resolution they are. */
+MUST_USE enum status stored_read_ended_rows(const struct stored *s, size_t index,
+                                            const struct block_columns *wanted,
+                                            struct downsample_rows *out, struct err *err);
 /* At least the newest of them. */
 MUST_USE enum status stored_newest(const struct stored *s, size_t index, int64_t from_ms,
                                    int64_t to_ms, struct samples *out, struct err *err);

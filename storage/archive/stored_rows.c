@@ -21,15 +21,15 @@ struct segment { /* (from, to] */
 };
 struct cut { /* of segments, by time */
     uint32_t first, end;
+    struct ended ended;
 };
 struct stored_rows {
     const struct list_block **blocks; /* of rows, that may be of use */
     uint32_t blocks_count;
     struct segment *segments;
     uint32_t segments_count, segments_cap;
-    struct cut *cuts;       /* by shard */
-    struct cut all;         /* of the shards that all blocks speak for, as mostly all do */
-    struct ended all_ended; /* and of which so much has ended */
+    struct cut *cuts; /* by shard */
+    struct cut all;   /* of the shards that all blocks speak for, as mostly all do */
     const struct list_block *wanted_block; /* of which that was asked for those */
     bool wanted;
     struct stored spare;
@@ -125,8 +125,8 @@ static enum status shard_cut(struct stored *s, uint32_t shard, struct err *err) 
     struct store_archived now = {0};
     bool known = store_shard_archive(s->store, shard, &now);
     bool all = all_speak(s, shard);
-    if (all && r->all.end > r->all.first && known && now.ended.raw_ms == r->all_ended.raw_ms &&
-        now.ended.fine_ms == r->all_ended.fine_ms) {
+    if (all && r->all.end > r->all.first && known && now.ended.raw_ms == r->all.ended.raw_ms &&
+        now.ended.fine_ms == r->all.ended.fine_ms) {
         *cut = r->all;
         return OK;
     }
@@ -144,8 +144,8 @@ static enum status shard_cut(struct stored *s, uint32_t shard, struct err *err) 
         at = g.to_ms;
     }
     cut->end = r->segments_count;
+    cut->ended = a.ended;
     if (all) r->all = *cut;
-    if (all) r->all_ended = a.ended;
     return OK;
 }
 
@@ -376,6 +376,29 @@ enum status stored_read_rows(const struct stored *s, size_t index,
                                MIN(g->to_ms, range_floor(to_ms, g->resolution_ms))};
         if (range_ms[0] >= range_ms[1]) continue;
         TRY(segment_rows(&rd, g, range_ms, out, err));
+    }
+    return OK;
+}
+
+void stored_ended(const struct stored *s, size_t index, struct ended *out) {
+    *out = (struct ended){0};
+    if (s->widened && s->rows != NULL && s->series != NULL)
+        *out = s->rows->cuts[s->series[index].shard].ended;
+}
+
+enum status stored_read_ended_rows(const struct stored *s, size_t index,
+                                   const struct block_columns *wanted, struct downsample_rows *out,
+                                   struct err *err) {
+    struct reading rd = {.s = s, .index = index, .columns = wanted->columns};
+    const struct cut *cut = &s->rows->cuts[s->series[index].shard];
+    out->count = 0;
+    TRY(reading_begin(&rd, wanted->from_ms, wanted->to_ms, err));
+    for (uint32_t i = cut->first; i < cut->end; i++) {
+        const struct segment *g = &s->rows->segments[i];
+        if (!g->ended) continue;
+        int64_t range_ms[2] = {MAX(g->from_ms, range_floor(wanted->from_ms, g->resolution_ms)),
+                               MIN(g->to_ms, range_floor(wanted->to_ms, g->resolution_ms))};
+        if (range_ms[0] < range_ms[1]) TRY(segment_rows(&rd, g, range_ms, out, err));
     }
     return OK;
 }

@@ -3,14 +3,8 @@
 """Downsampling by the configuration file: blocks of rows come, and range queries answer the same from samples, from rows of 5m and of 1h,
 and by policy, on one node and on two of which one makes rows and the other does not; after a deletion, too. That rows are read is seen by
 spoiling every raw block: what samples must tell fails then, and what rows tell goes on."""
-import random
-from harness import *
-from promql_data import requests_of
+from downsample_data import *
 
-HOUR_MS = 3600_000
-START_MS = 1709164800_000  # a multiple of 18 h
-STEP_MS, SPAN_MS = 60_000, 60 * HOUR_MS
-FLAGS = ["--storage.blocks-interval=100ms", "--ring.shards=4", "--web.enable-lifecycle", "--web.enable-admin-api"]
 POLICY = """storage:
   tsdb:
     retention: {time: 0s}
@@ -23,46 +17,9 @@ EXPRS = ["rate(a_total[1h])", "sum by (job) (increase(a_total[2h]))", "max_over_
          "absent_over_time(g{job='none'}[1h])", "quantile_over_time(0.9, g[1h])", "max(g)", "max_over_time(rate(a_total[5m])[2h:1h])"]
 
 
-class Configured(Cairn):
-    config = ""
-
-    def command(self):
-        args = Cairn.command(self)
-        (self.folder / "empty.yml").write_text(self.config)
-        return args
-
-
-def make_series(rng):
-    series = []
-    for i in range(24):
-        total, counter, gauge = 0, [], []
-        for t in range(START_MS + 7, START_MS + SPAN_MS * (1 if i % 5 else 2) // 2, STEP_MS):
-            if rng.random() < 0.02:
-                continue
-            total = 0 if rng.random() < 0.003 else total + rng.randrange(1000)
-            counter.append((t + i % 3, float(total)))
-            gauge.append((t + i % 3, rng.randrange(-4000, 4000) / 8))
-        series.append(({"__name__": "a_total", "job": f"j{i % 3}", "i": str(i)}, counter))
-        series.append(({"__name__": "g", "job": f"j{i % 3}", "i": str(i)}, gauge))
-    clock = [(t, 1.0) for t in range(START_MS, START_MS + SPAN_MS, 60_000)]
-    series += [({"__name__": "clock", "i": str(i)}, clock) for i in range(32)]  # each shard goes on to the end
-    return series
-
-
-def feed(node, series):
-    for request in requests_of(series, HOUR_MS, START_MS):
-        wait_for("a write is taken", lambda: node.write(request).code == 204)
-
-
 def ranges():
     start, end = START_MS / 1000, (START_MS + SPAN_MS) / 1000
     return [(start, end, 3600), (start + 300, end, 300), (start + 7 * 3600, end - 3600, 7200), (start + 1, end, 3600), (end - 36000, end, 0)]
-
-
-def ask(node, expr, start, end, step, resolution):
-    form = {} if resolution is None else {"max_source_resolution": resolution}
-    data = node.query_range(expr, start, end, step, **form) if step else node.query(expr, start, **form)
-    return sorted((sorted(s["metric"].items()), s.get("values", s.get("value"))) for s in data["result"])
 
 
 def compare(what, nodes):
@@ -78,10 +35,6 @@ def compare(what, nodes):
                         raise Failure(f"{what}: {expr} from {start} to {end} by {step} at {resolution}: {str(bad)[:900]}")
                     count += len(got)
     return count
-
-
-def metric(node, name):
-    return float(re.search(rf"(?m)^{name} (\S+)$", node.get("/metrics").text).group(1))
 
 
 def spoil(node):
@@ -148,14 +101,7 @@ def test(folder):
     node.config = POLICY
     check_eq(http_request(node.port, "POST", "/-/reload").code, 200, "reload")
     wait_for("blocks of rows", lambda: metric(node, "cairn_blocks_downsampled") >= 6)
-    seen = {"value": 0, "since": time.monotonic()}
-
-    def settled():
-        value = metric(node, "prometheus_tsdb_compactions_total")
-        if value != seen["value"]:
-            seen.update(value=value, since=time.monotonic())
-        return time.monotonic() - seen["since"] > 2
-    wait_for("no more merges", settled, 60, every=0.1)
+    settle(node)
     say("with rows:", compare("rows", [node]), "series are the same;", metric(node, "cairn_blocks_downsampled"), "blocks of rows,",
         metric(node, "cairn_blocks_downsampled_bytes"), "bytes")
 

@@ -54,6 +54,9 @@ struct node_core {
     struct msg report_msg;      /* core -> control core, with report */
     struct core_report report;
     atomic_bool reporting; /* report is the control core's */
+    uint64_t said;         /* a hash of the last one, */
+    bool said_waits;       /* whether it had something that is waited for */
+    unsigned said_ago;     /* and how many like it were left out since */
     struct timer look;     /* counts what is below anew, soon after a change */
     bool look_changed, look_stopped;
     uint64_t counted_ms;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "node/base/hash.h"
 #include "node/base/log.h"
 #include "node/daemon/node_internal.h"
 #include "ring/placement.h"
@@ -158,7 +159,9 @@ void node_on_map(void *ctx, struct ring_map *map) {
     core_post(node->rt->log_core, &node->open_msg);
 }
 
-/* -- reports: one at a time from each core; what is not said now is said again soon */
+/* -- reports: one at a time from each core; what is not said now is said again soon. One like that
+ * before it, of a core that waits for nothing, is said only now and then: it would wake the control
+ * core for nothing. */
 
 static void on_report(struct core *here, struct msg *m) {
     (void)here;
@@ -174,18 +177,42 @@ static void *copy_of(const void *p, size_t bytes) {
     return to;
 }
 
+static uint64_t report_hash(const struct core_report *r, const struct shard_report *reports,
+                            size_t count) {
+    const uint64_t head[] = {r->map_version, r->log_failed, count};
+    uint64_t h = hash64(head, sizeof head, 0);
+    for (size_t i = 0; i < count; i++) {
+        const struct shard_report *s = &reports[i];
+        const uint64_t facts[] = {(uint64_t)s->shard << 32 | s->epoch, s->kind, s->about};
+        h = hash64(facts, sizeof facts, h);
+    }
+    return h;
+}
+
+static bool is_said_already(struct node_core *nc, bool waits, uint64_t hash) {
+    enum { SAY_AGAIN = 10 };
+    if (!waits && !nc->said_waits && hash == nc->said && ++nc->said_ago < SAY_AGAIN) return true;
+    nc->said = hash;
+    nc->said_waits = waits;
+    nc->said_ago = 0;
+    return false;
+}
+
 void node_on_report(void *ctx, const struct shard_report *reports, size_t reports_count,
                     const struct append_lag *lags, size_t lags_count, uint32_t unsynced_age_ms) {
     struct node_core *nc = ctx;
     if (atomic_load_explicit(&nc->reporting, memory_order_acquire)) return;
     nc->report = (struct core_report){.core = nc->core->index,
                                       .map_version = nc->in == NULL ? 0 : nc->in->map->version,
-                                      .reports = copy_of(reports, reports_count * sizeof *reports),
-                                      .lags = copy_of(lags, lags_count * sizeof *lags),
                                       .unsynced_age_ms = unsynced_age_ms,
                                       .log_failed = log_is_failed(nc->node->log)};
+    bool waits = lags_count > 0 || unsynced_age_ms > 0;
+    if (is_said_already(nc, waits, report_hash(&nc->report, reports, reports_count))) return;
+    nc->report.reports = copy_of(reports, reports_count * sizeof *reports);
+    nc->report.lags = copy_of(lags, lags_count * sizeof *lags);
     nc->report.reports_count = nc->report.reports == NULL ? 0 : reports_count;
     nc->report.lags_count = nc->report.lags == NULL ? 0 : lags_count;
+    if (nc->report.reports_count < reports_count) nc->said_waits = true; /* all of it is not said */
     atomic_store_explicit(&nc->reporting, true, memory_order_relaxed);
     nc->report_msg.run = on_report;
     core_post(nc->core->rt->control_core, &nc->report_msg);

@@ -90,9 +90,7 @@ static enum span_verdict span_judge(const struct side *own, const struct side *o
 #endif
     if (other_bad || own->overlaps || other->overlaps) return SPAN_APART;
     if (span->min_ms < MAX(a->floor_ms, b->floor_ms)) return SPAN_APART;
-#ifndef PLANT_COMPARE_OTHER_DELETIONS
     if (deleted_of(a, span) != deleted_of(b, span)) return SPAN_LATER;
-#endif
     if (own->unknown || other->unknown) return SPAN_LATER;
     bool equal = own->sum.hi == other->sum.hi && own->sum.lo == other->sum.lo;
     return equal ? SPAN_EQUAL : SPAN_DIFFERS;

@@ -16,7 +16,8 @@
 #include "tests/cluster/world.h"
 
 struct totals {
-    uint64_t faults[SIM_FAULT_COUNT], plans[PLAN_COUNT], transitions[VIEW_COUNT][VIEW_COUNT];
+    uint64_t thinned, faults[SIM_FAULT_COUNT], plans[PLAN_COUNT],
+        transitions[VIEW_COUNT][VIEW_COUNT];
     uint64_t roles[ROLES][ROLES], members[MEMBERS][MEMBERS];
     uint64_t maps, primaries, events, ok, unavailable, acked, queries, partial, failed, restarts,
         seeds;
@@ -44,6 +45,7 @@ static bool run_seed(uint64_t seed, const struct world_options *base, struct tot
     t->events += sim_events(w.sim);
     for (unsigned f = 0; f < SIM_FAULT_COUNT; f++)
         t->faults[f] += sim_fault_total(w.sim, (enum sim_fault)f);
+    t->thinned += w.thin.left_out > 0;
     t->ok += w.writes_ok;
     t->unavailable += w.writes_unavailable;
     t->acked += w.samples_acked;
@@ -209,6 +211,8 @@ static int report(const struct totals *t, double seconds, bool all_faults) {
         printf("  %-18s %" PRIu64 "\n", world_plan_names[p], t->plans[p]);
         if (t->plans[p] == 0) missing++;
     }
+    printf("  made to differ     %" PRIu64 "\n", t->thinned);
+    missing += t->thinned == 0 && t->seeds >= 20;
     for (unsigned f = 0; f < SIM_FAULT_COUNT; f++) {
         if (world_fault_rates[f] == 0 && t->faults[f] == 0) continue;
         printf("  %-18s %" PRIu64 "\n", sim_fault_names[f], t->faults[f]);

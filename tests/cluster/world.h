@@ -7,12 +7,14 @@
  *   - in the maps that nodes have, a shard has one primary in an epoch (world_maps.c)
  *   - in the end, faults off and everybody up: every node answers completely, every shard has all
  *     its replicas in sync, and they hold the same samples bit by bit, no block is bad, and what
- *     they say of their blocks is the same; and no replica ever found another's to differ */
+ *     they say of their blocks is the same; and no replica ever found another's to differ, but
+ *     where one was made to (world_thin.c) */
 #pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "ingest/deletes.h"
 #include "node/base/list.h"
 #include "node/daemon/node.h"
 #include "tests/sim/sim.h"
@@ -88,6 +90,20 @@ enum world_plan {
 };
 extern const char *const world_plan_names[PLAN_COUNT];
 
+/* world_thin.c */
+enum thin_state { THIN_START, THIN_DELETING, THIN_CHOOSING, THIN_REPAIRING, THIN_OVER };
+struct world_thin {
+    enum thin_state state;
+    unsigned on, series; /* deleting: at which node, which series */
+    struct buf matchers;
+    struct delete_range range;
+    struct delete_op op;
+    struct msg msg;
+    uint64_t until_ms;
+    uint32_t shard;    /* of which samples were left out */
+    uint64_t left_out; /* so many */
+};
+
 struct world {
     struct world_options options;
     struct sim *sim;
@@ -129,7 +145,8 @@ struct world {
     uint64_t power_ms;
     unsigned cut; /* node */
     uint64_t cut_until_ms;
-    bool rot_tried;  /* in the end */
+    bool rot_tried; /* in the end */
+    struct world_thin thin;
     unsigned rotten; /* node + 1: no other replica may be lost */
     unsigned broken; /* node */
     uint64_t writes_ok, writes_unavailable, writes_too_old, queries_ok, queries_failed,
@@ -166,6 +183,12 @@ void world_look_at_maps(struct world *w);
 bool world_is_whole(struct world *w);
 /* All readable replicas of each shard hold the same. */
 void world_compare_replicas(struct world *w);
+
+/* -- world_thin.c: in the end, when all is whole; called until it is true. */
+bool world_thin_is_over(struct world *w);
+/* Of each shard, as far as the replicas can tell now. */
+bool world_ranges_are_equal(struct world *w);
+void world_thin_forget(struct world *w, unsigned node); /* it is dead */
 
 /* Every shard as the map and the nodes see it, on stderr. */
 void world_describe(struct world *w);

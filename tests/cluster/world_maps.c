@@ -221,7 +221,9 @@ static enum status ranges_of(struct node *node, uint32_t shard, struct shard_ran
     enum status status = ERR_UNAVAILABLE;
     for (unsigned c = 0; status != OK && node_store(node, c) != NULL; c++) {
         struct store *store = node_store(node, c);
+        core_set_current(store_core(store));
         if (store_has_shard(store, shard)) status = digest_ranges(store, shard, out, NULL);
+        core_set_current(NULL);
         if (c + 1 == store_core(store)->rt->cores_count) break;
     }
     return status;

@@ -21,15 +21,16 @@ def with_exemplars(labels, samples, exemplars):
 
 
 def requests():
-    """Each quarter of an hour a sample for each of 40 series, and for each third an exemplar or two, some with odd labels."""
+    """Each quarter of an hour a sample for each of 40 series, and for each third an exemplar or two, some with odd labels. None is of
+    the time before the first sample: where no sample is there is no block to keep it."""
     for n, at in enumerate(range(START_MS, START_MS + HOURS * HOUR_MS, 15 * MINUTE_MS)):
         body = b""
         for i in range(40):
             ones = []
             if (n + i) % 3 == 0:
-                ones.append(({"trace_id": f"{n}-{i}", "ä": "ö\"\\\n"}, n + i / 7, at - 5000))
+                ones.append(({"trace_id": f"{n}-{i}", "ä": "ö\"\\\n"}, n + i / 7, max(at - 5000, START_MS)))
             if (n + i) % 6 == 0:
-                ones.append(({}, float("inf"), at - 4000))
+                ones.append(({}, float("inf"), max(at - 4000, START_MS + 1000)))
             body += with_exemplars({"__name__": "wait_seconds_bucket", "le": "1", "instance": f"host-{i}"}, [(at, n * i)], ones)
         yield body
 

@@ -220,6 +220,23 @@ void rig_run(struct rig *rig) {
     RIG_CHECK(done, "%u appends never came back", rig->in_flight);
 }
 
+void rig_append_to_all(struct rig *rig) {
+    for (uint32_t s = 0; s < RIG_SHARDS; s++)
+        rig_append(rig, s % RIG_CORES, s, 1);
+    rig_run(rig);
+    RIG_CHECK(rig->failed_count == 0, "%s", rig->failure.msg);
+}
+
+void rig_make_log(struct rig *rig, unsigned frames_count, uint64_t file_bytes_max) {
+    rig_init(rig, 4);
+    rig->options.file_bytes_max = file_bytes_max;
+    rig_must_start(rig);
+    for (unsigned i = 0; i < frames_count; i++) {
+        rig_append(rig, i % RIG_CORES, i % RIG_SHARDS, 2);
+        rig_run(rig);
+    }
+}
+
 bool rig_run_to_call(struct rig *rig, uint64_t call) {
     while (rig->in_flight > 0 && sim_disk_calls(rig->sd) < call)
         RIG_CHECK(sim_step(rig->sim), "nothing is pending");

@@ -54,7 +54,10 @@ void rig_power_cut(struct rig *rig); /* and unsynced writes settle by seed */
 
 /* Hands one buffer of entries for the shard to the log, from a core. */
 void rig_append(struct rig *rig, unsigned core, uint32_t shard, unsigned entries_count);
-void rig_run(struct rig *rig); /* until all are done */
+void rig_run(struct rig *rig);           /* until all are done */
+void rig_append_to_all(struct rig *rig); /* one entry for every shard, which must succeed */
+/* A log of so many frames of one append each, on shards in turn, in files of that size. */
+void rig_make_log(struct rig *rig, unsigned frames_count, uint64_t file_bytes_max);
 /* Until all are done, or the disk has had that many calls in all: true. */
 bool rig_run_to_call(struct rig *rig, uint64_t call);
 

@@ -110,15 +110,9 @@ Test(log, large_groups_are_split_by_whole_entries) {
     rig_fini(&rig);
 }
 
-/* frames_count frames of one append each, on shards in turn; then the process ends. */
+/* Of a process that has ended. */
 static void make_log(unsigned frames_count, uint64_t file_bytes_max) {
-    rig_init(&rig, 4);
-    rig.options.file_bytes_max = file_bytes_max;
-    rig_must_start(&rig);
-    for (unsigned i = 0; i < frames_count; i++) {
-        rig_append(&rig, i % RIG_CORES, i % RIG_SHARDS, 2);
-        rig_run(&rig);
-    }
+    rig_make_log(&rig, frames_count, file_bytes_max);
     rig_kill(&rig);
 }
 
@@ -144,10 +138,7 @@ static void expect_goes_on(void) {
     memcpy(seq, rig.recovered, sizeof seq);
     memcpy(rig.appended, seq, sizeof seq);
     memcpy(rig.acked, seq, sizeof seq);
-    for (uint32_t s = 0; s < RIG_SHARDS; s++)
-        rig_append(&rig, s % RIG_CORES, s, 1);
-    rig_run(&rig);
-    cr_assert(rig.failed_count == 0);
+    rig_append_to_all(&rig);
     rig_power_cut(&rig);
     enum status status = rig_start(&rig);
     cr_assert(status == OK, "%s", rig.damage.msg);

@@ -250,16 +250,6 @@ Test(log_pack, flipped_and_short_packs_end) {
 
 static struct rig rig;
 
-static void make_log(unsigned frames_count, uint64_t file_bytes_max) {
-    rig_init(&rig, 4);
-    rig.options.file_bytes_max = file_bytes_max;
-    rig_must_start(&rig);
-    for (unsigned i = 0; i < frames_count; i++) {
-        rig_append(&rig, i % RIG_CORES, i % RIG_SHARDS, 2);
-        rig_run(&rig);
-    }
-}
-
 static uint64_t pack_all(bool last) {
     const bool canceled = false;
     bool more = true;
@@ -285,16 +275,13 @@ static uint64_t bytes_of_files(unsigned *out_packed) {
 }
 
 static void go_on(void) {
-    for (uint32_t s = 0; s < RIG_SHARDS; s++)
-        rig_append(&rig, s % RIG_CORES, s, 1);
-    rig_run(&rig);
-    cr_assert(rig.failed_count == 0);
+    rig_append_to_all(&rig);
     rig_power_cut(&rig);
     rig_must_start(&rig);
 }
 
 Test(log_pack, closed_files_are_packed_and_recovered) {
-    make_log(60, 1000);
+    rig_make_log(&rig, 60, 1000);
     unsigned packed;
     uint64_t firsts[64], before = bytes_of_files(&packed);
     size_t n = rig_files(&rig, firsts, 64);
@@ -314,7 +301,7 @@ Test(log_pack, closed_files_are_packed_and_recovered) {
 }
 
 Test(log_pack, the_last_file_is_packed_when_nothing_comes_any_more) {
-    make_log(30, 1000);
+    rig_make_log(&rig, 30, 1000);
     for (unsigned start = 0; start < 3; start++) {
         core_set_current(rig.rt->log_core);
         cr_assert(log_stop(rig.log, NULL) == OK);
@@ -334,7 +321,7 @@ Test(log_pack, the_last_file_is_packed_when_nothing_comes_any_more) {
 
 /* Sums computed with XXH3_64bits_withSeed of libxxhash, apart from this code: they are checked. */
 Test(log_pack, a_packed_file_is_laid_out_as_the_header_says) {
-    make_log(20, 600);
+    rig_make_log(&rig, 20, 600);
     uint64_t firsts[64];
     rig_files(&rig, firsts, 64);
     pack_all(false);
@@ -355,7 +342,7 @@ Test(log_pack, a_packed_file_is_laid_out_as_the_header_says) {
 
 /* Whatever is flipped or missing: it is named, what is behind it in other files is there. */
 Test(log_pack, a_damaged_packed_file_is_named) {
-    make_log(24, 600);
+    rig_make_log(&rig, 24, 600);
     rig.allow_gaps = true;
     pack_all(false);
     rig_kill(&rig);
@@ -390,7 +377,7 @@ Test(log_pack, a_damaged_packed_file_is_named) {
 
 /* The newest one, of which no other file says where it ended. */
 Test(log_pack, a_damaged_last_file_is_told_at_every_start) {
-    make_log(8, 1 << 20);
+    rig_make_log(&rig, 8, 1 << 20);
     rig.allow_gaps = true;
     core_set_current(rig.rt->log_core);
     cr_assert(log_stop(rig.log, NULL) == OK);
@@ -433,7 +420,7 @@ static unsigned read_all(struct log_reader *r, unsigned max) {
 }
 
 Test(log_pack, readers_do_not_see_the_difference) {
-    make_log(40, 800);
+    rig_make_log(&rig, 40, 800);
     struct log_reader *open = log_reader_new(rig.log, 0), *after;
     cr_assert(read_all(open, 5) == 5);
     cr_assert(pack_all(false) > 0);
@@ -446,7 +433,7 @@ Test(log_pack, readers_do_not_see_the_difference) {
 }
 
 Test(log_pack, a_reader_names_a_bad_pack) {
-    make_log(24, 600);
+    rig_make_log(&rig, 24, 600);
     pack_all(false);
     struct buf file = rig_file_read(&rig, 1);
     file.ptr[HEADER + FRAME_HEADER + 5] = (char)(file.ptr[HEADER + FRAME_HEADER + 5] ^ 1);
@@ -472,7 +459,7 @@ Test(log_pack, a_reader_names_a_bad_pack) {
 }
 
 Test(log_pack, a_file_with_a_damage_stays_as_it_is) {
-    make_log(24, 600);
+    rig_make_log(&rig, 24, 600);
     struct buf file = rig_file_read(&rig, 1);
     file.ptr[HEADER + FRAME_HEADER + 2] = (char)(file.ptr[HEADER + FRAME_HEADER + 2] ^ 1);
     rig_file_write(&rig, 1, buf_sv(&file));

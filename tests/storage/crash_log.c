@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Power is cut, or one call fails, at the n-th call to the disk, for every n of a workload: what
  * was acknowledged is there, what was not appended is not, the order is kept, and the log goes on.
- */
+ * Usage: crash_log [seeds of each call] */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "tests/storage/log_rig.h"
 
@@ -148,14 +149,15 @@ static bool run_kill(uint64_t n, uint64_t k) {
     return more;
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    uint64_t seeds = argc > 1 ? strtoull(argv[1], NULL, 10) : 3;
     for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
         const struct mode *mode = &modes[i];
         uint64_t calls = run(mode, 0, 1);
         RIG_CHECK(calls >= DISK_CALLS_MIN || !mode->sync_every_frame, "%" PRIu64 " calls", calls);
         for (uint64_t n = 1; n <= calls; n++)
-            for (uint64_t seed = 0; seed < 3; seed++)
-                run(mode, n, n * 3 + seed);
+            for (uint64_t seed = 0; seed < seeds; seed++)
+                run(mode, n, n * seeds + seed);
         printf("%s: at each of %" PRIu64 " calls\n", mode->name, calls);
     }
     uint64_t n = 1;

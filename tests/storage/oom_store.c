@@ -1,49 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Every allocation of a batch with new series fails in turn: what was applied is in the log and the
- * other way round, so that the batch can be sent again, and a start gives what was there. malloc
- * and its kin are wrapped by the linker. */
+ * other way round, so that the batch can be sent again, and a start gives what was there. */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "node/base/bytes.h"
+#include "tests/storage/nomem.h"
 #include "tests/storage/store_rig.h"
 
-static long fail_in; /* 0: never; the n-th allocation from here, and all behind it while fail_on */
-static bool fail_on, fail_once;
-static unsigned failed;
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *p, size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_realloc(void *p, size_t size);
-
-static bool fails(void) {
-    if (!fail_on) return false;
-    if (fail_in > 1) {
-        fail_in--;
-        return false;
-    }
-    failed++;
-    if (fail_once) fail_on = false;
-    return true;
-}
-void *__wrap_malloc(size_t size) {
-    return fails() ? NULL : __real_malloc(size);
-}
-void *__wrap_calloc(size_t count, size_t size) {
-    return fails() ? NULL : __real_calloc(count, size);
-}
-void *__wrap_realloc(void *p, size_t size) {
-    return fails() ? NULL : __real_realloc(p, size);
-}
+static bool tries; /* allocations of the store may fail */
 
 /* From here on it is the simulator that allocates. */
 void __real_log_append(struct log *log, struct core *from, struct log_append *req);
 void __wrap_log_append(struct log *log, struct core *from, struct log_append *req);
 void __wrap_log_append(struct log *log, struct core *from, struct log_append *req) {
-    fail_on = false;
+    nomem_on(false);
     __real_log_append(log, from, req);
 }
 
@@ -80,10 +51,10 @@ static enum status write_all(unsigned slot, struct write_result *r) {
     struct arena scratch;
     arena_init(&scratch, 0);
     core_set_current(rig.rt->cores[0]);
-    fail_on = fail_in > 0;
+    nomem_on(tries);
     enum status status = store_write(rig.stores[0], &c, STORE_START_MS + 3600000, &scratch, r,
                                      &unknown, &unknown_count, NULL);
-    fail_on = false;
+    nomem_on(false);
     core_set_current(NULL);
     arena_fini(&scratch);
     return status;
@@ -102,13 +73,14 @@ static bool run(long n, bool new_epoch) {
         rig.epoch++;
         store_rig_must_start(&rig, 1);
     }
-    failed = 0;
-    fail_in = n;
+    tries = true;
+    nomem_arm((uint64_t)n, false);
     enum status status = write_all(2, &r);
-    fail_in = 0;
+    tries = false;
     /* Memory that only makes reading the log faster may be missing. */
     bool taken = status == OK && r.counts[VERDICT_ACCEPT] == SAMPLES;
-    RIG_CHECK(taken || (failed > 0 && status == ERR_NOMEM), "%s", status_name(status));
+    bool failed = nomem_failed() > 0;
+    RIG_CHECK(taken || (failed && status == ERR_NOMEM), "%s", status_name(status));
     store_rig_verify(&rig, false);
     if (n % 2 == 0) { /* sent again, as a client would */
         RIG_CHECK(write_all(2, &r) == OK && !r.refused, "%s", r.first_text);
@@ -122,7 +94,7 @@ static bool run(long n, bool new_epoch) {
     store_rig_must_start(&rig, 1 + (unsigned)n % STORE_CORES);
     store_rig_verify(&rig, true);
     store_rig_fini(&rig);
-    return failed > 0;
+    return failed;
 }
 
 /* -- a follower: the same, for entries of another node's log */
@@ -144,15 +116,15 @@ static enum status follow_all(uint64_t *position) {
     for (uint32_t s = 0; s < STORE_SHARDS && status == OK; s++) {
         if (blocks[s].len == 0) continue;
         struct store_follow f = {.shard = s, .copy = 1, .entries = buf_sv(&blocks[s])};
-        fail_on = fail_in > 0;
+        nomem_on(tries);
         status = store_follow(rig.stores[0], &f, position, NULL);
-        fail_on = false;
+        nomem_on(false);
     }
     core_set_current(NULL);
     return status;
 }
 
-static bool run_follow(long n) {
+static bool run_follow(long n, bool once) {
     uint64_t position = 0;
     store_rig_init(&rig, 1);
     rig.follows = true;
@@ -160,12 +132,12 @@ static bool run_follow(long n) {
     for (size_t s = 0; s < STORE_SERIES; s++)
         for (unsigned slot = 0; slot < 4; slot++)
             rig.sent[s][slot] = true;
-    failed = 0;
-    fail_in = n;
+    tries = true;
+    nomem_arm((uint64_t)n, once);
     enum status status = follow_all(&position);
-    fail_in = 0;
-    RIG_CHECK(status == OK || (failed > 0 && status == ERR_NOMEM), "%s", status_name(status));
-    bool any = failed > 0;
+    tries = false;
+    bool failed = nomem_failed() > 0;
+    RIG_CHECK(status == OK || (failed && status == ERR_NOMEM), "%s", status_name(status));
     RIG_CHECK(follow_all(&position) == OK, "sent again");
     store_rig_verify(&rig, true);
     while (rig.durable[0] < position)
@@ -174,7 +146,7 @@ static bool run_follow(long n) {
     store_rig_must_start(&rig, 1 + (unsigned)n % STORE_CORES);
     store_rig_verify(&rig, true);
     store_rig_fini(&rig);
-    return any;
+    return failed;
 }
 
 static void follow_in_turn(void) {
@@ -189,13 +161,11 @@ static void follow_in_turn(void) {
     store_rig_fini(&rig);
     for (int once = 0; once < 2; once++) {
         long n = 1;
-        fail_once = once != 0;
-        while (run_follow(n))
+        while (run_follow(n, once != 0))
             n++;
         RIG_CHECK(n > 10, "%ld allocations", n);
         printf("%ld allocations of a follower failed in turn\n", n - 1);
     }
-    fail_once = false;
     for (uint32_t s = 0; s < STORE_SHARDS; s++)
         buf_fini(&blocks[s]);
 }

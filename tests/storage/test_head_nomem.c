@@ -1,36 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Memory runs out at the n-th allocation, for every n: the call says ERR_NOMEM, nothing is half
- * done, the same call again succeeds, and in the end the head holds what it would have held.
- * Replaces malloc, so no sanitizer. */
+ * done, the same call again succeeds, and in the end the head holds what it would have held. */
 #include <errno.h>
+#include <inttypes.h>
 
 #include "tests/storage/head_util.h"
-
-extern void *__libc_malloc(size_t);
-extern void *__libc_calloc(size_t, size_t);
-extern void *__libc_realloc(void *, size_t);
-extern void *__libc_memalign(size_t, size_t);
-
-static long fail_in; /* allocations until one fails; 0: none does */
-static long allocations;
-
-static bool fails(void) {
-    allocations++;
-    return fail_in > 0 && --fail_in == 0;
-}
-
-void *malloc(size_t n) {
-    return fails() ? NULL : __libc_malloc(n);
-}
-void *calloc(size_t n, size_t size) {
-    return fails() ? NULL : __libc_calloc(n, size);
-}
-void *realloc(void *p, size_t n) {
-    return fails() ? NULL : __libc_realloc(p, n);
-}
-void *aligned_alloc(size_t align, size_t n) {
-    return fails() ? NULL : __libc_memalign(align, n);
-}
+#include "tests/storage/nomem.h"
 
 enum { SERIES = 40, SAMPLES = 320, SPEC = 64 };
 #define T0 1600000000000LL
@@ -156,11 +131,11 @@ static void cut_all(struct head *head, const struct matcher *m) {
 }
 
 /* Returns a hash of all samples. */
-static uint64_t run(long n, const struct matcher *m) {
+static uint64_t run(uint64_t n, const struct matcher *m) {
     struct head_options options = {.secret = UTIL_SECRET, .out_of_order_window_ms = 1800000};
     struct head *head = NULL;
-    allocations = 0;
-    fail_in = n;
+    nomem_arm(n, true);
+    nomem_on(true);
     enum status status = head_new(&options, &head);
     if (status != OK) {
         MUST(status == ERR_NOMEM);
@@ -173,7 +148,7 @@ static uint64_t run(long n, const struct matcher *m) {
     labels_all(head, m);
     cut_all(head, m);
     hash ^= select_all(head, m) + 1;
-    fail_in = 0;
+    nomem_on(false);
     struct head_stats stats;
     head_stats(head, &stats);
     MUST(stats.series == SERIES);
@@ -192,12 +167,13 @@ int main(void) {
         util_canonical(spec, &canonical[i]);
     }
     uint64_t want = run(0, &m);
-    long total = allocations;
+    uint64_t total = nomem_allocations();
     MUST(total > 200 && failures == 0);
-    for (long n = 1; n <= total; n++)
+    for (uint64_t n = 1; n <= total; n++)
         MUST(run(n, &m) == want);
-    printf("%ld allocations, each failed once: %u failures came back as errors\n", total, failures);
-    MUST(failures + 60 >= (unsigned)total);
+    printf("%" PRIu64 " allocations, each failed once: %u failures came back as errors\n", total,
+           failures);
+    MUST(failures + 60 >= total);
     for (int i = 0; i < SERIES; i++)
         buf_fini(&canonical[i]);
     arena_fini(&arena);

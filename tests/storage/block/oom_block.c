@@ -1,35 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Every allocation of writing, opening, selecting, reading, verifying and merging fails in turn: it
- * is told, nothing is left behind, and the next try succeeds. malloc and its kin are wrapped by the
- * linker. */
+ * is told, nothing is left behind, and the next try succeeds. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "tests/storage/block/block_model.h"
-
-static uint64_t calls, fail_at; /* 0: none */
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *p, size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_realloc(void *p, size_t size);
-
-static bool fails(void) {
-    return fail_at > 0 && ++calls == fail_at;
-}
-void *__wrap_malloc(size_t size) {
-    return fails() ? NULL : __real_malloc(size);
-}
-void *__wrap_calloc(size_t count, size_t size) {
-    return fails() ? NULL : __real_calloc(count, size);
-}
-void *__wrap_realloc(void *p, size_t size) {
-    return fails() ? NULL : __real_realloc(p, size);
-}
+#include "tests/storage/nomem.h"
 
 static struct model model;
 static char dir[] = "/tmp/cairn-block-XXXXXX", paths[3][64];
@@ -78,11 +56,11 @@ static void run_all(const char *what, enum status (*run)(struct err *)) {
     uint64_t n = 1;
     for (;; n += 1 + n / 200) { /* each of the first 200 */
         struct err err = {0};
-        calls = 0;
-        fail_at = n;
+        nomem_arm(n, true);
+        nomem_on(true);
         enum status status = run(&err);
-        bool reached = calls >= n;
-        fail_at = 0;
+        nomem_on(false);
+        bool reached = nomem_failed() > 0;
         model_seed = n;
         if (!reached) {
             CHECK(status == OK, "%s: %s", what, err.msg);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Every allocation of saving and of loading fails in turn: there is no snapshot then, or it is not
- * used, and both say that memory was lacking. malloc and its kin are wrapped by the linker. */
+ * used, and both say that memory was lacking. */
 #include <ftw.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -9,36 +9,8 @@
 #include <unistd.h>
 
 #include "node/runtime/disk.h"
+#include "tests/storage/nomem.h"
 #include "tests/storage/snapshot/snapshot_rig.h"
-
-static long fail_in; /* 0: never; the n-th allocation from here, and all behind it */
-static bool failed;
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *p, size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_realloc(void *p, size_t size);
-
-static bool fails(void) {
-    if (fail_in == 0) return false;
-    if (fail_in > 1) {
-        fail_in--;
-        return false;
-    }
-    failed = true;
-    return true;
-}
-void *__wrap_malloc(size_t size) {
-    return fails() ? NULL : __real_malloc(size);
-}
-void *__wrap_calloc(size_t count, size_t size) {
-    return fails() ? NULL : __real_calloc(count, size);
-}
-void *__wrap_realloc(void *p, size_t size) {
-    return fails() ? NULL : __real_realloc(p, size);
-}
 
 /* From where on all fail; the first are each tried. */
 static long next_fail(long n) {
@@ -53,11 +25,11 @@ static void save_fails(struct sr_node *n) {
     long tried = 0;
     RIG_CHECK(log_get_end(n->log, &s.end), "!");
     for (long i = 1;; i = next_fail(i), tried++) {
-        fail_in = i;
-        failed = false;
+        nomem_arm((uint64_t)i, false);
+        nomem_on(true);
         enum status status = snapshot_save(&at, &s, &told, &err);
-        fail_in = 0;
-        if (!failed) {
+        nomem_on(false);
+        if (nomem_failed() == 0) {
             RIG_CHECK(status == OK, "%s", err.msg);
             break;
         }
@@ -72,11 +44,11 @@ static void load_fails(struct sr_node *n, struct buf *want) {
     struct err err;
     for (long i = 1;; i = next_fail(i), tried++) {
         sr_probe_stores(n);
-        fail_in = i;
-        failed = false;
+        nomem_arm((uint64_t)i, false);
+        nomem_on(true);
         enum status status = sr_probe_load(n, &err);
-        fail_in = 0;
-        if (!failed) {
+        nomem_on(false);
+        if (nomem_failed() == 0) {
             RIG_CHECK(status == OK, "%s", err.msg);
             break;
         }

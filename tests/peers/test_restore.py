@@ -9,7 +9,7 @@ from netcluster import *
 
 STEP_MS, STEPS, SERIES = 30_000, 800, 48
 SHARDS = 6
-FLAGS = ["--web.enable-admin-api", "--storage.tsdb.min-block-duration=20m", "--storage.blocks-interval=1s", f"--ring.shards={SHARDS}"]
+FLAGS = ["--web.enable-admin-api", "--storage.tsdb.min-block-duration=20m", "--storage.blocks-interval=200ms", f"--ring.shards={SHARDS}"]
 
 
 def value_of(i, t):
@@ -109,7 +109,7 @@ def test_three(folder, base_ms):
         write_steps(founders[2], base_ms, steps, steps + 20)
         steps += 20
         return steps > STEPS - 100 or not any(list((n.data_dir / "log").glob("*0001")) for n in founders[1:])
-    wait_for("older files of the log go", older_files_are_gone, 90, every=1)  # a range is closed once a second
+    wait_for("older files of the log go", older_files_are_gone, 90, every=0.2)  # as often as ranges are closed
     check(steps <= STEPS - 100, "older files of the log stay")
     for n in founders[1:]:  # with writes in between
         snapshots.append(snapshot(n))

@@ -141,14 +141,20 @@ static int64_t aged(const struct store *store, const struct store_shard *st, int
     return MIN(range_floor(to_ms, store->options.block_range_ms), st->from_ms);
 }
 
+/* The same in whole hours that are closed, up to where a range ends. */
+static int64_t hours_aged(const struct store *store, const struct store_shard *st, int64_t age_ms) {
+    int64_t to_ms = MIN(aged(store, st, age_ms), st->from_ms - 1);
+    return ended_hour_before(range_floor(to_ms, store->options.block_range_ms));
+}
+
 /* What is to end by resolution now, as far as rows of it are here, durably. */
 static struct ended ended_due(const struct store *store, uint32_t shard,
                               const struct store_floors *floors) {
     const struct store_shard *st = &store->shards[shard];
     struct ended to = st->ended;
     if (floors->raw_ms == 0 || store->blocks == NULL || st->from_ms == INT64_MIN) return to;
-    int64_t raw_ms = ended_hour_before(MIN(aged(store, st, floors->raw_ms), st->from_ms - 1));
-    int64_t fine_ms = ended_hour_before(MIN(aged(store, st, floors->fine_ms), st->from_ms - 1));
+    int64_t raw_ms = hours_aged(store, st, floors->raw_ms);
+    int64_t fine_ms = hours_aged(store, st, floors->fine_ms);
     if (!floors->has_fine) fine_ms = raw_ms;
     struct ended due = {MAX(raw_ms, 0), MAX(MIN(fine_ms, raw_ms), 0)};
     ended_raise(&to, &due);
@@ -157,6 +163,7 @@ static struct ended ended_due(const struct store *store, uint32_t shard,
                                   .copy = st->log.copy,
                                   .before = st->ended,
                                   .floor_ms = st->floor_ms,
+                                  .range_ms = store->options.block_range_ms,
                                   .has_fine = floors->has_fine,
                                   .has_coarse = floors->has_coarse};
     return cover_limit(store->blocks, &wanted, &to);

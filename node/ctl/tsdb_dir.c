@@ -278,6 +278,7 @@ struct walk {
 /* What there is in the query's range, and how many series at most. */
 static uint64_t shard_look(struct walk *w, uint32_t shard) {
     struct head_shard_stats stats;
+    struct store_archived a;
     uint64_t count;
     head_shard_stats(store_head(w->dir->store), shard, &stats);
     count = stats.series;
@@ -288,10 +289,16 @@ static uint64_t shard_look(struct walk *w, uint32_t shard) {
     for (uint32_t i = 0; w->dir->blocks != NULL && i < w->dir->blocks->count; i++) {
         const struct list_block *b = &w->dir->blocks->blocks[i];
         struct block_shard in;
-        if (b->block == NULL || b->of.resolution_ms != 0 ||
-            !block_get_shard(b->block, shard, &in) || in.series_count == 0)
+        bool shown = b->of.resolution_ms == 0 || (store_shard_archive(w->dir->store, shard, &a) &&
+                                                  b->of.min_ms < a.ended.raw_ms);
+        if (b->block == NULL || !shown || !block_get_shard(b->block, shard, &in) ||
+            in.series_count == 0)
             continue;
         count += in.series_count;
+        if (b->of.resolution_ms != 0) { /* columns of rows lie beyond */
+            in.min_ms = b->of.min_ms;
+            in.max_ms = b->of.max_ms + 1;
+        }
         w->begin_ms = MIN(w->begin_ms, in.min_ms);
         w->end_ms = MAX(w->end_ms, in.max_ms);
     }

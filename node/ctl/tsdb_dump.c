@@ -195,6 +195,13 @@ static int dump_report(const struct dump *d, const struct tsdb_dir *dir) {
     put_count(d->histograms, "samples that are native histograms were left out");
     put_count(d->stale, "stale markers were left out, which the format cannot say");
     put_count(d->nameless, "samples of series without a metric name were left out");
+    uint64_t ended = 0;
+    for (uint32_t i = 0; i < dir->map->settings.shards_count; i++) {
+        struct store_archived a;
+        ended += store_shard_archive(dir->store, i, &a) && ended_any(&a.ended);
+    }
+    put_count(ended,
+              "shards have older samples as downsampled ones only: the last of each 5m or 1h");
     put_count(dir->tails, "shards are here as a tail of the log only, and were left out");
     for (uint32_t i = 0; dir->blocks != NULL && i < dir->blocks->count; i++)
         if (dir->blocks->blocks[i].block == NULL && dir->blocks->blocks[i].of.resolution_ms == 0)

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "node/base/log.h"
+#include "storage/archive/cover.h"
 #include "storage/archive/internal.h"
 #include "storage/archive/repair.h"
 
@@ -143,6 +144,7 @@ static enum status change_shard(struct manifest *m, const struct archive_change 
     if (old != NULL && (c->is_import || old->copy > from->copy)) return OK;
     struct manifest_shard s;
     TRY(manifest_shard_copy(from, &s));
+    if (old != NULL && old->copy == s.copy) s.gone_ms = MAX(s.gone_ms, old->gone_ms);
     if (manifest_shard_set(m, &s) == OK) return OK;
     manifest_shard_fini(&s);
     return ERR_NOMEM;
@@ -199,8 +201,11 @@ enum status archive_change_block(struct manifest *m, const struct archive_change
 static enum status change_apply(struct archive *a, struct manifest *m, struct archive_change *c) {
     if (c->repairs_count > 0) return repair_apply(a, m, c);
     if (c == &a->merge.change && a->merge.voided) return OK; /* what was added is a stray */
-    for (uint32_t i = 0; i < c->removes_count; i++)
+    for (uint32_t i = 0; i < c->removes_count; i++) {
+        const struct manifest_block *b = manifest_block_find(m, c->removes[i]);
+        if (b != NULL && c->ended_to_ms != 0) cover_set_gone(m, b, MIN(b->max_ms, c->ended_to_ms));
         manifest_block_remove(m, c->removes[i]);
+    }
 #ifdef PLANT_MERGE_LOSES_TOMBSTONE
     for (uint32_t i = 0; i < m->shards_count && c->removes_count > 0; i++) {
         struct manifest_shard *s = &m->shards[i];

@@ -102,6 +102,7 @@ struct archive_change {
     uint32_t adds_count;
     const uint64_t *removes; /* numbers */
     uint32_t removes_count;
+    int64_t ended_to_ms; /* samples of them up to there go, for their rows; 0: none do */
     const struct manifest_shard *shards; /* as they are from now on */
     uint32_t shards_count;
     /* Shards that are no longer here under that copy number; a later one stays. */

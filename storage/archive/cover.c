@@ -44,7 +44,8 @@ struct covering {
     struct part part;
     uint32_t resolution_ms; /* COVER_ANY: of whatever resolution */
     bool readable;          /* only these count */
-    bool has_histograms;    /* outcome: some of those that stand have */
+    int64_t range_ms;
+    bool has_histograms; /* outcome: some of those that stand have */
 };
 
 /* Up to where windows that end after `at` are all in rows of the shard. */
@@ -85,7 +86,7 @@ static int64_t limit_by(struct covering *c, uint32_t finer_than_ms, int64_t befo
         if (b->resolution_ms >= finer_than_ms || from_ms >= end_ms || !has_part(b, &c->part))
             continue;
         int64_t at = covered_to(c, from_ms, end_ms);
-        if (at < end_ms) to_ms = ended_hour_before(at);
+        if (at < end_ms) to_ms = ended_hour_before(range_floor(at, c->range_ms));
     }
     return MAX(to_ms, least_ms);
 }
@@ -105,6 +106,7 @@ struct ended cover_limit(const struct block_list *list, const struct cover_wante
     before.fine_ms = MAX(before.fine_ms, under_floor(wanted->floor_ms));
     struct covering c = {
         .blocks = blocks_of(NULL, list), .part = {wanted->shard, wanted->copy}, .readable = true};
+    c.range_ms = wanted->range_ms;
     if (!wanted->has_fine && !wanted->has_coarse) return wanted->before;
     if (wanted->has_fine) {
         c.resolution_ms = DOWNSAMPLE_5M_MS;
@@ -121,12 +123,17 @@ struct ended cover_limit(const struct block_list *list, const struct cover_wante
     return out;
 }
 
-int64_t cover_gone_ms(const struct manifest *m, const struct manifest_shard *s) {
-    struct covering c = {.blocks = blocks_of(m, NULL), .part = {s->shard, s->copy}};
+int64_t cover_gone_ms(const struct manifest_shard *s) {
+    return s->gone_ms == 0 ? INT64_MIN : s->gone_ms;
+}
+
+/* Samples go the oldest first, and where rows stand for them: so of what is newer than the first
+ * that has no rows, and of what has not ended, nothing is gone. */
+int64_t cover_gone_at_most(const struct block_list *list, const struct manifest_shard *s) {
+    struct covering c = {.blocks = blocks_of(NULL, list), .part = {s->shard, s->copy}};
     int64_t gone_ms = s->ended.raw_ms, under_ms = under_floor(s->floor_ms);
-    if (!ended_any(&s->ended)) return INT64_MIN;
-    for (uint32_t i = 0; i < m->blocks_count; i++) {
-        const struct manifest_block *b = &m->blocks[i];
+    for (uint32_t i = 0; i < c.blocks.count; i++) {
+        const struct manifest_block *b = block_at(&c.blocks, i);
         int64_t from_ms, to_ms;
         hours_of(b, &from_ms, &to_ms);
         if (b->resolution_ms != 0 || b->min_ms > gone_ms || !has_part(b, &c.part)) continue;
@@ -134,7 +141,14 @@ int64_t cover_gone_ms(const struct manifest *m, const struct manifest_shard *s) 
         if (to_ms > under_ms && covered_to(&c, MAX(from_ms, under_ms), to_ms) < to_ms)
             gone_ms = b->min_ms - 1;
     }
-    return gone_ms;
+    return MAX(gone_ms, 0);
+}
+
+void cover_set_gone(struct manifest *m, const struct manifest_block *b, int64_t to_ms) {
+    for (uint32_t i = 0; i < b->parts_count && b->resolution_ms == 0; i++) {
+        struct manifest_shard *s = manifest_shard_find(m, b->parts[i].shard);
+        if (s != NULL && s->copy == b->parts[i].copy) s->gone_ms = MAX(s->gone_ms, to_ms);
+    }
 }
 
 bool cover_has_part(const struct manifest_block *b, const struct manifest_shard *s) {

@@ -4,8 +4,8 @@
  * it is so on a replica that replica keeps its samples. Pure; by what the manifest says of blocks.
  *
  * Samples go from the disk block by block, the oldest first and never one behind a block without
- * rows; so of a shard everything is there that is newer than `cover_gone_ms`: rows may be made of
- * it, and of nothing older. A raw block stays, beside its rows,
+ * rows; up to where they have gone the manifest says for each shard: rows are made of what is
+ * newer, and of nothing older. A raw block stays, beside its rows,
  *   - where these count histograms, which are in no row
  *   - where a deletion took a part of an hour before that hour ended: only its samples tell
  * until the floor. Rows of 5 m go likewise where rows of 1 h stand for them. */
@@ -18,13 +18,19 @@ struct cover_wanted {
     uint32_t shard, copy;
     struct ended before;       /* ended already */
     int64_t floor_ms;          /* what is older needs no rows */
+    int64_t range_ms;          /* of blocks: things end where ranges do, so that rows of the
+                                  next ones can still be made */
     bool has_fine, has_coarse; /* rows of 5 m, of 1 h must stand */
 };
 /* As much of it as may end now; where nothing may: what had ended before. */
 struct ended cover_limit(const struct block_list *list, const struct cover_wanted *wanted,
                          const struct ended *to);
 /* Samples of the shard at or before it may not be there any more; INT64_MIN: all are. */
-int64_t cover_gone_ms(const struct manifest *m, const struct manifest_shard *s);
+int64_t cover_gone_ms(const struct manifest_shard *s);
+/* For another node, by what is there: manifest_shard.gone_ms is that or less. */
+int64_t cover_gone_at_most(const struct block_list *list, const struct manifest_shard *s);
+/* What the raw block has up to there goes. */
+void cover_set_gone(struct manifest *m, const struct manifest_block *b, int64_t to_ms);
 
 struct cover_range { /* windows that end in (from, to] */
     uint32_t resolution_ms;

@@ -6,6 +6,7 @@
 
 #include "node/base/bytes.h"
 #include "storage/archive/archive.h"
+#include "storage/archive/cover.h"
 #include "storage/archive/filter.h"
 #include "storage/archive/transfer.h"
 #include "storage/store_internal.h"
@@ -322,6 +323,7 @@ static enum status records_make(struct store_exporting *x, const struct store_ex
         struct manifest_shard *s = &x->records[x->records_count];
         if (store_shard_record(store, shard, st->from_ms, s) != OK) return export_nomem(err);
         x->records_count++;
+        s->gone_ms = cover_gone_at_most(x->list, s);
         if (x->spans == NULL) x->pinned_file = MIN(x->pinned_file, held_file(&st->log, &s->base));
     }
     return OK;

@@ -10,11 +10,11 @@
  *            varint file bytes, u8 flags (1: of rows, their windows may have histograms),
  *            varint count { varint shard, varint copy }
  *   shard := varint shard, varint copy, zigzag from ms, zigzag floor ms, ended (as in
- *            storage/entry_delete.c), varint base epoch, varint base seq, zigzag cut ms, zigzag
- * newest ms, varint count { varint epoch, varint last seq, u64 history }, varint count { varint
- * epoch, varint seq, zigzag min ms, zigzag max ms, varint length, matchers }, varint length, body
- * of a WRITE entry with metadata, or nothing Blocks ascend by number; shards, parts and epochs
- * ascend. Version 1 has neither flags (rows may have any) nor ended. */
+ *            storage/entry_delete.c), varint gone ms, varint base epoch, varint base seq, zigzag
+ * cut ms, zigzag newest ms, varint count { varint epoch, varint last seq, u64 history }, varint
+ * count { varint epoch, varint seq, zigzag min ms, zigzag max ms, varint length, matchers }, varint
+ * length, body of a WRITE entry with metadata, or nothing Blocks ascend by number; shards, parts
+ * and epochs ascend. Version 1 has neither flags (rows may have any) nor ended. */
 #include "storage/archive/manifest.h"
 
 #include <assert.h>
@@ -59,6 +59,7 @@ void manifest_shard_put(const struct manifest_shard *s, unsigned version, struct
     buf_put_zigzag(out, s->from_ms);
     buf_put_zigzag(out, s->floor_ms);
     if (version > 1) ended_put(&s->ended, out);
+    if (version > 1) buf_put_varint(out, (uint64_t)s->gone_ms);
     buf_put_varint(out, s->base.epoch);
     buf_put_varint(out, s->base.seq);
     buf_put_zigzag(out, s->cut_ms);
@@ -169,6 +170,9 @@ static void shard_read(struct reader *r, unsigned version, struct manifest_shard
     s->from_ms = read_zigzag(r);
     s->floor_ms = read_zigzag(r);
     if (version > 1) ended_read(r, &s->ended);
+    uint64_t gone_ms = version > 1 ? read_varint(r) : 0;
+    if (gone_ms > INT64_MAX) r->failed = true;
+    s->gone_ms = r->failed ? 0 : (int64_t)gone_ms;
     s->base.epoch = read_u32_varint(r);
     s->base.seq = read_varint(r);
     s->cut_ms = read_zigzag(r);

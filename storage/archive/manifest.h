@@ -44,10 +44,11 @@ struct manifest_epoch { /* a closed one, and the hash of its end and of all befo
  * log's entries behind `base` say of later times. */
 struct manifest_shard {
     uint32_t shard, copy;
-    int64_t from_ms;           /* INT64_MIN: nothing is in blocks */
-    int64_t floor_ms;          /* what is older has ended its retention; INT64_MIN */
-    struct ended ended;        /* and by resolution */
-    struct place base;         /* 0/0: the log is needed from its beginning */
+    int64_t from_ms;    /* INT64_MIN: nothing is in blocks */
+    int64_t floor_ms;   /* what is older has ended its retention; INT64_MIN */
+    struct ended ended; /* and by resolution */
+    int64_t gone_ms;    /* samples at or before it may lack in blocks (cover.h); 0: none do */
+    struct place base;  /* 0/0: the log is needed from its beginning */
     int64_t cut_ms, newest_ms; /* the shard's at base; INT64_MIN */
     struct manifest_epoch *epochs;
     uint32_t epochs_count; /* before base.epoch, ascending */

@@ -162,6 +162,7 @@ static void merge_ran(struct core *here, struct work *w) {
                                         .adds_count = m->written,
                                         .removes = m->plan.numbers,
                                         .removes_count = m->plan.makes_rows ? 0 : m->plan.count,
+                                        .ended_to_ms = m->plan.trims ? m->plan.to_ms : 0,
                                         .done = merge_installed};
     archive_change_submit(a, a->rt->log_core, &m->change);
 }
@@ -188,12 +189,14 @@ static bool merge_begin(struct archive *a) {
 }
 
 /* Those blocks go, and nothing comes. */
-static void drop_begin(struct archive *a, uint32_t count) {
+static void drop_begin(struct archive *a, uint32_t count, int64_t ended_to_ms) {
     struct merge *m = &a->merge;
     m->running = true;
     m->plan.count = count;
-    m->change = (struct archive_change){
-        .removes = m->plan.numbers, .removes_count = count, .done = merge_installed};
+    m->change = (struct archive_change){.removes = m->plan.numbers,
+                                        .removes_count = count,
+                                        .ended_to_ms = ended_to_ms,
+                                        .done = merge_installed};
     archive_change_submit(a, a->rt->log_core, &m->change);
 }
 
@@ -203,7 +206,7 @@ static bool clean_begin(struct archive *a) {
     struct merge *m = &a->merge;
     while (archive_clean_plan(a, &m->plan)) {
         if (m->plan.resolution_ms != 0 && !archive_rows_are_all(a, m->plan.numbers[0])) {
-            drop_begin(a, 1);
+            drop_begin(a, 1, 0);
             return true;
         }
         if (!archive_plan_is_readable(a, &m->plan)) continue;
@@ -227,12 +230,13 @@ void archive_merge_next(struct archive *a) {
     struct merge *m = &a->merge;
     if (m->running || a->stopping || clean_begin(a)) return;
     if (core_mono_ns(a->rt->log_core) < a->merge_not_before_ns) return;
-    uint32_t drops = plan_drops(&a->manifest, m->plan.numbers, MERGE_INPUTS_MAX);
     struct cover_drops ended = ended_drops(a);
-    if (drops == 0) drops = cover_plan_drops(&ended, m->plan.numbers, MERGE_INPUTS_MAX);
+    uint32_t drops = plan_drops(&a->manifest, m->plan.numbers, MERGE_INPUTS_MAX);
     if (drops == 0) drops = archive_rows_bad(a, m->plan.numbers, MERGE_INPUTS_MAX);
+    bool has_ended = drops == 0;
+    if (has_ended) drops = cover_plan_drops(&ended, m->plan.numbers, MERGE_INPUTS_MAX);
     if (drops > 0) {
-        drop_begin(a, drops);
+        drop_begin(a, drops, has_ended ? INT64_MAX : 0);
         return;
     }
     struct plan_options o = {.range_ms = a->options.range_ms,

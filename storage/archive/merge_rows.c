@@ -22,8 +22,7 @@ void archive_rows_plan(struct archive *a, const struct plan_options *options,
 static bool is_all_there_is(const struct manifest *m, const struct manifest_block *b) {
     for (uint32_t i = 0; i < b->parts_count; i++) {
         const struct manifest_shard *s = manifest_shard_find(m, b->parts[i].shard);
-        if (s != NULL && s->copy == b->parts[i].copy && cover_gone_ms(m, s) > b->min_ms)
-            return true;
+        if (s != NULL && s->copy == b->parts[i].copy && cover_gone_ms(s) > b->min_ms) return true;
     }
     return false;
 }

@@ -28,16 +28,14 @@ bool plan_rows_has(const struct manifest *m, const struct manifest_shard *s,
     bool fine = plan->resolution_ms < DOWNSAMPLE_1H_MS;
     /* nobody needs those, and they would go again */
     if (s->floor_ms >= plan->to_ms || (fine && s->ended.fine_ms >= plan->to_ms)) return false;
-    return s->from_ms > plan->to_ms && cover_gone_ms(m, s) <= plan->from_ms &&
+    return s->from_ms > plan->to_ms && cover_gone_ms(s) <= plan->from_ms &&
            !cover_stands(m, s, &range);
 }
 
 /* Some shard has samples there and no rows, though others have: it was closed later, or has come
- * from another node. */
+ * from another node. Of a part of the range its samples may be gone. */
 static bool is_lacking(const struct planning *p, const struct manifest_block *rows, int64_t from_ms,
                        int64_t to_ms) {
-    struct merge_plan range = {
-        .resolution_ms = p->level->resolution_ms, .from_ms = from_ms, .to_ms = to_ms};
     for (uint32_t i = 0, k = 0; i < p->m->shards_count; i++) {
         const struct manifest_shard *s = &p->m->shards[i];
         while (k < rows->parts_count && rows->parts[k].shard < s->shard)
@@ -45,8 +43,11 @@ static bool is_lacking(const struct planning *p, const struct manifest_block *ro
         if (k < rows->parts_count && rows->parts[k].shard == s->shard &&
             rows->parts[k].copy == s->copy)
             continue;
-        if (s->from_ms > to_ms && cover_has_samples(p->m, s, from_ms, to_ms) &&
-            plan_rows_has(p->m, s, &range))
+        struct merge_plan left = {.resolution_ms = p->level->resolution_ms,
+                                  .from_ms = MAX(from_ms, cover_gone_ms(s)),
+                                  .to_ms = to_ms};
+        if (left.from_ms < to_ms && cover_has_samples(p->m, s, left.from_ms, to_ms) &&
+            plan_rows_has(p->m, s, &left))
             return true;
     }
     return false;
@@ -83,6 +84,15 @@ static bool make(struct planning *p, int64_t from_ms, int64_t to_ms) {
     return out->count > 0 && !p->tried(p->ctx, out);
 }
 
+/* Samples of a part of the range are gone. */
+static bool is_gone_within(const struct planning *p, int64_t from_ms, int64_t to_ms) {
+    for (uint32_t i = 0; i < p->m->shards_count; i++) {
+        int64_t gone_ms = cover_gone_ms(&p->m->shards[i]);
+        if (gone_ms > from_ms && gone_ms < to_ms) return true;
+    }
+    return false;
+}
+
 /* Where some of it is covered, in thirds, as ranges grow. Depth: log3 of the range. */
 static void plan_range(struct planning *p, int64_t from_ms, int64_t length_ms) {
     int64_t to_ms = from_ms + length_ms;
@@ -90,7 +100,9 @@ static void plan_range(struct planning *p, int64_t from_ms, int64_t length_ms) {
     enum covered covered = cover_of(p, from_ms, to_ms);
     bool lacks = covered == COVERED_NOT || covered == COVERED_LACKS;
     if (lacks && to_ms <= p->before_ms) p->found = make(p, from_ms, to_ms);
-    if (covered != COVERED_PARTLY || length_ms % 3 != 0 ||
+    bool in_parts = covered == COVERED_PARTLY || covered == COVERED_LACKS ||
+                    (covered == COVERED_NOT && is_gone_within(p, from_ms, to_ms));
+    if (p->found || !in_parts || length_ms % 3 != 0 ||
         length_ms / 3 % p->level->resolution_ms != 0 || length_ms / 3 < p->options->range_ms)
         return;
     for (int i = 0; i < 3; i++)

@@ -92,6 +92,12 @@ static void rows_replace(struct archive *a, struct manifest *m, const struct man
     }
 }
 
+/* The other may have had rows only. */
+static void gone_raise(struct manifest_shard *s, const struct archive_repair_shard *r) {
+    if (ended_any(&s->ended) && r->min_ms <= s->ended.raw_ms)
+        s->gone_ms = MAX(s->gone_ms, MIN(r->max_ms, s->ended.raw_ms));
+}
+
 enum status repair_apply(struct archive *a, struct manifest *m, struct archive_change *c) {
     uint32_t words = (a->options.shards_count + 63) / 64;
     uint64_t *refused = calloc(2 * (size_t)words, sizeof *refused);
@@ -101,6 +107,7 @@ enum status repair_apply(struct archive *a, struct manifest *m, struct archive_c
     for (size_t i = 0; i < c->repairs_count; i++) {
         const struct archive_repair_shard *r = &c->repairs[i];
         if (may_apply(a, m, r)) {
+            gone_raise(manifest_shard_find(m, r->shard), r);
             parts_remove(a, m, r);
             archive_rows_forget(a, m, r->min_ms, r->max_ms);
         } else {

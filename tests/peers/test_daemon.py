@@ -57,6 +57,8 @@ def flags(folder):
 
 RULES = "storage:\n  tsdb:\n    retention:\n      rules:\n        - {match: 'up', time: 1d}\n"
 # a series that none of these matches is one where one of three matchers fails, six times: 729 kinds
+ENDED = "storage:\n  tsdb:\n    retention:\n      {time: 30d, resolution: %s}\n    downsample: [%s]\n"
+BOTH = "{after: 2d, resolution: 5m}, {after: 3d, resolution: 1h}"
 MANY_RULES = RULES.replace("        - {match: 'up', time: 1d}\n", "".join(
     f"        - {{match: '{{a=\"{i}\",b=\"{i}\",c=\"{i}\"}}', time: 90d}}\n" for i in range(6)))
 
@@ -84,6 +86,14 @@ def configs(folder):
         (r"bad\.yml.*line 4.*downsample\[0\]\.resolution.*5m or 1h.*\"10m\"", "storage:\n  tsdb:\n    downsample:\n      - {after: 2d, resolution: 10m}\n"),
         (r"bad\.yml.*line 4.*downsample\[0\]\.after.*missing", "storage:\n  tsdb:\n    downsample:\n      - {resolution: 5m}\n"),
         (r"bad\.yml.*line 5.*downsample\[1\]\.resolution.*twice", "storage:\n  tsdb:\n    downsample:\n      - {after: 2d, resolution: 5m}\n      - {after: 3d, resolution: 5m}\n"),
+        (r"bad\.yml.*line 4.*retention\.resolution\.raw.*nothing stay", ENDED % ("{raw: 7d}", "")),
+        (r"bad\.yml.*line 4.*retention\.resolution\.raw.*`after`", ENDED % ("{raw: 1d}", "{after: 2d, resolution: 5m}")),
+        (r"bad\.yml.*line 4.*retention\.resolution\.5m.*shorter than that of raw", ENDED % ("{raw: 7d, 5m: 6d}", BOTH)),
+        (r"bad\.yml.*line 4.*retention\.resolution\.1h.*shorter than those", ENDED % ("{raw: 7d, 5m: 9d, 1h: 8d}", BOTH)),
+        (r"bad\.yml.*line 4.*retention\.resolution\.5m.*nothing stay", ENDED % ("{raw: 7d, 5m: 9d}", "{after: 2d, resolution: 5m}")),
+        (r"bad\.yml.*line 4.*retention\.resolution\.1h.*no resolution of 1h", ENDED % ("{raw: 7d, 1h: 9d}", "{after: 2d, resolution: 5m}")),
+        (r"bad\.yml.*line 4.*retention\.resolution\.raw.*duration", ENDED % ("{raw: soon}", BOTH)),
+        (r"line 4.*retention\.resolution\.raw.*longer than storage\.tsdb\.retention\.time", ENDED % ("{raw: 31d, 5m: 31d, 1h: 31d}", BOTH)),
     ]:
         (folder / "bad.yml").write_text(content)
         check_fails(folder, 1, pattern, "--config.file=bad.yml", f"--web.listen-address={HOST}:{port}")

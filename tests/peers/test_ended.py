@@ -118,6 +118,10 @@ def one_node(folder, series):
     say("of rows:", expect_rows([node], want), "series as before;", expect_instants(node, series), "buckets by hand")
     expect_told(node)
     node.stop()
+    dump = subprocess.run([Path(Cairn.binary).with_name("cairnctl"), "tsdb", "dump", node.data_dir], capture_output=True, text=True)
+    check_eq(dump.returncode, 0, dump.stderr)
+    check_eq(len(dump.stdout.splitlines()), sum(len(visible(samples)) for _, samples in series), "samples that are dumped")
+    check(re.search(r"4 shards.*downsampled", dump.stderr), dump.stderr)
     node.start()
     expect_rows([node], want)
     check_eq(bytes_of(node), after, "bytes after a restart")
@@ -132,41 +136,42 @@ def one_node(folder, series):
     return want
 
 
-def oldest_samples(node):
-    """The time of the oldest block of samples."""
-    times = []
+def bytes_by_kind(node):
+    """Of blocks of samples, and of rows."""
+    raw = rows = 0
     for f in (node.folder / "data" / "blocks").glob("*.block"):
         try:
             data = f.read_bytes()
-        except FileNotFoundError:
-            return 0
+        except FileNotFoundError:  # it has just gone
+            continue
         if struct.unpack_from("<I", data, 24)[0] == 0:
-            times.append(f.name)
-    listed = subprocess.run([Path(Cairn.binary).with_name("cairnctl"), "tsdb", "list", node.data_dir], capture_output=True, text=True)
-    rows = [line.split() for line in listed.stdout.splitlines()[1:]]
-    return min((int(r[1]) for r in rows if len(r) > 3 and r[0].lstrip("0")[-16:] in ()), default=0) if False else raw_min(rows, times)
+            raw += len(data)
+        else:
+            rows += len(data)
+    return raw, rows
 
 
-def raw_min(rows, names):
-    """ULIDs end with the number of the block's file, in Crockford's base 32."""
-    digits = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-    numbers = {int(name.split(".")[0], 16) for name in names}
-    of = {}
-    for row in rows:
-        n = 0
-        for c in row[0][10:]:
-            n = n * 32 + digits.index(c)
-        of[n] = int(row[1])
-    return min((of[n] for n in numbers if n in of), default=0)
+def go_on(node, ticks=[0]):
+    """A follower hears what all have with the next entry: a sample for each shard, which is not newer than others."""
+    ticks[0] += 1
+    return node.write([({"__name__": "tick", "n": str(ticks[0]), "i": str(i)}, [(START_MS + SPAN_MS - 60_000, 1.0)]) for i in range(32)])
 
 
-def whole(node, nodes):
+def samples_have_gone(node):
+    raw, rows = bytes_by_kind(node)
+    return rows > 0 and raw < 0.4 * rows
+
+
+def ring(node):
     a = node.get("/api/v1/status/ring")
-    if a.code != 200:
-        return False
-    ring = a.json()["data"]
-    alive = [n for n in ring["nodes"] if n["state"] == "alive"]
-    return len(alive) == nodes and sum(n["replicas"]["full"] for n in alive) == 8 and ring["nodesDead"] == 0
+    return a.json()["data"] if a.code == 200 else {"nodes": [], "nodesDead": 0}
+
+
+def full(node, nodes):
+    """Two copies of each of four shards, at so many nodes."""
+    r = ring(node)
+    counts = [n["replicas"]["full"] for n in r["nodes"] if n["state"] == "alive"]
+    return len(counts) == nodes and sum(counts) == 8 and min(counts) >= 2 and r["nodesDead"] == 0
 
 
 def newcomer(folder, series, want):
@@ -182,21 +187,20 @@ def newcomer(folder, series, want):
     wait_voters(nodes)
     feed(nodes[0], series)
     for n in nodes:
-        wait_for("samples have gone", lambda n=n: oldest_samples(n) >= START_MS + 40 * HOUR_MS, 60)
+        wait_for("samples have gone", lambda n=n: go_on(nodes[0]) and samples_have_gone(n), 60)
     say("three nodes:", expect_rows(nodes, want), "series as before;", [bytes_of(n) for n in nodes], "bytes")
     lost = nodes[2]
-    old = next(n["id"] for n in nodes[0].data("/api/v1/status/ring")["nodes"] if n["address"] == lost.ring_address)
+    old = next(n["id"] for n in ring(nodes[0])["nodes"] if n["address"] == lost.ring_address)
     lost.kill()
-    wait_for("its death is noticed", lambda: nodes[0].data("/api/v1/status/ring")["nodesDead"] == 1)
+    wait_for("its death is noticed", lambda: ring(nodes[0])["nodesDead"] == 1)
     wait_for("the others have copies of all", lambda: sum(
-        n["replicas"]["full"] for n in nodes[0].data("/api/v1/status/ring")["nodes"] if n["state"] == "alive") == 8, 60)
+        n["replicas"]["full"] for n in ring(nodes[0])["nodes"] if n["state"] == "alive") == 8, 60)
     shutil.rmtree(lost.data_dir)
     lost.start()
     done = subprocess.run([Path(Cairn.binary).with_name("cairnctl"), "ring", "remove", old, f"--url=http://{HOST}:{nodes[0].port}"],
                           capture_output=True, text=True)
     check(done.returncode == 0, done.stdout, done.stderr)
-    wait_for("three nodes are whole", lambda: whole(nodes[0], 3) and sum(1 for n in nodes[0].data("/api/v1/status/ring")["nodes"]
-                                                                         if n["replicas"]["full"] >= 2) == 3, 60)
+    wait_for("three nodes are whole", lambda: full(nodes[0], 3), 60)
     say("replaced:", expect_rows(nodes, want), "series as before;", [bytes_of(n) for n in nodes], "bytes")
     nodes[1].kill()
     for n in nodes[0], lost:

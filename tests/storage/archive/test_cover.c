@@ -53,7 +53,7 @@ static struct block_list *list_of(uint64_t bad) {
 
 static struct ended limit(bool fine, bool coarse, int64_t raw, int64_t to_fine, uint64_t bad) {
     struct block_list *list = list_of(bad);
-    struct cover_wanted wanted = {3, 1, {0}, INT64_MIN, fine, coarse};
+    struct cover_wanted wanted = {3, 1, {0}, INT64_MIN, 2 * HOUR, fine, coarse};
     struct ended out = cover_limit(list, &wanted, &(struct ended){raw * HOUR, to_fine * HOUR});
     free(list);
     return out;
@@ -164,15 +164,20 @@ Test(cover, rows_are_made_of_all_samples_or_not_at_all) {
     struct manifest_shard *s = shard(3, 12, 0);
     shard(5, 12, 0);
     add(1, RAW, 4, 6); /* what stayed for a deletion */
-    add(2, FINE, 0, 12);
-    cr_expect_eq(cover_gone_ms(&m, s), 12 * HOUR);
+    struct manifest_block *rows = add(2, FINE, 0, 12);
+    struct block_list *list = list_of(0);
+    cr_expect_eq(cover_gone_at_most(list, s), 12 * HOUR);
+    free(list);
+    s->gone_ms = 12 * HOUR;
     cr_expect(!plan_rows_has(&m, s, &plan));
-    add(3, RAW, 12, 18);
-    cr_expect_eq(cover_gone_ms(&m, s), 12 * HOUR);
-    manifest_block_find(&m, 2)->max_ms = 4 * HOUR - 1;
-    cr_expect_eq(cover_gone_ms(&m, s), 4 * HOUR, "of the first without rows nothing is gone");
-    s->ended.raw_ms = 0;
-    cr_expect_eq(cover_gone_ms(&m, s), INT64_MIN);
+    rows->max_ms = 4 * HOUR - 1;
+    list = list_of(0);
+    cr_expect_eq(cover_gone_at_most(list, s), 4 * HOUR,
+                 "of the first without rows nothing is gone");
+    free(list);
+    s->gone_ms = 0;
     cr_expect(plan_rows_has(&m, s, &plan));
+    cover_set_gone(&m, manifest_block_find(&m, 1), INT64_MAX);
+    cr_expect_eq(s->gone_ms, INT64_MAX);
     manifest_fini(&m);
 }

@@ -24,6 +24,7 @@ static void sample_make(struct manifest *m) {
                                .from_ms = 400,
                                .floor_ms = INT64_MIN,
                                .ended = {300 * (int64_t)3600000, 2 * 3600000},
+                               .gone_ms = 1000,
                                .base = {2, 130},
                                .cut_ms = 200,
                                .newest_ms = 399,
@@ -41,13 +42,13 @@ static void sample_make(struct manifest *m) {
 /* By hand from the format at the top of manifest.c. */
 static const uint8_t golden[] = {
     'C',  'A',  'I',  'R',  'N',  'M',  'A',  'N',  2,    0,    2,    0, 0, 0, 0, 0, /* header */
-    65,   0,    0,    0,    0,    0,    0,    0,                      /* length of the body */
+    67,   0,    0,    0,    0,    0,    0,    0,                      /* length of the body */
     6,                                                                /* next number */
     1,    5,    1,    0,    1,    0xd8, 0x04,                         /* block: -1 to 300 */
     0xc8, 0x01, 0,    2,    3,    7,    4,    9,                      /* bytes, flags, parts */
     1,    3,    7,    0xa0, 0x06,                                     /* shard, from 400 */
     0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01,       /* no floor */
-    0xac, 0x02, 2,                                                    /* ended, in hours */
+    0xac, 0x02, 2,    0xe8, 0x07,                                     /* ended, in hours; gone */
     2,    0x82, 0x01, 0x90, 0x03, 0x9e, 0x06,                         /* base, cut, newest */
     1,    1,    12,   0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11, /* epoch */
     1,    2,    99,   0,    20,   3,    'a',  'b',  'c',              /* tombstone */
@@ -117,6 +118,7 @@ Test(manifest, what_is_written_is_read) {
     cr_assert_eq(s->floor_ms, INT64_MIN);
     cr_assert_eq(s->ended.raw_ms, 300 * (int64_t)3600000);
     cr_assert_eq(s->ended.fine_ms, 2 * 3600000);
+    cr_assert_eq(s->gone_ms, 1000);
     cr_assert_null(manifest_shard_find(&copy, 4));
     manifest_fini(&m);
     manifest_fini(&back);

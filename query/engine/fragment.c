@@ -301,6 +301,11 @@ static enum status run_read(struct run *r, uint32_t leaf, size_t index, int64_t 
     return OK;
 }
 
+/* A bucket's length more, but not before all time. */
+static int64_t hour_before(int64_t t) {
+    return t < INT64_MIN + ENDED_HOUR_MS ? t : t - ENDED_HOUR_MS;
+}
+
 enum { ROW_BYTES = (1 + DOWNSAMPLE_COLUMNS) * sizeof(double) };
 
 static enum status run_rows_read(struct run *r, size_t index) {
@@ -308,8 +313,8 @@ static enum status run_rows_read(struct run *r, size_t index) {
     uint32_t leaf = r->leaf.selector->leaf;
     size_t cap = r->rows.cap;
     if (ops->read_rows != NULL) {
-        int64_t more_ms = ended_any(&r->ended) ? ENDED_HOUR_MS : 0;
-        struct source_rows wanted = {r->from_ms - more_ms, r->to_ms, stage_columns(&r->leaf)};
+        int64_t from_ms = ended_any(&r->ended) ? hour_before(r->from_ms) : r->from_ms;
+        struct source_rows wanted = {from_ms, r->to_ms, stage_columns(&r->leaf)};
         TRY(ops->read_rows(r->src, leaf, index, &wanted, &r->rows, r->ev.err));
     } else {
         samples_clear(&r->samples);
@@ -342,7 +347,7 @@ static enum status run_ended_rows(struct run *r, size_t index, bool *out_any) {
     size_t cap = r->rows.cap;
     *out_any = false;
     if (!ended_rows_tell(query_params(r->ev.q), &r->leaf)) return OK;
-    struct source_rows wanted = {r->from_ms - ENDED_HOUR_MS, MIN(r->to_ms, r->ended.raw_ms),
+    struct source_rows wanted = {hour_before(r->from_ms), MIN(r->to_ms, r->ended.raw_ms),
                                  stage_columns(&r->leaf)};
     TRY(ops->read_ended(r->src, r->leaf.selector->leaf, index, &wanted, &r->rows, r->ev.err));
     *out_any = r->samples.histograms == NULL && !rows_have_histograms(&r->rows);
@@ -355,8 +360,8 @@ static enum status run_ended_rows(struct run *r, size_t index, bool *out_any) {
 /* A series of which something in the range has ended. */
 static enum status run_ended(struct run *r, size_t index) {
     bool has_rows = false, samples = r->p->kind == FRAGMENT_SAMPLES;
-    int64_t more_ms = r->leaf.kind == STAGE_WINDOW ? 0 : ENDED_HOUR_MS;
-    TRY(run_read(r, r->leaf.selector->leaf, index, r->from_ms - more_ms));
+    int64_t from_ms = r->leaf.kind == STAGE_WINDOW ? r->from_ms : hour_before(r->from_ms);
+    TRY(run_read(r, r->leaf.selector->leaf, index, from_ms));
     if (!samples) TRY(run_ended_rows(r, index, &has_rows));
     uint64_t held = r->samples.count;
     if (samples) {

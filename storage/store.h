@@ -273,6 +273,8 @@ struct store_archived {
 };
 /* false: not this core's. */
 bool store_shard_archive(const struct store *store, uint32_t shard, struct store_archived *out);
+/* Of no shard have samples ended beyond it; 0: of none. */
+int64_t store_ended_max(const struct store *store);
 /* There are closed ranges that are not in blocks, or its base can rise, or more has ended than the
  * manifest says. */
 bool store_shard_is_due(const struct store *store, uint32_t shard);

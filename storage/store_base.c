@@ -51,6 +51,10 @@ void store_set_settled(struct store *store, struct place (*settled)(void *ctx, u
     store->settled_ctx = ctx;
 }
 
+int64_t store_ended_max(const struct store *store) {
+    return store->ended_max_ms;
+}
+
 uint32_t store_shard_copy(const struct store *store, uint32_t shard) {
     return store_has_shard(store, shard) ? store->shards[shard].log.copy : 0;
 }
@@ -212,6 +216,7 @@ static bool base_is_passed(struct store *store, const struct manifest_shard *s) 
     if (s->copy == st->log.copy && place_cmp(s->base, st->log.end) <= 0) {
         st->floor_ms = MAX(st->floor_ms, s->floor_ms);
         ended_raise(&st->ended, &s->ended);
+        store->ended_max_ms = MAX(store->ended_max_ms, s->ended.raw_ms);
         store_shard_advance(store, s);
         return true;
     }
@@ -247,6 +252,7 @@ enum status store_shard_base(struct store *store, const struct manifest_shard *s
     st->from_ms = s->from_ms;
     st->floor_ms = s->floor_ms;
     st->ended = st->ended_told = s->ended;
+    store->ended_max_ms = MAX(store->ended_max_ms, s->ended.raw_ms);
     head_shard_set_from(store->head, s->shard, MAX(st->from_ms, st->floor_ms));
     base_set(st, s);
     *out_taken = true;

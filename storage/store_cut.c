@@ -49,6 +49,7 @@ enum status floor_apply(struct store *store, struct store_shard *st, uint32_t sh
         st->ended_position = store->log == NULL ? 0 : store->position + 1;
     }
     ended_raise(&st->ended, &ended);
+    store->ended_max_ms = MAX(store->ended_max_ms, ended.raw_ms);
     st->floor_ms = ended_floor(&st->ended, MAX(st->floor_ms, floor_ms));
     tombstones_trim(st);
     head_shard_set_from(store->head, shard, MAX(st->from_ms, st->floor_ms));

@@ -130,6 +130,7 @@ struct store {
      * will have the next position. NULL: nothing yet. */
     struct store_append *followed;
     bool follows_many;
+    int64_t ended_max_ms; /* no shard's samples have ended beyond it */
     uint64_t file; /* of the log: what is handed now goes into this one or a later one */
     struct store_append *free, *all;
     struct store_append *free_bare; /* taken when no other is free: those have their memory still */

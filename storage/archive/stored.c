@@ -90,12 +90,13 @@ enum status stored_blocks_take(struct stored *s, struct err *err) {
 static void query_widen(struct stored *s) {
     struct select_query *q = &s->query;
     int64_t ended_ms = 0;
+    if (store_ended_max(s->store) <= MAX(q->from_ms, INT64_C(0)) || q->from_ms > q->to_ms) return;
     for (uint32_t i = 0; i < q->shards->shards_count; i++) {
         struct store_archived a;
         if (shard_set_has(q->shards, i) && store_shard_archive(s->store, i, &a))
             ended_ms = MAX(ended_ms, a.ended.raw_ms);
     }
-    if (ended_ms == 0 || ended_ms <= q->from_ms || q->from_ms > q->to_ms) return;
+    if (ended_ms == 0 || ended_ms <= q->from_ms) return;
     s->widened = true;
     /* and who looks back or takes a window looks for a bucket's length more */
     if (q->from_ms >= INT64_MIN + 2 * ENDED_HOUR_MS)

@@ -245,6 +245,7 @@ static enum status whole_take(struct store *store, uint32_t shard, struct record
     st->from_ms = in->from_ms;
     st->floor_ms = in->floor_ms;
     st->ended = in->ended;
+    store->ended_max_ms = MAX(store->ended_max_ms, in->ended.raw_ms);
     st->base = in->base;
     st->base_cut_ms = in->base_cut_ms;
     st->base_newest_ms = in->base_newest_ms;

@@ -214,8 +214,11 @@ def left_behind(folder, data_dir):
     check_eq((counts["blocks_replaced"], counts["blocks_unfinished"]), (1, 1), "blocks left out")
 
 
-def has_hint(data_dir, hint):
-    return any(hint in p.read_text() for p in data_dir.glob("*/meta.json"))
+def is_compacted(data_dir, until):
+    """All in order before that time is in blocks, and late samples from then on."""
+    metas = [json.loads(p.read_text()) for p in data_dir.glob("*/meta.json") if "." not in p.parent.name]
+    late = [m for m in metas if "from-out-of-order" in m["compaction"].get("hints", ())]
+    return any(m["minTime"] >= until for m in late) and any(m["maxTime"] == until for m in metas if m not in late)
 
 
 def test(folder):
@@ -262,7 +265,7 @@ def test(folder):
     late = late_writes(rng, server, labels[5:], now - 4 * HOUR, now - 2 * HOUR)
     late.update(late_writes(rng, server, labels, now - 2 * HOUR, middle))
     send_by_hour(server, [(of, [s for s in samples if s[0] >= middle]) for of, samples in data], exemplars, histograms)
-    harness.wait_for("a block of late samples", lambda: has_hint(data_dir, "from-out-of-order"), 60)
+    harness.wait_for("a block of late samples", lambda: is_compacted(data_dir, now - 2 * HOUR), 60)
     late.update(late_writes(rng, server, labels[3:8], now - 2 * HOUR, now - HOUR))
     # what was compacted and deleted then is in the log still
     server.delete("{" + ",".join(f'{k}="{v}"' for k, v in labels[0][0]) + "}", now - 3 * HOUR, now - 2 * HOUR - 1)

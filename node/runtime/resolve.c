@@ -110,7 +110,9 @@ static void resolve_on_message(struct core *here, struct msg *m) {
 static void *resolve_main(void *arg) {
     struct resolve *r = arg;
     pthread_setname_np(pthread_self(), "resolve");
-    r->status = address_lookup(r->host, r->port, r->addrs, &r->addrs_count, &r->err);
+    r->status = r->targets != NULL
+                    ? service_lookup(r->host, r->targets, &r->targets_count, &r->err)
+                    : address_lookup(r->host, r->port, r->addrs, &r->addrs_count, &r->err);
     pthread_mutex_lock(&resolve_lock);
     threads_count--;
     bool abandoned = r->state == RESOLVE_ABANDONED;
@@ -123,26 +125,32 @@ static void *resolve_main(void *arg) {
     return NULL;
 }
 
-/* The caller sets done and ctx right after it returned: the result comes as a message to this very
- * core. */
-enum status resolve_start(struct core *core, const char *host, uint16_t port, struct resolve **out,
-                          struct err *err) {
+static struct resolve *resolve_new(struct core *core, const char *host, struct err *err) {
     assert(core_is_current(core));
     assert(strlen(host) <= RESOLVE_HOST_BYTES_MAX);
     struct resolve *r = calloc(1, sizeof *r);
-    if (r == NULL) return err_set(err, ERR_NOMEM, 0, "no memory to look up %s", host);
+    if (r == NULL) {
+        err_set(err, ERR_NOMEM, 0, "no memory to look up %s", host);
+        return NULL;
+    }
     r->msg.run = resolve_on_message;
     r->core = core;
     memcpy(r->host, host, strlen(host) + 1);
-    r->port = port;
+    return r;
+}
+
+/* The caller sets done and ctx right after it returned: the result comes as a message to this very
+ * core. Takes r. */
+static enum status resolve_thread_start(struct resolve *r, struct resolve **out, struct err *err) {
     pthread_mutex_lock(&resolve_lock);
     bool room = threads_count < RESOLVE_THREADS_MAX;
     if (room) threads_count++;
     pthread_mutex_unlock(&resolve_lock);
     if (!room) {
+        err_set(err, ERR_LIMIT, 0, "look up %s: %d other names are being looked up", r->host,
+                RESOLVE_THREADS_MAX);
         resolve_free(r);
-        return err_set(err, ERR_LIMIT, 0, "look up %s: %d other names are being looked up", host,
-                       RESOLVE_THREADS_MAX);
+        return ERR_LIMIT;
     }
     pthread_attr_t attr;
     pthread_t thread;
@@ -154,11 +162,31 @@ enum status resolve_start(struct core *core, const char *host, uint16_t port, st
         pthread_mutex_lock(&resolve_lock);
         threads_count--;
         pthread_mutex_unlock(&resolve_lock);
+        err_set(err, ERR_IO, rc, "look up %s", r->host);
         resolve_free(r);
-        return err_set(err, ERR_IO, rc, "look up %s", host);
+        return ERR_IO;
     }
     *out = r;
     return OK;
+}
+
+enum status resolve_start(struct core *core, const char *host, uint16_t port, struct resolve **out,
+                          struct err *err) {
+    struct resolve *r = resolve_new(core, host, err);
+    if (r == NULL) return ERR_NOMEM;
+    r->port = port;
+    return resolve_thread_start(r, out, err);
+}
+
+enum status resolve_service_start(struct core *core, const char *name, struct resolve **out,
+                                  struct err *err) {
+    struct resolve *r = resolve_new(core, name, err);
+    if (r == NULL) return ERR_NOMEM;
+    r->targets = calloc(RESOLVE_TARGETS_MAX, sizeof *r->targets);
+    if (r->targets != NULL) return resolve_thread_start(r, out, err);
+    err_set(err, ERR_NOMEM, 0, "no memory to look up %s", name);
+    resolve_free(r);
+    return ERR_NOMEM;
 }
 
 void resolve_abandon(struct resolve *r) {
@@ -168,5 +196,6 @@ void resolve_abandon(struct resolve *r) {
 }
 
 void resolve_free(struct resolve *r) {
+    free(r->targets);
     free(r);
 }

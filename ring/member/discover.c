@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The addresses to probe: a static list, or all A records of a name, looked up again and again. */
+/* The addresses to probe: a static list, or all A or SRV records of a name, looked up again and
+ * again. */
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -59,6 +60,25 @@ static void discover_sweep(struct member *m) {
     m->birth.targets_count = kept;
 }
 
+static void add_addresses(struct member *m, const struct resolve *r) {
+    for (unsigned i = 0; i < r->addrs_count; i++) {
+        const union address *a = &r->addrs[i];
+        char ip[INET6_ADDRSTRLEN] = "", addr[INET6_ADDRSTRLEN + 16];
+        if (a->any.sa_family != AF_INET) continue; /* dns+a: A records */
+        if (inet_ntop(AF_INET, &a->v4.sin_addr, ip, sizeof ip) == NULL) continue;
+        snprintf(addr, sizeof addr, "%s:%u", ip, (unsigned)r->port);
+        if (!discover_add(m, sv_from(addr), true)) break;
+    }
+}
+
+static void add_targets(struct member *m, const struct resolve *r) {
+    for (unsigned i = 0; i < r->targets_count; i++) {
+        char addr[RESOLVE_HOST_BYTES_MAX + 16];
+        snprintf(addr, sizeof addr, "%s:%u", r->targets[i].host, (unsigned)r->targets[i].port);
+        if (!discover_add(m, sv_from(addr), true)) break;
+    }
+}
+
 static void discover_on_resolved(struct core *here, struct resolve *r) {
     struct member *m = r->ctx;
     (void)here;
@@ -73,14 +93,10 @@ static void discover_on_resolved(struct core *here, struct resolve *r) {
     }
     for (size_t i = 0; i < m->birth.targets_count; i++)
         m->birth.targets[i].listed = false;
-    for (unsigned i = 0; i < r->addrs_count; i++) {
-        const union address *a = &r->addrs[i];
-        char ip[INET6_ADDRSTRLEN] = "", addr[INET6_ADDRSTRLEN + 16];
-        if (a->any.sa_family != AF_INET) continue; /* dns+a: A records */
-        if (inet_ntop(AF_INET, &a->v4.sin_addr, ip, sizeof ip) == NULL) continue;
-        snprintf(addr, sizeof addr, "%s:%u", ip, (unsigned)r->port);
-        if (!discover_add(m, sv_from(addr), true)) break;
-    }
+    if (r->targets != NULL)
+        add_targets(m, r);
+    else
+        add_addresses(m, r);
     discover_sweep(m);
     resolve_free(r);
     m->birth.probe_at_ms = 0;
@@ -89,14 +105,17 @@ static void discover_on_resolved(struct core *here, struct resolve *r) {
 
 void discover_step(struct member *m, uint64_t now_ms) {
     const struct discovery *d = m->o.discovery;
-    if (d == NULL || d->kind != DISCOVERY_DNS_A || m->birth.resolve != NULL ||
-        now_ms < m->birth.resolve_at_ms)
+    if (d == NULL || (d->kind != DISCOVERY_DNS_A && d->kind != DISCOVERY_DNS_SRV) ||
+        m->birth.resolve != NULL || now_ms < m->birth.resolve_at_ms)
         return;
     char host[RESOLVE_HOST_BYTES_MAX + 1];
     snprintf(host, sizeof host, "%.*s", SV_ARG(d->name));
     m->birth.resolve_at_ms = now_ms + RESOLVE_RETRY_MS;
     struct err err;
-    if (resolve_start(m->core, host, d->port, &m->birth.resolve, &err) != OK) {
+    enum status status = d->kind == DISCOVERY_DNS_SRV
+                             ? resolve_service_start(m->core, host, &m->birth.resolve, &err)
+                             : resolve_start(m->core, host, d->port, &m->birth.resolve, &err);
+    if (status != OK) {
         m->birth.resolve = NULL;
         log_warn("--ring.discovery: a look-up failed", "name", host, "err", err.msg);
         return;

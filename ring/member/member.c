@@ -156,9 +156,10 @@ static enum status options_copy(struct member *m, const struct member_options *o
     if (name == 0 || name > 63)
         return err_set(err, ERR_LIMIT, 0, "--ring.cluster-name must have 1 to 63 bytes");
     enum discovery_kind kind = o->discovery == NULL ? DISCOVERY_NONE : o->discovery->kind;
-    if (kind == DISCOVERY_DNS_SRV || kind == DISCOVERY_CLOUDMAP)
+    if (kind == DISCOVERY_CLOUDMAP)
         return err_set(err, ERR_UNSUPPORTED, 0,
-                       "--ring.discovery: this build looks up static: and dns+a:// only");
+                       "--ring.discovery: this build does not ask Cloud Map itself; its DNS names "
+                       "are for dns+a:// and dns+srv://");
     return OK;
 }
 

@@ -39,7 +39,7 @@ class NetNode(Cairn):
         args = ["ip", "netns", "exec", self.ns] + super().command()
         args = [a.replace(f"{HOST}:{self.port}", f"{self.host}:{self.port}") for a in args]
         return args + [f"--ring.listen-address={self.ring_address}", f"--ring.advertise-address={self.ring_address}",
-                       f"--ring.discovery=static:{self.net.members}"]
+                       f"--ring.discovery={self.net.discovery}"]
 
     def make_host(self):
         sh("ip", "netns", "add", self.ns)
@@ -76,7 +76,7 @@ class NetNode(Cairn):
 class Net:
     """Hosts on one bridge. with Net(folder, 3, flags...) as net: net.nodes"""
 
-    def __init__(self, folder, count, *flags, spare=0):
+    def __init__(self, folder, count, *flags, spare=0, discovery=None):
         self.folder, self.flags = Path(folder), flags
         self.name = f"c{os.getpid() % 100000}"
         self.bridge = f"{self.name}br"
@@ -85,6 +85,7 @@ class Net:
         self.founders = count
         self.nodes = [NetNode(self, i, *flags, *([f"--ring.bootstrap-expect={count}"] if i < count else [])) for i in range(count + spare)]
         self.members = ",".join(n.ring_address for n in self.nodes[:count])
+        self.discovery = discovery or f"static:{self.members}"
 
     def __enter__(self):
         try:

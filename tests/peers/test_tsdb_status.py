@@ -85,6 +85,7 @@ def test_blocks(cairn, base_ms):
 
 
 def test_metrics(cairn, blocks, base_ms, newest, prometheus):
+    wait_for("gauges are counted anew, which is once a second", lambda: exposition(cairn)[1]["prometheus_tsdb_head_series"] == SERIES, 5)
     (helps, values), (their_helps, their_values) = exposition(cairn), exposition(prometheus)
     for name in (f"prometheus_tsdb_{m}" for m in SAME_METRICS + ["retention_limit_seconds"]):
         check(name in values, name, "is missing")

@@ -63,8 +63,8 @@ static void import_write(const char *path, size_t first) {
 }
 
 /* Two of each name. */
-static void family(int i, char name[static 16], struct entry_metadata *out, uint32_t *out_shard) {
-    snprintf(name, 16, "family_%d", i / 2);
+static void family(int i, char name[static 24], struct entry_metadata *out, uint32_t *out_shard) {
+    snprintf(name, 24, "family_%d", i / 2);
     *out = (struct entry_metadata){sv_from(name), 2, i % 2 ? SV("newer") : SV("older"), SV("s")};
     RIG_CHECK(metadata_shard(AR_SECRET, 0, AR_SHARDS, out->name, out_shard) == OK, "memory");
 }
@@ -74,7 +74,7 @@ static void families_leave(void) {
     struct err err;
     metadata_init(&m);
     for (int i = 0; i < 2 * FAMILIES; i++) {
-        char name[16];
+        char name[24];
         struct entry_metadata item;
         uint32_t shard;
         family(i, name, &item, &shard);
@@ -88,7 +88,7 @@ static void families_leave(void) {
 
 static void families_verify(void) {
     for (int i = 0; i < FAMILIES; i++) {
-        char name[16];
+        char name[24];
         struct entry_metadata item;
         uint32_t shard, count = 0;
         struct entry_write w = {0};

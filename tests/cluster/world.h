@@ -102,6 +102,7 @@ struct world_thin {
     uint64_t until_ms;
     uint32_t shard;    /* of which samples were left out */
     uint64_t left_out; /* so many */
+    double bad_before; /* world_bad_repairs() then */
 };
 
 struct world {
@@ -186,6 +187,10 @@ void world_compare_replicas(struct world *w);
 
 /* -- world_thin.c: in the end, when all is whole; called until it is true. */
 bool world_thin_is_over(struct world *w);
+struct shard_ranges;
+/* What a node says of a shard's closed ranges (storage/archive/digest.h); false: it has not all. */
+bool world_ranges_of(struct node *node, uint32_t shard, struct shard_ranges *out);
+double world_bad_repairs(void); /* by all nodes */
 /* Of each shard, as far as the replicas can tell now. */
 bool world_ranges_are_equal(struct world *w);
 void world_thin_forget(struct world *w, unsigned node); /* it is dead */

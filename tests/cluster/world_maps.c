@@ -217,22 +217,10 @@ static uint64_t hash_shard(struct node *node, uint32_t shard, unsigned *out_seri
 
 /* -- what replicas say of their blocks */
 
-static enum status ranges_of(struct node *node, uint32_t shard, struct shard_ranges *out) {
-    enum status status = ERR_UNAVAILABLE;
-    for (unsigned c = 0; status != OK && node_store(node, c) != NULL; c++) {
-        struct store *store = node_store(node, c);
-        core_set_current(store_core(store));
-        if (store_has_shard(store, shard)) status = digest_ranges(store, shard, out, NULL);
-        core_set_current(NULL);
-        if (c + 1 == store_core(store)->rt->cores_count) break;
-    }
-    return status;
-}
-
 static void compare_ranges(struct world *w, uint32_t shard, struct node *a, struct node *b) {
     struct shard_ranges own = {0}, other = {0};
     struct span_found found;
-    if (ranges_of(a, shard, &own) != OK || ranges_of(b, shard, &other) != OK) {
+    if (!world_ranges_of(a, shard, &own) || !world_ranges_of(b, shard, &other)) {
         world_fail(w, "a replica of shard %" PRIu32 " does not tell its ranges", shard);
     } else {
         ranges_compare(&own, &other, &found);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "node/base/metrics.h"
 #include "ring/replica/ranges.h"
 #include "storage/archive/block_list.h"
 #include "storage/archive/digest.h"
@@ -62,7 +63,7 @@ static struct store *store_of(struct node *node, uint32_t shard) {
     return NULL;
 }
 
-static bool ranges_of(struct node *node, uint32_t shard, struct shard_ranges *out) {
+bool world_ranges_of(struct node *node, uint32_t shard, struct shard_ranges *out) {
     struct store *store = node == NULL ? NULL : store_of(node, shard);
     *out = (struct shard_ranges){0};
     if (store == NULL) return false;
@@ -70,6 +71,11 @@ static bool ranges_of(struct node *node, uint32_t shard, struct shard_ranges *ou
     bool ok = digest_ranges(store, shard, out, NULL) == OK;
     core_set_current(NULL);
     return ok;
+}
+
+double world_bad_repairs(void) {
+    static const struct metric_def def = {"cairn_sync_repaired_total", "", METRIC_COUNTER, NULL, 0};
+    return metric_value(metric_get(&def, "reason=\"bad\""));
 }
 
 static struct node *primary_of(const struct world *w, uint32_t shard) {
@@ -98,8 +104,8 @@ static bool is_compared(struct node *node, struct node *primary, uint32_t shard,
     bool ok = b->block != NULL && b->of.resolution_ms == 0 &&
               block_get_shard(b->block, shard, &want.in) && want.in.samples_count > 20;
     if (!ok) return false;
-    if (ranges_of(node, shard, &own)) {
-        if (ranges_of(primary, shard, &other)) ranges_each(&own, &other, span_look, &want);
+    if (world_ranges_of(node, shard, &own)) {
+        if (world_ranges_of(primary, shard, &other)) ranges_each(&own, &other, span_look, &want);
         ranges_fini(&other);
     }
     ranges_fini(&own);
@@ -175,6 +181,7 @@ static bool choose(struct world *w) {
                 if (w->thin.left_out == 0) continue; /* it has the deleted series alone */
                 sim_kill(w->sim, n);
                 world_forget_node(w, n);
+                w->thin.bad_before = world_bad_repairs();
                 return true;
             }
         }
@@ -184,6 +191,13 @@ static bool choose(struct world *w) {
 
 /* -- until all is equal */
 
+/* What is said of another pair may need what this one does not look at. */
+static bool is_all_known(const struct shard_ranges *r) {
+    for (uint32_t i = 0; i < r->count; i++)
+        if (r->at[i].kind == RANGE_UNKNOWN) return false;
+    return true;
+}
+
 static bool is_equal(struct world *w, uint32_t shard) {
     struct node *primary = primary_of(w, shard);
     struct shard_ranges own, other;
@@ -192,10 +206,11 @@ static bool is_equal(struct world *w, uint32_t shard) {
         struct span_found found;
         if (w->nodes[n] == NULL || w->nodes[n] == primary || store_of(w->nodes[n], shard) == NULL)
             continue;
-        equal = ranges_of(w->nodes[n], shard, &own) && ranges_of(primary, shard, &other);
+        equal =
+            world_ranges_of(w->nodes[n], shard, &own) && world_ranges_of(primary, shard, &other);
         if (equal) {
             ranges_compare(&own, &other, &found);
-            equal = found.verdict == SPAN_EQUAL;
+            equal = found.verdict == SPAN_EQUAL && is_all_known(&own) && is_all_known(&other);
             ranges_fini(&other);
         }
         ranges_fini(&own);

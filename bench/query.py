@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """./dev bench query: typical dashboard and rule queries over the same data in Cairn, Prometheus and VictoriaMetrics.
 
-Each repetition asks every server in turn for the same moment, which is a little different each time; result caches are off. No
-server is asked before all have ended what they do behind an answer (garbage, mostly), which is counted to nobody's latency.
+Each repetition asks every server in turn for the same moment, which is a little different each time; result caches are off.
 Latency is until the last byte; CPU is the server's over all threads. Cairn's answers are compared with Prometheus': the moments
 hit no sample, since Prometheus 2 still counts one at a window's left border. Rates of VictoriaMetrics are defined otherwise."""
 import http.client, json, math, random, statistics, sys, time, urllib.parse
@@ -94,18 +93,6 @@ class Client:
         return seconds, (cpu_ns(self.server) - before) / 1e9, body
 
 
-QUIET_S, QUIET_WAIT_S = 0.004, 0.5
-
-
-def wait_quiet(servers: list):
-    """Until none of them works, or for some time."""
-    until = time.perf_counter() + QUIET_WAIT_S
-    before = None
-    while before != (now := [cpu_ns(s) for s in servers]) and time.perf_counter() < until:
-        before = now
-        time.sleep(QUIET_S)
-
-
 def points_of(body: bytes) -> dict:
     found = {}
     for s in json.loads(body)["data"]["result"]:
@@ -148,7 +135,6 @@ def measure_query(clients: list, kind: str, text: str, a, start: float, end: flo
         at = start + math.floor((at - start) * 1000 / a.step_ms) * a.step_ms / 1000 + rng.uniform(0.2, 0.8) * a.step_ms / 1000
         bodies = {}
         for c in clients:
-            wait_quiet([other.server for other in clients])
             s, used, bodies[c.server.name] = c.ask(kind, text, at, end - start - 600)
             if i > 0:
                 seconds[c.server.name].append(s)

@@ -344,7 +344,6 @@ def latency(servers: dict, a, key: str, start: float, end: float, step: int, fou
         form = urllib.parse.urlencode({"query": AGGREGATE, "nocache": "1", "start": f"{start + shift:.3f}", "end": f"{end + shift:.3f}",
                                        "step": str(step)})
         for n, c in clients.items():
-            query.wait_quiet(list(servers.values()))
             before, began = query.cpu_ns(c.server), time.perf_counter()
             c.connection.request("GET", "/api/v1/query_range?" + form)
             answer = c.connection.getresponse()

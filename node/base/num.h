@@ -54,7 +54,7 @@ void num_put_i64(struct buf *b, int64_t v);
 void num_put_u64(struct buf *b, uint64_t v);
 /* Milliseconds as Prometheus writes timestamps in JSON: seconds, or seconds with exactly three
  * decimals. */
-enum { NUM_TIMESTAMP_MAX = 25 };
+enum { NUM_TIMESTAMP_MAX = 32 }; /* what is written behind the text included */
 size_t num_format_timestamp_ms(char out[NUM_TIMESTAMP_MAX], int64_t ms);
 void num_put_timestamp_ms(struct buf *b, int64_t ms);
 

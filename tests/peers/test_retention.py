@@ -96,7 +96,7 @@ def test(folder):
     feed(node, end_ms, end_ms + 6 * HOUR_MS)
     end_ms += 6 * HOUR_MS
     settled(node, end_ms, debug=6, web=20, gold=40)
-    after = wait_for("less than half of the bytes are there", lambda: blocks_bytes(node) < before / 2 and blocks_bytes(node))
+    after = wait_for("less than six tenths of the bytes are there", lambda: blocks_bytes(node) < 0.6 * before and blocks_bytes(node))
     say(f"blocks had {before} bytes, and have {after}")
 
     for bad in ("storage: {tsdb: {retention: {time: x}}}", config("1h") + "global: {scrape_interval: 3s}\n"):

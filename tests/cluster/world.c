@@ -332,9 +332,7 @@ bool world_run(struct world *w, const struct world_options *options) {
     if (w->failure[0] == '\0') world_close(w);
     if (w->failure[0] == '\0' && w->thin.left_out == 0 && differences() != before)
         world_fail(w, "replicas found a difference that nobody had made");
-    /* a bad block in the same times is fetched with all that meets it */
-    if (w->failure[0] == '\0' && w->thin.left_out > 0 && differences() == before &&
-        world_bad_repairs() == w->thin.bad_before)
+    if (w->failure[0] == '\0' && differences() == before && world_thin_must_be_seen(w))
         world_fail(w, "shard %" PRIu32 " had %" PRIu64 " samples less at a node, and nobody saw it",
                    w->thin.shard, w->thin.left_out);
     bool ok = w->failure[0] == '\0';

@@ -102,7 +102,9 @@ struct world_thin {
     uint64_t until_ms;
     uint32_t shard;    /* of which samples were left out */
     uint64_t left_out; /* so many */
-    double bad_before; /* world_bad_repairs() then */
+    unsigned at;       /* at this node, of this copy */
+    uint32_t copy;
+    double bad_before; /* ranges that had been fetched as bad then */
 };
 
 struct world {
@@ -190,7 +192,9 @@ bool world_thin_is_over(struct world *w);
 struct shard_ranges;
 /* What a node says of a shard's closed ranges (storage/archive/digest.h); false: it has not all. */
 bool world_ranges_of(struct node *node, uint32_t shard, struct shard_ranges *out);
-double world_bad_repairs(void); /* by all nodes */
+/* Samples were left out of a replica that is the same still: not while its node was down another
+ * took its place; nor were they fetched with a bad block in the same times. */
+bool world_thin_must_be_seen(const struct world *w);
 /* Of each shard, as far as the replicas can tell now. */
 bool world_ranges_are_equal(struct world *w);
 void world_thin_forget(struct world *w, unsigned node); /* it is dead */

@@ -73,7 +73,7 @@ bool world_ranges_of(struct node *node, uint32_t shard, struct shard_ranges *out
     return ok;
 }
 
-double world_bad_repairs(void) {
+static double bad_repairs(void) {
     static const struct metric_def def = {"cairn_sync_repaired_total", "", METRIC_COUNTER, NULL, 0};
     return metric_value(metric_get(&def, "reason=\"bad\""));
 }
@@ -171,17 +171,19 @@ static bool choose(struct world *w) {
             struct store *store = w->nodes[n] == NULL ? NULL : store_of(w->nodes[n], shard);
             if (store == NULL || w->nodes[n] == primary || w->retired[n]) continue;
             const struct block_list *list = store_blocks(store);
+            uint32_t copy = store_shard_copy(store, shard);
             for (uint32_t k = 0; list != NULL && k < list->count; k++) {
                 const struct list_block *b = &list->blocks[k];
-                if (!list_block_has(b, shard, store_shard_copy(store, shard)) ||
-                    !is_compared(w->nodes[n], primary, shard, b))
+                if (!list_block_has(b, shard, copy) || !is_compared(w->nodes[n], primary, shard, b))
                     continue;
                 w->thin.shard = shard;
                 block_thin(w, n, b);
                 if (w->thin.left_out == 0) continue; /* it has the deleted series alone */
                 sim_kill(w->sim, n);
                 world_forget_node(w, n);
-                w->thin.bad_before = world_bad_repairs();
+                w->thin.bad_before = bad_repairs();
+                w->thin.at = n;
+                w->thin.copy = copy;
                 return true;
             }
         }
@@ -190,6 +192,14 @@ static bool choose(struct world *w) {
 }
 
 /* -- until all is equal */
+
+bool world_thin_must_be_seen(const struct world *w) {
+    const struct world_thin *t = &w->thin;
+    struct node *node = t->left_out == 0 ? NULL : w->nodes[t->at];
+    struct store *store = node == NULL ? NULL : store_of(node, t->shard);
+    return store != NULL && store_shard_copy(store, t->shard) == t->copy &&
+           bad_repairs() == t->bad_before;
+}
 
 /* What is said of another pair may need what this one does not look at. */
 static bool is_all_known(const struct shard_ranges *r) {

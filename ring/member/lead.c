@@ -103,6 +103,7 @@ static void voter_view_fill(const struct member *m, const struct raft_members *m
     v->member = member != NULL;
     v->voter = member != NULL && member->voter;
     v->age_ms = leader_age_ms(m, v->id, now_ms);
+    if (s == NULL) v->age_ms = MAX(v->age_ms, (uint64_t)VOTER_ALIVE_MS);
     v->alive_ms = s == NULL ? 0 : now_ms - s->first_ms;
     if (v->id == m->o.self) v->age_ms = 0;
     if (node < 0) return;

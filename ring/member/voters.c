@@ -63,7 +63,17 @@ static const struct voter_view *worst_voter(const struct voter_view *nodes, size
     return worst;
 }
 
-static struct voters_step demote(const struct voter_view *v, uint64_t self) {
+/* Not long enough unheard to be the first to go, and too long to rely on. */
+static bool is_in_doubt(const struct voter_view *v) {
+    return v->age_ms >= VOTER_HEARD_MS && v->age_ms < VOTER_ALIVE_MS;
+}
+
+static struct voters_step demote_worst(const struct voter_view *nodes, size_t count,
+                                       uint64_t self) {
+    const struct voter_view *v = worst_voter(nodes, count, self);
+    for (size_t i = 0; i < count; i++)
+        if (nodes[i].voter && &nodes[i] != v && is_in_doubt(&nodes[i]))
+            return (struct voters_step){VOTERS_NOTHING, 0};
     if (v->id == self) return (struct voters_step){VOTERS_HAND_OVER, 0};
     return (struct voters_step){v->in_map ? VOTERS_DEMOTE : VOTERS_REMOVE, v->id};
 }
@@ -92,14 +102,14 @@ struct voters_step voters_next(const struct voter_view *nodes, size_t count, uin
     const struct voter_view *learner = best_learner(nodes, count);
     if (voters > want) {
         /* An odd number of those who live is better than their going down to two of two. */
-        return demote(worst_voter(nodes, count, self), self);
+        return demote_worst(nodes, count, self);
     }
     if (voters < want) {
         /* Even numbers are passed through only: all the way up, or back. */
         bool even = voters % 2 == 0;
         if (learner != NULL && (even || fit >= 2))
             return (struct voters_step){VOTERS_PROMOTE, learner->id};
-        if (even) return demote(worst_voter(nodes, count, self), self);
+        if (even) return demote_worst(nodes, count, self);
         if (learner == NULL || going == 0) return (struct voters_step){VOTERS_NOTHING, 0};
         return (struct voters_step){VOTERS_PROMOTE, learner->id};
     }

@@ -10,7 +10,9 @@
  *   the two changes a quorum is both of two. If the third dies in between, the second is demoted.
  *   3 -> 2 (one is drained): the dead or draining voter goes first, then one more; the leader
  *   stays. Replacing: the new voter comes in first, so that the quorum never shrinks to those who
- *   must all live. A leader that has to go hands over first. */
+ *   must all live. A leader that has to go hands over first.
+ *   Nobody who is heard is taken out while another voter is not: it may be the one that is gone,
+ * and the two that stay would be no quorum, for good. */
 #pragma once
 
 #include <stdbool.h>
@@ -19,14 +21,15 @@
 
 #include "node/base/sv.h"
 
-enum { VOTER_REPLACE_MS = 10000, VOTER_ALIVE_MS = 2000 };
+enum { VOTER_REPLACE_MS = 10000, VOTER_ALIVE_MS = 2000, VOTER_HEARD_MS = 900 };
 
 struct voter_view { /* a node of the map, or a member of the configuration that is none */
     uint64_t id;
     struct sv zone;
     bool in_map, member, voter; /* member: of the Raft configuration */
     bool draining;
-    uint64_t age_ms;   /* since its last heartbeat, or since the leader leads */
+    uint64_t age_ms;   /* since its last heartbeat; of who was never heard since the leader leads,
+                          and VOTER_ALIVE_MS at least */
     uint64_t alive_ms; /* without a pause for that long */
 };
 enum voters_do {

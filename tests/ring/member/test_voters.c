@@ -9,8 +9,8 @@
 #include "ring/member/voters.h"
 
 /* One letter pair a node, ids 1, 2...: V voter, L learner, N new in the map, X member that left the
- * map, x voter that did; then a alive, r silent for 5 s, d dead for 11 s, g draining (alive). The
- * zone is the third. */
+ * map, x voter that did; then a alive, q quiet for 1 s, r silent for 5 s, d dead for 11 s, g
+ * draining (alive). The zone is the third. */
 static size_t parse(const char *text, struct voter_view *out) {
     size_t n = 0;
     for (const char *p = text; *p != '\0'; p += p[3] == ' ' ? 4 : 3) {
@@ -22,6 +22,7 @@ static size_t parse(const char *text, struct voter_view *out) {
                                      .draining = p[1] == 'g',
                                      .age_ms = p[1] == 'd'   ? 11000
                                                : p[1] == 'r' ? 5000
+                                               : p[1] == 'q' ? 1000
                                                              : 100,
                                      .alive_ms = p[1] == 'd' ? 0 : 100000 - 10 * n};
         n++;
@@ -51,6 +52,9 @@ static const struct {
     {"a draining voter is replaced", "Va. Vg. Va. La.", 1, VOTERS_PROMOTE, 4},
     {"a draining leader hands over when it is replaced", "Vg. Va. Va. Va.", 1, VOTERS_HAND_OVER, 0},
     {"three less one: the draining first", "Va. Va. Vg.", 1, VOTERS_DEMOTE, 3},
+    {"not while another is in doubt", "Va. Vq. Vg.", 1, VOTERS_NOTHING, 0},
+    {"who is silent goes before who drains", "Va. Vr. Vg.", 1, VOTERS_DEMOTE, 2},
+    {"who is in doubt himself may go", "Va. Va. xq.", 1, VOTERS_REMOVE, 3},
     {"then down to one, the leader stays", "Va. Va. Lg.", 2, VOTERS_DEMOTE, 1},
     {"three less a dead one that drains not: stays", "Va. Vd. Va.", 1, VOTERS_NOTHING, 0},
     {"the sole voter drains: the other comes in", "Vg. La.", 1, VOTERS_PROMOTE, 2},

@@ -35,6 +35,9 @@ void text_put_json(struct buf *out,
  * having said why */
 struct json_t;
 struct json_t *ctl_ring_call(const char *url, const char *path, const struct buf *form);
+/* Of an object in it: 0 and "" where there is none. */
+int64_t ctl_number(const struct json_t *of, const char *key);
+const char *ctl_text(const struct json_t *of, const char *key);
 
 /* -- verbs: argv[0] is the verb itself */
 int query_instant(int argc, char **argv);

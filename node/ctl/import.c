@@ -11,6 +11,7 @@
 
 #include "node/base/bytes.h"
 #include "node/ctl/ctl.h"
+#include "node/daemon/config.h"
 #include "node/runtime/disk.h"
 #include "ring/map.h"
 #include "storage/archive/families.h"
@@ -18,7 +19,6 @@
 #include "storage/import/openmetrics.h"
 #include "storage/import/prometheus.h"
 
-enum { EXEMPLARS_MAX = 100000 }; /* as many as a node keeps */
 #define DAY_MS INT64_C(86400000) /* a multiple of the 2 h of other blocks */
 
 struct import_options {
@@ -315,7 +315,7 @@ static enum status import(struct target *t, struct source *s, bool is_file, stru
     else
         TRY(prom_dir_open(&s->options, &s->dir, err));
     if (!is_file &&
-        prom_dir_exemplars(s->dir, EXEMPLARS_MAX, &s->exemplars, &s->exemplars_ms) != OK)
+        prom_dir_exemplars(s->dir, CONFIG_EXEMPLARS_MAX, &s->exemplars, &s->exemplars_ms) != OK)
         return import_nomem(err);
     TRY(write_days(t, s, err));
     return is_file ? OK : write_families(t, s, err);

@@ -53,10 +53,10 @@ static json_t *ring_call(const char *path, const struct buf *form) {
     return ctl_ring_call(options.url.string, path, form);
 }
 
-static int64_t number(const json_t *of, const char *key) {
+int64_t ctl_number(const json_t *of, const char *key) {
     return json_integer_value(json_object_get(of, key));
 }
-static const char *text(const json_t *of, const char *key) {
+const char *ctl_text(const json_t *of, const char *key) {
     const char *s = json_string_value(json_object_get(of, key));
     return s == NULL ? "" : s;
 }
@@ -64,8 +64,8 @@ static const char *text(const json_t *of, const char *key) {
 static int print_status(const json_t *s) {
     printf("cluster %s, map version %" PRId64 ", %" PRId64 " shards, replication factor %" PRId64
            "\ncontroller %s, term %" PRId64 "\n\n",
-           text(s, "cluster"), number(s, "mapVersion"), number(s, "shards"),
-           number(s, "replicationFactor"), text(s, "leader"), number(s, "term"));
+           ctl_text(s, "cluster"), ctl_number(s, "mapVersion"), ctl_number(s, "shards"),
+           ctl_number(s, "replicationFactor"), ctl_text(s, "leader"), ctl_number(s, "term"));
     printf("%-16s  %-24s %-10s %-9s %6s %9s %8s %6s %6s %6s\n", "NODE", "ADDRESS", "ZONE", "STATE",
            "BEAT", "PRIMARIES", "IN SYNC", "FULL", "INIT", "LOG");
     size_t i;
@@ -79,15 +79,15 @@ static int print_status(const json_t *s) {
         bool draining = json_is_true(json_object_get(n, "draining"));
         printf("%-16s  %-24s %-10s %-9s %6s %9" PRId64 " %8" PRId64 " %6" PRId64 " %6" PRId64
                " %6" PRId64 "\n",
-               text(n, "id"), text(n, "address"), text(n, "zone"),
-               draining ? "draining" : text(n, "state"), beat, number(n, "primaries"),
-               number(n, "inSync"), number(replicas, "full"), number(replicas, "init"),
-               number(replicas, "log"));
+               ctl_text(n, "id"), ctl_text(n, "address"), ctl_text(n, "zone"),
+               draining ? "draining" : ctl_text(n, "state"), beat, ctl_number(n, "primaries"),
+               ctl_number(n, "inSync"), ctl_number(replicas, "full"), ctl_number(replicas, "init"),
+               ctl_number(replicas, "log"));
     }
     return printf("\n%" PRId64 " shards under-replicated, %" PRId64 " unreadable, %" PRId64
                   " moving\n",
-                  number(s, "shardsUnderReplicated"), number(s, "shardsUnreadable"),
-                  number(s, "shardsMoving")) < 0;
+                  ctl_number(s, "shardsUnderReplicated"), ctl_number(s, "shardsUnreadable"),
+                  ctl_number(s, "shardsMoving")) < 0;
 }
 
 static int ring_status(void) {
@@ -108,7 +108,8 @@ static bool node_is_empty(const json_t *s, const char *node) {
     size_t i;
     json_t *n;
     json_array_foreach(json_object_get(s, "nodes"), i, n) {
-        if (strcmp(text(n, "id"), node) != 0 && strcmp(text(n, "address"), node) != 0) continue;
+        if (strcmp(ctl_text(n, "id"), node) != 0 && strcmp(ctl_text(n, "address"), node) != 0)
+            continue;
         const json_t *replicas = json_object_get(n, "replicas");
         const char *key;
         json_t *count;
@@ -119,10 +120,10 @@ static bool node_is_empty(const json_t *s, const char *node) {
 }
 
 static bool is_done(const json_t *s, const char *verb, const char *node) {
-    if (number(s, "shardsMoving") != 0) return false;
+    if (ctl_number(s, "shardsMoving") != 0) return false;
     if (strcmp(verb, "drain") == 0 || strcmp(verb, "remove") == 0) return node_is_empty(s, node);
-    if (strcmp(verb, "accept-loss") == 0) return number(s, "shardsUnreadable") == 0;
-    return number(s, "shardsUnderReplicated") == 0;
+    if (strcmp(verb, "accept-loss") == 0) return ctl_number(s, "shardsUnreadable") == 0;
+    return ctl_number(s, "shardsUnderReplicated") == 0;
 }
 
 static int wait_done(const char *verb, const char *node) {

@@ -27,13 +27,6 @@ static const struct flag_def defs[] = {
 };
 static struct verify_options options;
 
-static int64_t number(const json_t *of, const char *key) {
-    return json_integer_value(json_object_get(of, key));
-}
-static const char *text(const json_t *of, const char *key) {
-    const char *s = json_string_value(json_object_get(of, key));
-    return s == NULL ? "" : s;
-}
 static bool is_true(const json_t *of, const char *key) {
     return json_is_true(json_object_get(of, key));
 }
@@ -56,7 +49,7 @@ static json_t *ask_until_done(void) {
     char id[32];
     json_t *data = ask(NULL);
     if (data == NULL) return NULL;
-    snprintf(id, sizeof id, "%s", text(data, "id"));
+    snprintf(id, sizeof id, "%s", ctl_text(data, "id"));
     for (int64_t left_ms = options.timeout.duration_ms; left_ms > 0 && !is_true(data, "done");
          left_ms -= LOOK_MS) {
         nanosleep(&(struct timespec){.tv_nsec = LOOK_MS * 1000000L}, NULL);
@@ -90,12 +83,12 @@ static const char *time_text(int64_t ms, char out[40]) {
 
 static void print_finding(const json_t *f) {
     char from[40], to[40];
-    const char *what = text(f, "what");
-    say("  shard %" PRId64 ", %s to %s: ", number(f, "shard"),
-        time_text(number(f, "minTime"), from), time_text(number(f, "maxTime"), to));
+    const char *what = ctl_text(f, "what");
+    say("  shard %" PRId64 ", %s to %s: ", ctl_number(f, "shard"),
+        time_text(ctl_number(f, "minTime"), from), time_text(ctl_number(f, "maxTime"), to));
     if (strcmp(what, "differs") == 0)
-        say("%" PRId64 " samples, the primary has %" PRId64 " or others", number(f, "samples"),
-            number(f, "primarySamples"));
+        say("%" PRId64 " samples, the primary has %" PRId64 " or others", ctl_number(f, "samples"),
+            ctl_number(f, "primarySamples"));
     else
         say("%s", strcmp(what, "lost") == 0 ? "bad here and at the primary" : "bad");
     say("%s\n", is_true(f, "repaired") ? ": repaired" : ": NOT REPAIRED");
@@ -106,18 +99,18 @@ struct totals {
 };
 
 static void print_replica(const json_t *s, struct totals *t) {
-    bool failed = strcmp(text(s, "state"), "done") != 0, leads = is_true(s, "primary");
+    bool failed = strcmp(ctl_text(s, "state"), "done") != 0, leads = is_true(s, "primary");
     t->replicas++;
-    t->ranges += number(s, "ranges");
-    t->apart += number(s, "notCompared");
+    t->ranges += ctl_number(s, "ranges");
+    t->apart += ctl_number(s, "notCompared");
     t->failed += failed;
     if (!failed && !options.verbose.boolean) return;
-    say("  shard %" PRId64 ", %s: ", number(s, "shard"), leads ? "primary" : "follower");
+    say("  shard %" PRId64 ", %s: ", ctl_number(s, "shard"), leads ? "primary" : "follower");
     if (leads)
-        say("%" PRId64 " ranges are good", number(s, "ranges"));
+        say("%" PRId64 " ranges are good", ctl_number(s, "ranges"));
     else
         say("%" PRId64 " ranges are the primary's, %" PRId64 " are not compared",
-            number(s, "ranges"), number(s, "notCompared"));
+            ctl_number(s, "ranges"), ctl_number(s, "notCompared"));
     say("%s\n", failed ? ": NOT VERIFIED" : "");
 }
 
@@ -127,7 +120,7 @@ static bool print_node(const json_t *n) {
     const json_t *item;
     size_t i;
     const char *error = json_string_value(json_object_get(n, "error"));
-    say("node %s (%s):%s%s\n", text(n, "id"), text(n, "address"), error == NULL ? "" : " ",
+    say("node %s (%s):%s%s\n", ctl_text(n, "id"), ctl_text(n, "address"), error == NULL ? "" : " ",
         error == NULL ? "" : error);
     if (error != NULL) return false;
     json_array_foreach(json_object_get(n, "findings"), i, item) {
@@ -139,7 +132,7 @@ static bool print_node(const json_t *n) {
     say("  %" PRId64 " blocks read, %" PRId64 " replicas, %" PRId64
         " ranges good and equal, %" PRId64 " not compared, %" PRId64 " findings, %" PRId64
         " repaired\n",
-        number(n, "blocks"), t.replicas, t.ranges, t.apart, t.findings, t.findings - t.left);
+        ctl_number(n, "blocks"), t.replicas, t.ranges, t.apart, t.findings, t.findings - t.left);
     return is_true(n, "done") && t.failed == 0 && t.left == 0;
 }
 

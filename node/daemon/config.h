@@ -17,6 +17,8 @@
 #include "storage/store.h"
 
 enum { CONFIG_RESOLUTIONS = 3 };
+/* That a node keeps: Prometheus' default of storage.exemplars.max_exemplars. */
+enum { CONFIG_EXEMPLARS_MAX = 100000 };
 struct config {
     struct buf yaml; /* as loaded, or the built-in text; for status/config */
     int64_t scrape_interval_ms, evaluation_interval_ms;

@@ -6,6 +6,7 @@
 
 #include "node/base/log.h"
 #include "node/base/metrics.h"
+#include "node/daemon/config.h"
 #include "node/daemon/node_internal.h"
 #include "storage/archive/exemplars.h"
 
@@ -63,7 +64,7 @@ enum status node_blocks_open(struct node *node, const struct node_view *view, bo
                                  .merged_ms_max = merged_ms,
                                  .bytes_max = atomic_load(&node->retention_bytes),
                                  .raw_ms = node->retention->raw_ms,
-                                 .exemplars_max = NODE_EXEMPLARS_MAX,
+                                 .exemplars_max = CONFIG_EXEMPLARS_MAX,
                                  .round_ms = tick_ms(node),
                                  .scrub_ms = o->scrub_ms};
     memcpy(ao.levels, o->downsample, sizeof ao.levels);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "node/base/log.h"
+#include "node/daemon/config.h"
 #include "node/daemon/node_internal.h"
 
 enum { RESEND_MS = 10000, PART_TIMEOUT_MS = 5000, WAL_INTERVAL_MS = 1000 };
@@ -52,7 +53,7 @@ static enum status node_open_store(struct node_core *nc, const struct ring_setti
                  .limits_shares = cores},
         .shards_count = set->shards_count,
         .memory_bytes_max = o->memory_bytes_max / cores,
-        .exemplars_max = (NODE_EXEMPLARS_MAX + cores - 1) / cores,
+        .exemplars_max = (CONFIG_EXEMPLARS_MAX + cores - 1) / cores,
         .metadata_bytes_max = METADATA_BYTES_MAX / cores,
         .block_range_ms = node_block_range_ms(nc->node),
     };

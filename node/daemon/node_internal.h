@@ -13,9 +13,6 @@
 #include "storage/archive/flush.h"
 #include "storage/snapshot/snapshot.h"
 
-/* Of the node: Prometheus' default of storage.exemplars.max_exemplars. */
-enum { NODE_EXEMPLARS_MAX = 100000 };
-
 /* A map with the cores of this node's shards. Immutable; the one before stays until no core uses
  * it.
  */

@@ -10,9 +10,7 @@
  * samples, as ever. */
 #include "query/engine/window.h"
 
-#include <stdio.h>
-#include <time.h>
-
+#include "node/base/duration.h"
 #include "storage/ended.h"
 
 int64_t ended_bucket_ms(const struct ended *e, int64_t time_ms) {
@@ -21,12 +19,12 @@ int64_t ended_bucket_ms(const struct ended *e, int64_t time_ms) {
 }
 
 static void note_put(struct stage_run *r, const struct expr *at, int64_t to_ms, const char *what) {
-    char text[32];
-    struct tm tm;
-    time_t s = (time_t)(to_ms / 1000);
-    if (gmtime_r(&s, &tm) == NULL || strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
-        return;
-    eval_note(r->ev, false, at, "samples until %s are downsampled to %s", text, what);
+    struct buf text = {0};
+    civil_put_rfc3339(&text, to_ms);
+    if (!text.failed)
+        eval_note(r->ev, false, at, "samples until %.*s are downsampled to %s",
+                  SV_ARG(buf_sv(&text)), what);
+    buf_fini(&text);
 }
 
 void ended_note(struct stage_run *r, const struct ended *e, int64_t from_ms, int64_t to_ms) {

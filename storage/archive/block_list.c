@@ -55,14 +55,5 @@ void block_list_unref(struct block_list *list) {
 }
 
 bool list_block_has(const struct list_block *b, uint32_t shard, uint32_t copy) {
-    uint32_t low = 0, high = b->of.parts_count;
-    while (low < high) {
-        uint32_t mid = low + (high - low) / 2;
-        if (b->of.parts[mid].shard < shard)
-            low = mid + 1;
-        else
-            high = mid;
-    }
-    return low < b->of.parts_count && b->of.parts[low].shard == shard &&
-           b->of.parts[low].copy == copy;
+    return manifest_block_part(&b->of, shard, copy) != NULL;
 }

@@ -5,21 +5,8 @@
 
 #include "storage/archive/rows.h"
 
-struct part { /* of a shard */
-    uint32_t shard, copy;
-};
-
-static bool has_part(const struct manifest_block *b, const struct part *part) {
-    uint32_t low = 0, high = b->parts_count;
-    while (low < high) {
-        uint32_t mid = low + (high - low) / 2;
-        if (b->parts[mid].shard < part->shard)
-            low = mid + 1;
-        else
-            high = mid;
-    }
-    return low < b->parts_count && b->parts[low].shard == part->shard &&
-           b->parts[low].copy == part->copy;
+static bool has_part(const struct manifest_block *b, const struct manifest_part *part) {
+    return manifest_block_part(b, part->shard, part->copy) != NULL;
 }
 
 /* What blocks there are, of a manifest or of a list. */
@@ -41,7 +28,7 @@ static bool is_readable(const struct blocks *b, uint32_t i) {
 enum { COVER_ANY = 0 };
 struct covering {
     struct blocks blocks;
-    struct part part;
+    struct manifest_part part;
     uint32_t resolution_ms; /* COVER_ANY: of whatever resolution */
     bool readable;          /* only these count */
     int64_t range_ms;
@@ -152,7 +139,7 @@ void cover_set_gone(struct manifest *m, const struct manifest_block *b, int64_t 
 }
 
 bool cover_has_part(const struct manifest_block *b, const struct manifest_shard *s) {
-    return b != NULL && has_part(b, &(struct part){s->shard, s->copy});
+    return b != NULL && manifest_block_part(b, s->shard, s->copy) != NULL;
 }
 
 bool cover_stands(const struct manifest *m, const struct manifest_shard *s,

@@ -72,6 +72,9 @@ MUST_USE enum status manifest_copy(const struct manifest *from, struct manifest 
 /* Finds; NULL: there is none. */
 struct manifest_shard *manifest_shard_find(const struct manifest *m, uint32_t shard);
 struct manifest_block *manifest_block_find(const struct manifest *m, uint64_t number);
+/* What the block has of the shard under that copy number; NULL: nothing. */
+struct manifest_part *manifest_block_part(const struct manifest_block *b, uint32_t shard,
+                                          uint32_t copy);
 /* Takes *s (what it owns too) in place of what is said of that shard now. ERR_NOMEM: *s is left. */
 MUST_USE enum status manifest_shard_set(struct manifest *m, struct manifest_shard *s);
 /* The shard, and what blocks have of it, are forgotten; so are blocks without another part. */

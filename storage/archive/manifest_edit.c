@@ -163,6 +163,20 @@ struct manifest_block *manifest_block_find(const struct manifest *m, uint64_t nu
     return at < m->blocks_count && m->blocks[at].number == number ? &m->blocks[at] : NULL;
 }
 
+struct manifest_part *manifest_block_part(const struct manifest_block *b, uint32_t shard,
+                                          uint32_t copy) {
+    uint32_t low = 0, high = b->parts_count;
+    while (low < high) {
+        uint32_t mid = low + (high - low) / 2;
+        if (b->parts[mid].shard < shard)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    bool has = low < b->parts_count && b->parts[low].shard == shard && b->parts[low].copy == copy;
+    return has ? &b->parts[low] : NULL;
+}
+
 enum status manifest_block_add(struct manifest *m, struct manifest_block *b) {
     uint32_t at = block_seek(m, b->number);
     struct manifest_block *blocks =

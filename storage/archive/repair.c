@@ -18,13 +18,6 @@ static struct shard_span part_span(const struct archive *a, const struct manifes
     return (struct shard_span){MIN(b->min_ms, max_ms), max_ms};
 }
 
-static struct manifest_part *part_find(const struct manifest_block *b,
-                                       const struct archive_repair_shard *r) {
-    for (uint32_t i = 0; i < b->parts_count; i++)
-        if (b->parts[i].shard == r->shard && b->parts[i].copy == r->copy) return &b->parts[i];
-    return NULL;
-}
-
 static bool is_readable(const struct archive *a, uint64_t number) {
     for (uint32_t i = 0; i < a->list->count; i++)
         if (a->list->blocks[i].of.number == number) return a->list->blocks[i].block != NULL;
@@ -34,7 +27,8 @@ static bool is_readable(const struct archive *a, uint64_t number) {
 /* Samples, and rows that cannot be read. */
 static bool is_in(const struct archive *a, const struct manifest_block *b,
                   const struct manifest_shard *of, const struct archive_repair_shard *r) {
-    if (part_find(b, r) == NULL || (b->resolution_ms != 0 && is_readable(a, b->number)))
+    if (manifest_block_part(b, r->shard, r->copy) == NULL ||
+        (b->resolution_ms != 0 && is_readable(a, b->number)))
         return false;
     struct shard_span s = part_span(a, b, of);
     return s.max_ms >= r->min_ms && s.min_ms <= r->max_ms;
@@ -61,7 +55,7 @@ static void merge_void(struct archive *a, uint64_t number) {
 
 static void part_remove(struct archive *a, struct manifest *m, struct manifest_block *b,
                         const struct archive_repair_shard *r) {
-    struct manifest_part *part = part_find(b, r);
+    struct manifest_part *part = manifest_block_part(b, r->shard, r->copy);
     merge_void(a, b->number);
     size_t behind = (size_t)(b->parts + b->parts_count - (part + 1));
     memmove(part, part + 1, behind * sizeof *part);
@@ -83,7 +77,9 @@ static void rows_replace(struct archive *a, struct manifest *m, const struct man
         struct archive_repair_shard r = {rows->parts[i].shard, rows->parts[i].copy, 0, 0};
         for (uint32_t k = m->blocks_count; k > 0; k--) {
             struct manifest_block *b = &m->blocks[k - 1];
-            if (b->resolution_ms != rows->resolution_ms || part_find(b, &r) == NULL) continue;
+            if (b->resolution_ms != rows->resolution_ms ||
+                manifest_block_part(b, r.shard, r.copy) == NULL)
+                continue;
             if (b->min_ms <= rows->min_ms && b->max_ms >= rows->max_ms && is_readable(a, b->number))
                 passed[r.shard / 64] |= (uint64_t)1 << (r.shard % 64);
             else if (b->min_ms >= rows->min_ms && b->max_ms <= rows->max_ms)

@@ -131,11 +131,10 @@ static enum status shard_cut(struct stored *s, uint32_t shard, struct err *err) 
         return OK;
     }
     cut->first = r->segments_count;
-    struct store_archived a = {0};
-    if (!store_shard_archive(s->store, shard, &a)) a.ended = (struct ended){0};
+    if (!known) now.ended = (struct ended){0};
     for (int64_t at = s->query.from_ms; at < s->query.to_ms;) {
         struct segment g = {.from_ms = at};
-        uint32_t visible_ms = ended_resolution(&a.ended, at, &g.to_ms);
+        uint32_t visible_ms = ended_resolution(&now.ended, at, &g.to_ms);
         g.to_ms = MIN(g.to_ms, s->query.to_ms);
         g.ended = visible_ms != 0;
         g.resolution_ms = MAX(s->resolution_ms, visible_ms);
@@ -144,7 +143,7 @@ static enum status shard_cut(struct stored *s, uint32_t shard, struct err *err) 
         at = g.to_ms;
     }
     cut->end = r->segments_count;
-    cut->ended = a.ended;
+    cut->ended = now.ended;
     if (all) r->all = *cut;
     return OK;
 }

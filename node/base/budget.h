@@ -24,6 +24,7 @@ static inline bool budget_take(struct budget *b, size_t bytes) {
         if (at->limit_bytes != 0 &&
             (at->used_bytes > at->limit_bytes || bytes > at->limit_bytes - at->used_bytes))
             return false;
+    if (b != NULL) pressure_give(bytes);
     for (; b != NULL; b = b->parent)
         b->used_bytes += bytes;
     return true;

@@ -2,6 +2,20 @@
 #include "node/base/pressure.h"
 
 unsigned pressure_level, pressure_victims;
+_Thread_local size_t pressure_given;
+static void (*watcher)(void *ctx);
+static void *watcher_ctx;
+
+void pressure_watch(void (*look)(void *ctx), void *ctx) {
+    if (look != NULL) watcher_ctx = ctx;
+    __atomic_store_n(&watcher, look, __ATOMIC_RELEASE);
+}
+
+void pressure_look(void) {
+    void (*look)(void *ctx) = __atomic_load_n(&watcher, __ATOMIC_ACQUIRE);
+    pressure_given = 0;
+    if (look != NULL) look(watcher_ctx);
+}
 
 void pressure_set(enum pressure level) {
     __atomic_store_n(&pressure_victims, level == PRESSURE_FULL, __ATOMIC_RELAXED);

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "node/base/status.h"
 
@@ -21,5 +22,17 @@ static inline enum pressure pressure_now(void) {
 }
 /* True once each time FULL is set: who asks is the one that ends. */
 bool pressure_take_victim(void);
+/* What accounts give out. Each thread that was given PRESSURE_LOOK_BYTES more calls the watcher: a
+ * timer alone may see memory only when it is gone. */
+enum { PRESSURE_LOOK_BYTES = 2 << 20 };
+extern _Thread_local size_t pressure_given; /* private */
+void pressure_look(void);                   /* private */
+static inline void pressure_give(size_t bytes) {
+    pressure_given += bytes;
+    if (pressure_given >= PRESSURE_LOOK_BYTES) pressure_look();
+}
+/* look may run on any thread, also a while after it was replaced by NULL; so ctx lives as long as
+ * the process. */
+void pressure_watch(void (*look)(void *ctx), void *ctx);
 /* OK, or why a query must not begin: ERR_UNAVAILABLE. */
 MUST_USE enum status pressure_check(struct err *err);

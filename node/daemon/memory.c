@@ -42,17 +42,29 @@ void memory_watch_init(struct memory_watch *w, uint64_t limit_bytes) {
     metric_set(metric_get(&pressure_def, NULL), 0);
 }
 
+static enum pressure pressure_of(const struct memory_watch *w, uint64_t resident) {
+    uint64_t used = resident - MIN(resident, w->base_bytes);
+    if (used >= w->limit_bytes / 8 * 9) return PRESSURE_OVER;
+    if (used >= w->limit_bytes) return PRESSURE_FULL;
+    return used >= w->limit_bytes / 16 * 15 ? PRESSURE_HIGH : PRESSURE_NONE;
+}
+
+/* Up at once, down by the timer. While it is full each look ends one query more: what that had is
+ * with the allocator, for the others. */
+static void on_given(void *ctx) {
+    const struct memory_watch *w = ctx;
+    enum pressure now = pressure_of(w, resident_bytes(w->fd));
+    if (now > pressure_now() || now == PRESSURE_FULL) pressure_set(now);
+}
+
 static void on_look(struct timer *t) {
     struct memory_watch *w = container_of(t, struct memory_watch, timer);
     if (w->stopped) return;
     uint64_t resident = resident_bytes(w->fd);
-    uint64_t used = resident - MIN(resident, w->base_bytes);
-    enum pressure before = pressure_now(), now = PRESSURE_NONE;
-    if (used >= w->limit_bytes / 16 * 15) now = PRESSURE_HIGH;
-    if (used >= w->limit_bytes) now = PRESSURE_FULL;
-    if (used >= w->limit_bytes / 8 * 9) now = PRESSURE_OVER;
+    enum pressure before = w->told, now = pressure_of(w, resident);
+    w->told = now;
     w->full_looks = now == PRESSURE_FULL ? w->full_looks + 1 : 0;
-    if (now != before || w->full_looks % VICTIM_LOOKS == 1) pressure_set(now);
+    if (now != pressure_now() || w->full_looks % VICTIM_LOOKS == 1) pressure_set(now);
     if (now != before) metric_set(metric_get(&pressure_def, NULL), (double)now);
     if (before == PRESSURE_NONE && now != PRESSURE_NONE)
         log_warnf("memory is full (--node.memory-limit): queries are refused", "resident",
@@ -64,11 +76,12 @@ void memory_watch_start(struct memory_watch *w, struct core *core) {
     if (w->fd < 0) return;
     timer_init(&w->timer, core, on_look);
     timer_start(&w->timer, LOOK_MS);
+    pressure_watch(on_given, w);
 }
 
 void memory_watch_stop(struct memory_watch *w) {
     if (w->fd < 0 || w->stopped) return;
     w->stopped = true;
     timer_stop(&w->timer);
-    close(w->fd);
+    pressure_watch(NULL, NULL); /* who looks at this moment still needs the file */
 }

@@ -81,7 +81,7 @@ def crowd(folder, rng):
         if a.code == 200:
             check_eq(sum(len(s["values"]) for s in a.json()["data"]["result"]), want, "samples of an answer")
     say(f"{len(refused)} of 16 refused, {writes} writes meanwhile, peak RSS {node.peak_rss_bytes() >> 20} MiB")
-    check(node.peak_rss_bytes() < began + limit + (64 << 20), "peak RSS", node.peak_rss_bytes())
+    check(node.peak_rss_bytes() < began + limit + (40 << 20), "peak RSS", node.peak_rss_bytes())
     wait_for("queries are answered again", lambda: len(node.query("m[1h]", at)["result"]) == 5000)
     node.stop()
 

@@ -150,17 +150,23 @@ enum status store_shard_record(const struct store *store, uint32_t shard, int64_
                                .ended = ended_settled(store, shard),
                                .base = cut < 0 ? st->base : st->cuts[cut].place,
                                .cut_ms = cut < 0 ? st->base_cut_ms : st->cuts[cut].to_ms,
-                               .newest_ms = cut < 0 ? st->base_newest_ms : st->cuts[cut].newest_ms,
-                               .tombstones = st->tombstones,
-                               .tombstones_count = st->tombstones_count};
+                               .newest_ms = cut < 0 ? st->base_newest_ms : st->cuts[cut].newest_ms};
+    size_t tombstones = (size_t)st->tombstones_count + st->superseded_count;
     struct manifest_epoch *epochs = calloc(st->epochs_count + 1, sizeof *epochs);
-    if (epochs == NULL) return ERR_NOMEM;
+    s.tombstones = calloc(tombstones + 1, sizeof *s.tombstones);
+    if (epochs == NULL || s.tombstones == NULL) {
+        free(epochs);
+        free(s.tombstones);
+        return ERR_NOMEM;
+    }
+    s.tombstones_count = tombstones_durable(store, st, s.tombstones);
     for (uint32_t i = 0; i < st->epochs_count && st->epochs[i].epoch < s.base.epoch; i++)
         epochs[s.epochs_count++] = (struct manifest_epoch){
             st->epochs[i].epoch, st->epochs[i].last_seq, st->epochs[i].history};
     s.epochs = epochs;
     enum status status = manifest_shard_copy(&s, out);
     free(epochs);
+    free(s.tombstones);
     return status == OK ? items_make(store, shard, out) : status;
 }
 
@@ -235,8 +241,12 @@ enum status store_shard_base(struct store *store, const struct manifest_shard *s
     *out_taken = false;
     if (!store_has_shard(store, s->shard)) return OK;
     struct store_shard *st = &store->shards[s->shard];
-    if (st->log.has_log && base_is_passed(store, s))
-        return base_has_more(store, s) ? items_restore(store, s, err) : OK;
+    if (st->log.has_log && base_is_passed(store, s)) {
+        if (!base_has_more(store, s)) return OK;
+        if (tombstones_merge(store, st, s) != OK)
+            return err_set(err, ERR_NOMEM, 0, "store: not enough memory for shard %u", s->shard);
+        return items_restore(store, s, err);
+    }
     bool is_tail = st->tail_copy != 0 && st->role == STORE_LOG;
     if (is_tail || st->log.has_log || st->log.damaged || s->copy < st->log.copy) return OK;
     struct manifest_shard own;

@@ -57,13 +57,10 @@ enum status floor_apply(struct store *store, struct store_shard *st, uint32_t sh
 }
 
 void store_archived_fini(struct store_shard *st) {
-    for (uint32_t i = 0; i < st->tombstones_count; i++)
-        free(st->tombstones[i].matchers);
-    free(st->tombstones);
+    tombstones_fini(st);
     free(st->cuts);
-    st->tombstones = NULL;
     st->cuts = NULL;
-    st->tombstones_count = st->tombstones_cap = st->cuts_count = st->cuts_cap = 0;
+    st->cuts_count = st->cuts_cap = 0;
     st->cut_ms = st->from_ms = st->floor_ms = INT64_MIN;
     st->ended = st->ended_told = (struct ended){0};
     st->ended_place = (struct place){0};

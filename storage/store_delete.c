@@ -17,14 +17,48 @@
 
 /* -- applying */
 
-static enum status tombstones_reserve(struct store_shard *st) {
-    if (st->tombstones_count < st->tombstones_cap) return OK;
-    uint32_t cap = st->tombstones_cap == 0 ? 2 : st->tombstones_cap * 2;
-    struct tombstone *to = realloc(st->tombstones, cap * sizeof *to);
+static enum status tombstones_reserve(struct tombstone **items, uint32_t count, uint32_t more,
+                                      uint32_t *cap) {
+    if (*cap - count >= more) return OK;
+    uint32_t grown = MAX(*cap == 0 ? 2 : *cap * 2, count + more);
+    struct tombstone *to = realloc(*items, grown * sizeof *to);
     if (to == NULL) return ERR_NOMEM;
-    st->tombstones = to;
-    st->tombstones_cap = cap;
+    *items = to;
+    *cap = grown;
     return OK;
+}
+
+static void tombstones_clear(struct tombstone *items, uint32_t *count) {
+    for (uint32_t i = 0; i < *count; i++)
+        free(items[i].matchers);
+    *count = 0;
+}
+
+void tombstones_fini(struct store_shard *st) {
+    tombstones_clear(st->tombstones, &st->tombstones_count);
+    tombstones_clear(st->superseded, &st->superseded_count);
+    free(st->tombstones);
+    free(st->superseded);
+    st->tombstones = st->superseded = NULL;
+    st->tombstones_cap = st->superseded_cap = 0;
+}
+
+static uint32_t put_durable(const struct store *store, const struct tombstone *items,
+                            uint32_t count, struct tombstone *out) {
+    uint32_t put = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (items[i].position > store->durable_position) continue;
+        out[put] = items[i];
+        out[put++].position = 0; /* of this process alone */
+    }
+    return put;
+}
+
+uint32_t tombstones_durable(const struct store *store, const struct store_shard *st,
+                            struct tombstone *out) {
+    uint32_t count = put_durable(store, st->tombstones, st->tombstones_count, out);
+    if (count == st->tombstones_count) return count;
+    return count + put_durable(store, st->superseded, st->superseded_count, out + count);
 }
 
 static bool tombstone_is_of(const struct tombstone *t, struct sv matchers) {
@@ -43,13 +77,10 @@ static bool tombstone_is_there(const struct store_shard *st, const struct tombst
     return t->max_ms < st->floor_ms;
 }
 
-/* Those that `dead` says go; the others keep their order. */
-static void tombstones_keep(struct store_shard *st, const struct tombstone *by,
-                            bool (*dead)(const struct store_shard *st, const struct tombstone *t,
-                                         const struct tombstone *by)) {
+void tombstones_trim(struct store_shard *st) {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < st->tombstones_count; i++) {
-        if (dead(st, &st->tombstones[i], by))
+        if (st->tombstones[i].max_ms < st->floor_ms)
             free(st->tombstones[i].matchers);
         else
             st->tombstones[kept++] = st->tombstones[i];
@@ -57,35 +88,58 @@ static void tombstones_keep(struct store_shard *st, const struct tombstone *by,
     st->tombstones_count = kept;
 }
 
-static bool is_under_floor(const struct store_shard *st, const struct tombstone *t,
-                           const struct tombstone *by) {
-    (void)by;
-    return t->max_ms < st->floor_ms;
-}
-
-void tombstones_trim(struct store_shard *st) {
-    tombstones_keep(st, NULL, is_under_floor);
-}
-
-static bool is_within(const struct store_shard *st, const struct tombstone *t,
-                      const struct tombstone *by) {
-    (void)st;
+static bool is_within(const struct tombstone *t, const struct tombstone *by) {
     return t->min_ms >= by->min_ms && t->max_ms <= by->max_ms &&
            tombstone_is_of(t, sv_make(by->matchers, by->matchers_len));
+}
+
+/* The others keep their order. There is room. */
+static void tombstones_supersede(struct store_shard *st, const struct tombstone *by) {
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < st->tombstones_count; i++) {
+        if (is_within(&st->tombstones[i], by))
+            st->superseded[st->superseded_count++] = st->tombstones[i];
+        else
+            st->tombstones[kept++] = st->tombstones[i];
+    }
+    st->tombstones_count = kept;
+}
+
+static bool all_durable(const struct store *store, const struct store_shard *st) {
+    for (uint32_t i = 0; i < st->tombstones_count; i++)
+        if (st->tombstones[i].position > store->durable_position) return false;
+    return true;
 }
 
 /* What is in a closed range was all accepted before, and nothing comes to it any more: so the same
  * tombstone is right for every block, however often it is applied, and one that says more takes the
  * place of older ones. */
-static enum status tombstone_add(struct store_shard *st, struct tombstone *t, struct sv matchers) {
+static enum status tombstone_add(const struct store *store, struct store_shard *st,
+                                 struct tombstone *t, struct sv matchers) {
+    if (all_durable(store, st)) tombstones_clear(st->superseded, &st->superseded_count);
     t->matchers = malloc(matchers.len + 1);
-    if (t->matchers == NULL || tombstones_reserve(st) != OK) {
+    if (t->matchers == NULL ||
+        tombstones_reserve(&st->tombstones, st->tombstones_count, 1, &st->tombstones_cap) != OK ||
+        tombstones_reserve(&st->superseded, st->superseded_count, st->tombstones_count,
+                           &st->superseded_cap) != OK) {
         free(t->matchers);
         return ERR_NOMEM;
     }
     memcpy(t->matchers, matchers.ptr, matchers.len);
-    tombstones_keep(st, t, is_within);
+    tombstones_supersede(st, t);
     st->tombstones[st->tombstones_count++] = *t;
+    return OK;
+}
+
+/* A head snapshot may be older than the manifest: what was deleted before a part of the shard ended
+ * is to be there when the log is applied, for then it has ended already. */
+enum status tombstones_merge(const struct store *store, struct store_shard *st,
+                             const struct manifest_shard *from) {
+    for (uint32_t i = 0; i < from->tombstones_count; i++) {
+        struct tombstone t = from->tombstones[i];
+        if (tombstone_is_there(st, &t)) continue;
+        TRY(tombstone_add(store, st, &t, sv_make(t.matchers, t.matchers_len)));
+    }
     return OK;
 }
 
@@ -99,9 +153,10 @@ enum status delete_apply(struct store *store, struct store_shard *st, const stru
     bool any = ended_delete(&st->ended, &t.min_ms, &t.max_ms);
     t.matchers = (char *)(uintptr_t)d.matchers_bytes.ptr; /* looked at only */
     t.matchers_len = d.matchers_bytes.len;
+    t.position = store->log == NULL ? 0 : store->position + 1;
     enum status status = OK;
     if (any && st->cut_ms != INT64_MIN && !tombstone_is_there(st, &t))
-        status = tombstone_add(st, &t, d.matchers_bytes);
+        status = tombstone_add(store, st, &t, d.matchers_bytes);
     if (status != OK) err_set(err, ERR_NOMEM, 0, "store: not enough memory to delete");
     /* the head does not show what is in blocks */
     if (status == OK && d.max_ms >= st->from_ms && ended_delete(&st->ended, &d.min_ms, &d.max_ms))

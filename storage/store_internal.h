@@ -83,7 +83,10 @@ struct store_shard {
     int64_t base_cut_ms, base_newest_ms; /* cut_ms and newest_ms at base */
     struct shard_cut *cuts;              /* behind base, ascending */
     struct tombstone *tombstones;
+    struct tombstone
+        *superseded; /* by tombstones some of which are not durable: they still count */
     uint32_t cuts_count, cuts_cap, tombstones_count, tombstones_cap;
+    uint32_t superseded_count, superseded_cap;
     struct place seen_end;  /* of the log, when looked at last, */
     uint64_t idle_since_ns; /* and since when it is so */
     /* when retention by matcher was looked at last: of which id, and at which times */
@@ -131,7 +134,7 @@ struct store {
     struct store_append *followed;
     bool follows_many;
     int64_t ended_max_ms; /* no shard's samples have ended beyond it */
-    uint64_t file; /* of the log: what is handed now goes into this one or a later one */
+    uint64_t file;        /* of the log: what is handed now goes into this one or a later one */
     struct store_append *free, *all;
     struct store_append *free_bare; /* taken when no other is free: those have their memory still */
     unsigned free_count;            /* of free */
@@ -242,6 +245,14 @@ enum status store_own_put(struct store *store, uint32_t shard, enum entry_type t
 bool store_takes_own(const struct store *store, uint32_t shard);
 /* store_delete.c */
 void tombstones_trim(struct store_shard *st); /* those under the floor go */
+void tombstones_fini(struct store_shard *st);
+struct manifest_shard;
+enum status tombstones_merge(const struct store *store, struct store_shard *st,
+                             const struct manifest_shard *from) MUST_USE; /* ERR_NOMEM */
+/* What a manifest may say, whatever becomes of the log's end: borrowed, in an array of the caller's
+ * (tombstones_count + superseded_count); returns how many. */
+uint32_t tombstones_durable(const struct store *store, const struct store_shard *st,
+                            struct tombstone *out);
 enum status delete_apply(struct store *store, struct store_shard *st, const struct entry *e,
                          struct err *err) MUST_USE;
 void store_archived_fini(struct store_shard *st);

@@ -33,6 +33,8 @@ struct tombstone {
     int64_t min_ms, max_ms;
     char *matchers; /* as the entry has them (storage/entry.h); owned */
     size_t matchers_len;
+    uint64_t position; /* in a store: durable when that is. Not in the manifest, which has only
+                          those that are: another entry might get the place of one that was lost */
 };
 
 struct manifest_epoch { /* a closed one, and the hash of its end and of all before */

@@ -323,6 +323,8 @@ static enum status reading_begin(struct reading *rd, int64_t from_ms, int64_t to
                                  struct err *err) {
     const struct stored *s = rd->s;
     uint32_t shard = s->series[rd->index].shard;
+    /* a row that ends in the range may begin before it */
+    from_ms = ended_hour_before(from_ms);
     if (!archive_filter_has(&s->scratch->filter, shard, from_ms, to_ms)) return OK;
     TRY(stored_scratch_labels(s, rd->index, &rd->labels_count, err));
     rd->has_windows = archive_filter_windows(&s->scratch->filter, shard, s->scratch->labels,

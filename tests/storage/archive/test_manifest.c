@@ -35,7 +35,7 @@ static void sample_make(struct manifest *m) {
                                .items = strdup("xyz"),
                                .items_len = 3};
     s.epochs[0] = (struct manifest_epoch){1, 12, 0x1122334455667788};
-    s.tombstones[0] = (struct tombstone){{2, 99}, 0, 10, strdup("abc"), 3};
+    s.tombstones[0] = (struct tombstone){{2, 99}, 0, 10, strdup("abc"), 3, 0};
     cr_assert_eq(manifest_shard_set(m, &s), OK);
 }
 

@@ -17,8 +17,8 @@ enum status head_new(const struct head_options *options, struct head **out) {
     /* the work space behind is large and mostly never touched */
     memset(head, 0, offsetof(struct head, times));
     head->options = *options;
-    stable_init(&head->series, sizeof(struct series));
-    stable_init(&head->cold, sizeof(struct series_cold));
+    stable_init(&head->series, sizeof(struct series), 0);
+    stable_init(&head->cold, sizeof(struct series_cold), 0);
     map_init(&head->by_id);
     symbols_init(&head->symbols);
     index_init(&head->index);

@@ -204,6 +204,10 @@ MUST_USE enum status series_view_read(const struct series_view *v, int64_t from_
 /* At least the newest of these; mostly without decoding a chunk. */
 MUST_USE enum status series_view_newest(const struct series_view *v, int64_t from_ms, int64_t to_ms,
                                         struct samples *out, struct err *err);
+/* About how many samples reading them decodes, by their distances; most, or more, where it is that
+ * many or not to be said. */
+uint64_t series_views_samples(const struct series_view *views, size_t count, int64_t from_ms,
+                              int64_t to_ms, uint64_t most);
 /* Asks the memory for what reading these views, or their newest sample, will need: from ms on, or
  * up to it. */
 enum { SERIES_TOUCH_MAX = 16 };

@@ -52,13 +52,13 @@ struct pairs_merge {
     const struct pair *next[2]; /* NULL: the end */
 };
 
-static bool name_is_asked(struct labels_asked *asked, const struct pair *p) {
-    uint32_t slot = p->name % LABELS_ASKED_KNOWN;
-    if (asked->known[slot].number == p->name + 1) return asked->known[slot].asked;
+static bool name_is_asked(struct labels_asked *asked, char *const *symbols, uint32_t pair) {
+    uint32_t name = symbols_pair_name(symbols, pair), slot = name % LABELS_ASKED_KNOWN;
+    if (asked->known[slot].number == name + 1) return asked->known[slot].asked;
     bool found = false;
     for (size_t i = 0; i < asked->count && !found; i++)
-        found = sv_eq(asked->names[i], pair_name(p));
-    asked->known[slot].number = p->name + 1;
+        found = sv_eq(asked->names[i], pair_name(symbols_pair(symbols, pair)));
+    asked->known[slot].number = name + 1;
     asked->known[slot].asked = found;
     return found;
 }
@@ -66,9 +66,9 @@ static bool name_is_asked(struct labels_asked *asked, const struct pair *p) {
 static void merge_step(struct pairs_merge *m, unsigned side) {
     m->next[side] = NULL;
     while (m->at[side] < m->end[side]) {
-        const struct pair *p = symbols_pair(m->symbols, *m->at[side]++);
-        if (m->asked != NULL && !name_is_asked(m->asked, p)) continue;
-        m->next[side] = p;
+        uint32_t pair = *m->at[side]++;
+        if (m->asked != NULL && !name_is_asked(m->asked, m->symbols, pair)) continue;
+        m->next[side] = symbols_pair(m->symbols, pair);
         return;
     }
 }
@@ -322,6 +322,25 @@ enum status series_view_newest(const struct series_view *v, int64_t from_ms, int
     int64_t first_ms = view_chunk_first(v, to_ms);
     if (first_ms > from_ms) from_ms = first_ms - 1;
     return series_view_read(v, from_ms, to_ms, out, err);
+}
+
+static uint64_t view_samples(const struct series_view *v, int64_t from_ms, int64_t to_ms) {
+    uint64_t delta = v->open_delta_ms > 0 ? (uint64_t)v->open_delta_ms : 1000;
+    uint64_t sealed = (uint64_t)v->sealed_count * CHUNK_SAMPLES_MAX;
+    int64_t first_ms = (int64_t)((uint64_t)v->open_last_ms - delta * v->open_count);
+    if (from_ms >= MIN(first_ms, to_ms)) return v->open_count + v->late_count;
+    uint64_t wanted = ((uint64_t)MIN(first_ms, to_ms) - (uint64_t)from_ms) / delta;
+    return MIN(sealed, wanted + CHUNK_SAMPLES_MAX / 2) + v->open_count + v->late_count;
+}
+
+uint64_t series_views_samples(const struct series_view *views, size_t count, int64_t from_ms,
+                              int64_t to_ms, uint64_t most) {
+    uint64_t samples = 0;
+    for (size_t i = 0; i < count && samples < most; i++) {
+        if (views[i].histograms_count > 0 || views[i].starts_count > 0) return most;
+        samples += view_samples(&views[i], from_ms, to_ms);
+    }
+    return samples;
 }
 
 /* Chains of chunks are read by following links, each a line that no cache has: over some series at

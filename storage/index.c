@@ -56,7 +56,7 @@ void orders_remove(struct orders *o, uint32_t order) {
 
 void index_init(struct index *ix) {
     *ix = (struct index){0};
-    stable_init(&ix->postings, sizeof(struct posting));
+    stable_init(&ix->postings, sizeof(struct posting), 0);
 }
 
 static struct posting *index_at(const struct index *ix, uint32_t pair) {

@@ -44,8 +44,12 @@ void bump_fini(struct bump *b) {
     *b = (struct bump){0};
 }
 
-void stable_init(struct stable *s, size_t item_bytes) {
-    *s = (struct stable){.item_bytes = item_bytes};
+void stable_init(struct stable *s, size_t item_bytes, size_t column_bytes) {
+    *s = (struct stable){.item_bytes = item_bytes, .column_bytes = column_bytes};
+}
+
+static size_t segment_bytes(const struct stable *s) {
+    return (s->item_bytes + s->column_bytes) << STABLE_SHIFT;
 }
 
 /* dir[-1] is the directory before. */
@@ -61,20 +65,20 @@ void stable_fini(struct stable *s) {
     for (uint32_t i = 0; i < s->segments; i++)
         free(s->dir[i]);
     stable_free_dir(s->dir);
-    stable_init(s, s->item_bytes);
+    stable_init(s, s->item_bytes, s->column_bytes);
 }
 
 void stable_free_segment(struct stable *s, uint32_t segment) {
     free(s->dir[segment]);
     s->dir[segment] = NULL;
-    s->memory_bytes -= s->item_bytes << STABLE_SHIFT;
+    s->memory_bytes -= segment_bytes(s);
 }
 
 enum status stable_restore_segment(struct stable *s, uint32_t segment) {
     assert(s->dir[segment] == NULL);
-    s->dir[segment] = aligned_alloc(64, s->item_bytes << STABLE_SHIFT);
+    s->dir[segment] = aligned_alloc(64, segment_bytes(s));
     if (s->dir[segment] == NULL) return ERR_NOMEM;
-    s->memory_bytes += s->item_bytes << STABLE_SHIFT;
+    s->memory_bytes += segment_bytes(s);
     return OK;
 }
 
@@ -93,7 +97,7 @@ static enum status stable_grow_dir(struct stable *s) {
 enum status stable_reserve(struct stable *s) {
     if (s->count < s->segments << STABLE_SHIFT) return OK;
     if (s->segments == s->dir_cap) TRY(stable_grow_dir(s));
-    size_t bytes = s->item_bytes << STABLE_SHIFT;
+    size_t bytes = segment_bytes(s);
     char *segment = aligned_alloc(64, bytes);
     if (segment == NULL) return ERR_NOMEM;
     s->dir[s->segments++] = segment;
@@ -127,7 +131,7 @@ void u32s_fini(struct u32s *a) {
 void symbols_init(struct symbols *sy) {
     *sy = (struct symbols){0};
     sy->pair_free = MAP_NONE;
-    stable_init(&sy->pairs, sizeof(struct pair));
+    stable_init(&sy->pairs, sizeof(struct pair), sizeof(uint32_t));
     map_init(&sy->pair_map);
     map_init(&sy->name_map);
 }
@@ -320,6 +324,7 @@ enum status symbols_intern(struct symbols *sy, struct sv canonical, const struct
                        .value_bytes = (uint32_t)label->value.len,
                        .name = name,
                        .value_index = name_put(&sy->names[name], pair)};
+    *STABLE_COLUMN(sy->pairs.dir, struct pair, uint32_t, pair) = name;
     *out_pair = pair;
     return OK;
 }

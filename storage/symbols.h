@@ -32,10 +32,12 @@ struct stable {
     char **dir;
     uint32_t segments, dir_cap;
     uint32_t count;
-    size_t item_bytes;
+    size_t item_bytes, column_bytes;
     size_t memory_bytes;
 };
-void stable_init(struct stable *s, size_t item_bytes);
+/* column_bytes: each item has as many more, in a column of their own behind the segment's items:
+ * what is looked at for many items that are not. */
+void stable_init(struct stable *s, size_t item_bytes, size_t column_bytes);
 void stable_fini(struct stable *s);
 /* Makes room for one more item; the caller counts it. */
 enum status stable_reserve(struct stable *s) MUST_USE;
@@ -45,6 +47,9 @@ void stable_free_segment(struct stable *s, uint32_t segment);
 enum status stable_restore_segment(struct stable *s, uint32_t segment) MUST_USE;
 #define STABLE_AT(dir, type, index)                                                                \
     ((type *)(void *)(dir)[(index) >> STABLE_SHIFT] + ((index) & (STABLE_ITEMS - 1)))
+#define STABLE_COLUMN(dir, type, column_type, index)                                               \
+    ((column_type *)(void *)((dir)[(index) >> STABLE_SHIFT] + (sizeof(type) << STABLE_SHIFT)) +    \
+     ((index) & (STABLE_ITEMS - 1)))
 
 /* u32s that grow by half; on the heap. */
 struct u32s {
@@ -61,7 +66,7 @@ static inline size_t u32s_memory_bytes(const struct u32s *a) {
 struct pair {
     const char *bytes; /* canonical bytes of the label */
     uint32_t len_bytes, value_bytes;
-    uint32_t name;        /* index into names */
+    uint32_t name;        /* index into names; also in the column of pairs */
     uint32_t value_index; /* among the values of the name; of a freed pair: the next freed one */
     uint32_t uses, live;  /* series, kept by the head; uses: with those that may still be read */
 };
@@ -121,6 +126,10 @@ enum status symbols_sorted_run(struct symbols *sy, uint32_t name, uint32_t run,
 /* dir: symbols.pairs.dir, at a time when the pair was there */
 static inline const struct pair *symbols_pair(char *const *dir, uint32_t pair) {
     return STABLE_AT(dir, const struct pair, pair);
+}
+/* Its name, without a look at the pair. */
+static inline uint32_t symbols_pair_name(char *const *dir, uint32_t pair) {
+    return *STABLE_COLUMN(dir, const struct pair, const uint32_t, pair);
 }
 struct sv pair_name_long(const struct pair *p);
 static inline struct sv pair_value(const struct pair *p) {

@@ -108,6 +108,10 @@ void fragment_fini(struct fragment *f);
 size_t fragment_leaves(const struct query *q, const struct fragment *f, uint32_t *out_leaves,
                        size_t max);
 
+/* Groups made of a function or operator or two per series, which cost hardly more than reading the
+ * samples; false: not to be said. */
+bool fragment_is_light(const struct query *q, const struct fragment *f);
+
 /* The resolution of the rows that it reads (struct source_ops); 0: samples. The same everywhere. */
 uint32_t fragment_resolution(const struct query *q, const struct fragment *f);
 

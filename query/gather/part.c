@@ -9,8 +9,6 @@
 /* One fragment on one core. Its own memory: the home core's scatter waits for it whatever happens.
  *   SELECT (slices on the core) -> RUN (worker, or there when short) -> RELEASE (on the core) ->
  * told at home */
-enum { SHORT_SERIES_MAX = 8, SHORT_WORK_MAX = 300000 };
-
 struct local_part {
     struct msg msg;
     struct work work;
@@ -130,36 +128,11 @@ static void part_run(struct work *w) {
     lp->times.evaluate_ns = core_mono_ns(lp->home) - began_ns;
 }
 
-bool text_has_subquery(struct sv text) {
-    for (bool in_range = false; text.len > 0; text = sv_skip(text, 1)) {
-        if (in_range && text.ptr[0] == ':') return true;
-        if (text.ptr[0] == '[' || text.ptr[0] == ']') in_range = text.ptr[0] == '[';
-    }
-    return false;
-}
-
-/* Whether it takes the core less than some hundred microseconds, so that the way to a worker and
- * back is longer: few series, and windows with few samples even at one a second. */
 static bool part_is_short(const struct local_part *lp) {
-    const struct fragment *f = lp->fragment;
-    size_t leaves_total, views = 0;
-    const struct query_leaf *leaves = query_leaves(lp->query, &leaves_total);
-    uint64_t range_s = 0;
-    for (size_t i = 0; i < lp->leaves_count; i++) {
-        const struct query_leaf *leaf = &leaves[lp->leaves[i].leaf];
-        views += lp->leaves[i].selected.count;
-        if (selected_reads_disk(&lp->leaves[i].selected)) return false;
-        if (leaf->to_ms > leaf->from_ms)
-            range_s += ((uint64_t)leaf->to_ms - (uint64_t)leaf->from_ms) / 1000 + 1;
-    }
-    if (f->end_ms < f->start_ms || f->step_ms < 1) return true;
-    uint64_t width_ms = (uint64_t)f->end_ms - (uint64_t)f->start_ms;
-    uint64_t steps = width_ms / (uint64_t)f->step_ms + 1;
-    if (views > SHORT_SERIES_MAX || range_s > SHORT_WORK_MAX || steps > SHORT_WORK_MAX)
-        return false;
-    uint64_t window_s = range_s > width_ms / 1000 ? range_s - width_ms / 1000 : 0;
-    return (range_s + steps * (1 + window_s)) * views <= SHORT_WORK_MAX &&
-           !text_has_subquery(query_text(lp->query));
+    const struct selected *selected[LEAVES_MAX];
+    for (size_t i = 0; i < lp->leaves_count; i++)
+        selected[i] = &lp->leaves[i].selected;
+    return fragment_is_short(lp->query, lp->fragment, selected, lp->leaves_count);
 }
 
 static void part_ran(struct core *here, struct work *w) {

@@ -81,6 +81,10 @@ bool selected_reads_disk(const struct selected *s) {
     return stored_needs_disk(&s->stored);
 }
 
+uint64_t selected_samples(const struct selected *s, uint64_t most) {
+    return stored_needs_disk(&s->stored) ? most : stored_samples(&s->stored, most);
+}
+
 size_t selected_labels(const struct selected *s, size_t index, struct label *out, size_t max) {
     return stored_labels(&s->stored, index, out, max);
 }

@@ -40,6 +40,10 @@ void selected_release(
 /* Reading goes to the disk: not for a core. */
 bool selected_reads_disk(const struct selected *s);
 
+/* About how many samples reading all of it decodes, when it reads no disk (series_views_samples).
+ */
+uint64_t selected_samples(const struct selected *s, uint64_t most);
+
 /* As in struct source_ops; indexes are below count. */
 size_t selected_labels(const struct selected *s, size_t index, struct label *out, size_t max);
 size_t selected_labels_asked(const struct selected *s, size_t index, struct labels_asked *asked,

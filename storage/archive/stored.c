@@ -198,6 +198,10 @@ enum status stored_read_ended(const struct stored *s, uint32_t block, enum statu
     return status;
 }
 
+uint64_t stored_samples(const struct stored *s, uint64_t most) {
+    return series_views_samples(s->views, s->views_count, s->query.from_ms, s->query.to_ms, most);
+}
+
 enum status stored_find(struct stored *s, struct err *err) {
     for (uint32_t i = 0; i < s->blocks_count; i++) {
         struct select_query q = s->query;

@@ -47,6 +47,8 @@ MUST_USE enum status stored_select(struct stored *s, uint64_t until_ns, bool *ou
 static inline bool stored_needs_disk(const struct stored *s) {
     return s->blocks_count > 0;
 }
+/* series_views_samples of what the head has. */
+uint64_t stored_samples(const struct stored *s, uint64_t most);
 MUST_USE enum status stored_find(struct stored *s, struct err *err);
 void stored_release(struct stored *s); /* twice is good */
 

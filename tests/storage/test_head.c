@@ -2,6 +2,7 @@
 #include <criterion/criterion.h>
 #include <math.h>
 
+#include "storage/chunk.h"
 #include "tests/storage/head_util.h"
 
 enum { MINUTE = 60000, HOUR = 60 * MINUTE };
@@ -184,6 +185,30 @@ Test(head, reading_appends_behind_what_is_there) {
     cr_assert(series_view_read(v, INT64_MIN, INT64_MAX, &s, NULL) == OK);
     cr_expect(s.count == 2 && s.times_ms[0] == T0 && s.times_ms[1] == T0);
     samples_fini(&s);
+    selection_release(sel);
+    head_free(head);
+}
+
+/* What is read lies between a decoded chunk less and two chunks more. */
+Test(head, how_many_samples_reading_takes_is_told_about_right) {
+    struct head *head = util_head(0);
+    uint32_t ref = util_series(head, "__name__=up");
+    enum { ROWS = 1000, STEP_MS = 15000 };
+    for (int i = 0; i < ROWS; i++)
+        cr_assert(head_append(head, ref, T0 + i * STEP_MS, i % 7) == OK);
+    struct select_query query = util_query(NULL, 0);
+    struct selection *sel = util_select(head, &query);
+    size_t count;
+    const struct series_view *v = selection_series(sel, &count);
+    for (int from = 0; from < ROWS; from += 37) {
+        uint64_t told =
+            series_views_samples(v, count, T0 + from * STEP_MS, T0 + ROWS * STEP_MS, UINT64_MAX);
+        cr_expect(told + CHUNK_SAMPLES_MAX >= (uint64_t)(ROWS - from) &&
+                      told <= (uint64_t)(ROWS - from) + 2 * CHUNK_SAMPLES_MAX,
+                  "behind row %d: %llu", from, (unsigned long long)told);
+    }
+    cr_expect(series_views_samples(v, count, INT64_MIN, INT64_MAX, 100) >= 100);
+    cr_expect_geq(series_views_samples(v, count, INT64_MIN, INT64_MAX, UINT64_MAX), ROWS);
     selection_release(sel);
     head_free(head);
 }

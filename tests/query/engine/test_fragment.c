@@ -201,3 +201,32 @@ Test(fragment, selectors_tell_their_range) {
     cr_assert_eq(leaves[3].to_ms, 7000);
     query_unref(q);
 }
+
+/* By the sentence in engine.h: groups, one pass, no labels made. */
+Test(fragment, light_is_what_costs_hardly_more_than_reading) {
+    static const struct {
+        const char *query;
+        bool light;
+    } cases[] = {
+        {"sum by (a) (rate(m[2m]))", true},
+        {"count(m)", true},
+        {"max without (a) (clamp_max(-abs(m) * 8, 100))", true},
+        {"avg(max_over_time(m[2m] offset 1m))", true},
+        {"m", false},
+        {"rate(m[2m])", false},
+        {"topk(2, m)", false},
+        {"quantile(0.5, m)", false},
+        {"sum(quantile_over_time(0.5, m[2m]))", false},
+        {"sum(deriv(m[2m]))", false},
+        {"sum(rate(m[2m])) by (a) + 1", true}, /* the fragment is the sum */
+        {"sum(max_over_time(rate(m[1m])[2m:1m]))", false},
+        {"sum(label_replace(m, \"c\", \"$1\", \"a\", \"(.*)\"))", false},
+        {"sum(------abs(-abs(-m)))", false}, /* too many at once */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct sent s = {0};
+        send(&s, cases[i].query);
+        cr_expect_eq(fragment_is_light(s.q, s.fragment), cases[i].light, "%s", cases[i].query);
+        done(&s);
+    }
+}

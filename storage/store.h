@@ -282,6 +282,11 @@ bool store_shard_is_due(const struct store *store, uint32_t shard);
 uint32_t store_shard_copy(const struct store *store, uint32_t shard);
 /* What is older does not change any more, durably. */
 int64_t store_shard_closed(const struct store *store, uint32_t shard);
+/* The CUT by which what is in blocks was closed; 0/0: nothing is in blocks. Blocks have nothing of
+ * what came behind it in the log, since from there on older samples are refused. They do have of
+ * what came between the base (shard_held.first) and it: the base is before all that is newer than
+ * the blocks. But for deletions, which tombstones tell. */
+struct place store_shard_closed_at(const struct store *store, uint32_t shard);
 /* What the manifest is to say once all that is older than from_ms is in blocks. ERR_NOMEM. */
 MUST_USE enum status store_shard_record(const struct store *store, uint32_t shard, int64_t from_ms,
                                         struct manifest_shard *out);

@@ -108,6 +108,15 @@ int64_t store_shard_closed(const struct store *store, uint32_t shard) {
     return closed_ms;
 }
 
+struct place store_shard_closed_at(const struct store *store, uint32_t shard) {
+    const struct store_shard *st = &store->shards[shard];
+    if (st->from_ms == INT64_MIN) return (struct place){0};
+    if (st->base_cut_ms >= st->from_ms) return st->base;
+    for (uint32_t i = 0; i < st->cuts_count; i++)
+        if (st->cuts[i].to_ms >= st->from_ms) return st->cuts[i].place;
+    return (struct place){0};
+}
+
 bool store_shard_is_due(const struct store *store, uint32_t shard) {
     if (!store_has_shard(store, shard)) return false;
     const struct store_shard *st = &store->shards[shard];

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "ring/replica/internal.h"
+#include "ring/replica/sound.h"
 
 struct catchup_member {
     uint32_t shard, copy;
@@ -24,8 +25,8 @@ struct catchup {
 
 /* -- what is held leads to where? */
 
-static bool is_on_our_log(const struct replicas *r, uint32_t shard, const struct shard *s,
-                          const struct shard_held *held) {
+bool held_is_on_our_log(const struct replicas *r, uint32_t shard, const struct shard_held *held) {
+    const struct shard *s = &r->shards[shard];
     struct place end = held->end;
     uint64_t last;
     if (held->is_whole && !s->own_tail &&
@@ -67,12 +68,14 @@ void member_place(struct replicas *r, uint32_t shard, struct member *m) {
         return;
     }
     m->diverged = held->damaged || is_before_base(r, shard, s, held) ||
-                  (held->has_log && !is_on_our_log(r, shard, s, held));
+                  (held->has_log && !held_is_on_our_log(r, shard, held));
     if (m->diverged && !s->own_tail) {
         m->state = MEMBER_BEHIND;
+        sound_begin(r, shard, m);
         replicas_want_report(r);
         return;
     }
+    m->sound = SOUND_NONE;
     m->has_log = held->has_log;
     /* A tail begins behind what is settled, which is retained from there on. A process that was
      * started anew does not know how far its predecessor's followers were: then it gets all. */

@@ -8,7 +8,9 @@
  *   catchup.c   members that are behind: what they hold, entries read back from the log
  *   transfer.c  members that hold nothing of a shard whose log begins at a base
  *   ranges.c    what two replicas have, compared
- *   sync.c      what is bad here, or differs, is taken from another replica; sync_give.c: given
+ *   sync.c      what is bad here, or differs, is asked for and, sync_take.c, taken from another
+ *               replica; sync_give.c: given
+ *   sound.c     before a replica is given up, the primary's own blocks are read through
  *   promote.c   opening a new epoch
  *   follow.c    the other side of APPEND
  *   answer.c    the other side of PLACES and FETCH */
@@ -67,9 +69,16 @@ struct member {
     bool begins;    /* a tail that holds nothing: it may begin anywhere */
     uint32_t copy;
     struct place sent, acked;
+    uint8_t sound; /* enum sound_state, while diverged, and what follows */
+    uint8_t sound_refusals;
+    uint32_t sound_process;                  /* of the member: its node's incarnation */
+    uint64_t sound_since_ns;                 /* held back */
     struct place goal;                       /* once waited: CAUGHT_UP when acked is there */
     struct shard_held whole_held, tail_held; /* as answered */
 };
+
+/* Of one that diverged: what keeps its primary from saying so (sound.h). */
+enum sound_state { SOUND_NONE, SOUND_ASKED, SOUND_READING, SOUND_BAD, SOUND_OVER };
 
 enum shard_role {
     ROLE_NONE,      /* no replica on this core */
@@ -179,6 +188,10 @@ struct replicas {
     struct list_node transfers, takings; /* of struct transfer, struct taking: the same */
     struct list_node givings;            /* of struct giving */
     struct sync *sync;
+    struct {
+        struct store_scrub scrub;
+        bool reads, any; /* the store does; some member is held back */
+    } sound;
     uint32_t streams; /* transfers begun */
     struct timer soon, report;
     bool stopping, report_wanted;
@@ -257,6 +270,8 @@ bool far_send(struct far *far, struct buf *payload, struct frame_part *parts, si
 /* catchup.c */
 void far_ask(struct far *far); /* PLACES for members that are UNKNOWN, then entries from the log */
 void member_place(struct replicas *r, uint32_t shard, struct member *m);
+/* A whole log that ends so is the beginning of ours. */
+bool held_is_on_our_log(const struct replicas *r, uint32_t shard, const struct shard_held *held);
 void catchup_start(struct far *far);
 void catchup_answered(struct catchup *job, bool ok);
 void catchup_stop(struct far *far);

@@ -114,6 +114,30 @@ static bool span_next(struct side *own, struct side *other, struct shard_span *o
     return true;
 }
 
+/* All that the other has deleted of the span is deleted here, too. */
+static bool is_deleted_here(const struct shard_ranges *own, const struct shard_range *by,
+                            const struct shard_span *span) {
+    for (uint32_t i = 0; i < own->count; i++) {
+        const struct shard_range *d = &own->at[i];
+        if (d->kind == RANGE_DELETED && d->digest.hi == by->digest.hi &&
+            d->digest.lo == by->digest.lo && d->min_ms <= MAX(by->min_ms, span->min_ms) &&
+            d->max_ms >= MIN(by->max_ms, span->max_ms))
+            return true;
+    }
+    return false;
+}
+
+static bool has_no_more_deleted(const struct shard_ranges *own, const struct shard_ranges *other,
+                                const struct shard_span *span) {
+    for (uint32_t i = 0; i < other->count; i++) {
+        const struct shard_range *d = &other->at[i];
+        if (d->kind == RANGE_DELETED && d->min_ms <= span->max_ms && d->max_ms >= span->min_ms &&
+            !is_deleted_here(own, d, span))
+            return false;
+    }
+    return span->min_ms >= other->floor_ms || own->floor_ms >= other->floor_ms;
+}
+
 static bool is_before(enum span_verdict a, enum span_verdict b) {
     static const int order[] = {[SPAN_BAD] = 0,  [SPAN_DIFFERS] = 1, [SPAN_LATER] = 2,
                                 [SPAN_LOST] = 3, [SPAN_EQUAL] = 4,   [SPAN_APART] = 4};
@@ -141,4 +165,29 @@ static bool span_take(void *ctx, const struct span_found *found) {
 void ranges_compare(struct shard_ranges *own, struct shard_ranges *other, struct span_found *out) {
     *out = (struct span_found){.verdict = SPAN_EQUAL};
     ranges_each(own, other, span_take, out);
+}
+
+/* All of it is there, but what is deleted here anyway. */
+static bool can_give(const struct shard_ranges *other, const struct shard_ranges *own,
+                     const struct shard_span *span) {
+    if (span->max_ms >= other->closed_ms || span->max_ms >= own->closed_ms) return false;
+    for (uint32_t i = 0; i < other->count; i++) {
+        const struct shard_range *r = &other->at[i];
+        if (r->kind == RANGE_BAD && r->min_ms <= span->max_ms && r->max_ms >= span->min_ms)
+            return false;
+    }
+    return has_no_more_deleted(own, other, span);
+}
+
+void ranges_compare_aside(struct shard_ranges *own, const struct shard_ranges *other,
+                          struct span_found *out) {
+    struct shard_ranges nothing = {0};
+    struct side a = {.ranges = own, .count = ranges_sort(own)}, none = {.ranges = &nothing};
+    struct shard_span span;
+    *out = (struct span_found){.verdict = SPAN_EQUAL};
+    while (span_next(&a, &none, &span)) {
+        if (!a.bad || !can_give(other, own, &span)) continue;
+        *out = (struct span_found){.verdict = SPAN_BAD, .span = span};
+        return;
+    }
 }

@@ -10,7 +10,8 @@
  *   is durable); fetches the longest tail it lacks (FRAME_FETCH); opens the epoch; sends every
  *   member what it lacks; OPEN when all in-sync members are durable up to there.
  *   Entries missing that nobody has: REPORT_INCOMPLETE. Who holds more than the closed epoch's end,
- *   or an epoch this log does not know: REPORT_DIVERGED.
+ *   or an epoch this log does not know: REPORT_DIVERGED; of a complete replica when the primary's
+ *   own blocks have been read, and what is bad of them was fetched as far as possible (sound.h).
  *
  * Streams. The bytes that the store hands to the log go, block by block (one per store_write), to
  * each follower: one stream per (core, node), frames FRAME_APPEND in flight up to a bound. A

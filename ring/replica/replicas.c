@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "ring/replica/internal.h"
+#include "ring/replica/sound.h"
 #include "ring/replica/sync.h"
 #include "ring/replica/verifying.h"
 
@@ -100,7 +101,7 @@ static void report_shard(struct replicas *r, uint32_t shard, size_t *count) {
         node_id about = r->fars[m->far]->id;
         if (m->reported && s->role == ROLE_OPEN)
             report_put(r, count, (struct shard_report){shard, s->epoch, REPORT_CAUGHT_UP, about});
-        if (m->diverged)
+        if (m->diverged && !sound_holds(m))
             report_put(r, count, (struct shard_report){shard, s->epoch, REPORT_DIVERGED, about});
     }
 }
@@ -127,6 +128,7 @@ static void replicas_on_report(struct timer *t) {
     uint64_t now_ns = core_mono_ns(r->core);
     size_t count = 0, lags_count = 0;
     timer_start(&r->report, REPORT_MS);
+    sound_look(r);
     for (uint32_t i = 0; i < r->shards_count; i++) {
         struct shard *s = shard_at(r, i);
         report_shard(r, i, &count);
@@ -537,7 +539,8 @@ void replicas_describe(const struct replicas *r, uint32_t shard, struct buf *out
                    " far: frames %u%s%s%s dirty %zu",
                    (unsigned)(far->id & 0xffff), m->tail ? " tail" : "", m->copy, states[m->state],
                    m->in_sync ? " in-sync" : "", m->waited ? " waited" : "",
-                   m->reported ? " reported" : "", m->diverged ? " diverged" : "",
+                   m->reported ? " reported" : "",
+                   m->diverged ? sound_holds(m) ? " diverged, held back" : " diverged" : "",
                    m->answered ? " answered" : "", m->dirty ? " dirty" : "",
                    m->reading ? " reading" : "", m->has_log ? " has-log" : "", m->acked.epoch,
                    m->acked.seq, m->sent.epoch, m->sent.seq, far->frames_count,

@@ -90,7 +90,11 @@ struct shard_range {
     struct range_digest digest;
 };
 struct shard_ranges {
-    int64_t closed_ms;      /* what is older is all there; INT64_MIN: nothing */
+    int64_t closed_ms; /* what is older is all there; INT64_MIN: nothing */
+    /* All there up to this place of the log, and nothing from behind it, but that more may have
+     * been deleted; 0/0: not known. With the history (shard_held) of a log that ends there. */
+    struct place closed_at;
+    uint64_t closed_history;
     int64_t floor_ms;       /* what is older may be gone, or not yet */
     struct shard_range *at; /* on the heap */
     uint32_t count, cap;
@@ -174,7 +178,7 @@ struct store_ops {
      * called; then done. Cancel: piece returns false. */
     enum status (*read)(void *ctx, struct store_read *job, struct err *err);
     void (*read_resume)(void *ctx, struct store_read *job);
-    /* One at a time. ERR_NOMEM, ERR_UNAVAILABLE: there are no blocks here. */
+    /* Several may be under way. ERR_NOMEM, ERR_UNAVAILABLE: there are no blocks here. */
     enum status (*scrub)(void *ctx, struct store_scrub *job);
     /* A range of some shard is bad. */
     bool (*has_bad)(void *ctx);

@@ -8,40 +8,11 @@
 #include "node/base/bytes.h"
 #include "node/base/log.h"
 #include "ring/replica/ranges.h"
-#include "ring/replica/verifying.h"
+#include "ring/replica/sound.h"
+#include "ring/replica/syncing.h"
 
-enum { LOOK_MS = 1000, FAILED_MS = 5000, FAILED_MS_MAX = 60000, PIECE_TIMEOUT_MS = 60000 };
+enum { LOOK_MS = 1000, FAILED_MS = 5000, FAILED_MS_MAX = 60000 };
 enum { EARLY_MAX = 16 }; /* in a round: the next one compares it again */
-
-enum sync_state { SYNC_IDLE, SYNC_ASKING, SYNC_TAKING };
-
-struct sync {
-    struct replicas *r;
-    enum sync_state state;
-    struct timer timer;
-    struct peer_call *call;
-    bool began, stopping;
-    bool urgent;         /* it is about bad ranges */
-    unsigned attempts;   /* that did not help: another replica is asked next */
-    uint64_t compare_ns; /* when the next shards are compared */
-    uint32_t turn;       /* whose, after a failure */
-    uint32_t round;      /* each shard is compared once in it */
-    node_id from;
-    uint32_t asked[SYNC_SHARDS_MAX];
-    size_t asked_count;
-    /* TAKING */
-    struct store_import import;
-    struct import_shard shards[SYNC_SHARDS_MAX];
-    struct shard_span spans[SYNC_SHARDS_MAX];
-    bool differs[SYNC_SHARDS_MAX]; /* else bad */
-    size_t count;
-    uint16_t core; /* of the giver */
-    uint64_t stream, number;
-    struct verify verify;
-    struct {
-        struct metric *compared, *differences, *repaired_bad, *repaired_differs, *failures;
-    } metrics;
-};
 
 static const struct metric_def defs[] = {
     {"cairn_sync_compared_shards_total",
@@ -55,7 +26,7 @@ static const struct metric_def defs[] = {
      0},
 };
 
-static void sync_pause(struct sync *s, uint64_t ms) {
+void sync_pause(struct sync *s, uint64_t ms) {
     s->state = SYNC_IDLE;
     if (ms == LOOK_MS && s->verify.phase == VERIFY_COMPARING) ms = VERIFY_LOOK_MS;
     if (!s->stopping) timer_start(&s->timer, ms);
@@ -74,97 +45,12 @@ static void sync_again(struct sync *s) {
     sync_pause(s, MIN(ms, (uint64_t)FAILED_MS_MAX));
 }
 
-static void sync_fail(struct sync *s) {
+void sync_fail(struct sync *s) {
     metric_add(s->metrics.failures, 1);
-    sync_again(s);
-}
-
-/* -- taking */
-
-static void take_next(struct sync *s);
-
-static void take_ended(struct sync *s, enum status status, const struct err *err) {
-    struct replicas *r = s->r;
-    r->o.store->import_stop(r->o.store->ctx, &s->import);
-    if (status != OK) {
-        log_warnf("ranges were not repaired, it is tried again", "err", "%s", err->msg);
-        sync_fail(s);
-        return;
-    }
-    for (size_t i = 0; i < s->count && s->import.refused == 0; i++)
-        metric_add(s->differs[i] ? s->metrics.repaired_differs : s->metrics.repaired_bad, 1);
-    if (s->import.refused == 0) {
-        log_infof("ranges were repaired from another replica", "shards", "%zu", s->count);
-        for (size_t i = 0; i < s->count; i++)
-            verify_repaired(&s->verify, s->shards[i].shard, &s->spans[i]);
-        s->attempts = 0;
-    }
-    if (s->import.refused > 0)
-        sync_fail(s);
+    if (s->aside)
+        sync_pause(s, LOOK_MS);
     else
-        sync_pause(s, 0);
-}
-
-static void take_on_taken(struct store_import *import, enum status status, bool last,
-                          const struct err *err) {
-    struct sync *s = container_of(import, struct sync, import);
-    assert(s->state == SYNC_TAKING);
-    if (status != OK || last)
-        take_ended(s, status, err);
-    else
-        take_next(s);
-}
-
-static void take_on_reply(void *ctx, enum status status, struct sv part, bool last,
-                          const struct err *err) {
-    struct sync *s = ctx;
-    struct replicas *r = s->r;
-    struct err why;
-    if (status == OK && !last) peer_call_cancel(s->call);
-    s->call = NULL;
-    if (status != OK)
-        why = *err;
-    else if (!last || wire_open(&part, &why) != OK || part.len < 1 || part.ptr[0] != RESULT_OK)
-        status = err_set(&why, ERR_UNAVAILABLE, 0, "the other replica cannot give them");
-    if (status != OK)
-        take_ended(s, status, &why);
-    else
-        r->o.store->import_piece(r->o.store->ctx, &s->import, sv_skip(part, 1));
-}
-
-static void take_next(struct sync *s) {
-    struct replicas *r = s->r;
-    struct buf payload = {0};
-    wire_begin(&payload);
-    repair_ask_put(&(struct repair_ask){.core = s->core, .stream = s->stream, .number = s->number},
-                   &payload);
-    for (size_t i = 0; i < s->count && s->number == 0; i++)
-        repair_item_put(&(struct repair_item){s->shards[i].shard,
-                                              shard_at(r, s->shards[i].shard)->epoch, s->spans[i]},
-                        &payload);
-    s->number++;
-    struct peer_call_options o = {.to = s->from,
-                                  .type = FRAME_REPAIR,
-                                  .timeout_ms = PIECE_TIMEOUT_MS,
-                                  .reply = take_on_reply,
-                                  .ctx = s};
-    s->call = peers_call(r->o.peers, &o, &payload);
-}
-
-static void take_begin(struct sync *s) {
-    struct replicas *r = s->r;
-    struct err err;
-    s->state = SYNC_TAKING;
-    s->stream = stream_new(r);
-    s->number = 0;
-    s->import = (struct store_import){
-        .shards = s->shards, .shards_count = s->count, .spans = s->spans, .taken = take_on_taken};
-    if (r->o.store->import_start(r->o.store->ctx, &s->import, &err) == OK) {
-        take_next(s);
-        return;
-    }
-    log_warnf("ranges were not repaired, it is tried again", "err", "%s", err.msg);
-    sync_fail(s);
+        sync_again(s);
 }
 
 /* -- comparing */
@@ -215,12 +101,38 @@ static void early_note(struct sync *s, uint32_t at, bool is_early) {
     s->compare_ns = MIN(s->compare_ns, core_mono_ns(s->r->core));
 }
 
+/* A replica that is not in sync may have what was never acknowledged: what its blocks have is of
+ * use only where all of it is of the log here, too. That ends at the CUT that closed them
+ * (store_shard_closed_at), which is not the base: they reach further. */
+static bool is_closed_on_our_log(struct replicas *r, const struct ranges_answer *a) {
+    struct shard_held upto = {.has_log = true,
+                              .is_whole = true,
+                              .end = a->ranges.closed_at,
+                              .history = a->ranges.closed_history};
+    return held_is_on_our_log(r, a->shard, &upto);
+}
+
+static void answer_compare_aside(struct sync *s, struct ranges_answer *a) {
+    struct replicas *r = s->r;
+    struct shard_ranges own = {0};
+    struct span_found found = {.verdict = SPAN_EQUAL};
+    if (r->o.store->ranges(r->o.store->ctx, a->shard, &own, NULL) == OK) {
+        if (is_closed_on_our_log(r, a)) ranges_compare_aside(&own, &a->ranges, &found);
+        metric_add(s->metrics.compared, 1);
+        if (found.verdict == SPAN_BAD)
+            fix_add(s, a, &found);
+        else if (s->aside)
+            sound_cannot(r, a->shard, s->from);
+    }
+    ranges_fini(&own);
+}
+
 static void answer_compare(struct sync *s, struct ranges_answer *a) {
     struct replicas *r = s->r;
     struct shard_ranges own = {0};
     struct span_found found;
     struct err err;
-    if (a->shard >= r->shards_count || a->result != RESULT_OK || !is_mine(r, a->shard)) return;
+    if (!is_mine(r, a->shard)) return;
     if (r->o.store->ranges(r->o.store->ctx, a->shard, &own, &err) == OK) {
         ranges_compare(&own, &a->ranges, &found);
 #ifdef PLANT_COMPARE_NOTHING_DELETED
@@ -231,6 +143,7 @@ static void answer_compare(struct sync *s, struct ranges_answer *a) {
         metric_add(s->metrics.compared, 1);
         int primary = ring_map_primary(r->map, a->shard);
         bool leads = r->map->nodes[primary].id == s->from;
+        if (s->aside && found.verdict != SPAN_BAD) sound_cannot(r, a->shard, s->from);
         if (found.verdict == SPAN_DIFFERS && leads) difference_tell(s, a->shard, &found);
         early_note(s, a->shard, found.verdict == SPAN_LATER);
         if (leads) verify_compared(&s->verify, a->shard, &own, &a->ranges);
@@ -238,6 +151,24 @@ static void answer_compare(struct sync *s, struct ranges_answer *a) {
             fix_add(s, a, &found);
     }
     ranges_fini(&own);
+}
+
+static void answer_take(struct sync *s, struct ranges_answer *a) {
+    if (a->shard >= s->r->shards_count) return;
+    if (a->result == RESULT_OK)
+        answer_compare(s, a);
+    else if (a->result == RESULT_ASIDE && is_mine(s->r, a->shard))
+        answer_compare_aside(s, a);
+    else
+        return;
+    for (size_t i = 0; i < s->asked_count; i++)
+        if (s->asked[i] == a->shard) s->asked[i] = UINT32_MAX;
+}
+
+/* Of these the replica that is held back said nothing. */
+static void answers_end(struct sync *s) {
+    for (size_t i = 0; i < s->asked_count && s->aside; i++)
+        if (s->asked[i] != UINT32_MAX) sound_refused(s->r, s->asked[i], s->from);
 }
 
 static void ask_on_reply(void *ctx, enum status status, struct sv part, bool last,
@@ -251,12 +182,13 @@ static void ask_on_reply(void *ctx, enum status status, struct sv part, bool las
     while (ok && part.len > 0) {
         struct ranges_answer a;
         ok = ranges_answer_get(&part, &a, NULL) == OK;
-        if (ok) answer_compare(s, &a);
+        if (ok) answer_take(s, &a);
         if (ok) ranges_fini(&a.ranges);
     }
+    if (status == OK) answers_end(s);
     if (s->count > 0) {
-        take_begin(s);
-    } else if (s->urgent) {
+        sync_take_begin(s);
+    } else if (s->urgent && !s->aside) {
         sync_again(s);
     } else {
         sync_pause(s, look_ms(s));
@@ -302,6 +234,20 @@ static void choose_bad(struct sync *s) {
         s->asked[s->asked_count++] = shard;
         s->turn = (shard + 1) % r->shards_count;
     }
+}
+
+/* What is bad here, of those that would be given up otherwise. */
+static void choose_aside(struct sync *s) {
+    struct replicas *r = s->r;
+    for (uint32_t n = 0; n < r->shards_count && s->asked_count < SYNC_SHARDS_MAX; n++) {
+        uint32_t i = (s->aside_turn + n) % r->shards_count;
+        node_id from = is_mine(r, i) ? sound_source(r, i) : 0;
+        if (from == 0 || (s->asked_count > 0 && from != s->from)) continue;
+        s->from = from;
+        s->asked[s->asked_count++] = i;
+    }
+    s->urgent = s->aside = s->asked_count > 0;
+    if (s->aside) s->aside_turn = (s->asked[s->asked_count - 1] + 1) % r->shards_count;
 }
 
 /* The same of those that somebody wants to have compared now; not always the first. */
@@ -367,9 +313,11 @@ static void sync_on_timer(struct timer *t) {
     struct replicas *r = s->r;
     assert(s->state == SYNC_IDLE);
     s->asked_count = 0;
+    s->aside = false;
     verify_look(&s->verify);
     if (r->map != NULL && r->self >= 0 && r->map->nodes_count > 1) {
-        if (r->o.store->has_bad(r->o.store->ctx)) choose_bad(s);
+        if (sound_holds_any(r)) choose_aside(s);
+        if (s->asked_count == 0 && r->o.store->has_bad(r->o.store->ctx)) choose_bad(s);
         if (s->asked_count == 0) choose_verify(s);
         if (s->asked_count == 0) choose_due(s);
     }
@@ -401,6 +349,10 @@ void sync_on_map(struct sync *s) {
     s->began = true;
     s->compare_ns = core_mono_ns(s->r->core) + s->r->o.sync_ms * UINT64_C(1000000);
     timer_start(&s->timer, look_ms(s));
+}
+
+void sync_hurry(struct sync *s) {
+    if (s->began && !s->stopping && s->state == SYNC_IDLE) timer_start(&s->timer, 0);
 }
 
 void sync_stop(struct sync *s) {

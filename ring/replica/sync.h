@@ -14,6 +14,11 @@
  *     primary has. A difference is named in the log, with both digests. Both can be read, so no
  *     checksum tells who is wrong: the primary's counts, as for everything else of the shard. What
  *     the primary cannot read it does not give, but takes from a follower.
+ *   - A replica that holds all of the shard and may not be read, since it is not in sync, gives bad
+ *     ranges to the primary, too, when the primary is about to give it up (sound.h). It may have
+ *     what was never acknowledged; so it tells the place in its log where its closed ranges end
+ *     (RESULT_ASIDE), and only if that lies on the primary's own log is anything taken, and only
+ *     where it has not deleted more.
  * Until all of a span has come, durably, nothing changes here: what is bad is not answered (the
  * store refuses, and who asks goes elsewhere), and nothing is lost when the other's is bad, too.
  *
@@ -26,6 +31,7 @@ enum { SYNC_SHARDS_MAX = 64 }; /* of one frame */
 struct sync;
 MUST_USE enum status sync_new(struct replicas *r, struct sync **out, struct err *err);
 void sync_on_map(struct sync *s);
+void sync_hurry(struct sync *s); /* there is something to be asked for: at once, where it is idle */
 void sync_stop(struct sync *s);
 void sync_free(struct sync *s); /* memory only; NULL too */
 

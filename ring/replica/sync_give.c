@@ -11,14 +11,29 @@
 
 enum { GIVING_IDLE_MS = 30000, GIVINGS_MAX = 16 };
 
-/* By the map of both: another replica of the shard asks, and what is here is whole. */
+/* All of the shard is here, but it may not be read. */
+static bool is_aside(const struct replicas *r, uint32_t shard) {
+    const struct shard *s = &r->shards[shard];
+    const struct ring_shard *sh = &r->map->shards[shard];
+    int mine = r->self < 0 ? -1 : ring_shard_replica(sh, r->self);
+    struct shard_held held = {0};
+    if (mine < 0 || sh->replicas[mine].state != REPLICA_FULL || s->role != ROLE_FOLLOWER ||
+        s->own_tail || !r->o.store->held(r->o.store->ctx, shard, false, &held))
+        return false;
+    return held.is_whole && !held.damaged && held.copy == sh->replicas[mine].copy;
+}
+
+/* By the map of both: another replica of the shard asks, and what is here is whole. ASIDE: it may
+ * not be read, but the primary, which would give it up, may have what it lacks itself. */
 static enum wire_result check_asker(const struct replicas *r, uint32_t shard, uint32_t epoch,
                                     node_id from) {
     const struct ring_shard *sh = &r->map->shards[shard];
     if (epoch != sh->epoch) return epoch < sh->epoch ? RESULT_STALE : RESULT_LATER;
     int node = ring_map_node_index(r->map, from);
     if (node < 0 || ring_shard_replica(sh, node) < 0) return RESULT_FOREIGN;
-    return (r->readable[shard / 64] >> (shard % 64) & 1) != 0 ? RESULT_OK : RESULT_GAP;
+    if ((r->readable[shard / 64] >> (shard % 64) & 1) != 0) return RESULT_OK;
+    return node == ring_map_primary(r->map, shard) && is_aside(r, shard) ? RESULT_ASIDE
+                                                                         : RESULT_GAP;
 }
 
 /* -- RANGES */
@@ -27,7 +42,7 @@ static void ranges_item(struct replicas *r, struct served_part *part,
                         const struct places_item *item) {
     struct ranges_answer a = {.shard = item->shard, .core = (uint16_t)r->core->index};
     a.result = (uint8_t)check_asker(r, item->shard, item->epoch, part->served->from);
-    if (a.result == RESULT_OK &&
+    if ((a.result == RESULT_OK || a.result == RESULT_ASIDE) &&
         r->o.store->ranges(r->o.store->ctx, item->shard, &a.ranges, NULL) != OK)
         a.result = RESULT_FAILED;
     ranges_answer_put(&a, &part->answer);
@@ -129,9 +144,10 @@ static bool giving_read_items(struct giving *g, struct sv items) {
         struct repair_item item;
         if (repair_item_get(&items, &item, NULL) != OK || g->count == SYNC_SHARDS_MAX) return false;
         if (item.shard >= r->shards_count || r->core_of[item.shard] != r->core->index ||
-            (g->count > 0 && item.shard <= g->shards[g->count - 1]) ||
-            check_asker(r, item.shard, item.epoch, g->from) != RESULT_OK)
+            (g->count > 0 && item.shard <= g->shards[g->count - 1]))
             return false;
+        enum wire_result may = check_asker(r, item.shard, item.epoch, g->from);
+        if (may != RESULT_OK && may != RESULT_ASIDE) return false;
         g->shards[g->count] = item.shard;
         g->spans[g->count++] = item.span;
     }

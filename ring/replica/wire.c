@@ -99,8 +99,12 @@ static void range_put(const struct shard_range *r, struct buf *out) {
 void ranges_answer_put(const struct ranges_answer *a, struct buf *out) {
     buf_put_varint(out, a->shard);
     buf_put_u8(out, a->result);
-    if (a->result != RESULT_OK) return;
+    if (a->result != RESULT_OK && a->result != RESULT_ASIDE) return;
     buf_put_varint(out, a->core);
+    if (a->result == RESULT_ASIDE) {
+        place_put(a->ranges.closed_at, out);
+        buf_put_u64(out, a->ranges.closed_history);
+    }
     buf_put_zigzag(out, a->ranges.closed_ms);
     buf_put_zigzag(out, a->ranges.floor_ms);
     buf_put_varint(out, a->ranges.count);
@@ -238,9 +242,14 @@ enum status ranges_answer_get(struct sv *rest, struct ranges_answer *out, struct
     enum { RANGE_BYTES_MIN = 3 };
     struct reader r = reader_init(rest->ptr, rest->len);
     *out = (struct ranges_answer){.shard = read_shard(&r)};
-    out->result = read_bits(&r, RESULT_COUNT - 1);
-    if (r.failed || out->result != RESULT_OK) return item_end(rest, &r, "ranges", err);
+    out->result = read_bits(&r, RESULT_ASIDE);
+    if (r.failed || (out->result != RESULT_OK && out->result != RESULT_ASIDE))
+        return item_end(rest, &r, "ranges", err);
     out->core = (uint16_t)read_u32_max(&r, UINT16_MAX);
+    if (out->result == RESULT_ASIDE) {
+        out->ranges.closed_at = read_place(&r);
+        out->ranges.closed_history = read_u64(&r);
+    }
     out->ranges.closed_ms = read_zigzag(&r);
     out->ranges.floor_ms = read_zigzag(&r);
     uint64_t count = read_varint(&r);

@@ -10,8 +10,9 @@
  *                   and of a whole replica its history, u64
  *   FETCH   ask     { v shard, v epoch, u8 bits (1 tail, 2 from start), v after epoch, v after seq
  * } answer  { v shard, u8 result, v length, bytes } RANGES  ask     { v shard, v epoch } answer  {
- * v shard, u8 result, and where that is OK: v core, z closed, z floor, v count, { u8 kind, z min, z
- * max, and where it is good or a deletion: v samples, u64 digest hi, u64 digest lo } } REPAIR  ask
+ * v shard, u8 result, and where that is OK or ASIDE: v core, and where it is ASIDE: v closed epoch,
+ * v closed seq, u64 closed history, then z closed, z floor, v count, { u8 kind, z min, z max, and
+ * where it is good or a deletion: v samples, u64 digest hi, u64 digest lo } } REPAIR  ask
  * v core, v stream, v number of the piece, and with the first: { v shard, v epoch, z min, z max }
  * answer  u8 result, and where it is OK, the piece z is a zigzag varint. */
 #pragma once
@@ -29,7 +30,9 @@ enum wire_result {
     RESULT_FOREIGN, /* not from the epoch's primary, or not a replica of the receiver */
     RESULT_GAP,     /* does not follow what is held */
     RESULT_FAILED,  /* the log or memory failed */
-    RESULT_COUNT
+    RESULT_COUNT,
+    RESULT_ASIDE = RESULT_COUNT /* of RANGES: as OK, of a complete replica that may not be read; to
+                                   the primary only */
 };
 struct append_item {
     uint32_t shard, epoch;

@@ -71,6 +71,8 @@ enum status digest_ranges(struct store *store, uint32_t shard, struct shard_rang
         return err_set(err, ERR_UNAVAILABLE, 0, "ranges: shard %" PRIu32 " is not whole here",
                        shard);
     out->closed_ms = a.from_ms;
+    out->closed_at = store_shard_closed_at(store, shard);
+    out->closed_history = store_history(store, shard, out->closed_at.epoch);
     /* of what has ended as samples one may have more of them than the other */
     out->floor_ms = ended_any(&a.ended) ? MAX(a.floor_ms, a.ended.raw_ms + 1) : a.floor_ms;
     for (uint32_t i = 0; i < list->count; i++) {

@@ -205,6 +205,78 @@ Test(replica_ranges, a_bad_one_is_fetched_with_all_that_meets_it) {
     expect(SPAN_LOST, 0, 25);
 }
 
+static void expect_aside(bool is_bad, int64_t min_ms, int64_t max_ms) {
+    struct span_found found;
+    ranges_compare_aside(&sides[0], &sides[1], &found);
+    cr_assert_eq(found.verdict, is_bad ? SPAN_BAD : SPAN_EQUAL, "%d", found.verdict);
+    if (!is_bad) return;
+    cr_assert_eq(found.span.min_ms, min_ms, "%" PRId64, found.span.min_ms);
+    cr_assert_eq(found.span.max_ms, max_ms, "%" PRId64, found.span.max_ms);
+}
+
+/* Of a replica that is not in sync: what differs is nobody's business, and what only it has deleted
+ * may be missing there. */
+Test(replica_ranges, of_one_that_is_not_in_sync_only_what_is_bad_here) {
+    begin();
+    add(0, 0, 9, RANGE_GOOD, 1);
+    add(1, 0, 9, RANGE_GOOD, 2);
+    expect_aside(false, 0, 0);
+    add(0, 100, 199, RANGE_BAD, 0);
+    expect_aside(true, 100, 199);
+    add(0, 100, 150, RANGE_DELETED, 7); /* it has not heard of that yet */
+    sides[0].floor_ms = 120;
+    expect_aside(true, 100, 199);
+    add(1, 20, 40, RANGE_DELETED, 8);  /* of other times */
+    add(1, 50, 150, RANGE_DELETED, 7); /* the same, of the span */
+    expect_aside(true, 100, 199);
+    sides[1].at[sides[1].count - 1].max_ms = 151;
+    expect_aside(false, 0, 0);
+    add(0, 0, 500, RANGE_DELETED, 7); /* takes it all */
+    expect_aside(true, 100, 199);
+    add(1, 190, 250, RANGE_DELETED, 9); /* of other series */
+    expect_aside(false, 0, 0);
+    add(0, 190, 250, RANGE_DELETED, 9);
+    sides[1].floor_ms = 120;
+    expect_aside(true, 100, 199);
+    sides[1].floor_ms = 121;
+    expect_aside(false, 0, 0);
+    sides[0].floor_ms = 121;
+    expect_aside(true, 100, 199);
+    add(1, 150, 160, RANGE_BAD, 0);
+    expect_aside(false, 0, 0);
+}
+
+/* It gives what is in the span, of whichever ranges: one that it has not closed wholly does not
+ * matter where what is bad is closed. What is good here and meets it goes with it. */
+Test(replica_ranges, of_one_that_is_not_in_sync_parts_of_ranges) {
+    begin();
+    add(0, 100, 199, RANGE_BAD, 0);
+    add(0, 250, 300, RANGE_GOOD, 0);
+    add(1, 150, 260, RANGE_GOOD, 0);
+    sides[1].closed_ms = 280;
+    expect_aside(true, 100, 199);
+    add(0, 190, 220, RANGE_GOOD, 0);
+    expect_aside(true, 100, 220);
+    sides[1].closed_ms = 221;
+    expect_aside(true, 100, 220);
+    sides[1].closed_ms = 220;
+    expect_aside(false, 0, 0);
+    sides[1].closed_ms = 280;
+    sides[0].closed_ms = 220;
+    expect_aside(false, 0, 0);
+}
+
+/* One span that it cannot give does not stand before another. */
+Test(replica_ranges, of_one_that_is_not_in_sync_the_first_that_it_has) {
+    begin();
+    add(0, 100, 199, RANGE_BAD, 0);
+    add(0, 300, 399, RANGE_BAD, 0);
+    add(1, 150, 160, RANGE_DELETED, 9);
+    expect_aside(true, 300, 399);
+    sides[1].closed_ms = 399;
+    expect_aside(false, 0, 0);
+}
+
 Test(replica_ranges, what_the_other_cannot_read_says_nothing) {
     begin();
     add(0, 0, 9, RANGE_GOOD, 1);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What blocks say of what can be seen (digest.h) against the model's own samples: with deletions
  * that meet each other and cut through blocks, before and after blocks are merged and written anew
- * without what was deleted, and after a start.
+ * without what was deleted, and after a start; and which place of the log closed them.
  *   archive_hidden [seeds] [first seed] */
 #include <inttypes.h>
 #include <stdio.h>
@@ -14,9 +14,30 @@
 
 static struct archive_rig rig;
 static struct {
-    unsigned deletes, unknown, under, merges;
+    unsigned deletes, unknown, under, merges, beyond;
     uint64_t samples;
 } counts;
+
+/* Each that was written, and where the log ended then. */
+static struct {
+    uint32_t shard;
+    int64_t time_ms;
+    struct place end;
+} written[1024];
+static size_t written_count;
+
+static struct shard_held held_of(uint32_t shard) {
+    struct shard_held held;
+    RIG_CHECK(store_held(archive_rig_store(&rig, shard), shard, false, &held), "nothing is held");
+    return held;
+}
+
+static void written_add(uint32_t shard) {
+    RIG_CHECK(written_count < ARRAY_LEN(written), "too many");
+    written[written_count].shard = shard;
+    written[written_count].time_ms = rig.now_ms;
+    written[written_count++].end = held_of(shard).end;
+}
 
 static void write_hours(unsigned hours) {
     int64_t end_ms = rig.now_ms + hours * AR_HOUR_MS;
@@ -24,6 +45,7 @@ static void write_hours(unsigned hours) {
         size_t series = rng_below(&rig.rng, AR_SERIES);
         double value = (double)rng_below(&rig.rng, 1000) / 8;
         RIG_CHECK(archive_rig_write(&rig, series, rig.now_ms, value), "%s", rig.err.msg);
+        written_add(rig.model.series[series].shard);
     }
 }
 
@@ -79,11 +101,32 @@ static bool has_unknown(const struct shard_ranges *r) {
     return false;
 }
 
+/* All that is older than what is closed came before the place that closed it. Some of it came after
+ * the base. */
+static void verify_closed_at(uint32_t shard, const struct shard_ranges *r) {
+    if (r->closed_ms == INT64_MIN) {
+        RIG_CHECK(r->closed_at.epoch == 0, "nothing is closed");
+        return;
+    }
+    struct shard_held held = held_of(shard);
+    RIG_CHECK(r->closed_at.epoch != 0 && place_cmp(r->closed_at, held.end) <= 0,
+              "seed %" PRIu64 ": shard %" PRIu32 " does not know what closed it", rig.seed, shard);
+    RIG_CHECK(r->closed_history == held.history, "of another history");
+    for (size_t i = 0; i < written_count; i++) {
+        if (written[i].shard != shard || written[i].time_ms >= r->closed_ms) continue;
+        RIG_CHECK(place_cmp(written[i].end, r->closed_at) <= 0,
+                  "seed %" PRIu64 ": shard %" PRIu32 " has in blocks what came after %" PRIu64,
+                  rig.seed, shard, r->closed_at.seq);
+        counts.beyond += held.based && place_cmp(written[i].end, held.first) > 0;
+    }
+}
+
 static void verify_shard(uint32_t shard) {
     struct shard_ranges r;
     struct block_digest want, got = {0};
     uint64_t want_count, count = 0;
     ranges_of(shard, &r);
+    verify_closed_at(shard, &r);
     counts.unknown += has_unknown(&r);
     for (unsigned n = 0; n < 100000 && has_unknown(&r); n++) {
         RIG_CHECK(sim_step(rig.sim), "nothing is pending");
@@ -133,6 +176,7 @@ static void clean_all(void) {
 
 static void run(uint64_t seed) {
     archive_rig_init(&rig, seed);
+    written_count = 0;
     rig.merged_ms_max = (seed % 2 == 0 ? 2 : 18) * AR_HOUR_MS;
     RIG_CHECK(archive_rig_start(&rig) == OK, "%s", rig.err.msg);
     for (unsigned n = 0; n < 3; n++) {
@@ -166,9 +210,11 @@ int main(int argc, char **argv) {
     for (uint64_t seed = first; seed < first + seeds; seed++)
         run(seed);
     printf("%" PRIu64 " seeds: %u deletions, %u shards had to be counted first, %u ranges under "
-           "deletions, %" PRIu64 " samples\n",
-           seeds, counts.deletes, counts.unknown, counts.under, counts.samples);
+           "deletions, %" PRIu64 " samples, of %u in blocks the base knows nothing\n",
+           seeds, counts.deletes, counts.unknown, counts.under, counts.samples, counts.beyond);
     if (seeds >= 30)
-        RIG_CHECK(counts.unknown > 50 && counts.under > 100 && counts.samples > 1000, "too little");
+        RIG_CHECK(counts.unknown > 50 && counts.under > 100 && counts.samples > 1000 &&
+                      counts.beyond > 100,
+                  "too little");
     return 0;
 }

@@ -21,6 +21,9 @@ static void plan_tell(const struct world *w, enum world_plan plan, unsigned node
             node);
 }
 
+static unsigned any_other(struct world *w, unsigned a);
+static void cut_strike(struct world *w, unsigned node);
+
 static void node_kill(struct world *w, unsigned node) {
     sim_kill(w->sim, node);
     world_forget_node(w, node);
@@ -166,6 +169,13 @@ static void rot_crash(void *ctx) {
         sim_crash(w->sim, node);
 }
 
+/* Others of its shards return with what nobody has acknowledged: theirs is the last good copy. */
+static void rot_cut(void *ctx) {
+    struct world *w = ctx;
+    unsigned node = any_other(w, w->rotten - 1);
+    if (w->failure[0] == '\0' && !w->quiet && node < WORLD_NODES_MAX) cut_strike(w, node);
+}
+
 /* false: it has no blocks yet. */
 static bool rot_strike(struct world *w, unsigned node) {
     struct rng *rng = sim_rng(w->sim);
@@ -175,6 +185,7 @@ static bool rot_strike(struct world *w, unsigned node) {
     w->rotten = node + 1;
     while (rng_chance(rng, 0.5))
         sim_disk_rot(w->sim, node, "data/blocks", ".block");
+    if (rng_chance(rng, 0.5)) rot_cut(w);
     while (rng_chance(rng, 0.4)) /* while it is being repaired */
         sim_after(w->sim, rng_below(rng, 9000), rot_crash, w);
     return true;

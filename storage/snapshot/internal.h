@@ -41,6 +41,8 @@ struct part_writer {
     struct file *file;
     struct snapshot_file at; /* so far */
     struct buf part;         /* header, then what is put */
+    struct buf packed;       /* in its place */
+    struct ZSTD_CCtx_s *zstd;
     enum part_kind kind;
     bool (*goes_on)(void *ctx);
     void *ctx;
@@ -61,6 +63,9 @@ struct part_reader {
     uint64_t file_bytes;
     uint8_t *ptr;
     size_t cap;
+    struct buf records; /* of a packed part */
+    struct ZSTD_DCtx_s *zstd;
+    uint16_t format;
     enum part_kind kind;
 };
 MUST_USE enum status part_reader_open(struct part_reader *r, struct disk *disk, const char *path,

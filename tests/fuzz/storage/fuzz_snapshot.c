@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Any bytes as the parts of a head snapshot whose checksums are right: { u8 kind, u32 length,
- * payload }. What is taken can be read, and saved again. */
+/* Any bytes as the parts of a head snapshot whose checksums are right: { u8 kind (+ 128: packed),
+ * u32 length, payload }. What is taken can be read, and saved again. */
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,7 +64,7 @@ static void file_put(const char *path, struct buf *bytes) {
 
 static void files_put(struct reader r) {
     struct buf core = {0}, root = {0};
-    buf_put(&core, "CAIRNHSC\x01\x00\x01\x00\x00\x00\x00\x00", 16);
+    buf_put(&core, "CAIRNHSC\x03\x00\x03\x00\x00\x00\x00\x00", 16);
     uint64_t check = hash64(core.ptr, 16, 0);
     buf_put_u64(&core, check);
     while (reader_left(&r) >= 5) {
@@ -72,7 +72,8 @@ static void files_put(struct reader r) {
         uint32_t len = read_u32(&r);
         const uint8_t *payload = read_bytes(&r, MIN((size_t)len, reader_left(&r)));
         size_t taken = (size_t)(r.cur - payload), at = core.len;
-        buf_put_u32(&core, kind);
+        buf_put_u16(&core, kind & 0x7f);
+        buf_put_u16(&core, kind >> 7);
         buf_put_u32(&core, (uint32_t)taken);
         check = hash64(payload, taken, hash64(core.ptr + at, 8, check));
         buf_put_u64(&core, check);

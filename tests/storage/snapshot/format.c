@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The bytes of a small snapshot, put together here by hand after the formats' descriptions. */
+/* The bytes of a small snapshot, put together here by hand after the formats' descriptions: as it
+ * is written now, as older builds wrote it, and with its parts packed. What is loaded from those is
+ * saved again as the first. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,13 +55,41 @@ static void entries_apply(struct store *store, struct sv up, struct sv h, struct
 
 /* -- by hand */
 
-static void put_part(struct buf *file, uint64_t *check, uint32_t kind, const struct buf *payload) {
+enum { BROKEN_NONE, BROKEN_LENGTH, BROKEN_FRAME, BROKEN_SHORT };
+static struct {
+    char format;
+    bool packed;
+    int broken; /* of the part of series */
+} made = {.format = 3};
+
+/* As a zstd frame (RFC 8878, 3.1.1) of one block that is as it is. */
+static void put_packed(struct buf *out, uint32_t kind, struct sv records) {
+    int broken = kind == 4 ? made.broken : BROKEN_NONE;
+    buf_put_u32(out, (uint32_t)records.len + (broken == BROKEN_LENGTH));
+    if (broken == BROKEN_SHORT) out->len--;
+    if (broken == BROKEN_SHORT) return;
+    buf_put(out, "\x28\xb5\x2f\xfd\xa0", 5); /* one segment, its length in four bytes */
+    buf_put_u32(out, (uint32_t)records.len);
+    uint32_t block = 1 | (uint32_t)records.len << 3; /* the last one */
+    buf_put(out, (uint8_t[]){(uint8_t)block, (uint8_t)(block >> 8), (uint8_t)(block >> 16)}, 3);
+    buf_put_sv(out, records);
+    if (broken == BROKEN_FRAME) out->len--;
+}
+
+static void put_part(struct buf *file, uint64_t *check, uint32_t kind, const struct buf *records) {
+    struct buf payload = {0};
+    if (made.packed)
+        put_packed(&payload, kind, buf_sv(records));
+    else
+        buf_put_sv(&payload, buf_sv(records));
     size_t at = file->len;
-    buf_put_u32(file, kind);
-    buf_put_u32(file, (uint32_t)payload->len);
-    *check = hash64(payload->ptr, payload->len, hash64(file->ptr + at, 8, *check));
+    buf_put_u16(file, (uint16_t)kind);
+    buf_put_u16(file, made.packed);
+    buf_put_u32(file, (uint32_t)payload.len);
+    *check = hash64(payload.ptr, payload.len, hash64(file->ptr + at, 8, *check));
     buf_put_u64(file, *check);
-    buf_put_sv(file, buf_sv(payload));
+    buf_put_sv(file, buf_sv(&payload));
+    buf_fini(&payload);
 }
 
 static void put_id(struct buf *out, struct sv canonical) {
@@ -129,7 +159,9 @@ static void put_series(struct buf *p, struct sv up, struct sv h, struct sv histo
 static uint64_t by_hand(struct buf *file, struct sv up, struct sv h, struct sv histogram) {
     struct buf p = {0};
     uint64_t check;
-    buf_put(file, "CAIRNHSC\x02\x00\x02\x00\x00\x00\x00\x00", 16);
+    buf_clear(file);
+    buf_put(file, "CAIRNHSC", 8);
+    buf_put(file, (char[]){made.format, 0, made.format, 0, 0, 0, 0, 0}, 8);
     check = hash64(file->ptr, 16, 0);
     buf_put_u64(file, check);
     put_shards(&p);
@@ -168,69 +200,194 @@ static void must_be(struct disk *disk, const char *path, const struct buf *want)
     buf_fini(&got);
 }
 
-int main(void) {
-    struct sim *sim =
-        sim_new(&(struct sim_options){.seed = 1, .nodes_count = 1, .cores_per_node = 1});
-    struct runtime *rt = sim_start(sim, 0);
+/* -- loading */
+
+static struct store *store_fresh(struct runtime *rt) {
     struct store_options options = {
         .head = {.secret = SECRET}, .shards_count = 1, .exemplars_max = 10};
     struct store_shard_options shard = {.role = STORE_FULL, .copy = 3, .epoch = 2};
     struct store *store;
-    struct buf up = {0}, h = {0}, histogram = {0}, file = {0}, root = {0};
     struct err err;
-    struct histogram sample = {.sum = 3};
-    buf_put_sv(&up, TEXT(label_up));
-    buf_put_sv(&up, TEXT(label_job));
-    buf_put_sv(&h, TEXT(label_h));
-    buf_put_sv(&h, TEXT(label_job));
-    histogram_put(&sample, &histogram);
     RIG_CHECK(store_new(rt->cores[0], &options, &store, &err) == OK, "%s", err.msg);
     RIG_CHECK(store_shard_open(store, &shard, &err) == OK, "%s", err.msg);
-    store_recover_file(store, 5);
-    entries_apply(store, buf_sv(&up), buf_sv(&h), buf_sv(&histogram));
+    return store;
+}
 
-    struct snapshot_place at = {
-        .rt = rt, .dir = "data/head", .cluster = "0123456789abcde", .shards_count = 1};
-    struct store *stores[] = {store};
-    struct snapshot_save save = {
-        .stores = stores, .stores_count = 1, .end = {9, 0x1122334455667788}};
-    struct snapshot_told told;
-    RIG_CHECK(disk_mkdir(rt->disk, "data", &err) == OK, "%s", err.msg);
-    RIG_CHECK(snapshot_save(&at, &save, &told, &err) == OK, "%s", err.msg);
-    RIG_CHECK(told.series == 2 && told.samples == 3 && told.shards == 1, "!");
+static enum status nothing_applied(void *ctx, const struct entry *e, struct err *err) {
+    (void)ctx, (void)e, (void)err;
+    return OK;
+}
 
-    uint64_t check = by_hand(&file, buf_sv(&up), buf_sv(&h), buf_sv(&histogram));
-    must_be(rt->disk, "data/head/core-0", &file);
-    RIG_CHECK(told.bytes == file.len, "!");
-    buf_put(&root,
+static void on_appended(struct core *here, struct log_append *req, enum status status,
+                        const struct err *err) {
+    (void)here, (void)req;
+    RIG_CHECK(status == OK, "%s", err->msg);
+}
+
+/* The end of a log with one frame, which is there then. */
+static struct log_end log_made(struct sim *sim, struct runtime *rt) {
+    struct log_options options = {.dir = "data/log",
+                                  .file_bytes_max = 1 << 20,
+                                  .frame_bytes_max = 1 << 20,
+                                  .sync_every_frame = true};
+    struct log_append append = {.done = on_appended};
+    struct log_end end;
+    struct log *log;
+    struct err err;
+    bool damaged;
+    RIG_CHECK(log_open(rt, &options, nothing_applied, NULL, &log, &damaged, &err) == OK, "%s",
+              err.msg);
+    entry_put(&(struct entry){ENTRY_FLOOR, 0, 3, 2, 1, SV("\x02")}, &append.entries);
+    core_set_current(rt->cores[0]);
+    log_append(log, rt->cores[0], &append);
+    core_set_current(NULL);
+    while (!log_get_end(log, &end))
+        RIG_CHECK(sim_step(sim), "the log does not end");
+    buf_fini(&append.entries);
+    log_free(log);
+    return end;
+}
+
+static void root_by_hand(struct buf *root, struct log_end end, size_t file_bytes, uint64_t check) {
+    buf_clear(root);
+    buf_put(root,
             "CAIRNHSR\x01\x00\x01\x00\x01\x00\x00\x00"
             "0123456789abcde\x00"
             "\x01\x00\x00\x00\x00\x00\x00\x00",
             40);
-    buf_put_u64(&root, 9);
-    buf_put_u64(&root, 0x1122334455667788);
-    buf_put_u64(&root, file.len);
-    buf_put_u64(&root, check);
-    buf_put_u64(&root, hash64(root.ptr, root.len, 0));
-    must_be(rt->disk, "data/head/ROOT", &root);
+    buf_put_u64(root, end.frame);
+    buf_put_u64(root, end.check);
+    buf_put_u64(root, file_bytes);
+    buf_put_u64(root, check);
+    buf_put_u64(root, hash64(root->ptr, root->len, 0));
+}
 
-    buf_clear(&root);
-    entry_floor_put(INT64_MIN, &(struct ended){300 * (int64_t)3600000, 2 * 3600000}, &root);
-    apply(store, ENTRY_FLOOR, 3, buf_sv(&root));
-    has_ended = true;
-    RIG_CHECK(snapshot_save(&at, &save, &told, &err) == OK, "%s", err.msg);
-    buf_clear(&file);
-    by_hand(&file, buf_sv(&up), buf_sv(&h), buf_sv(&histogram));
-    must_be(rt->disk, "data/head/core-0", &file);
+struct texts {
+    struct buf up, h, histogram;
+};
 
-    store_free(store);
-    sim_kill(sim, 0);
-    sim_free(sim);
-    buf_fini(&up);
-    buf_fini(&h);
-    buf_fini(&histogram);
+static uint64_t file_by_hand(struct buf *file, const struct texts *t) {
+    return by_hand(file, buf_sv(&t->up), buf_sv(&t->h), buf_sv(&t->histogram));
+}
+
+/* Puts what `made` says in the place and loads it. */
+static enum status load_made(const struct snapshot_place *at, const struct texts *t,
+                             struct log_end end, struct store *store, struct err *err) {
+    struct snapshot_load l = {.stores = &store, .stores_count = 1, .log_dir = "data/log"};
+    struct buf file = {0}, root = {0};
+    struct snapshot_told told;
+    struct log_end loaded;
+    bool spoiled;
+    uint64_t check = file_by_hand(&file, t);
+    root_by_hand(&root, end, file.len, check);
+    RIG_CHECK(disk_write_file(at->rt->disk, "data/head/core-0", buf_sv(&file), err) == OK, "%s",
+              err->msg);
+    RIG_CHECK(disk_write_file(at->rt->disk, "data/head/ROOT", buf_sv(&root), err) == OK, "%s",
+              err->msg);
+    enum status status = snapshot_load(at, &l, &loaded, &told, &spoiled, err);
+    RIG_CHECK(status != OK || (told.series == 2 && told.samples == 3 && told.shards == 1), "!");
     buf_fini(&file);
     buf_fini(&root);
+    return status;
+}
+
+static void must_load(const struct snapshot_place *at, const struct texts *t, struct log_end end) {
+    struct store *store = store_fresh(at->rt);
+    struct snapshot_save save = {.stores = &store, .stores_count = 1, .end = end};
+    struct snapshot_told told;
+    struct buf file = {0};
+    struct err err;
+    RIG_CHECK(load_made(at, t, end, store, &err) == OK, "format %d: %s", made.format, err.msg);
+    RIG_CHECK(snapshot_save(at, &save, &told, &err) == OK, "%s", err.msg);
+    made.format = 3;
+    made.packed = false;
+    file_by_hand(&file, t);
+    must_be(at->rt->disk, "data/head/core-0", &file);
+    buf_fini(&file);
+    store_free(store);
+}
+
+static void must_not_load(const struct snapshot_place *at, const struct texts *t,
+                          struct log_end end, const char *text) {
+    struct store *store = store_fresh(at->rt);
+    struct err err;
+    RIG_CHECK(load_made(at, t, end, store, &err) == ERR_CORRUPT && strstr(err.msg, text), "%s",
+              err.msg);
+    store_free(store);
+}
+
+static void loads(struct sim *sim, const struct snapshot_place *at, const struct texts *t) {
+    struct log_end end = log_made(sim, at->rt);
+    for (has_ended = false;; has_ended = true) {
+        for (char format = has_ended ? 2 : 1; format <= 3; format++) {
+            made.format = format;
+            must_load(at, t, end);
+        }
+        made.packed = true;
+        must_load(at, t, end);
+        if (has_ended) break;
+    }
+    made.packed = true;
+    made.format = 2; /* has none that are packed */
+    must_not_load(at, t, end, "core-0: offset 24: no part is there");
+    made.format = 3;
+    for (made.broken = BROKEN_LENGTH; made.broken <= BROKEN_SHORT; made.broken++)
+        must_not_load(at, t, end, "what is packed makes no sense");
+}
+
+/* -- saving */
+
+static void saves(const struct snapshot_place *at, const struct texts *t) {
+    struct store *store = store_fresh(at->rt);
+    struct snapshot_save save = {
+        .stores = &store, .stores_count = 1, .end = {9, 0x1122334455667788}};
+    struct snapshot_told told;
+    struct buf file = {0}, root = {0}, body = {0};
+    struct err err;
+    store_recover_file(store, 5);
+    entries_apply(store, buf_sv(&t->up), buf_sv(&t->h), buf_sv(&t->histogram));
+    RIG_CHECK(snapshot_save(at, &save, &told, &err) == OK, "%s", err.msg);
+    RIG_CHECK(told.series == 2 && told.samples == 3 && told.shards == 1, "!");
+    uint64_t check = file_by_hand(&file, t);
+    must_be(at->rt->disk, "data/head/core-0", &file);
+    RIG_CHECK(told.bytes == file.len, "!");
+    root_by_hand(&root, save.end, file.len, check);
+    must_be(at->rt->disk, "data/head/ROOT", &root);
+
+    entry_floor_put(INT64_MIN, &(struct ended){300 * (int64_t)3600000, 2 * 3600000}, &body);
+    apply(store, ENTRY_FLOOR, 3, buf_sv(&body));
+    has_ended = true;
+    RIG_CHECK(snapshot_save(at, &save, &told, &err) == OK, "%s", err.msg);
+    file_by_hand(&file, t);
+    must_be(at->rt->disk, "data/head/core-0", &file);
     printf("%llu bytes\n", (unsigned long long)told.bytes);
+    store_free(store);
+    buf_fini(&file);
+    buf_fini(&root);
+    buf_fini(&body);
+}
+
+int main(void) {
+    struct sim *sim =
+        sim_new(&(struct sim_options){.seed = 1, .nodes_count = 1, .cores_per_node = 1});
+    struct runtime *rt = sim_start(sim, 0);
+    struct histogram sample = {.sum = 3};
+    struct texts t = {{0}, {0}, {0}};
+    struct err err;
+    buf_put_sv(&t.up, TEXT(label_up));
+    buf_put_sv(&t.up, TEXT(label_job));
+    buf_put_sv(&t.h, TEXT(label_h));
+    buf_put_sv(&t.h, TEXT(label_job));
+    histogram_put(&sample, &t.histogram);
+    struct snapshot_place at = {
+        .rt = rt, .dir = "data/head", .cluster = "0123456789abcde", .shards_count = 1};
+    RIG_CHECK(disk_mkdir(rt->disk, "data", &err) == OK, "%s", err.msg);
+    saves(&at, &t);
+    loads(sim, &at, &t);
+    sim_kill(sim, 0);
+    sim_free(sim);
+    buf_fini(&t.up);
+    buf_fini(&t.h);
+    buf_fini(&t.histogram);
     return 0;
 }

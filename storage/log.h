@@ -10,7 +10,7 @@
  *     12-15 flags                     16-23 number of the first frame
  *     24-31 XXH3-64 of bytes 00-23
  *     flags: 1 = frames of this file are synced at intervals: several may be lost at its end
- *            2 = it is packed, and then both versions are 2
+ *            2 = it is packed, and then both versions are 3 (2: packs of format 1)
  *   frame
  *     00-03 magic 0x4d415246 "FRAM"   04-07 payload length
  *     08-15 frame number (no gaps over all files)
@@ -36,7 +36,7 @@
  * waits and is written again, the same bytes at the same place, behind all that counts; appends get
  * their done when that is durable. From a sync it is one.
  *
- * A file that is not written to any more is packed: it says the same frames in some thirtieth of
+ * A file that is not written to any more is packed: it says the same frames in some fiftieth of
  * the bytes, under the same name, which its name is given when it is durable.
  *
  * Thread: log_append from a data core; log_open, log_recover at start-up. After a write or sync
@@ -150,7 +150,7 @@ void log_removed(struct log *log, uint64_t bytes);
 /* Packs the oldest file that is not; never the newest, but where `last` says that nothing is
  * appended any more (log_stop ran). *out_more: there are others. *out_bytes as above. canceled may
  * be set by any thread, with __atomic: ERR_CANCELED. On an error the file is what it was. Not
- * beside log_remove_before: the same worker. Memory: some 40 MB and 100 bytes a series. */
+ * beside log_remove_before: the same worker. Memory: some 40 MB and 130 bytes a series. */
 MUST_USE enum status log_pack_closed(struct log *log, const bool *canceled, bool last,
                                      bool *out_more, uint64_t *out_bytes, struct err *err);
 /* On the log core: the file that frames go into now; what is appended later is in it or behind. */

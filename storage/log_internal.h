@@ -11,7 +11,7 @@
 enum {
     LOG_HEADER_BYTES = 32,
     LOG_FRAME_HEADER_BYTES = 24,
-    LOG_FORMAT_VERSION = 2,
+    LOG_FORMAT_VERSION = 3,
     LOG_FORMAT_PLAIN = 1,         /* that of files which are not packed */
     LOG_FRAME_MAGIC = 0x4d415246, /* "FRAM" */
     LOG_PACK_MAGIC = 0x4b434150,  /* "PACK" */

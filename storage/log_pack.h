@@ -8,23 +8,29 @@
  * series came next), and a pack says only what differs. So packs are read in the order in which
  * they were made, by the side that has seen all before them.
  *
- *   pack := varint bytes of the payloads, varint frames, then PACK_STREAMS streams
+ *   pack := u8 0, u8 format (2), varint bytes of the payloads, varint frames, then the streams
  *   stream := varint its length, varint stored length, bytes: zstd, or as they are where both are
  *             the same
  *     FRAMES   per frame: varint entries
  *     OPS      per entry: u8, bits of what is said (enum pack_op); 0: all is as expected
- *     PLACES   OP_CHAIN: varint shard, varint count, { varint series number }
+ *     PLACES   OP_CHAIN: varint shard, varint count, { zigzag series number - (the one before + 1,
+ *              at first 0) }
  *              OP_PLACE: varint incarnation, varint epoch, varint seq
  *     TIMES    OP_TIME: zigzag time - last time; OP_STEPS: { zigzag time step } from the second on
+ *     SERIES   OP_SERIES: varint length, the section of series as it is
+ *     VALUES   all floats, by a range coder (storage/log_values.c); never zstd
+ *     LITERALS OP_LITERAL: varint length, the entry as it is: any but a WRITE of floats, or of
+ *              series and floats, with all numbers at their shortest. Nothing is learnt from it.
+ *   Expected are: the series that came behind the last one, and those behind it up to one of
+ *   another shard; the shard's incarnation, epoch and next seq; the time of the last float.
+ *
+ * Format 1, which is still read, begins with the bytes of the payloads (never 0), has no OP_SERIES,
+ * in OP_CHAIN { varint series number }, and for SERIES and VALUES
  *     CONTROLS per float: u8, 0: as before; 1 to 10: decimal with so many digits less one behind
  *              the point, its difference in DELTAS; 11: the same difference and digits as before;
  *              16+n: the n low bytes of the value's bits xor those before, in BYTES
  *     DELTAS   zigzag
- *     BYTES
- *     LITERALS OP_LITERAL: varint length, the entry as it is: any but a WRITE of floats alone with
- *              all numbers at their shortest. Nothing is learnt from it.
- *   Expected are: the series that came behind the last one, and those behind it up to one of
- *   another shard; the shard's incarnation, epoch and next seq; the time of the last float. */
+ *     BYTES */
 #pragma once
 
 #include <stdint.h>

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* storage/log_pack_internal.h: what log_pack.c and log_unpack.c share. Only these include it. */
+/* storage/log_pack_internal.h: what log_pack.c, log_unpack.c and log_values.c share. Only these
+ * include it. */
 #pragma once
 
 #include <math.h>
 
 #include "node/base/bytes.h"
 #include "node/base/map.h"
+#include "storage/log_coder.h"
 #include "storage/log_pack.h"
 
 enum pack_stream {
@@ -13,13 +15,25 @@ enum pack_stream {
     PACK_OPS,
     PACK_PLACES,
     PACK_TIMES,
-    PACK_CONTROLS,
+    PACK_SERIES,
+    PACK_VALUES,
+    PACK_LITERALS,
+    PACK_STREAMS,
+    /* of format 1 */
+    PACK_CONTROLS = PACK_STREAMS,
     PACK_DELTAS,
     PACK_BYTES,
-    PACK_LITERALS,
-    PACK_STREAMS
+    PACK_STREAMS_ALL
 };
-enum pack_op { OP_CHAIN = 1, OP_PLACE = 2, OP_TIME = 4, OP_STEPS = 8, OP_LITERAL = 128 };
+enum pack_format { PACK_FORMAT_1 = 1, PACK_FORMAT = 2 };
+enum pack_op {
+    OP_CHAIN = 1,
+    OP_PLACE = 2,
+    OP_TIME = 4,
+    OP_STEPS = 8,
+    OP_SERIES = 16,
+    OP_LITERAL = 128
+};
 enum pack_control {
     CONTROL_SAME = 0,
     CONTROL_DECIMAL = 1,
@@ -33,13 +47,29 @@ enum { PACK_NONE = UINT32_MAX };
 struct pack_record {
     uint64_t bits;
     int64_t delta; /* of the last decimal */
+    uint64_t step; /* what all differences since the scale was said are multiples of; 0: none yet */
     uint32_t shard, number;
     uint32_t next; /* which came behind it the last time; PACK_NONE */
     uint8_t scale;
+    /* of format 2 (log_values.c) */
+    uint8_t kinds;     /* of the last four values, the last one lowest, two bits each */
+    uint8_t widths[2]; /* of the last two differences, the last one first */
+    uint8_t signs;     /* of those, the last one lowest; 1: below 0 */
+    bool inexact;
 };
 struct pack_place {
     uint32_t incarnation, epoch;
     uint64_t seq;
+};
+
+enum { WIDTHS = 64, WIDTH_TREND = 5, WIDTH_CLASSES = 32, TOP_BITS = 3 };
+/* The chances of what is said of a value. */
+struct pack_model {
+    coder_chance differs[256], repeats_not[256], is_bits[256]; /* by kinds */
+    coder_chance rescaled, scale[16], inexact[2], ulps[32], off_step;
+    coder_chance width[WIDTH_CLASSES * WIDTH_TREND][WIDTHS];
+    coder_chance top[WIDTHS][1 << TOP_BITS];
+    coder_chance sign[8], bytes[16];
 };
 
 struct log_pack {
@@ -52,7 +82,10 @@ struct log_pack {
     int64_t time_ms;
     uint32_t *chain; /* records of the entry at hand */
     size_t chain_count, chain_cap;
-    struct buf streams[PACK_STREAMS];
+    struct buf streams[PACK_STREAMS_ALL];
+    struct coder_out values_out;
+    struct coder_in values_in;
+    struct pack_model model;
     uint64_t bytes; /* payloads of the pack at hand */
     uint32_t frames;
     struct buf out;
@@ -87,6 +120,13 @@ static inline uint64_t pack_varint(const uint8_t **p) {
     *p = r.cur;
     return v;
 }
+
+/* -- log_values.c */
+void pack_model_init(struct pack_model *m);
+/* The values of the chain's series, from bytes; grows PACK_VALUES. */
+void pack_values_put(struct log_pack *p, const uint8_t *values);
+/* To bytes. False: no writer says so. */
+bool pack_values_get(struct log_pack *p, uint8_t *to) MUST_USE;
 
 extern const double pack_powers[PACK_SCALES];
 /* The value as an integer of that many decimals, 0 when it is none near it. Both sides round the

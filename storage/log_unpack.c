@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The reading side of storage/log_pack.h. */
-#include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <zstd.h>
@@ -10,12 +9,14 @@
 
 enum {
     FRAME_BYTES_MIN = 6, /* of a payload */
+    STREAMS_SPARE = 64,  /* what is said of an entry is less than thrice the entry, and some */
     FLOATS_FIXED_MAX = ENTRY_HEADER_BYTES_MAX + 1 + 2 * VARINT_BYTES_MAX,
 };
 
 struct unpack {
     struct log_pack *p;
-    struct reader streams[PACK_STREAMS];
+    enum pack_format format;
+    struct reader streams[PACK_STREAMS_ALL];
     uint64_t bytes; /* of the payloads, together */
     struct err *err;
 };
@@ -26,8 +27,7 @@ static enum status unpack_bad(struct err *err, const char *what) {
 
 /* -- streams */
 
-/* left: what the streams that are to come may take together. What is said of an entry is less than
- * twice the entry, at its worst. */
+/* left: what the streams that are to come may take together. */
 static enum status stream_get(struct log_pack *p, struct reader *r, unsigned i, uint64_t *left,
                               struct err *err) {
     struct buf *stream = &p->streams[i];
@@ -56,18 +56,30 @@ struct unpacked {
     struct pack_place *place;
     uint32_t shard;
     int64_t time_ms;
+    struct sv series;
 };
+
+static bool number_said(struct unpack *u, int64_t *expected, uint64_t *out) {
+    struct reader *r = &u->streams[PACK_PLACES];
+    if (u->format == PACK_FORMAT_1)
+        *out = read_varint(r);
+    else
+        *out = (uint64_t)*expected + (uint64_t)read_zigzag(r);
+    *expected = (int64_t)*out + 1;
+    return !r->failed && *out <= UINT32_MAX;
+}
 
 static enum status chain_said(struct unpack *u, uint32_t *out_shard) {
     struct log_pack *p = u->p;
     struct reader *r = &u->streams[PACK_PLACES];
     uint64_t shard = read_varint(r), count = read_varint(r);
+    int64_t expected = 0;
     if (r->failed || shard >= LOG_PACK_SHARDS_MAX || count == 0 || count > reader_left(r))
         return unpack_bad(u->err, "series");
     if (pack_chain_reserve(p, (size_t)count) != OK) return pack_nomem(u->err);
     for (size_t i = 0; i < count; i++) {
-        uint64_t number = read_varint(r);
-        if (r->failed || number > UINT32_MAX) return unpack_bad(u->err, "series number");
+        uint64_t number;
+        if (!number_said(u, &expected, &number)) return unpack_bad(u->err, "series number");
         p->chain[i] = pack_record_of(p, (uint32_t)shard, (uint32_t)number);
         if (p->chain[i] == PACK_NONE) return pack_nomem(u->err);
     }
@@ -80,7 +92,7 @@ static enum status chain_expected(struct unpack *u, uint32_t *out_shard) {
     struct log_pack *p = u->p;
     const struct pack_record *records = p->records;
     uint32_t at = pack_next(p, p->last);
-    size_t count = 0, max = reader_left(&u->streams[PACK_CONTROLS]);
+    size_t count = 0, max = (size_t)(u->bytes / 8);
     if (at == PACK_NONE) return unpack_bad(u->err, "entry: no series is expected");
     const uint32_t shard = *out_shard = records[at].shard;
     while (at != PACK_NONE && records[at].shard == shard) {
@@ -103,7 +115,9 @@ static enum status place_said(struct unpack *u, struct pack_place *place) {
     return OK;
 }
 
-/* A value that is not as before. */
+/* -- values of format 1 */
+
+/* One that is not as before. */
 static enum status value_get(struct unpack *u, struct pack_record *r, uint8_t control) {
     if (control > CONTROL_BYTES && control <= CONTROL_BYTES + 8) {
         unsigned n = control - CONTROL_BYTES;
@@ -127,11 +141,10 @@ static enum status value_get(struct unpack *u, struct pack_record *r, uint8_t co
     return OK;
 }
 
-/* There are as many controls: the caller looked. */
-static enum status values_get(struct unpack *u, uint8_t *to) {
+static enum status controls_get(struct unpack *u, uint8_t *to) {
     const size_t count = u->p->chain_count;
     const uint8_t *controls = read_bytes(&u->streams[PACK_CONTROLS], count);
-    assert(controls != NULL);
+    if (controls == NULL) return unpack_bad(u->err, "entry: too many series");
     struct pack_record *records = u->p->records;
     const uint32_t *chain = u->p->chain;
     for (size_t i = 0; i < count; i++) {
@@ -140,6 +153,13 @@ static enum status values_get(struct unpack *u, uint8_t *to) {
         put_u64le(to + 8 * i, r->bits);
     }
     return OK;
+}
+
+/* -- entries */
+
+static enum status values_get(struct unpack *u, uint8_t *to) {
+    if (u->format == PACK_FORMAT_1) return controls_get(u, to);
+    return pack_values_get(u->p, to) ? OK : unpack_bad(u->err, "value");
 }
 
 static inline uint8_t *short_put(uint8_t *to, uint64_t v) {
@@ -164,7 +184,8 @@ static enum status body_put(struct unpack *u, const struct unpacked *e, struct s
         numbers_len += varint_len(records[chain[i]].number);
     size_t steps_len = n > 1 && steps.len == 0 ? n - 1 : steps.len;
     uint64_t time = zigzag(e->time_ms);
-    size_t body_len = 1 + varint_len(n) + varint_len(time) + numbers_len + steps_len + 8 * n;
+    size_t body_len =
+        1 + e->series.len + varint_len(n) + varint_len(time) + numbers_len + steps_len + 8 * n;
     if (!buf_reserve(&p->out, FLOATS_FIXED_MAX + body_len)) return pack_nomem(u->err);
     uint8_t *start = (uint8_t *)p->out.ptr + p->out.len, *to = start;
     *to++ = ENTRY_WRITE;
@@ -173,7 +194,9 @@ static enum status body_put(struct unpack *u, const struct unpacked *e, struct s
     to = short_put(to, e->place->epoch);
     to = short_put(to, e->place->seq);
     to = short_put(to, body_len);
-    *to++ = SECTION_FLOATS;
+    *to++ = e->series.len > 0 ? SECTION_SERIES | SECTION_FLOATS : SECTION_FLOATS;
+    if (e->series.len > 0) memcpy(to, e->series.ptr, e->series.len);
+    to += e->series.len;
     to = short_put(to, n);
     to = short_put(to, time);
     for (size_t i = 0; i < n; i++)
@@ -192,8 +215,6 @@ static enum status floats_get(struct unpack *u, unsigned op) {
     struct reader *times = &u->streams[PACK_TIMES];
     struct unpacked e = {0};
     TRY((op & OP_CHAIN) != 0 ? chain_said(u, &e.shard) : chain_expected(u, &e.shard));
-    if (p->chain_count > reader_left(&u->streams[PACK_CONTROLS]))
-        return unpack_bad(u->err, "entry: too many series");
     e.place = pack_place_of(p, e.shard);
     if (e.place == NULL) return pack_nomem(u->err);
     if ((op & OP_PLACE) != 0)
@@ -207,6 +228,8 @@ static enum status floats_get(struct unpack *u, unsigned op) {
     for (size_t i = 1; i < p->chain_count && (op & OP_STEPS) != 0; i++)
         p->time_ms = (int64_t)((uint64_t)p->time_ms + (uint64_t)read_zigzag(times));
     if (times->failed) return unpack_bad(u->err, "times");
+    if ((op & OP_SERIES) != 0) e.series = read_lenstr(&u->streams[PACK_SERIES]);
+    if ((op & OP_SERIES) != 0 && e.series.len == 0) return unpack_bad(u->err, "new series");
     TRY(body_put(u, &e, sv_make(steps, (op & OP_STEPS) != 0 ? (size_t)(times->cur - steps) : 0)));
     pack_chain_learn(p);
     return OK;
@@ -223,7 +246,9 @@ static enum status entry_get(struct unpack *u) {
         buf_put_sv(&u->p->out, bytes);
         return u->p->out.failed ? pack_nomem(u->err) : OK;
     }
-    if ((op & ~(OP_CHAIN | OP_PLACE | OP_TIME | OP_STEPS)) != 0) return unpack_bad(u->err, "op");
+    unsigned known = OP_CHAIN | OP_PLACE | OP_TIME | OP_STEPS;
+    if (u->format > PACK_FORMAT_1) known |= OP_SERIES;
+    if ((op & ~known) != 0) return unpack_bad(u->err, "op");
     return floats_get(u, op);
 }
 
@@ -243,26 +268,58 @@ static enum status frame_get(struct unpack *u) {
     return OK;
 }
 
+static const uint8_t streams_1[] = {PACK_FRAMES,   PACK_OPS,    PACK_PLACES, PACK_TIMES,
+                                    PACK_CONTROLS, PACK_DELTAS, PACK_BYTES,  PACK_LITERALS};
+static const uint8_t streams_2[] = {PACK_FRAMES, PACK_OPS,    PACK_PLACES,  PACK_TIMES,
+                                    PACK_SERIES, PACK_VALUES, PACK_LITERALS};
+
+static enum status header_get(struct unpack *u, struct reader *r, uint64_t *frames) {
+    u->format = PACK_FORMAT_1;
+    u->bytes = read_varint(r);
+    if (u->bytes == 0) {
+        uint8_t format = read_u8(r);
+        if (format != PACK_FORMAT) return unpack_bad(u->err, "format");
+        u->format = PACK_FORMAT;
+        u->bytes = read_varint(r);
+    }
+    *frames = read_varint(r);
+    if (r->failed || *frames == 0 || u->bytes > LOG_PACK_BYTES_MAX ||
+        *frames > u->bytes / FRAME_BYTES_MIN)
+        return unpack_bad(u->err, "header");
+    return OK;
+}
+
+static enum status streams_get(struct unpack *u, struct reader *r) {
+    struct log_pack *p = u->p;
+    bool is_first = u->format == PACK_FORMAT_1;
+    const uint8_t *list = is_first ? streams_1 : streams_2;
+    size_t count = is_first ? sizeof streams_1 : sizeof streams_2;
+    uint64_t left = STREAMS_SPARE + 3 * u->bytes;
+    for (unsigned i = 0; i < PACK_STREAMS_ALL; i++)
+        buf_clear(&p->streams[i]);
+    for (size_t i = 0; i < count; i++)
+        TRY(stream_get(p, r, list[i], &left, u->err));
+    if (reader_left(r) != 0) return unpack_bad(u->err, "end: bytes are left over");
+    for (unsigned i = 0; i < PACK_STREAMS_ALL; i++)
+        u->streams[i] = reader_init(p->streams[i].ptr, p->streams[i].len);
+    const uint8_t *values = u->streams[PACK_VALUES].cur;
+    p->values_in = (struct coder_in){.cur = values, .end = u->streams[PACK_VALUES].end};
+    return OK;
+}
+
 enum status log_unpack(struct log_pack *p, struct sv pack, struct sv *out, uint32_t *out_frames,
                        struct err *err) {
     struct unpack u = {.p = p, .err = err};
     struct reader r = reader_init(pack.ptr, pack.len);
-    u.bytes = read_varint(&r);
-    uint64_t frames = read_varint(&r);
-    if (r.failed || frames == 0 || u.bytes > LOG_PACK_BYTES_MAX ||
-        frames > u.bytes / FRAME_BYTES_MIN)
-        return unpack_bad(err, "header");
-    uint64_t left = 2 * u.bytes;
-    for (unsigned i = 0; i < PACK_STREAMS; i++) {
-        TRY(stream_get(p, &r, i, &left, err));
-        u.streams[i] = reader_init(p->streams[i].ptr, p->streams[i].len);
-    }
-    if (reader_left(&r) != 0) return unpack_bad(err, "end: bytes are left over");
+    uint64_t frames = 0;
+    TRY(header_get(&u, &r, &frames));
+    TRY(streams_get(&u, &r));
     buf_clear(&p->out);
     if (!buf_reserve(&p->out, (size_t)(u.bytes + 4 * frames))) return pack_nomem(err);
     for (uint64_t i = 0; i < frames; i++)
         TRY(frame_get(&u));
-    for (unsigned i = 0; i < PACK_STREAMS; i++)
+    u.streams[PACK_VALUES].cur = p->values_in.cur; /* all of it, or of none */
+    for (unsigned i = 0; i < PACK_STREAMS_ALL; i++)
         if (u.streams[i].failed || reader_left(&u.streams[i]) != 0)
             return unpack_bad(err, "end: a stream is too long or short");
     if (p->out.len != u.bytes + 4 * frames) return unpack_bad(err, "length");

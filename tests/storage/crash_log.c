@@ -149,6 +149,36 @@ static bool run_kill(uint64_t n, uint64_t k) {
     return more;
 }
 
+/* The log is stopped and packed, the newest file too, as a node leaves it; power is cut, or a call
+ * fails, at the n-th call from there. False: that is behind the last one. */
+static bool run_stop(uint64_t n, int fail_errno) {
+    struct rig rig;
+    struct err err;
+    rig_setup(&rig, &modes[0], n);
+    rig_must_start(&rig);
+    workload_run(&rig, 1, 300);
+    uint64_t calls = sim_disk_calls(rig.sd), bytes;
+    if (fail_errno == 0) sim_disk_cut_at(rig.sd, calls + n);
+    if (fail_errno != 0) sim_disk_fail_at(rig.sd, calls + n, fail_errno);
+    const bool canceled = false;
+    bool more = true;
+    core_set_current(rig.rt->log_core);
+    enum status status = log_stop(rig.log, &err);
+    while (status == OK && more)
+        status = log_pack_closed(rig.log, &canceled, true, &more, &bytes, &err);
+    core_set_current(NULL);
+    bool reached = sim_disk_calls(rig.sd) >= calls + n;
+    RIG_CHECK(status == OK || reached, "%s", err.msg);
+    sim_disk_fail_at(rig.sd, 0, 0);
+    rig_power_cut(&rig);
+    rig_must_start(&rig);
+    workload_run(&rig, n, 12);
+    rig_power_cut(&rig);
+    rig_must_start(&rig);
+    rig_fini(&rig);
+    return reached;
+}
+
 int main(int argc, char **argv) {
     uint64_t seeds = argc > 1 ? strtoull(argv[1], NULL, 10) : 3;
     for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
@@ -165,5 +195,12 @@ int main(int argc, char **argv) {
         for (uint64_t k = 1; k <= 8; k++)
             more = run_kill(n, k);
     printf("kill, start, power cut: at each of %" PRIu64 " calls\n", n - 1);
+    static const int errnos[] = {0, ENOSPC, EIO};
+    for (size_t i = 0; i < ARRAY_LEN(errnos); i++) {
+        for (n = 1; run_stop(n, errnos[i]); n++)
+            continue;
+        RIG_CHECK(n > 40, "%" PRIu64 " calls", n);
+        printf("packed at the stop: at each of %" PRIu64 " calls\n", n - 1);
+    }
     return 0;
 }

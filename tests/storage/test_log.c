@@ -378,16 +378,16 @@ static void seal_header(struct buf *file) {
 Test(log, newer_format_and_unknown_entries_are_refused) {
     make_log(3, 1 << 20);
     struct buf file = only_file();
-    put_u16le(file.ptr + 8, 3);
+    put_u16le(file.ptr + 8, 4);
     seal_header(&file);
     only_this(1, buf_sv(&file)); /* newer, and readable */
     cr_assert(rig_start(&rig) == OK && rig.recovered_count == 6, "%s", rig.damage.msg);
     rig_kill(&rig);
-    put_u16le(file.ptr + 10, 3);
+    put_u16le(file.ptr + 10, 4);
     seal_header(&file);
     only_this(1, buf_sv(&file));
     cr_assert(rig_start(&rig) == ERR_UNSUPPORTED);
-    cr_assert(strstr(rig.damage.msg, "log-0000000000000001: written in format 3") != NULL, "%s",
+    cr_assert(strstr(rig.damage.msg, "log-0000000000000001: written in format 4") != NULL, "%s",
               rig.damage.msg);
 
     put_u16le(file.ptr + 10, 1);

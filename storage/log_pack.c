@@ -10,10 +10,7 @@
 #include "storage/entry.h"
 #include "storage/log_pack_internal.h"
 
-enum {
-    ZSTD_LEVEL = 6,       /* names of series take a third less than with 1 */
-    KINDS_UNKNOWN = 0xbb, /* a row of kinds that hardly comes otherwise */
-};
+enum { ZSTD_LEVEL = 6 }; /* names of series take a third less than with 1 */
 
 const double pack_powers[PACK_SCALES] = {1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9};
 
@@ -62,8 +59,8 @@ static uint64_t record_hash(const void *owner, uint32_t ref) {
 }
 
 uint32_t pack_record_of(struct log_pack *p, uint32_t shard, uint32_t number) {
-    struct pack_record key = {
-        .shard = shard, .number = number, .next = PACK_NONE, .kinds = KINDS_UNKNOWN};
+    struct pack_record key = {.shard = shard, .number = number, .next = PACK_NONE};
+    pack_record_reset(&key, 0);
     uint64_t hash = number_hash(shard, number);
     uint32_t found = map_find(&p->by_number, hash, record_eq, p, &key);
     if (found != MAP_NONE) return found;
@@ -90,6 +87,15 @@ struct pack_place *pack_place_of(struct log_pack *p, uint32_t shard) {
         p->places_count = count;
     }
     return &p->places[shard];
+}
+
+enum status pack_literal_learn(struct log_pack *p, const struct entry *e) {
+    if ((e->type != ENTRY_CUT && e->type != ENTRY_EPOCH) || e->shard >= LOG_PACK_SHARDS_MAX)
+        return OK;
+    struct pack_place *place = pack_place_of(p, e->shard);
+    if (place == NULL) return ERR_NOMEM;
+    place->numbering++;
+    return OK;
 }
 
 enum status pack_chain_reserve(struct log_pack *p, size_t count) {
@@ -245,7 +251,7 @@ static enum status floats_put(struct log_pack *p, const struct floats *f, struct
         buf_put_varint(&p->streams[PACK_PLACES], f->epoch);
         buf_put_varint(&p->streams[PACK_PLACES], f->seq);
     }
-    *place = (struct pack_place){f->incarnation, f->epoch, f->seq};
+    *place = (struct pack_place){f->incarnation, f->epoch, f->seq, place->numbering};
     if (f->time_ms != p->time_ms) {
         op |= OP_TIME;
         buf_put_zigzag(&p->streams[PACK_TIMES],
@@ -262,7 +268,7 @@ static enum status floats_put(struct log_pack *p, const struct floats *f, struct
         buf_put_lenstr(&p->streams[PACK_SERIES], f->series);
     }
     buf_put_u8(&p->streams[PACK_OPS], (uint8_t)op);
-    pack_values_put(p, f->values);
+    pack_values_put(p, place->numbering, f->values);
     pack_chain_learn(p);
     return OK;
 }
@@ -290,6 +296,7 @@ enum status log_pack_add(struct log_pack *p, struct sv payload, struct err *err)
         bytes.len -= rest.len;
         buf_put_u8(&p->streams[PACK_OPS], OP_LITERAL);
         buf_put_lenstr(&p->streams[PACK_LITERALS], bytes);
+        if (pack_literal_learn(p, &e) != OK) return pack_nomem(err);
     }
     buf_put_varint(&p->streams[PACK_FRAMES], entries);
     p->bytes += payload.len;

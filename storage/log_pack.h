@@ -20,7 +20,9 @@
  *     SERIES   OP_SERIES: varint length, the section of series as it is
  *     VALUES   all floats, by a range coder (storage/log_values.c); never zstd
  *     LITERALS OP_LITERAL: varint length, the entry as it is: any but a WRITE of floats, or of
- *              series and floats, with all numbers at their shortest. Nothing is learnt from it.
+ *              series and floats, with all numbers at their shortest. From a CUT or EPOCH it is
+ *              learnt that the shard's numbers are of other series from here on, from others
+ *              nothing.
  *   Expected are: the series that came behind the last one, and those behind it up to one of
  *   another shard; the shard's incarnation, epoch and next seq; the time of the last float.
  *

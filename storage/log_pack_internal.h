@@ -7,6 +7,7 @@
 
 #include "node/base/bytes.h"
 #include "node/base/map.h"
+#include "storage/entry.h"
 #include "storage/log_coder.h"
 #include "storage/log_pack.h"
 
@@ -49,7 +50,8 @@ struct pack_record {
     int64_t delta; /* of the last decimal */
     uint64_t step; /* what all differences since the scale was said are multiples of; 0: none yet */
     uint32_t shard, number;
-    uint32_t next; /* which came behind it the last time; PACK_NONE */
+    uint32_t next;      /* which came behind it the last time; PACK_NONE */
+    uint32_t numbering; /* the place's, of format 2: else it is another series now */
     uint8_t scale;
     /* of format 2 (log_values.c) */
     uint8_t kinds;     /* of the last four values, the last one lowest, two bits each */
@@ -60,6 +62,7 @@ struct pack_record {
 struct pack_place {
     uint32_t incarnation, epoch;
     uint64_t seq;
+    uint32_t numbering; /* counts how often the shard's series were numbered anew */
 };
 
 enum { WIDTHS = 64, WIDTH_TREND = 5, WIDTH_CLASSES = 32, TOP_BITS = 3 };
@@ -98,6 +101,8 @@ enum status pack_nomem(struct err *err);
 uint32_t pack_record_of(struct log_pack *p, uint32_t shard, uint32_t number);
 /* Of the shard, which is below LOG_PACK_SHARDS_MAX; NULL: no memory. */
 struct pack_place *pack_place_of(struct log_pack *p, uint32_t shard);
+/* What is learnt from an entry that is said as it is. */
+enum status pack_literal_learn(struct log_pack *p, const struct entry *e) MUST_USE;
 enum status pack_chain_reserve(struct log_pack *p, size_t count) MUST_USE;
 /* The series of the chain came one behind the other. */
 static inline void pack_chain_learn(struct log_pack *p) {
@@ -123,10 +128,12 @@ static inline uint64_t pack_varint(const uint8_t **p) {
 
 /* -- log_values.c */
 void pack_model_init(struct pack_model *m);
+/* Of no value yet. */
+void pack_record_reset(struct pack_record *r, uint32_t numbering);
 /* The values of the chain's series, from bytes; grows PACK_VALUES. */
-void pack_values_put(struct log_pack *p, const uint8_t *values);
+void pack_values_put(struct log_pack *p, uint32_t numbering, const uint8_t *values);
 /* To bytes. False: no writer says so. */
-bool pack_values_get(struct log_pack *p, uint8_t *to) MUST_USE;
+bool pack_values_get(struct log_pack *p, uint32_t numbering, uint8_t *to) MUST_USE;
 
 extern const double pack_powers[PACK_SCALES];
 /* The value as an integer of that many decimals, 0 when it is none near it. Both sides round the

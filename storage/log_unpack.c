@@ -111,7 +111,7 @@ static enum status place_said(struct unpack *u, struct pack_place *place) {
     uint64_t incarnation = read_varint(r), epoch = read_varint(r), seq = read_varint(r);
     if (r->failed || (incarnation | epoch) > UINT32_MAX || seq == 0)
         return unpack_bad(u->err, "place");
-    *place = (struct pack_place){(uint32_t)incarnation, (uint32_t)epoch, seq};
+    *place = (struct pack_place){(uint32_t)incarnation, (uint32_t)epoch, seq, place->numbering};
     return OK;
 }
 
@@ -157,9 +157,9 @@ static enum status controls_get(struct unpack *u, uint8_t *to) {
 
 /* -- entries */
 
-static enum status values_get(struct unpack *u, uint8_t *to) {
+static enum status values_get(struct unpack *u, const struct unpacked *e, uint8_t *to) {
     if (u->format == PACK_FORMAT_1) return controls_get(u, to);
-    return pack_values_get(u->p, to) ? OK : unpack_bad(u->err, "value");
+    return pack_values_get(u->p, e->place->numbering, to) ? OK : unpack_bad(u->err, "value");
 }
 
 static inline uint8_t *short_put(uint8_t *to, uint64_t v) {
@@ -207,7 +207,7 @@ static enum status body_put(struct unpack *u, const struct unpacked *e, struct s
         memset(to, 0, steps_len);
     to += steps_len;
     p->out.len += (size_t)(to - start) + 8 * n;
-    return values_get(u, to);
+    return values_get(u, e, to);
 }
 
 static enum status floats_get(struct unpack *u, unsigned op) {
@@ -237,15 +237,22 @@ static enum status floats_get(struct unpack *u, unsigned op) {
 
 /* -- frames and packs */
 
+static enum status literal_get(struct unpack *u) {
+    struct sv bytes = read_lenstr(&u->streams[PACK_LITERALS]), rest = bytes;
+    struct entry e;
+    if (u->streams[PACK_LITERALS].failed) return unpack_bad(u->err, "literal");
+    buf_put_sv(&u->p->out, bytes);
+    if (u->p->out.failed) return pack_nomem(u->err);
+    if (u->format == PACK_FORMAT_1) return OK;
+    if (bytes.len == 0 || entry_next(&rest, &e, NULL) != OK || rest.len > 0)
+        return unpack_bad(u->err, "literal");
+    return pack_literal_learn(u->p, &e) == OK ? OK : pack_nomem(u->err);
+}
+
 static enum status entry_get(struct unpack *u) {
     uint8_t op = read_u8(&u->streams[PACK_OPS]);
     if (u->streams[PACK_OPS].failed) return unpack_bad(u->err, "frame: entries are missing");
-    if (op == OP_LITERAL) {
-        struct sv bytes = read_lenstr(&u->streams[PACK_LITERALS]);
-        if (u->streams[PACK_LITERALS].failed) return unpack_bad(u->err, "literal");
-        buf_put_sv(&u->p->out, bytes);
-        return u->p->out.failed ? pack_nomem(u->err) : OK;
-    }
+    if (op == OP_LITERAL) return literal_get(u);
     unsigned known = OP_CHAIN | OP_PLACE | OP_TIME | OP_STEPS;
     if (u->format > PACK_FORMAT_1) known |= OP_SERIES;
     if ((op & ~known) != 0) return unpack_bad(u->err, "op");

@@ -19,6 +19,7 @@
 
 enum value_kind { KIND_SAME, KIND_REPEAT, KIND_DECIMAL, KIND_BITS };
 enum {
+    KINDS_UNKNOWN = 0xbb, /* before the first value: a row that hardly comes otherwise */
     KINDS_ALL_BITS = 0xff,
     SCALE_BITS = 4,
     ULPS_BITS = 5,
@@ -34,6 +35,14 @@ void pack_model_init(struct pack_model *m) {
 }
 
 /* -- what both sides know */
+
+void pack_record_reset(struct pack_record *r, uint32_t numbering) {
+    *r = (struct pack_record){.shard = r->shard,
+                              .number = r->number,
+                              .next = r->next,
+                              .numbering = numbering,
+                              .kinds = KINDS_UNKNOWN};
+}
 
 struct decimal {
     int64_t delta;
@@ -158,11 +167,12 @@ static void value_put(struct log_pack *p, struct pack_record *r, uint64_t bits) 
     r->bits = bits;
 }
 
-void pack_values_put(struct log_pack *p, const uint8_t *values) {
+void pack_values_put(struct log_pack *p, uint32_t numbering, const uint8_t *values) {
     if (p->values_out.range == 0) coder_out_begin(&p->values_out);
     for (size_t i = 0; i < p->chain_count; i++) {
         struct pack_record *r = &p->records[p->chain[i]];
         uint64_t bits = get_u64le(values + 8 * i);
+        if (r->numbering != numbering) pack_record_reset(r, numbering);
         if (bits != r->bits) {
             value_put(p, r, bits);
             continue;
@@ -244,11 +254,12 @@ static bool value_get(struct log_pack *p, struct pack_record *r) {
     return good;
 }
 
-bool pack_values_get(struct log_pack *p, uint8_t *to) {
+bool pack_values_get(struct log_pack *p, uint32_t numbering, uint8_t *to) {
     struct coder_in *c = &p->values_in;
     if (c->range == 0) coder_in_begin(c);
     for (size_t i = 0; i < p->chain_count; i++) {
         struct pack_record *r = &p->records[p->chain[i]];
+        if (r->numbering != numbering) pack_record_reset(r, numbering);
         if (coder_get(c, &p->model.differs[r->kinds]) == 0)
             kind_learn(r, KIND_SAME);
         else if (!value_get(p, r))

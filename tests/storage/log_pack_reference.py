@@ -132,28 +132,33 @@ class Series:
 
 
 def golden() -> bytes:
-    """test_log_pack.c has the same entries: two of shards 3 and 5 a frame, at first with a series, at last with a FLOOR."""
+    """test_log_pack.c has the same entries: two of shards 3 and 5 a frame, at first with a series, at last with a FLOOR, and one more
+    behind a CUT."""
     rows = [(1.0, 2.5, 0x3FD3333333333334), (1.0, 3.5, 0x3FD3333333333335), (4097.0, 4.5, 0x3FD3333333333335),
-            (12289.0, 0.1 + 0.2, bits_of(-7.25)), (12290.0, 4.25, 0x7FF0000000000002), (12034.0, 1e300, 0x7FF0000000000003)]
+            (12289.0, 0.1 + 0.2, bits_of(-7.25)), (12290.0, 4.25, 0x7FF0000000000002), (12034.0, 1e300, 0x7FF0000000000003), (12034.0, 7.5, 0x7FF0000000000003)]
     c, series = Coder(), [Series() for _ in range(3)]
-    for a, b, odd in rows:
+    for row, (a, b, odd) in enumerate(rows):
+        if row == 6:
+            series[:2] = Series(), Series()
         for s, bits in zip(series, (bits_of(a), bits_of(b), odd)):
             s.put(c, bits)
-    frames = bytes([2] * 5 + [3])
+    frames = bytes([2] * 5 + [3, 3])
     chain, place, time, new, literal = 1, 2, 4, 16, 128
     # numbers 0 and 1 of shard 3, then 0 of shard 5; what comes behind that is known when it has come once
-    places = bytes([3, 2, 0, 0, 1, 1, 1, 5, 1, 0, 1, 1, 1, 3, 2, 0, 0])
-    ops = bytes([chain | place | time | new, chain | place, chain | time] + [0] + [time, 0] * 4 + [literal])
-    times = varint(zigzag(1000)) + varint(zigzag(15)) * 5
+    places = bytes([3, 2, 0, 0, 1, 1, 1, 5, 1, 0, 1, 1, 1, 3, 2, 0, 0, 1, 1, 9])
+    ops = bytes([chain | place | time | new, chain | place, chain | time] + [0] + [time, 0] * 4 + [literal, literal, place | time, 0])
+    times = varint(zigzag(1000)) + varint(zigzag(15)) * 6
     section = b"\1\2hi"
     payloads = 0
-    for i in range(6):
+    for i in range(7):
         # type, shard, incarnation, epoch, seq, length; section bits, count, time, numbers, steps, values
         payloads += 6 + 1 + (len(section) if i == 0 else 0) + 1 + 2 + 2 + 1 + 16
         payloads += 6 + 1 + 1 + 2 + 1 + 8
-    payloads += 6 + 2
-    out = bytes([0, 2]) + varint(payloads) + varint(6)
-    for stream in (frames, ops, places, times, varint(len(section)) + section, c.bytes(), b"\x08" + bytes([4, 3, 1, 1, 7, 2, 0xAA, 0xBB])):
+    payloads += 6 + 2 + 6 + 4
+    out = bytes([0, 2]) + varint(payloads) + varint(7)
+    floor, cut = bytes([4, 3, 1, 1, 7, 2, 0xAA, 0xBB]), bytes([2, 3, 1, 1, 8, 4]) + varint(zigzag(1000)) + varint(zigzag(2000))
+    literals = varint(len(floor)) + floor + varint(len(cut)) + cut
+    for stream in (frames, ops, places, times, varint(len(section)) + section, c.bytes(), literals):
         out += varint(len(stream)) * 2 + stream
     return out
 

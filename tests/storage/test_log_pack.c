@@ -45,10 +45,11 @@ static void pack_frame(struct log_pack *p, struct buf *frame, struct buf *raw) {
 /* The entries of log_pack_reference.py, which said the bytes. */
 static void put_golden(struct buf *frame, unsigned row) {
     static const uint32_t numbers[] = {0, 1};
-    static const double rows[][2] = {{1, 2.5},     {1, 3.5},      {4097, 4.5},
-                                     {12289, 0.3}, {12290, 4.25}, {12034, 1e300}};
+    static const double rows[][2] = {{1, 2.5},      {1, 3.5},       {4097, 4.5}, {12289, 0.3},
+                                     {12290, 4.25}, {12034, 1e300}, {12034, 7.5}};
     static const uint64_t odd[] = {0x3fd3333333333334, 0x3fd3333333333335, 0x3fd3333333333335,
-                                   0xc01d000000000000, 0x7ff0000000000002, 0x7ff0000000000003};
+                                   0xc01d000000000000, 0x7ff0000000000002, 0x7ff0000000000003,
+                                   0x7ff0000000000003};
     const int64_t time_ms = 1000 + 15 * (int64_t)row, times[] = {time_ms, time_ms};
     double values[] = {rows[row][0], rows[row][1]}, value = f64_from_bits(odd[row]);
     if (values[1] == 0.3) values[1] = f64_from_bits(f64_bits(0.3) + 1); /* 0.1 + 0.2 */
@@ -57,8 +58,14 @@ static void put_golden(struct buf *frame, unsigned row) {
     if (row == 0) entry_write_series(&w, SV("hi"));
     for (size_t i = 0; i < 2; i++)
         cr_assert(entry_write_float(&w, numbers[i], times[i], values[i]) == OK);
+    if (row == 6) {
+        entry_cut_put(1000, 2000, &body);
+        entry_put(&(struct entry){ENTRY_CUT, 3, 1, 1, 8, buf_sv(&body)}, frame);
+        buf_clear(&body);
+    }
     entry_write_finish(&w, &body);
-    entry_put(&(struct entry){ENTRY_WRITE, 3, 1, 1, row + 1, buf_sv(&body)}, frame);
+    uint64_t seq = row < 6 ? row + 1 : 9;
+    entry_put(&(struct entry){ENTRY_WRITE, 3, 1, 1, seq, buf_sv(&body)}, frame);
     entry_write_fini(&w);
     buf_fini(&body);
     put_floats(frame, (struct entry){0, 5, 1, 1, row + 1, {0}}, numbers, times, &value, 1);
@@ -67,19 +74,21 @@ static void put_golden(struct buf *frame, unsigned row) {
 
 Test(log_pack, golden_pack) {
     static const uint8_t want[] = {
-        0x00, 0x02, 0xac, 0x02, 0x06, 0x06, 0x06, 0x02, 0x02, 0x02, 0x02, 0x02, 0x03, 0x0d, 0x0d,
-        0x17, 0x03, 0x05, 0x00, 0x04, 0x00, 0x04, 0x00, 0x04, 0x00, 0x04, 0x00, 0x80, 0x11, 0x11,
-        0x03, 0x02, 0x00, 0x00, 0x01, 0x01, 0x01, 0x05, 0x01, 0x00, 0x01, 0x01, 0x01, 0x03, 0x02,
-        0x00, 0x00, 0x07, 0x07, 0xd0, 0x0f, 0x1e, 0x1e, 0x1e, 0x1e, 0x1e, 0x05, 0x05, 0x04, 0x01,
-        0x02, 0x68, 0x69, 0x36, 0x36, 0x00, 0xc0, 0x2c, 0x72, 0x1b, 0x44, 0x5d, 0x4b, 0x6b, 0x8a,
-        0x64, 0xdf, 0xf4, 0x36, 0x81, 0x59, 0x98, 0xa0, 0x24, 0x0f, 0x77, 0xe5, 0x29, 0x4d, 0x24,
-        0x0d, 0xf2, 0x44, 0x1d, 0x2f, 0x6c, 0x93, 0x0c, 0x00, 0x00, 0x00, 0x00, 0x0f, 0xcc, 0xb9,
-        0x4e, 0x84, 0x76, 0xd6, 0x18, 0x84, 0x71, 0x15, 0xdc, 0x0c, 0x88, 0xa0, 0x00, 0x00, 0x09,
-        0x09, 0x08, 0x04, 0x03, 0x01, 0x01, 0x07, 0x02, 0xaa, 0xbb,
+        0x00, 0x02, 0xe6, 0x02, 0x07, 0x07, 0x07, 0x02, 0x02, 0x02, 0x02, 0x02, 0x03, 0x03, 0x10,
+        0x10, 0x17, 0x03, 0x05, 0x00, 0x04, 0x00, 0x04, 0x00, 0x04, 0x00, 0x04, 0x00, 0x80, 0x80,
+        0x06, 0x00, 0x14, 0x14, 0x03, 0x02, 0x00, 0x00, 0x01, 0x01, 0x01, 0x05, 0x01, 0x00, 0x01,
+        0x01, 0x01, 0x03, 0x02, 0x00, 0x00, 0x01, 0x01, 0x09, 0x08, 0x08, 0xd0, 0x0f, 0x1e, 0x1e,
+        0x1e, 0x1e, 0x1e, 0x1e, 0x05, 0x05, 0x04, 0x01, 0x02, 0x68, 0x69, 0x3c, 0x3c, 0x00, 0xc0,
+        0x2c, 0x72, 0x1b, 0x44, 0x5d, 0x4b, 0x6b, 0x8a, 0x64, 0xdf, 0xf4, 0x36, 0x81, 0x59, 0x98,
+        0xa0, 0x24, 0x0f, 0x77, 0xe5, 0x29, 0x4d, 0x24, 0x0d, 0xf2, 0x44, 0x1d, 0x2f, 0x6c, 0x93,
+        0x0c, 0x00, 0x00, 0x00, 0x00, 0x0f, 0xcc, 0xb9, 0x4e, 0x84, 0x76, 0xd6, 0x18, 0x84, 0x71,
+        0x15, 0xdc, 0x0c, 0x89, 0xca, 0x04, 0xf7, 0x5b, 0x4b, 0x72, 0x9a, 0x93, 0x00, 0x14, 0x14,
+        0x08, 0x04, 0x03, 0x01, 0x01, 0x07, 0x02, 0xaa, 0xbb, 0x0a, 0x02, 0x03, 0x01, 0x01, 0x08,
+        0x04, 0xd0, 0x0f, 0xa0, 0x1f,
     };
     struct log_pack *in = log_pack_new(), *back = log_pack_new();
     struct buf frame = {0}, raw = {0};
-    for (unsigned row = 0; row < 6; row++) {
+    for (unsigned row = 0; row < 7; row++) {
         put_golden(&frame, row);
         pack_frame(in, &frame, &raw);
     }
@@ -90,7 +99,7 @@ Test(log_pack, golden_pack) {
         cr_assert((uint8_t)got.ptr[i] == want[i], "byte %zu: %02x, and should be %02x", i,
                   (unsigned)(uint8_t)got.ptr[i], (unsigned)want[i]);
     cr_assert(got.len == sizeof want);
-    cr_assert(log_unpack(back, got, &out, &frames, NULL) == OK && frames == 6);
+    cr_assert(log_unpack(back, got, &out, &frames, NULL) == OK && frames == 7);
     cr_assert(sv_eq(out, buf_sv(&raw)));
     log_pack_free(in);
     log_pack_free(back);
@@ -152,8 +161,28 @@ static double next_value(struct source *s, double v) {
     case 5: return -v;
     case 6: return f64_from_bits(0x7ff0000000000002); /* a stale marker */
     case 7: return (double)rng_u64(&s->rng);
+    case 8: return v + 0.1; /* some ulps beside a decimal */
+    case 9: return v + 4096 * (double)rng_below(&s->rng, 9) - 4096 * 4;
     default: return v;
     }
+}
+
+static void put_new_series(struct source *s, struct buf *out) {
+    static const char text[] =
+        "any bytes do for a name, up to those that are many: "
+        "0123456789012345678901234567890123456789012345678901234567890123456789";
+    uint32_t shard = (uint32_t)rng_below(&s->rng, 5);
+    struct entry_write w = {0};
+    struct buf body = {0};
+    for (uint64_t i = rng_below(&s->rng, 4); i < 4; i++)
+        entry_write_series(&w, sv_make(text, 1 + (size_t)rng_below(&s->rng, sizeof text - 1)));
+    for (uint32_t i = 0; i < 3; i++)
+        cr_assert(entry_write_float(&w, i, s->time_ms, (double)rng_below(&s->rng, 9)) == OK);
+    if (rng_below(&s->rng, 4) == 0) cr_assert(entry_write_start(&w, s->time_ms) == OK);
+    entry_write_finish(&w, &body);
+    entry_put(&(struct entry){ENTRY_WRITE, shard, 1, 1, ++s->seqs[shard], buf_sv(&body)}, out);
+    entry_write_fini(&w);
+    buf_fini(&body);
 }
 
 static void put_any(struct source *s, struct buf *out) {
@@ -185,6 +214,8 @@ static void put_any(struct source *s, struct buf *out) {
         break;
     case 1: entry_put(&(struct entry){ENTRY_CUT, 1, 1, 1, 9, SV("what")}, out); break;
     case 2: entry_put(&(struct entry){ENTRY_WRITE, 1, 1, 1, 9, SV("")}, out); break;
+    case 4: put_new_series(s, out); break;
+    case 5: entry_put(&(struct entry){ENTRY_EPOCH, shard, 1, 1, 0, SV("")}, out); break;
     case 3: entry_put(&(struct entry){ENTRY_OFFER, 1, 1, 1, 9, SV("\2\1\0\0")}, out); break;
     default: break;
     }

@@ -295,6 +295,8 @@ uint64_t store_log_floor(const struct store *store) {
         if (st->tail != NULL && st->tail->log.has_log)
             floor = MIN(floor, held_file(&st->tail->log, NULL));
         if (!st->log.has_log || st->role == STORE_LOG) continue;
+        /* Nothing came behind its base, maybe for ever. What will goes into a file of now. */
+        if (st->log.based && place_cmp(st->log.end, st->base) <= 0) continue;
         floor = MIN(floor, held_file(&st->log, st->log.based ? &st->base : NULL));
     }
     floor = MIN(floor, exports_floor(store));

@@ -9,6 +9,10 @@
 #include "storage/log_internal.h"
 
 enum { FULL_RETRY_MS = 1000 };
+/* A sync costs as much as thousands of samples, and what several nodes send comes one by one. So
+ * where frames have several appends, and follow each other closely, each waits a little for more:
+ * "commit_delay" of PostgreSQL. Whoever is alone, or comes after a pause, is not held up. */
+enum { COMPANY_MIN = 3, GATHER_US = 1000, GATHER_PAUSE_MS = 10 };
 enum { FRAME_BYTES_KEPT_MAX = 4 << 20, DIR_BYTES_MAX = LOG_PATH_MAX - 32 };
 
 static const double fsync_bounds[] = {0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05,
@@ -165,6 +169,9 @@ static void log_reply(struct log *log, struct log_append *req, const struct err 
 
 static void log_reply_group(struct log *log) {
     atomic_store_explicit(&log->durable_frame, log->frame_number, memory_order_release);
+    log->in_company = log->group_count >= COMPANY_MIN;
+    log->group_count = 0;
+    log->replied_ns = core_mono_ns(log->rt->log_core);
     for (struct log_append *req; (req = queue_pop(&log->group)) != NULL;)
         log_reply(log, req, NULL);
 }
@@ -172,7 +179,15 @@ static void log_reply_group(struct log *log) {
 static void log_go(struct log *log, enum log_state state) {
     assert(log->state != LOG_FAILED);
     log->state = state;
-    if (state == LOG_FLUSH || state == LOG_SYNC) core_post(log->rt->log_core, &log->step);
+    if (state == LOG_GATHER || state == LOG_FLUSH || state == LOG_SYNC)
+        core_post(log->rt->log_core, &log->step);
+}
+
+static void log_go_flush(struct log *log) {
+    uint64_t pause_ns = core_mono_ns(log->rt->log_core) - log->replied_ns;
+    bool gather = log->options.sync_every_frame && log->in_company &&
+                  pause_ns < GATHER_PAUSE_MS * UINT64_C(1000000);
+    log_go(log, gather ? LOG_GATHER : LOG_FLUSH);
 }
 
 /* The kernel may have dropped what it could not write, and a later sync would not say so again: so
@@ -205,7 +220,7 @@ static void log_on_append(struct core *here, struct msg *m) {
         return;
     }
     queue_push(&log->pending, req);
-    if (log->state == LOG_IDLE) log_go(log, LOG_FLUSH);
+    if (log->state == LOG_IDLE) log_go_flush(log);
 }
 
 /* How many bytes of whole entries fit into room, at least one entry when the frame is empty. */
@@ -244,6 +259,7 @@ static enum status log_build_frame(struct log *log, struct err *err) {
         req->taken_bytes += take;
         if (take < entries.len) break;
         queue_push(&log->group, queue_pop(&log->pending));
+        log->group_count++;
     }
     log_frame_seal(frame, log->frame_number);
     log->frame_ready = true;
@@ -308,7 +324,10 @@ static void log_on_full_timer(struct timer *t) {
 /* After a frame: on with what came meanwhile, else wait for it. */
 static void log_next(struct log *log) {
     log_reply_group(log);
-    log_go(log, log->pending.head != NULL ? LOG_FLUSH : LOG_IDLE);
+    if (log->pending.head != NULL)
+        log_go_flush(log);
+    else
+        log_go(log, LOG_IDLE);
 }
 
 static void log_flush_step(struct log *log) {
@@ -337,6 +356,11 @@ static void log_flush_step(struct log *log) {
     log_next(log);
 }
 
+static void log_gather_step(struct log *log) {
+    core_nap(log->rt->log_core, GATHER_US);
+    log_go(log, LOG_FLUSH); /* behind what has come meanwhile */
+}
+
 static void log_sync_step(struct log *log) {
     struct err err;
     if (log_sync(log, &err) != OK)
@@ -349,6 +373,7 @@ static void log_on_step(struct core *here, struct msg *m) {
     struct log *log = container_of(m, struct log, step);
     assert(here == log->rt->log_core);
     switch (log->state) {
+    case LOG_GATHER: log_gather_step(log); break;
     case LOG_FLUSH: log_flush_step(log); break;
     case LOG_SYNC: log_sync_step(log); break;
     case LOG_IDLE: assert(!"a step while idle"); break;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* storage/log.h: the one log of a node, written by its log core. Data cores hand it buffers of
  * entries; all that have come by the time it runs are one frame (group commit): one pwrite, one
- * fdatasync, then each gets its `done`. The next frame is not written before this one's fsync
+ * fdatasync, then each gets its `done`. Where frames of several appends follow each other closely,
+ * each waits a millisecond for more. The next frame is not written before this one's fsync
  * returned, so only the last frame can be torn, and a bad frame before a good one is corruption.
  *
  * Files: <dir>/log-%016x ascending by first frame number. Little-endian.

@@ -25,11 +25,11 @@ enum log_file_flags { LOG_FILE_LAZY = 1, LOG_FILE_PACKED = 2 };
 
 /* The log core's state; before the loops run, that of the thread in log_open.
  *
- *   IDLE -> FLUSH -> SYNC -> IDLE or FLUSH; any -> FAILED, for good
+ *   IDLE -> (GATHER ->) FLUSH -> SYNC -> IDLE or (GATHER ->) FLUSH; any -> FAILED, for good
  *   FLUSH -> FULL -> (timer) -> FLUSH: no room for a frame or a new file
- * FLUSH and SYNC are messages of the log core to itself: what has come into its mailbox before
- * FLUSH runs is in the group, and a crash may strike between the two. */
-enum log_state { LOG_IDLE, LOG_FLUSH, LOG_SYNC, LOG_FULL, LOG_FAILED };
+ * GATHER, FLUSH and SYNC are messages of the log core to itself: what has come into its mailbox
+ * before FLUSH runs is in the group, and a crash may strike between the two. */
+enum log_state { LOG_IDLE, LOG_GATHER, LOG_FLUSH, LOG_SYNC, LOG_FULL, LOG_FAILED };
 
 struct log_queue {
     struct log_append *head, *tail;
@@ -44,7 +44,7 @@ struct log {
     struct log_options options;
     char *dir; /* owned; options.dir points to it */
     enum log_state state;
-    struct msg step; /* posted while FLUSH or SYNC */
+    struct msg step; /* posted while GATHER, FLUSH or SYNC */
     struct timer sync_timer, full_timer;
     bool dirty; /* sync_every_frame off: written and not synced */
 
@@ -58,6 +58,9 @@ struct log {
 
     struct log_queue pending; /* not or not wholly in a frame */
     struct log_queue group;   /* wholly in frames up to the current one */
+    unsigned group_count;     /* appends in it */
+    bool in_company;          /* the last one had several */
+    uint64_t replied_ns;      /* when its appends were told */
     struct buf frame;
     bool frame_ready;      /* sealed, and not or not wholly written */
     bool sync_failed;      /* what the disk has is not known: no error is passing any more */

@@ -63,6 +63,8 @@ struct runtime_ops {
     void (*submit)(struct runtime *rt, struct work *w);
     void (*random)(struct runtime *rt, void *out,
                    size_t len); /* unpredictable (real) or seeded (simulator) */
+    /* See core_nap. */
+    void (*nap)(struct core *core, unsigned us);
     /* run(ctx, i) for each i < count, and waits for all of them: for the start and the end of a
      * process, while no loop runs. Each on a thread of its own; one after the other in the
      * simulator. */
@@ -104,6 +106,12 @@ static inline int64_t core_wall_ms(const struct core *core) {
 }
 static inline uint64_t core_mono_ns(const struct core *core) {
     return core->rt->ops->mono_ns(core->rt);
+}
+/* On the core: it does nothing for so long. What is posted meanwhile waits, and wakes nobody, which
+ * is what this is for: who gathers messages pays once for all of them. Only where nothing else
+ * waits: the log core. In the simulator no time passes. */
+static inline void core_nap(struct core *core, unsigned us) {
+    core->rt->ops->nap(core, us);
 }
 
 void timer_init(struct timer *t, struct core *core, void (*fire)(struct timer *t));

@@ -245,6 +245,13 @@ static void loop_random(struct runtime *rt, void *out, size_t len) {
     }
 }
 
+static void loop_nap(struct core *core, unsigned us) {
+    assert(core_is_current(core) && us < 1000000);
+    struct timespec left = {.tv_nsec = (long)us * 1000};
+    while (nanosleep(&left, &left) != 0)
+        assert(errno == EINTR);
+}
+
 struct each {
     pthread_t thread;
     void (*run)(void *ctx, unsigned i);
@@ -282,6 +289,7 @@ const struct runtime_ops loop_ops = {
     .timer_changed = loop_timer_changed,
     .submit = loop_submit,
     .random = loop_random,
+    .nap = loop_nap,
     .each = loop_each,
 };
 

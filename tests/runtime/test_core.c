@@ -446,6 +446,46 @@ static void each_runs_side_by_side(void) {
     runtime_close(rt);
 }
 
+/* ---- naps ---- */
+
+static struct napper {
+    struct msg nap, wake;
+    sem_t began, ended;
+    uint64_t began_ns, ended_ns, woken_ns;
+} napper;
+
+static void nap_run(struct core *here, struct msg *m) {
+    (void)m;
+    napper.began_ns = now_ns();
+    sem_post(&napper.began);
+    core_nap(here, 20000);
+    napper.ended_ns = now_ns();
+}
+
+static void nap_on_wake(struct core *here, struct msg *m) {
+    (void)here, (void)m;
+    napper.woken_ns = now_ns();
+    sem_post(&napper.ended);
+}
+
+/* A message that comes in a nap runs behind it, and is not lost. */
+static void nap_is_not_disturbed(void) {
+    struct runtime *rt = runtime_open(1, 1);
+    napper.nap.run = nap_run;
+    napper.wake.run = nap_on_wake;
+    sem_init(&napper.began, 0, 0);
+    sem_init(&napper.ended, 0, 0);
+    runtime_run(rt);
+    core_post(rt->log_core, &napper.nap);
+    sem_wait(&napper.began);
+    core_post(rt->log_core, &napper.wake);
+    sem_wait(&napper.ended);
+    CHECK(napper.ended_ns - napper.began_ns >= 20000000, "%" PRIu64,
+          napper.ended_ns - napper.began_ns);
+    CHECK(napper.woken_ns >= napper.ended_ns, "a message ran in a nap");
+    runtime_close(rt);
+}
+
 int main(int argc, char **argv) {
     uint64_t seed = argc > 1 ? strtoull(argv[1], NULL, 0) : now_ns();
     printf("seed %" PRIu64 "\n", seed);
@@ -460,5 +500,6 @@ int main(int argc, char **argv) {
     loop_lag_is_measured();
     stop_survives_a_forgotten_handle();
     each_runs_side_by_side();
+    nap_is_not_disturbed();
     return 0;
 }

@@ -82,6 +82,76 @@ Test(log, appends_that_wait_are_one_frame_and_one_sync) {
     rig_fini(&rig);
 }
 
+/* What comes while the log naps; the simulator's own nap is no time at all. */
+static unsigned naps, comes_in_nap;
+
+static void nap_with_company(struct core *core, unsigned us) {
+    cr_assert(core == rig.rt->log_core && us == 1000);
+    naps++;
+    for (unsigned i = 0; i < comes_in_nap; i++)
+        rig_append(&rig, i % RIG_CORES, i % RIG_SHARDS, 1);
+}
+
+static bool rig_time_has_passed(void *ctx) {
+    return sim_now_ms(rig.sim) >= *(const uint64_t *)ctx;
+}
+
+static void rig_pause(uint64_t ms) {
+    uint64_t until_ms = sim_now_ms(rig.sim) + ms;
+    struct timer t;
+    core_set_current(rig.rt->cores[0]);
+    timer_init(&t, rig.rt->cores[0], timer_stop); /* only so that the clock goes on */
+    timer_start(&t, ms + 1);
+    core_set_current(NULL);
+    cr_assert(sim_run(rig.sim, rig_time_has_passed, &until_ms, until_ms + 10));
+    core_set_current(rig.rt->cores[0]);
+    timer_stop(&t);
+    core_set_current(NULL);
+}
+
+/* So many appends at once; how many frames they became, with those that come in a nap. */
+static uint64_t frames_for(unsigned appends, unsigned in_nap) {
+    uint64_t calls = sim_disk_calls(rig.sd);
+    naps = 0;
+    comes_in_nap = in_nap;
+    for (unsigned i = 0; i < appends; i++)
+        rig_append(&rig, i % RIG_CORES, i % RIG_SHARDS, 1);
+    rig_run(&rig);
+    return (sim_disk_calls(rig.sd) - calls) / 2; /* a write and a sync each */
+}
+
+Test(log, frames_wait_for_company_where_there_was_some) {
+    rig_init(&rig, 5);
+    rig_must_start(&rig);
+    struct runtime_ops ops = *rig.rt->ops;
+    ops.nap = nap_with_company;
+    rig.rt->ops = &ops;
+    cr_assert(frames_for(1, 0) == 1 && naps == 0);
+    cr_assert(frames_for(1, 0) == 1 && naps == 0); /* always alone: never held up */
+    cr_assert(frames_for(4, 0) == 1 && naps == 0);
+    cr_assert(frames_for(1, 5) == 1 && naps == 1); /* what comes in the nap is of the frame */
+    cr_assert(frames_for(1, 0) == 1 && naps == 1);
+    cr_assert(frames_for(1, 0) == 1 && naps == 0); /* the one before waited in vain */
+    cr_assert(frames_for(4, 0) == 1 && naps == 0);
+    rig_pause(20);
+    cr_assert(frames_for(1, 0) == 1 && naps == 0); /* of another time */
+    rig_fini(&rig);
+}
+
+Test(log, a_log_that_is_synced_now_and_then_waits_for_nobody) {
+    rig_init(&rig, 6);
+    rig.options.sync_every_frame = false;
+    rig_must_start(&rig);
+    struct runtime_ops ops = *rig.rt->ops;
+    ops.nap = nap_with_company;
+    rig.rt->ops = &ops;
+    for (unsigned i = 0; i < 4; i++) {
+        frames_for(4, 0);
+        cr_assert(naps == 0);
+    }
+    rig_fini(&rig);
+}
+
 Test(log, large_groups_are_split_by_whole_entries) {
     rig_init(&rig, 3);
     rig.body_bytes_max = 1000;

@@ -195,6 +195,9 @@ enum status entry_write_decode(struct sv body, struct arena *scratch, struct ent
                                struct err *err) MUST_USE;
 /* How many series a WRITE or OFFER body numbers, without reading the rest. */
 enum status entry_write_series_count(struct sv body, uint32_t *out, struct err *err) MUST_USE;
+/* The first numbers of its floats, at most max, unchecked; 0: it brings series, has no floats, or
+ * cannot be read. */
+size_t entry_write_peek_numbers(struct sv body, uint32_t *out, size_t max);
 /* Reads the next of a decoded view's items, which cannot fail; false at the end. */
 bool entry_exemplar_next(struct sv *rest, struct entry_exemplar *out);
 bool entry_metadata_next(struct sv *rest, struct entry_metadata *out);

@@ -316,3 +316,18 @@ enum status entry_write_series_count(struct sv body, uint32_t *out, struct err *
     *out = (uint32_t)count;
     return OK;
 }
+
+size_t entry_write_peek_numbers(struct sv body, uint32_t *out, size_t max) {
+    struct reader r = reader_init(body.ptr, body.len);
+    uint64_t sections = decode_varint(&r);
+    if ((sections & (SECTION_SERIES | SECTION_FLOATS)) != SECTION_FLOATS) return 0;
+    uint64_t count = decode_varint(&r);
+    decode_varint(&r); /* the first time */
+    size_t n = 0;
+    for (; n < max && n < count; n++) {
+        uint64_t number = decode_varint(&r);
+        if (r.failed || number > UINT32_MAX) return 0;
+        out[n] = (uint32_t)number;
+    }
+    return n;
+}

@@ -99,6 +99,10 @@ void head_prefetch_series(const struct head *head, series_id id) {
     (void)map_find(&head->by_id, id.lo, series_touch, head, &id);
 }
 
+void head_prefetch_ref(const struct head *head, uint32_t ref) {
+    __builtin_prefetch(head_series(head, ref), 1);
+}
+
 void head_prefetch_open(const struct head *head, uint32_t ref) {
     const struct chunk_open *open = &head_series(head, ref)->open;
     if (open->tail != NULL)

@@ -67,6 +67,7 @@ uint32_t head_find(const struct head *head, series_id id); /* HEAD_NONE: unknown
  * head_prefetch_open (its open chunk), head_judge and head_append. */
 void head_prefetch(const struct head *head, series_id id);
 void head_prefetch_series(const struct head *head, series_id id);
+void head_prefetch_ref(const struct head *head, uint32_t ref); /* as _series, where it is known */
 void head_prefetch_open(const struct head *head, uint32_t ref);
 /* labels: canonical bytes, copied (interned). The id must be unknown. */
 enum status head_series_new(struct head *head, series_id id, uint32_t shard, struct sv canonical,

@@ -126,6 +126,9 @@ MUST_USE enum status store_follow(struct store *store, const struct store_follow
  * Positions that store_follow tells are right from _end on. */
 void store_follow_begin(struct store *store);
 void store_follow_end(struct store *store);
+/* See store_ops.h. */
+struct store_ahead;
+void store_follow_ahead(const struct store *store, const struct store_ahead *next, size_t count);
 /* From here on store_write takes the shard (FULL), or store_offer (INIT, LOG). An EPOCH entry is
  * written, unless the log here is in that epoch. ERR_CONFLICT: the
  * log here is in a later epoch. */

@@ -145,6 +145,56 @@ void store_follow_end(struct store *store) {
     if (append != NULL) store_append_hand(store, append, APPEND_FOLLOWED);
 }
 
+/* -- ahead: the samples of a frame are of hundreds of series, and each is in other memory, four
+ * steps away (shard, its series by number, the series, its open chunk). Step by step for many
+ * entries, their waiting is side by side. */
+
+enum { AHEAD_NUMBERS_MAX = 8 }; /* of an entry, which has some two samples in a batch */
+struct ahead {
+    const struct store_shard *st;
+    uint32_t numbers_count;
+    uint32_t numbers[AHEAD_NUMBERS_MAX]; /* then references */
+};
+
+static void ahead_numbers(const struct store_shard *st, struct sv entries, struct ahead *a) {
+    struct entry e;
+    a->st = st;
+    a->numbers_count = 0;
+    while (st->open && entries.len > 0 && a->numbers_count < AHEAD_NUMBERS_MAX) {
+        if (entry_next(&entries, &e, NULL) != OK || e.type != ENTRY_WRITE) return;
+        uint32_t *numbers = a->numbers + a->numbers_count;
+        size_t n = entry_write_peek_numbers(e.body, numbers, AHEAD_NUMBERS_MAX - a->numbers_count);
+        for (size_t i = 0; i < n; i++) {
+            if (numbers[i] >= st->refs_count) continue;
+            __builtin_prefetch(&st->refs[numbers[i]]);
+            a->numbers[a->numbers_count++] = numbers[i];
+        }
+    }
+}
+
+void store_follow_ahead(const struct store *store, const struct store_ahead *next, size_t count) {
+    struct ahead ahead[STORE_AHEAD_MAX];
+    size_t n = 0;
+    assert(core_is_current(store->core) && count <= STORE_AHEAD_MAX);
+    for (size_t i = 0; i < count; i++) {
+        if (next[i].shard >= store->options.shards_count) continue;
+        const struct store_shard *st = &store->shards[next[i].shard];
+        __builtin_prefetch(st);
+        __builtin_prefetch(&st->log, 1);
+    }
+    for (size_t i = 0; i < count; i++)
+        if (next[i].shard < store->options.shards_count)
+            ahead_numbers(&store->shards[next[i].shard], next[i].entries, &ahead[n++]);
+    for (size_t i = 0; i < n; i++)
+        for (uint32_t k = 0; k < ahead[i].numbers_count; k++) {
+            ahead[i].numbers[k] = ahead[i].st->refs[ahead[i].numbers[k]];
+            head_prefetch_ref(store->head, ahead[i].numbers[k]);
+        }
+    for (size_t i = 0; i < n; i++)
+        for (uint32_t k = 0; k < ahead[i].numbers_count; k++)
+            head_prefetch_open(store->head, ahead[i].numbers[k]);
+}
+
 /* -- opening an epoch */
 
 static enum status epoch_put(struct store *store, uint32_t shard, struct held_log *held,

@@ -41,6 +41,10 @@ static void ops_follow_end(void *ctx) {
     store_follow_end(ctx);
 }
 
+static void ops_follow_ahead(void *ctx, const struct store_ahead *next, size_t count) {
+    store_follow_ahead(ctx, next, count);
+}
+
 static enum status ops_open_epoch(void *ctx, uint32_t shard, uint32_t epoch, uint64_t *out_position,
                                   struct err *err) {
     return store_open_epoch(ctx, shard, epoch, out_position, err);
@@ -114,6 +118,7 @@ void store_ops_init(struct store_ops *out, struct store *store) {
         .follow = ops_follow,
         .follow_begin = ops_follow_begin,
         .follow_end = ops_follow_end,
+        .follow_ahead = ops_follow_ahead,
         .open_epoch = ops_open_epoch,
         .drop = ops_drop,
         .position = ops_position,

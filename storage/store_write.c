@@ -16,7 +16,7 @@
 #include "node/base/num.h"
 #include "storage/store_internal.h"
 
-enum { PREFETCH_AHEAD = 8 };
+enum { PREFETCH_AHEAD = 8 }; /* samples, see head_prefetch */
 static const int64_t FUTURE_MS = 600000; /* maxAheadTime of Prometheus' write_handler.go */
 
 /* A sample of an unknown series brings its labels, or stands behind one of the same series that
@@ -289,6 +289,9 @@ static enum status run_write(struct batch *b, uint32_t shard, size_t from, size_
     TRY(write_reserve(b, &b->store->write.series, 0));
     enum status status = OK;
     for (size_t i = from; i < to && status == OK; i++) {
+        size_t ahead = i + PREFETCH_AHEAD;
+        if (ahead < b->columns->count && b->refs[ahead] != HEAD_NONE)
+            head_prefetch_open(store->head, b->refs[ahead]);
         status = sample_write(b, i);
         b->left--;
     }
@@ -327,10 +330,11 @@ static enum status batch_find(struct batch *b, struct arena *scratch, uint32_t *
     struct head *head = b->store->head;
     uint32_t *unknown = NULL;
     size_t unknown_count = 0;
-    for (size_t i = 0; i < MIN(c->count, PREFETCH_AHEAD); i++)
+    for (size_t i = 0; i < MIN(c->count, 2 * PREFETCH_AHEAD); i++)
         head_prefetch(head, c->ids[i]);
     for (size_t i = 0; i < c->count; i++) {
-        if (i + PREFETCH_AHEAD < c->count) head_prefetch(head, c->ids[i + PREFETCH_AHEAD]);
+        if (i + 2 * PREFETCH_AHEAD < c->count) head_prefetch(head, c->ids[i + 2 * PREFETCH_AHEAD]);
+        if (i + PREFETCH_AHEAD < c->count) head_prefetch_series(head, c->ids[i + PREFETCH_AHEAD]);
         if (i == 0 || c->shards[i] != c->shards[i - 1]) TRY(write_shard_check(b, c->shards[i]));
         if (store_shard_of(b->store, c->ids[i]) != c->shards[i]) {
             return err_set(b->err, ERR_CONFLICT, 0, "store: sample %zu is not of shard %u", i,

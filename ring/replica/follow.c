@@ -185,12 +185,27 @@ static void append_durable(struct position_wait *w, enum status status) {
     served_part_done(part);
 }
 
+/* From item i of the part on; returns the first that was not looked at. */
+static uint32_t items_ahead(struct replicas *r, const struct served *s, uint32_t i) {
+    struct store_ahead ahead[STORE_AHEAD_MAX];
+    size_t count = 0;
+    for (; i != ITEM_NONE && count < STORE_AHEAD_MAX; i = s->items[i].next) {
+        const struct append_item *item = &s->items[i].item;
+        if (item->shard < r->shards_count) shard_prefetch(r, item->shard);
+        ahead[count++] = (struct store_ahead){item->shard, item->entries};
+    }
+    r->o.store->follow_ahead(r->o.store->ctx, ahead, count);
+    return i;
+}
+
 static void append_items(struct replicas *r, struct served_part *part, uint64_t *position) {
     const struct store_ops *ops = r->o.store;
     const struct served *s = part->served;
     int from = r->map == NULL ? -1 : ring_map_node_index(r->map, s->from);
     if (ops->follow_begin != NULL) ops->follow_begin(ops->ctx);
+    uint32_t unseen = part->first;
     for (uint32_t i = part->first; i != ITEM_NONE; i = s->items[i].next) {
+        if (i == unseen && ops->follow_ahead != NULL) unseen = items_ahead(r, s, i);
         const struct append_item *item = &s->items[i].item;
         /* while a map is being installed, the listening core may take it for another's */
         if (item->shard >= r->shards_count || r->core_of[item->shard] != r->core->index)

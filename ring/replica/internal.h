@@ -220,6 +220,13 @@ static inline struct shard *shard_at(struct replicas *r, uint32_t shard) {
     return &r->shards[shard];
 }
 
+/* A batch is of hundreds of shards, and each is in other memory. */
+static inline void shard_prefetch(const struct replicas *r, uint32_t shard) {
+    const char *at = (const char *)&r->shards[shard];
+    for (size_t i = 0; i < sizeof(struct shard); i += 64)
+        __builtin_prefetch(at + i, 1);
+}
+
 /* replicas.c */
 void replicas_want_report(struct replicas *r);
 void replicas_soon(struct replicas *r);

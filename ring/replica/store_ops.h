@@ -54,6 +54,13 @@ struct store_block {
     bool followed; /* of another node's primary, with the copy numbers of this one */
 };
 
+/* Of what will be followed: entries of one shard, not looked at yet. */
+enum { STORE_AHEAD_MAX = 16 };
+struct store_ahead {
+    uint32_t shard;
+    struct sv entries;
+};
+
 struct store_read_from {
     uint32_t shard;
     bool tail;          /* of the log-only run */
@@ -164,6 +171,9 @@ struct store_ops {
      * log, and one block for replicas_block; the positions told are right from follow_end on. */
     void (*follow_begin)(void *ctx);
     void (*follow_end)(void *ctx);
+    /* What comes next, at most STORE_AHEAD_MAX of it: asks for the memory that following it will
+     * touch, and waits for none. Changes nothing, checks nothing; may be NULL. */
+    void (*follow_ahead)(void *ctx, const struct store_ahead *next, size_t count);
     /* As primary: opens the epoch with an EPOCH entry that names the end before it, 0/0 where there
      * is no log (nothing is written when the shard is in that epoch). */
     enum status (*open_epoch)(void *ctx, uint32_t shard, uint32_t epoch, uint64_t *out_position,

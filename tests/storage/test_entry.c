@@ -204,6 +204,7 @@ Test(entry, decoding_gives_back_what_was_encoded) {
     struct arena scratch;
     arena_init(&scratch, 1 << 20);
     static struct model m;
+    unsigned peeks = 0;
     for (int round = 0; round < 3000; round++) {
         struct buf body = {0}, out = {0};
         entry_write_clear(&w);
@@ -229,12 +230,19 @@ Test(entry, decoding_gives_back_what_was_encoded) {
             struct err err = {0};
             cr_assert(entry_write_decode(got.body, &scratch, &v, &err) == OK, "%s", err.msg);
             model_expect(&m, &v);
+            uint32_t peeked[8];
+            size_t n = entry_write_peek_numbers(got.body, peeked, ARRAY_LEN(peeked));
+            cr_assert(n == (v.series_count > 0 ? 0 : MIN(v.floats_count, ARRAY_LEN(peeked))));
+            for (size_t k = 0; k < n; k++)
+                cr_assert(peeked[k] == v.numbers[k]);
+            peeks += n > 0;
         }
         cr_assert(rest.len == 0);
         arena_reset(&scratch);
         buf_fini(&body);
         buf_fini(&out);
     }
+    cr_assert(peeks > 100);
     entry_write_fini(&w);
     arena_fini(&scratch);
 }
@@ -255,6 +263,8 @@ Test(entry, every_truncation_is_corrupt) {
         for (size_t len = 0; len < body.len; len++) {
             struct entry_write_view v;
             struct sv part = sv_take(buf_sv(&body), len);
+            uint32_t peeked[8];
+            cr_assert(entry_write_peek_numbers(part, peeked, ARRAY_LEN(peeked)) <= len);
             cr_assert(entry_write_decode(part, &scratch, &v, NULL) == ERR_CORRUPT, "at %zu", len);
             arena_reset(&scratch);
         }

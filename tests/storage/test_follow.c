@@ -65,6 +65,7 @@ static void put_first(struct buf *out) {
 static enum status follow(uint32_t copy, bool tail, struct buf *b, uint64_t *position) {
     struct err err = {0};
     core_set_current(store_core(store));
+    ops.follow_ahead(ops.ctx, &(struct store_ahead){shard, text(b)}, 1);
     enum status status = ops.follow(ops.ctx, shard, copy, tail, text(b), position, &err);
     core_set_current(NULL);
     if (status != OK) cr_log_info("%s", err.msg);
@@ -130,6 +131,44 @@ Test(follow, what_is_held_is_passed_over_and_a_gap_changes_nothing) {
         cr_expect(samples() == p->end);
         store_rig_fini(&rig);
     }
+}
+
+/* What is looked at ahead is what a peer sent, before anybody has checked it. */
+Test(follow, looking_ahead_survives_anything_and_changes_nothing) {
+    start();
+    struct buf good = {0}, bad = {0}, other = {0};
+    uint64_t position;
+    put_first(&good);
+    put_one(&good, (struct place){1, 1});
+    cr_assert(follow(1, false, &good, &position) == OK);
+    uint32_t number;
+    struct entry_write w = {0};
+    for (number = 0; number < 1000; number += 333) /* one of them is known */
+        cr_assert(entry_write_float(&w, number, STORE_START_MS + number, 1) == OK);
+    entry_write_finish(&w, &other);
+    entry_put(&(struct entry){ENTRY_WRITE, shard, 77, 1, 2, buf_sv(&other)}, &bad);
+    put_epoch(&bad, 2, (struct place){1, 1});
+    uint32_t shards[] = {shard, shard + 1, STORE_SHARDS, UINT32_MAX};
+    core_set_current(store_core(store));
+    for (size_t len = 0; len <= bad.len; len++)
+        for (size_t flip = 0; flip <= len * 8; flip += 3) {
+            char *exact =
+                malloc(MAX(len, (size_t)1)); /* so that a tool sees what is read beyond it */
+            memcpy(exact, bad.ptr, len);
+            if (flip < len * 8) exact[flip / 8] = (char)(exact[flip / 8] ^ 1 << flip % 8);
+            struct store_ahead next[STORE_AHEAD_MAX];
+            for (size_t i = 0; i < STORE_AHEAD_MAX; i++)
+                next[i] = (struct store_ahead){shards[i % 4], sv_make(exact, len)};
+            ops.follow_ahead(ops.ctx, next, STORE_AHEAD_MAX);
+            free(exact);
+        }
+    core_set_current(NULL);
+    put_one(&good, (struct place){1, 2});
+    cr_assert(follow(1, false, &good, &position) == OK && position == 2 && samples() == 2);
+    buf_fini(&bad);
+    buf_fini(&other);
+    entry_write_fini(&w);
+    store_rig_fini(&rig);
 }
 
 Test(follow, a_later_gap_in_a_portion_changes_nothing_either) {

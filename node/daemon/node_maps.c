@@ -86,6 +86,7 @@ void node_core_install(struct node_core *nc, const struct node_view *view) {
     if (distributor_set_map(nc->distributor, view->map, view->core_of, &err) != OK)
         log_error("writes go by the map before", "err", err.msg);
     gather_set_map(nc->gather, view->map, view->core_of);
+    flusher_start(nc->flusher);
     node_look(nc);
     node_look_soon(nc);
 }

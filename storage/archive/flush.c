@@ -28,7 +28,7 @@ struct flusher {
     struct core *core;
     struct store *store;
     enum flush_state state;
-    bool stopping, canceled;
+    bool started, stopping, canceled;
     void (*stopped)(void *ctx);
     void *stopped_ctx;
     struct timer tick;
@@ -434,9 +434,15 @@ enum status flusher_new(const struct flush_options *options, struct flusher **ou
     f->metrics.written = metric_get(&flush_metrics[0], NULL);
     f->metrics.failed = metric_get(&flush_metrics[1], NULL);
     timer_init(&f->tick, f->core, flush_on_tick);
-    timer_start(&f->tick, f->o.tick_ms);
     *out = f;
     return OK;
+}
+
+void flusher_start(struct flusher *f) {
+    assert(core_is_current(f->core));
+    if (f->started || f->stopping) return;
+    f->started = true;
+    timer_start(&f->tick, f->o.tick_ms);
 }
 
 void flusher_set_retention(struct flusher *f, struct retention *retention) {

@@ -20,6 +20,8 @@ struct flush_options {
 struct flusher;
 MUST_USE enum status flusher_new(const struct flush_options *options, struct flusher **out,
                                  struct err *err);
+/* On the core, which may run while another thread makes it: ticks from now on. Again: nothing. */
+void flusher_start(struct flusher *f);
 /* From the next tick on; a reference is taken. */
 void flusher_set_retention(struct flusher *f, struct retention *retention);
 /* Begins nothing any more; done runs, on the core, when nothing is under way. */

@@ -125,6 +125,7 @@ static enum status flushers_open(struct archive_rig *rig) {
                                    .patience_ms = 60000};
         core_set_current(rig->rt->cores[i]);
         enum status status = flusher_new(&fo, &rig->flushers[i], &rig->err);
+        if (status == OK) flusher_start(rig->flushers[i]);
         core_set_current(NULL);
         TRY(status);
     }

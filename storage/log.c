@@ -10,9 +10,10 @@
 
 enum { FULL_RETRY_MS = 1000 };
 /* A sync costs as much as thousands of samples, and what several nodes send comes one by one. So
- * where frames have several appends, and follow each other closely, each waits a little for more:
- * "commit_delay" of PostgreSQL. Whoever is alone, or comes after a pause, is not held up. */
-enum { COMPANY_MIN = 3, GATHER_US = 1000, GATHER_PAUSE_MS = 10 };
+ * where frames have several appends, and follow each other closely, each waits a little for more,
+ * until one has waited in vain: "commit_delay" of PostgreSQL. Whoever is alone, or comes after a
+ * pause, is not held up. */
+enum { COMPANY_MIN = 3, COMPANY_STAYS = 2, GATHER_US = 1000, GATHER_PAUSE_MS = 10 };
 enum { FRAME_BYTES_KEPT_MAX = 4 << 20, DIR_BYTES_MAX = LOG_PATH_MAX - 32 };
 
 static const double fsync_bounds[] = {0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05,
@@ -169,7 +170,7 @@ static void log_reply(struct log *log, struct log_append *req, const struct err 
 
 static void log_reply_group(struct log *log) {
     atomic_store_explicit(&log->durable_frame, log->frame_number, memory_order_release);
-    log->in_company = log->group_count >= COMPANY_MIN;
+    log->in_company = log->group_count >= (log->in_company ? COMPANY_STAYS : COMPANY_MIN);
     log->group_count = 0;
     log->replied_ns = core_mono_ns(log->rt->log_core);
     for (struct log_append *req; (req = queue_pop(&log->group)) != NULL;)

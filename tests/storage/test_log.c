@@ -130,8 +130,11 @@ Test(log, frames_wait_for_company_where_there_was_some) {
     cr_assert(frames_for(1, 0) == 1 && naps == 0); /* always alone: never held up */
     cr_assert(frames_for(4, 0) == 1 && naps == 0);
     cr_assert(frames_for(1, 5) == 1 && naps == 1); /* what comes in the nap is of the frame */
+    cr_assert(frames_for(1, 1) == 1 && naps == 1);
     cr_assert(frames_for(1, 0) == 1 && naps == 1);
     cr_assert(frames_for(1, 0) == 1 && naps == 0); /* the one before waited in vain */
+    cr_assert(frames_for(2, 0) == 1 && naps == 0);
+    cr_assert(frames_for(2, 0) == 1 && naps == 0); /* two clients that take turns: too few */
     cr_assert(frames_for(4, 0) == 1 && naps == 0);
     rig_pause(20);
     cr_assert(frames_for(1, 0) == 1 && naps == 0); /* of another time */

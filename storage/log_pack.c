@@ -10,7 +10,7 @@
 #include "storage/entry.h"
 #include "storage/log_pack_internal.h"
 
-enum { ZSTD_LEVEL = 3 }; /* 6 saves a thousandth of a byte a sample, and takes three times as long */
+enum { ZSTD_LEVEL = 3 }; /* 6 saves 0.001 bytes a sample, and takes three times as long */
 
 const double pack_powers[PACK_SCALES] = {1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9};
 

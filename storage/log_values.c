@@ -15,6 +15,7 @@
  *   repeats: the difference, and the scale, are those of the last decimal; no ulps */
 #include <stdlib.h>
 
+#include "node/base/num.h"
 #include "storage/log_pack_internal.h"
 
 enum value_kind { KIND_SAME, KIND_REPEAT, KIND_DECIMAL, KIND_BITS };
@@ -49,15 +50,6 @@ struct decimal {
     unsigned scale;
     int64_t ulps;
 };
-
-static uint64_t gcd(uint64_t a, uint64_t b) {
-    while (b != 0) {
-        uint64_t rest = a % b;
-        a = b;
-        b = rest;
-    }
-    return a;
-}
 
 static inline unsigned width_of(uint64_t v) {
     return v == 0 ? 0 : 64 - (unsigned)__builtin_clzll(v);
@@ -113,7 +105,7 @@ static void difference_put(struct log_pack *p, struct pack_record *r, int64_t de
     bool off = r->step == 0 || (r->step > 1 && size % r->step != 0);
     if (r->step > 1) coder_put(c, out, &m->off_step, off);
     if (off)
-        r->step = gcd(r->step, size);
+        r->step = u64_gcd(r->step, size);
     else if (r->step > 1)
         size /= r->step;
     unsigned width = width_of(size), left = width > 0 ? width - 1 : 0, top = MIN(left, TOP_BITS);
@@ -197,7 +189,7 @@ static int64_t difference_get(struct log_pack *p, struct pack_record *r) {
     bool negative = width > 0 && coder_get(c, sign_chance(m, r, width)) != 0;
     width_learn(r, width, negative);
     if (off)
-        r->step = gcd(r->step, size);
+        r->step = u64_gcd(r->step, size);
     else
         size *= r->step;
     return (int64_t)(negative ? -size : size);

@@ -64,3 +64,13 @@ void num_put_timestamp_ms(struct buf *b, int64_t ms);
 bool num_parse_bytes(struct sv s, uint64_t *out_bytes);
 /* Base2Bytes.String(): "0B", "1GiB512MiB". */
 void num_put_bytes(struct buf *b, uint64_t bytes);
+
+/* The greatest common divisor; of 0 and a number that number. */
+static inline uint64_t u64_gcd(uint64_t a, uint64_t b) {
+    while (b != 0) {
+        uint64_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}

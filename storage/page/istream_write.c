@@ -21,6 +21,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "node/base/num.h"
 #include "storage/page/internal.h"
 
 enum { SAMPLES = 17, ORDERS = 3, LENGTHS = 65 };
@@ -90,15 +91,6 @@ static size_t residuals_fill(struct page_scratch *s, const int64_t *v, size_t co
     return count - order;
 }
 
-static uint64_t gcd_of(uint64_t a, uint64_t b) {
-    while (b != 0) {
-        uint64_t rest = a % b;
-        a = b;
-        b = rest;
-    }
-    return a;
-}
-
 /* 1 / odd modulo 2^64, by Newton: each step doubles the bits that are right, 5 at the start. */
 static uint64_t inverse_of(uint64_t odd) {
     uint64_t x = (3 * odd) ^ 2;
@@ -118,7 +110,7 @@ static uint64_t residuals_gcd(const uint64_t *r, size_t count) {
         if (x == 0) continue;
         /* divisible: x * inverse has not wrapped (Warren, Hacker's Delight, 10-17) */
         if (g != 0 && (x & ((1ULL << shift) - 1)) == 0 && (x >> shift) * inverse <= limit) continue;
-        g = gcd_of(x, g);
+        g = u64_gcd(x, g);
         shift = (unsigned)__builtin_ctzll(g);
         inverse = inverse_of(g >> shift);
         limit = UINT64_MAX / (g >> shift);

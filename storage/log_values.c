@@ -74,7 +74,7 @@ static inline void width_learn(struct pack_record *r, unsigned width, bool negat
 }
 
 static inline void kind_learn(struct pack_record *r, enum value_kind kind) {
-    r->kinds = (uint8_t)(r->kinds << 2 | kind);
+    r->kinds = (uint8_t)((unsigned)r->kinds << 2 | (unsigned)kind);
 }
 
 /* -- writing */

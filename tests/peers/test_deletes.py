@@ -91,7 +91,9 @@ def test_single(cairn, prometheus, base_ms):
     write_steps([cairn, prometheus], base_ms, 0, STEPS - 1)
     before = compare("written", cairn, prometheus, at_ms)
     check_eq(before, (40, 40 * (STEPS - 1)), "written")
-    wait_for("blocks", lambda: metric(cairn, "cairn_blocks_written_total"), 60, every=0.2)
+    cut = (base_ms + (STEPS - 2) * STEP_MS - 3_600_000) // 1_200_000 * 1_200_000  # the newest multiple of 20m before the last hour
+    closed = 40 * sum(base_ms + k * STEP_MS < cut for k in range(STEPS - 1))
+    wait_for("blocks of all cores", lambda: sum(b["stats"]["numSamples"] for b in in_blocks(cairn)) == closed, 60, every=0.2)
     last = before[1]
     for n, form in enumerate(deletions(base_ms)):
         for s in (cairn, prometheus):

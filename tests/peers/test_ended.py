@@ -159,7 +159,16 @@ def go_on(node, ticks=[0]):
 
 def samples_have_gone(node):
     raw, rows = bytes_by_kind(node)
-    return rows > 0 and raw < 0.4 * rows
+    return "so it is" if rows > 0 and raw < 0.4 * rows else Bytes(raw, rows)
+
+
+class Bytes(tuple):
+    """Of samples and of rows, told when it never happens."""
+    def __new__(cls, *of):
+        return super().__new__(cls, of)
+
+    def __bool__(self):
+        return False
 
 
 def ring(node):

@@ -66,12 +66,12 @@ def test_blocks(cairn, base_ms):
     newest = base_ms + (STEPS - 1) * STEP_MS
     cut = (newest - 3_600_000) // 1_200_000 * 1_200_000  # the newest multiple of 20m before the last hour
 
-    def written():
-        blocks = cairn.get("/api/v1/status/tsdb/blocks").json()["data"]["blocks"]
-        return blocks if blocks and max(b["maxTime"] for b in blocks) > cut - STEP_MS else None
-    blocks = wait_for("blocks", written, 60, every=0.2)
     closed = sum(base_ms + k * STEP_MS < cut for k in range(STEPS))
-    check_eq(sum(b["stats"]["numSamples"] for b in blocks), SERIES * closed, "samples in blocks")
+
+    def written():  # by all cores
+        blocks = cairn.get("/api/v1/status/tsdb/blocks").json()["data"]["blocks"]
+        return blocks if sum(b["stats"]["numSamples"] for b in blocks) == SERIES * closed else None
+    blocks = wait_for("all closed samples in blocks", written, 60, every=0.2)
     check_eq((min(b["minTime"] for b in blocks), max(b["maxTime"] for b in blocks)), (base_ms, base_ms + (closed - 1) * STEP_MS + 1), "times")
     for b in blocks:
         check(re.fullmatch("[0-7][0-9A-HJKMNP-TV-Z]{25}", b["ulid"]) and b["version"] == 1 and b["compaction"]["level"] >= 1, b)

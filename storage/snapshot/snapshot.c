@@ -48,16 +48,18 @@ enum status snapshot_remove(const struct snapshot_place *at, struct err *err) {
     char path[SNAPSHOT_PATH_MAX];
     root_path(at, path);
     if (!disk_exists(disk, at->dir)) return OK;
-    bool gone = !disk_exists(disk, path), durably = false;
-    if (!gone) TRY(disk_unlink(disk, path, err));
+    bool synced = disk_exists(disk, path);
+    if (synced) {
+        TRY(disk_unlink(disk, path, err));
+        TRY(disk_sync_dir(disk, at->dir, err));
+    }
     for (;;) {
         struct stray s = {.found = false};
         TRY(disk_list(disk, at->dir, stray_take, &s, err));
-        if (gone && !s.found) return OK;
-        /* also when it was gone before: who removed it may have failed to sync that */
-        if (!durably) TRY(disk_sync_dir(disk, at->dir, err));
-        gone = durably = true;
         if (!s.found) return OK;
+        /* also when it was gone before: who removed it may have failed to sync that */
+        if (!synced) TRY(disk_sync_dir(disk, at->dir, err));
+        synced = true;
         int n = snprintf(path, sizeof path, "%s/%s", at->dir, s.name);
         assert(n > 0 && n < (int)sizeof path);
         TRY(disk_unlink(disk, path, err));

@@ -262,5 +262,6 @@ int main(int argc, char **argv) {
         printf("the planted bug was not found\n");
         return 1;
     }
-    return report(&t, now_seconds() - began, t.seeds >= 50);
+    /* new seeds look for what fails; how often all comes about is the fixed ones' to show */
+    return report(&t, now_seconds() - began, t.seeds >= 50 && seconds == 0);
 }

@@ -244,6 +244,13 @@ bool head_holds_histogram(const struct head *head, uint32_t ref, int64_t time_ms
     return held_histogram(head, ref, time_ms, (struct sv){0}) != HELD_NOT;
 }
 
+bool head_holds_same(const struct head *head, uint32_t ref, int64_t time_ms, double value,
+                     struct sv bytes) {
+    enum held held = bytes.ptr != NULL ? held_histogram(head, ref, time_ms, bytes)
+                                       : held_float(head, ref, time_ms, &value);
+    return held == HELD_SAME;
+}
+
 /* -- appending */
 
 enum status head_append_histogram(struct head *head, uint32_t ref, int64_t time_ms,

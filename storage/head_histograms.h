@@ -68,6 +68,9 @@ enum status head_append_start(struct head *head, uint32_t ref, int64_t time_ms, 
                               int64_t start_ms) MUST_USE;
 /* Is there a histogram at that time? */
 bool head_holds_histogram(const struct head *head, uint32_t ref, int64_t time_ms);
+/* Is that very sample there: the float, or with bytes the histogram? */
+bool head_holds_same(const struct head *head, uint32_t ref, int64_t time_ms, double value,
+                     struct sv bytes);
 
 /* -- for the head */
 

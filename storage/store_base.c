@@ -51,6 +51,11 @@ void store_set_settled(struct store *store, struct place (*settled)(void *ctx, u
     store->settled_ctx = ctx;
 }
 
+void store_set_repeats(struct store *store, bool (*repeats)(void *ctx, uint32_t shard), void *ctx) {
+    store->repeats = repeats;
+    store->repeats_ctx = ctx;
+}
+
 int64_t store_ended_max(const struct store *store) {
     return store->ended_max_ms;
 }

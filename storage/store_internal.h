@@ -123,6 +123,8 @@ struct store {
     struct archive_core *archive;
     struct place (*settled)(void *ctx, uint32_t shard); /* NULL: what is durable here */
     void *settled_ctx;
+    bool (*repeats)(void *ctx, uint32_t shard); /* NULL: never */
+    void *repeats_ctx;
     struct store_exporting *exports; /* storage/archive/transfer.h */
     struct store_importing *imports;
     struct hidden *hidden;     /* storage/archive/hidden.h; NULL: not asked for yet */

@@ -16,7 +16,7 @@
 #include "node/base/num.h"
 #include "storage/store_internal.h"
 
-enum { PREFETCH_AHEAD = 8 }; /* samples, see head_prefetch */
+enum { PREFETCH_AHEAD = 8 };             /* samples, see head_prefetch */
 static const int64_t FUTURE_MS = 600000; /* maxAheadTime of Prometheus' write_handler.go */
 
 /* A sample of an unknown series brings its labels, or stands behind one of the same series that
@@ -220,6 +220,19 @@ static enum status histogram_apply(struct batch *b, size_t i, uint32_t ref) {
     return OK;
 }
 
+/* What is held and comes again (store_set_repeats): with what is applied it goes into the log, and
+ * changes nothing here. Of what is closed nothing can be said any more. */
+static NOINLINE enum verdict judge_again(const struct batch *b, size_t i, uint32_t ref) {
+    const struct write_columns *c = b->columns;
+    const struct store *store = b->store;
+    if (store->repeats == NULL || !store->repeats(store->repeats_ctx, b->shard))
+        return VERDICT_NOOP;
+    if (c->times_ms[i] < b->st->cut_ms) return VERDICT_TOO_OLD;
+    bool same =
+        head_holds_same(store->head, ref, c->times_ms[i], c->values[i], write_histogram(c, i));
+    return same ? VERDICT_ACCEPT : VERDICT_NOOP;
+}
+
 /* Inlined once for each kind: floats must not pay for histograms. */
 static ALWAYS_INLINE enum status write_kind(struct batch *b, size_t i, bool histogram) {
     const struct write_columns *c = b->columns;
@@ -235,6 +248,7 @@ static ALWAYS_INLINE enum status write_kind(struct batch *b, size_t i, bool hist
         verdict = head_judge_histogram(head, ref, c->times_ms[i], c->histograms[i], b->newest_ms);
     else
         verdict = head_judge(head, ref, c->times_ms[i], c->values[i], b->newest_ms);
+    if (verdict == VERDICT_NOOP) verdict = judge_again(b, i, ref);
     if (verdict == VERDICT_ACCEPT && c->times_ms[i] < b->st->cut_ms) verdict = VERDICT_TOO_OLD;
     if (verdict == VERDICT_ACCEPT) {
         if (ref == HEAD_NONE) TRY(series_make(b, i, &ref));

@@ -110,6 +110,11 @@ static struct place settled_of(void *ctx, uint32_t shard) {
     return nc->replicas == NULL ? (struct place){0} : replicas_settled(nc->replicas, shard);
 }
 
+static bool has_tail(void *ctx, uint32_t shard) {
+    const struct node_core *nc = ctx;
+    return nc->replicas != NULL && replicas_has_tail(nc->replicas, shard);
+}
+
 enum status node_blocks_start(struct node *node, struct err *err) {
     metric_get(&cleanup_def, NULL); /* there before the first */
     struct core *current = core_current();
@@ -123,6 +128,7 @@ enum status node_blocks_start(struct node *node, struct err *err) {
                                    .patience_ms = tick_ms(node) * PATIENCE_TICKS};
         core_set_current(nc->core);
         store_set_settled(nc->store, settled_of, nc);
+        store_set_repeats(nc->store, has_tail, nc);
         status = flusher_new(&fo, &nc->flusher, err);
     }
     core_set_current(current);

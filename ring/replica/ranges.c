@@ -101,7 +101,7 @@ static bool span_next(struct side *own, struct side *other, struct shard_span *o
     struct side *s = side_next(own, other);
     if (s == NULL) return false;
     const struct shard_range *first = &s->ranges->at[s->next];
-    *out = (struct shard_span){first->min_ms, first->max_ms};
+    *out = (struct shard_span){.min_ms = first->min_ms, .max_ms = first->max_ms};
     own->sum = other->sum = (struct range_digest){0};
     own->samples = other->samples = 0;
     own->any = own->bad = own->unknown = own->overlaps = false;
@@ -181,12 +181,15 @@ static bool can_give(const struct shard_ranges *other, const struct shard_ranges
 
 void ranges_compare_aside(struct shard_ranges *own, const struct shard_ranges *other,
                           struct span_found *out) {
-    struct shard_ranges nothing = {0};
-    struct side a = {.ranges = own, .count = ranges_sort(own)}, none = {.ranges = &nothing};
-    struct shard_span span;
+    uint32_t count = ranges_sort(own), i = 0;
     *out = (struct span_found){.verdict = SPAN_EQUAL};
-    while (span_next(&a, &none, &span)) {
-        if (!a.bad || !can_give(other, own, &span)) continue;
+    while (i < count) {
+        const struct shard_range *first = &own->at[i++];
+        struct shard_span span = {first->min_ms, first->max_ms, true};
+        if (first->kind != RANGE_BAD) continue;
+        for (uint32_t k = i; k < count && own->at[k].min_ms <= span.max_ms; k++)
+            if (own->at[k].kind == RANGE_BAD) span.max_ms = MAX(span.max_ms, own->at[k].max_ms);
+        if (!can_give(other, own, &span)) continue;
         *out = (struct span_found){.verdict = SPAN_BAD, .span = span};
         return;
     }

@@ -35,7 +35,8 @@ void ranges_each(struct shard_ranges *own, struct shard_ranges *other,
  * too early to say; else the first that is lost; else EQUAL. */
 void ranges_compare(struct shard_ranges *own, struct shard_ranges *other, struct span_found *out);
 /* The first bad one that can be fetched from a replica that is not in sync; else EQUAL. No sums are
- * compared, so of the other side ranges may lie in and out of the span. It may not have heard of
+ * compared, so of either side good ranges may lie in and out of the span: those here stay
+ * (only_bad), since the other may not be closed up to their ends. It may not have heard of
  * the newest deletions and floors, which count here all the same. But what only it has heard of was
  * never acknowledged, and what that took is missing there. Sorts own. */
 void ranges_compare_aside(struct shard_ranges *own, const struct shard_ranges *other,

@@ -74,6 +74,8 @@ void replicas_install(struct replicas *r, struct ring_map *map, const uint16_t *
 
 /* Up to where every in-sync member has the shard's log, as far as is known here. */
 struct place replicas_settled(const struct replicas *r, uint32_t shard);
+/* Some member of a shard that this core leads holds the log only. */
+bool replicas_has_tail(const struct replicas *r, uint32_t shard);
 /* What the store holds of shards that held nothing may be another by now: an import. */
 void replicas_held_changed(struct replicas *r);
 /* The store hands a block to the log, at that position; runs inside its call. */

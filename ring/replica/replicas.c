@@ -339,6 +339,14 @@ struct place replicas_settled(const struct replicas *r, uint32_t shard) {
     return s->role == ROLE_NONE ? (struct place){0} : s->settled;
 }
 
+bool replicas_has_tail(const struct replicas *r, uint32_t shard) {
+    if (r->shards == NULL || r->alone) return false;
+    const struct shard *s = &r->shards[shard];
+    for (unsigned i = 0; i < s->members_count; i++)
+        if (s->members[i].tail) return true;
+    return false;
+}
+
 void replicas_held_changed(struct replicas *r) {
     for (uint32_t i = 0; i < r->shards_count; i++) {
         struct shard *s = shard_at(r, i);

@@ -35,15 +35,12 @@ static bool is_full(const struct replicas *r, uint32_t shard, const struct membe
 void sound_begin(struct replicas *r, uint32_t shard, struct member *m) {
     uint32_t process = r->fars[m->far]->incarnation;
     const struct shard_held *held = &m->whole_held;
-    struct shard_held own = {0};
     if (m->sound != SOUND_NONE && m->sound_process == process)
         return; /* its node had not answered */
     m->sound = SOUND_OVER;
     m->sound_process = process;
     m->sound_refusals = 0;
     if (m->in_sync || m->tail || !held->is_whole || held->damaged || !is_full(r, shard, m)) return;
-    r->o.store->held(r->o.store->ctx, shard, false, &own);
-    if (!own.based) return;
     m->sound = SOUND_ASKED;
     m->sound_since_ns = core_mono_ns(r->core);
     r->sound.any = true;

@@ -8,9 +8,10 @@
  *   more, or when it cannot help: what it has is bad, too, or does not reach, or is not of this log
  *
  * What is not OVER is held back. Once for a process of the member in an epoch: it goes with the
- * member (struct member). One that is in sync is not held back, as the shard waits for it; nor one
- * of a shard whose whole log is here, of which it is filled. Those of many shards are read for
- * together: what began to be held back while blocks are read waits for the next time.
+ * member (struct member). One that is in sync is not held back, as the shard waits for it. That the
+ * whole log is here, of which it could be filled, does not help: the log may be dropped, as blocks
+ * have it all, before the filling is over. Those of many shards are read for together: what began
+ * to be held back while blocks are read waits for the next time.
  *
  * Nothing is held back for ever: after SOUND_MS_MAX of its node being up it is OVER.
  *

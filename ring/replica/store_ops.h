@@ -108,6 +108,7 @@ struct shard_ranges {
 };
 struct shard_span { /* both inclusive */
     int64_t min_ms, max_ms;
+    bool only_bad; /* of an import: what can be read of it stays, too */
 };
 
 /* Whole replicas whose log begins at a base (shard_held.based), as opaque pieces. */

@@ -93,6 +93,7 @@ int64_t archive_size_floor(const struct archive *a);
 struct archive_repair_shard {
     uint32_t shard, copy;
     int64_t min_ms, max_ms; /* both inclusive */
+    bool only_bad;          /* blocks that can be read stay */
 };
 struct archive_change {
     /* given, borrowed until done */

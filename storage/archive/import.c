@@ -381,8 +381,9 @@ enum status import_start(struct store *store, struct store_import *job, struct e
     x->shards_count = job->shards_count;
     for (size_t i = 0; i < x->shards_count && x->spans != NULL; i++) {
         x->spans[i] = job->spans[i];
-        x->fixes[i] = (struct archive_repair_shard){x->shards[i].shard, x->shards[i].copy,
-                                                    x->spans[i].min_ms, x->spans[i].max_ms};
+        x->fixes[i] =
+            (struct archive_repair_shard){x->shards[i].shard, x->shards[i].copy, x->spans[i].min_ms,
+                                          x->spans[i].max_ms, x->spans[i].only_bad};
     }
     job->private_ = x;
     return OK;

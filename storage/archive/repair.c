@@ -12,10 +12,10 @@ static struct shard_span part_span(const struct archive *a, const struct manifes
         const struct list_block *l = &a->list->blocks[i];
         if (l->of.number == b->number && l->block != NULL &&
             block_get_shard(l->block, of->shard, &in) && in.series_count > 0)
-            return (struct shard_span){in.min_ms, in.max_ms};
+            return (struct shard_span){.min_ms = in.min_ms, .max_ms = in.max_ms};
     }
     int64_t max_ms = MIN(b->max_ms, of->from_ms - 1);
-    return (struct shard_span){MIN(b->min_ms, max_ms), max_ms};
+    return (struct shard_span){.min_ms = MIN(b->min_ms, max_ms), .max_ms = max_ms};
 }
 
 static bool is_readable(const struct archive *a, uint64_t number) {
@@ -24,11 +24,12 @@ static bool is_readable(const struct archive *a, uint64_t number) {
     return true; /* it comes with this change */
 }
 
-/* Samples, and rows that cannot be read. */
+/* Samples (those that can be read stay where only what is bad goes), and rows that cannot be read.
+ */
 static bool is_in(const struct archive *a, const struct manifest_block *b,
                   const struct manifest_shard *of, const struct archive_repair_shard *r) {
     if (manifest_block_part(b, r->shard, r->copy) == NULL ||
-        (b->resolution_ms != 0 && is_readable(a, b->number)))
+        ((b->resolution_ms != 0 || r->only_bad) && is_readable(a, b->number)))
         return false;
     struct shard_span s = part_span(a, b, of);
     return s.max_ms >= r->min_ms && s.min_ms <= r->max_ms;
@@ -74,7 +75,7 @@ static void parts_remove(struct archive *a, struct manifest *m,
 static void rows_replace(struct archive *a, struct manifest *m, const struct manifest_block *rows,
                          uint64_t *passed) {
     for (uint32_t i = 0; i < rows->parts_count && rows->resolution_ms != 0; i++) {
-        struct archive_repair_shard r = {rows->parts[i].shard, rows->parts[i].copy, 0, 0};
+        struct archive_repair_shard r = {rows->parts[i].shard, rows->parts[i].copy, 0, 0, false};
         for (uint32_t k = m->blocks_count; k > 0; k--) {
             struct manifest_block *b = &m->blocks[k - 1];
             if (b->resolution_ms != rows->resolution_ms ||

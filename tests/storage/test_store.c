@@ -618,6 +618,91 @@ Test(store, what_is_older_than_a_cut_is_too_old) {
     store_rig_fini(&rig);
 }
 
+/* -- again */
+
+static bool repeats;
+static bool repeats_of(void *ctx, uint32_t shard) {
+    return repeats && ctx == &rig && shard == rig.shards[0];
+}
+
+static uint64_t seq_now(void) {
+    struct shard_place place;
+    cr_assert(store_shard_place(rig.stores[0], rig.shards[0], &place));
+    return place.seq;
+}
+
+/* The value that the log has last of the shard, and how often it has that time. */
+static unsigned logged(int64_t time_ms, double *last) {
+    int64_t times[8];
+    double values[8];
+    unsigned n = 0;
+    size_t count = store_rig_read(rig.stores[0], rig.ids[0], times, values, 8);
+    for (size_t i = 0; i < count; i++)
+        if (times[i] == time_ms) n++, *last = values[i];
+    return n;
+}
+
+/* Where a member has the log only, what is held already is logged again when it comes again: it may
+ * be held by what that log has not (store_set_repeats). */
+Test(store, what_comes_again_is_logged_again_where_it_must_be) {
+    static const struct {
+        bool repeats;
+        double value;
+        enum verdict verdict;
+        unsigned entries;
+    } tries[] = {
+        {false, 1, VERDICT_NOOP, 0},  {true, 1, VERDICT_ACCEPT, 1},
+        {true, 7, VERDICT_NOOP, 0}, /* it was another that is held, and stays */
+        {true, 1, VERDICT_ACCEPT, 1}, {false, 1, VERDICT_NOOP, 0},
+    };
+    start(1800000);
+    store_set_repeats(rig.stores[0], repeats_of, &rig);
+    struct write_result r;
+    struct one o = {0, {STORE_START_MS, STORE_START_MS + 1000}, {1, 2}, 2};
+    cr_assert(write_one(&o, &r, NULL) == OK && r.counts[VERDICT_ACCEPT] == 2);
+    for (size_t i = 0; i < ARRAY_LEN(tries); i++) {
+        uint64_t before = seq_now();
+        uint64_t position = r.position;
+        repeats = tries[i].repeats;
+        struct one again = {0, {STORE_START_MS}, {tries[i].value}, 1};
+        cr_assert(write_one(&again, &r, NULL) == OK && !r.refused);
+        cr_expect(r.counts[tries[i].verdict] == 1, "try %zu", i);
+        cr_expect(seq_now() == before + tries[i].entries, "try %zu", i);
+        cr_expect(r.position == position + tries[i].entries, "try %zu", i);
+        double value = 0;
+        cr_expect(logged(STORE_START_MS, &value) == 1 && value == 1, "try %zu", i);
+    }
+    wait_durable(r.position);
+    store_rig_power_cut(&rig);
+    store_rig_must_start(&rig, 1);
+    double value = 0;
+    cr_expect(logged(STORE_START_MS, &value) == 1 && value == 1);
+    store_rig_fini(&rig);
+}
+
+/* Of what a CUT has closed nobody can say what a copy filled from the log would have. */
+Test(store, what_comes_again_and_is_closed_is_too_old_where_it_must_be_logged) {
+    start(1800000);
+    store_set_repeats(rig.stores[0], repeats_of, &rig);
+    struct write_result r;
+    struct buf first = body_of(0, 0, STORE_START_MS), cut = {0};
+    entry_cut_put(INT64_MIN, STORE_START_MS + 1, &cut);
+    struct entry e = {ENTRY_WRITE, rig.shards[0], 1, 1, 1, buf_sv(&first)};
+    cr_assert(store_recover(rig.stores[0], &e, NULL) == OK);
+    e = (struct entry){ENTRY_CUT, rig.shards[0], 1, 1, 2, buf_sv(&cut)};
+    cr_assert(store_recover(rig.stores[0], &e, NULL) == OK);
+    double held = 0;
+    cr_assert(logged(STORE_START_MS, &held) == 1);
+    struct one o = {0, {STORE_START_MS}, {held}, 1};
+    repeats = false;
+    cr_assert(write_one(&o, &r, NULL) == OK && r.counts[VERDICT_NOOP] == 1);
+    repeats = true;
+    cr_assert(write_one(&o, &r, NULL) == OK && r.counts[VERDICT_TOO_OLD] == 1);
+    buf_fini(&first);
+    buf_fini(&cut);
+    store_rig_fini(&rig);
+}
+
 /* -- the record of a base */
 
 static void expect_families(const char *name, const char *want) {

@@ -210,6 +210,7 @@ static void expect_aside(bool is_bad, int64_t min_ms, int64_t max_ms) {
     ranges_compare_aside(&sides[0], &sides[1], &found);
     cr_assert_eq(found.verdict, is_bad ? SPAN_BAD : SPAN_EQUAL, "%d", found.verdict);
     if (!is_bad) return;
+    cr_assert(found.span.only_bad);
     cr_assert_eq(found.span.min_ms, min_ms, "%" PRId64, found.span.min_ms);
     cr_assert_eq(found.span.max_ms, max_ms, "%" PRId64, found.span.max_ms);
 }
@@ -247,7 +248,7 @@ Test(replica_ranges, of_one_that_is_not_in_sync_only_what_is_bad_here) {
 }
 
 /* It gives what is in the span, of whichever ranges: one that it has not closed wholly does not
- * matter where what is bad is closed. What is good here and meets it goes with it. */
+ * matter where what is bad is closed. What is good here and meets it stays as it is. */
 Test(replica_ranges, of_one_that_is_not_in_sync_parts_of_ranges) {
     begin();
     add(0, 100, 199, RANGE_BAD, 0);
@@ -256,13 +257,27 @@ Test(replica_ranges, of_one_that_is_not_in_sync_parts_of_ranges) {
     sides[1].closed_ms = 280;
     expect_aside(true, 100, 199);
     add(0, 190, 220, RANGE_GOOD, 0);
-    expect_aside(true, 100, 220);
-    sides[1].closed_ms = 221;
-    expect_aside(true, 100, 220);
-    sides[1].closed_ms = 220;
+    add(0, 90, 120, RANGE_GOOD, 0);
+    sides[1].closed_ms = 200;
+    expect_aside(true, 100, 199);
+    sides[1].closed_ms = 199;
     expect_aside(false, 0, 0);
     sides[1].closed_ms = 280;
-    sides[0].closed_ms = 220;
+    sides[0].closed_ms = 200;
+    expect_aside(true, 100, 199);
+    sides[0].closed_ms = 199;
+    expect_aside(false, 0, 0);
+}
+
+/* Bad ones that meet are one; a good one between them does not matter. */
+Test(replica_ranges, of_one_that_is_not_in_sync_bad_ones_that_meet) {
+    begin();
+    add(0, 100, 199, RANGE_BAD, 0);
+    add(0, 150, 160, RANGE_GOOD, 0);
+    add(0, 180, 250, RANGE_BAD, 0);
+    add(0, 251, 260, RANGE_BAD, 0);
+    expect_aside(true, 100, 250);
+    sides[1].closed_ms = 250;
     expect_aside(false, 0, 0);
 }
 

@@ -504,12 +504,13 @@ Test(replica_sound, nothing_is_held_back_for_ever) {
     cr_assert_gt(rig.diverged, 0);
 }
 
-Test(replica_sound, who_has_all_in_its_log_says_it_at_once) {
+/* Before it is filled from that log, the log may be dropped, as blocks have it all. */
+Test(replica_sound, that_all_is_in_the_log_still_does_not_help) {
     rotten()->held.based = false;
     install(REPLICA_FULL);
     pass_ms(500);
-    cr_assert_gt(rig.diverged, 0);
-    cr_assert_eq(rig.seats[LEADS].scrubs, 0);
+    cr_assert_eq(rig.diverged, 0);
+    cr_assert_gt(rig.seats[LEADS].scrubs, 0);
 }
 
 Test(replica_sound, what_was_never_complete_is_not_held_back) {
@@ -562,7 +563,7 @@ static uint8_t ranges_given_to(unsigned seat) {
     struct buf payload = {0};
     wire_begin(&payload);
     repair_ask_put(&(struct repair_ask){.stream = (uint64_t)(seat + 1) << 32}, &payload);
-    repair_item_put(&(struct repair_item){0, rig.epoch, {100, 199}}, &payload);
+    repair_item_put(&(struct repair_item){0, rig.epoch, {.min_ms = 100, .max_ms = 199}}, &payload);
     return answer_to(seat, FRAME_REPAIR, &payload);
 }
 

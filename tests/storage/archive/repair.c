@@ -35,7 +35,8 @@ struct taken {
 static struct archive_rig rig;
 static struct taken taken[AR_CORES];
 static struct {
-    unsigned by_scrub, by_reading, refused, corrupt, cuts, repaired, late, moved, rows_fetched;
+    unsigned by_scrub, by_reading, refused, corrupt, cuts, repaired, late, moved, rows_fetched,
+        only_bad;
     uint64_t merges;
 } counts;
 
@@ -90,7 +91,8 @@ static void give(unsigned core) {
         if (!store_shard_archive(rig.stores[core], i, &a) || a.from_ms == INT64_MIN) continue;
         t->shards[t->shards_count] = i;
         t->imports[t->shards_count] = (struct import_shard){i, a.copy};
-        t->spans[t->shards_count++] = (struct shard_span){INT64_MIN, a.from_ms - 1};
+        t->spans[t->shards_count++] =
+            (struct shard_span){.min_ms = INT64_MIN, .max_ms = a.from_ms - 1};
     }
     t->export_ = (struct store_export){.shards = t->shards,
                                        .shards_count = t->shards_count,
@@ -233,12 +235,31 @@ static void try_within(void) {
         struct shard_span spans[AR_SHARDS];
         memcpy(spans, t->spans, sizeof spans);
         for (size_t i = 0; i < t->shards_count; i++)
-            t->spans[i].max_ms = AR_START_MS + AR_HOUR_MS;
+            t->spans[i] =
+                (struct shard_span){.min_ms = INT64_MIN, .max_ms = AR_START_MS + AR_HOUR_MS};
         take(core, t);
         RIG_CHECK(t->status == OK && t->last, "%s", t->err.msg);
         counts.refused += t->import.refused;
         memcpy(t->spans, spans, sizeof spans);
     }
+}
+
+/* What can be read stays: all that is good is there twice then, and counts once. */
+static void set_only_bad(void) {
+    for (unsigned core = 0; core < AR_CORES; core++)
+        for (size_t i = 0; i < taken[core].shards_count; i++)
+            taken[core].spans[i].only_bad = true;
+    counts.only_bad++;
+}
+
+/* Good blocks of before, of samples. */
+static unsigned good_before(uint64_t number) {
+    const struct block_list *list = archive_blocks(rig.archive);
+    unsigned good = 0;
+    for (uint32_t i = 0; i < list->count; i++)
+        good += list->blocks[i].of.number < number && list->blocks[i].block != NULL &&
+                list->blocks[i].of.resolution_ms == 0;
+    return good;
 }
 
 static void try_corrupt(void) {
@@ -362,8 +383,13 @@ static void run(uint64_t seed) {
     if (rng_chance(&rig.rng, 0.3)) try_within();
     if (rng_chance(&rig.rng, 0.3)) try_corrupt();
     expect_bad();
+    bool only_bad = seed % 3 == 2;
+    if (only_bad) set_only_bad();
     if (rng_chance(&rig.rng, 0.6)) try_power_cut();
+    uint64_t number = archive_take_number(rig.archive);
+    unsigned good = good_before(number);
     take_all();
+    if (only_bad) RIG_CHECK(good_before(number) == good, "seed %" PRIu64 ": a good one went", seed);
     archive_rig_run(&rig, 60000);
     RIG_CHECK(stats().bad_blocks == 0 && bad_ranges() == 0, "seed %" PRIu64 ": still bad", seed);
     archive_rig_verify(&rig);
@@ -590,10 +616,11 @@ int main(int argc, char **argv) {
     }
     printf("%" PRIu64 " seeds from %" PRIu64 ": found by the scrub %u, by reading %u; repaired %u, "
            "shards refused %u, bad pieces %u, power cuts %u; beside %" PRIu64
-           " merges, shards refused %u; where samples have ended: moved %u, rows fetched %u\n",
+           " merges, shards refused %u; where samples have ended: moved %u, rows fetched %u; only "
+           "what was bad %u\n",
            seeds, first, counts.by_scrub, counts.by_reading, counts.repaired, counts.refused,
            counts.corrupt, counts.cuts, counts.merges, counts.late, counts.moved,
-           counts.rows_fetched);
+           counts.rows_fetched, counts.only_bad);
     bool all = counts.by_scrub > 0 && counts.by_reading > 0 && counts.refused > 0 &&
                counts.corrupt > 0 && counts.cuts > 0 && counts.late > 0 && counts.merges > 0;
     if (!all && seeds >= 40) fprintf(stderr, "something never happened\n");

@@ -259,10 +259,10 @@ MUST_USE enum status store_delete(struct store *store, uint32_t shard, const str
 void store_set_settled(struct store *store, struct place (*settled)(void *ctx, uint32_t shard),
                        void *ctx);
 
-/* Must a sample that is held already, and comes again, be logged again? Else what is acknowledged of
- * it is that it is held here. Where a member has the log only, another copy may be filled from that;
- * and this one may hold what it took without its being acknowledged, and what that log has not: an
- * earlier leader went on without it. Asked of such samples only; without it: never. */
+/* Must a sample that is held already, and comes again, be logged again? Else what is acknowledged
+ * of it is that it is held here. Where a member has the log only, another copy may be filled from
+ * that; and this one may hold what it took without its being acknowledged, and what that log has
+ * not: an earlier leader went on without it. Asked of such samples only; without it: never. */
 void store_set_repeats(struct store *store, bool (*repeats)(void *ctx, uint32_t shard), void *ctx);
 
 /* Writes to each shard that is open for writing here the DELETEs of retention by matcher that are

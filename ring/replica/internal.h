@@ -72,7 +72,8 @@ struct member {
     uint8_t sound; /* enum sound_state, while diverged, and what follows */
     uint8_t sound_refusals;
     uint32_t sound_process;                  /* of the member: its node's incarnation */
-    uint64_t sound_since_ns;                 /* held back */
+    bool sound_told;                         /* that it cannot help */
+    uint64_t sound_since_ns, sound_again_ns; /* held back; asked again no earlier */
     struct place goal;                       /* once waited: CAUGHT_UP when acked is there */
     struct shard_held whole_held, tail_held; /* as answered */
 };

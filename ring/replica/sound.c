@@ -40,6 +40,8 @@ void sound_begin(struct replicas *r, uint32_t shard, struct member *m) {
     m->sound = SOUND_OVER;
     m->sound_process = process;
     m->sound_refusals = 0;
+    m->sound_told = false;
+    m->sound_again_ns = 0;
     if (m->in_sync || m->tail || !held->is_whole || held->damaged || !is_full(r, shard, m)) return;
     m->sound = SOUND_ASKED;
     m->sound_since_ns = core_mono_ns(r->core);
@@ -117,8 +119,9 @@ void sound_look(struct replicas *r) {
         for (unsigned k = 0; k < s->members_count; k++) {
             struct member *m = &s->members[k];
             if (m->sound == SOUND_NONE || m->sound == SOUND_OVER) continue;
-            if (is_up(r, m) && now_ns - m->sound_since_ns > SOUND_MS_MAX * UINT64_C(1000000))
-                sound_cannot(r, i, r->fars[m->far]->id);
+            if (m->sound != SOUND_BAD && is_up(r, m) &&
+                now_ns - m->sound_since_ns > SOUND_MS_MAX * UINT64_C(1000000))
+                sound_end(r, m);
             r->sound.any = r->sound.any || m->sound != SOUND_OVER;
             if (m->sound != SOUND_ASKED || asked == i) continue;
             asked = i;
@@ -149,7 +152,8 @@ node_id sound_source(struct replicas *r, uint32_t shard) {
         known = known || is_bad_still(r, shard);
         if (!known)
             sound_end(r, m);
-        else if (is_up(r, m) && (best == NULL || m->sound_refusals < best->sound_refusals))
+        else if (is_up(r, m) && m->sound_again_ns <= core_mono_ns(r->core) &&
+                 (best == NULL || m->sound_refusals < best->sound_refusals))
             best = m;
     }
     return best == NULL ? 0 : r->fars[best->far]->id;
@@ -162,16 +166,21 @@ static struct member *held_of(struct replicas *r, uint32_t shard, node_id from) 
     return NULL;
 }
 
-void sound_cannot(struct replicas *r, uint32_t shard, node_id from) {
-    struct member *m = held_of(r, shard, from);
-    if (m == NULL || m->sound == SOUND_NONE || m->sound == SOUND_OVER) return;
-    log_errorf("a replica that diverged is given up, though something is bad here", "shard",
-               "%" PRIu32, shard);
-    sound_end(r, m);
-}
-
 void sound_refused(struct replicas *r, uint32_t shard, node_id from) {
     struct member *m = held_of(r, shard, from);
-    if (m != NULL && m->sound == SOUND_BAD && ++m->sound_refusals >= SOUND_REFUSALS_MAX)
-        sound_cannot(r, shard, from);
+    if (m == NULL || m->sound != SOUND_BAD) return;
+    uint64_t again_ms = MIN((uint64_t)SOUND_AGAIN_MS << m->sound_refusals, SOUND_AGAIN_MS_MAX);
+    m->sound_again_ns = core_mono_ns(r->core) + again_ms * 1000000;
+    if (again_ms < SOUND_AGAIN_MS_MAX) m->sound_refusals++;
+}
+
+void sound_cannot(struct replicas *r, uint32_t shard, node_id from) {
+    struct member *m = held_of(r, shard, from);
+    if (m == NULL || m->sound != SOUND_BAD) return;
+    if (!m->sound_told)
+        log_errorf("a replica that diverged cannot give what is bad here, and is kept until that "
+                   "block is gone",
+                   "shard", "%" PRIu32, shard);
+    m->sound_told = true;
+    sound_refused(r, shard, from);
 }

@@ -29,6 +29,7 @@ struct block_list *block_list_new(const struct manifest *m, const struct block_l
         to->of = *of;
         to->of.parts = malloc((of->parts_count + 1) * sizeof *of->parts);
         to->block = from->block == NULL ? NULL : block_ref(from->block);
+        to->was = from->was == NULL ? NULL : block_ref(from->was);
         to->why = from->why;
         if (to->of.parts == NULL) {
             block_list_unref(list);
@@ -49,6 +50,7 @@ void block_list_unref(struct block_list *list) {
     if (list == NULL || !refs_dec(&list->refs)) return;
     for (uint32_t i = 0; i < list->count; i++) {
         block_unref(list->blocks[i].block);
+        block_unref(list->blocks[i].was);
         manifest_block_fini(&list->blocks[i].of);
     }
     free(list);
@@ -56,4 +58,9 @@ void block_list_unref(struct block_list *list) {
 
 bool list_block_has(const struct list_block *b, uint32_t shard, uint32_t copy) {
     return manifest_block_part(&b->of, shard, copy) != NULL;
+}
+
+bool list_block_shard(const struct list_block *b, uint32_t shard, struct block_shard *out) {
+    const struct block *block = b->block != NULL ? b->block : b->was;
+    return block != NULL && block_get_shard(block, shard, out) && out->series_count > 0;
 }

@@ -10,6 +10,9 @@ struct list_block {
     struct manifest_block of; /* owned */
     struct block *block;      /* a reference; NULL: its file is missing or bad, as `why` says: */
     struct err why;           /* what it holds must not be answered for */
+    /* A reference: it was opened before it was found to be bad, and its directory is in memory.
+     * Only that may be asked. */
+    struct block *was;
 };
 struct block_list {
     unsigned refs; /* node/base/refs.h */
@@ -24,3 +27,6 @@ struct block_list *block_list_ref(struct block_list *list);
 void block_list_unref(struct block_list *list); /* NULL too */
 /* What the block has of the shard under that copy number. */
 bool list_block_has(const struct list_block *b, uint32_t shard, uint32_t copy);
+/* How much it has of the shard; of a bad block, what it said before. false: no samples, or a bad
+ * one of which nothing is known. */
+bool list_block_shard(const struct list_block *b, uint32_t shard, struct block_shard *out);

@@ -46,13 +46,15 @@ static enum status block_range(struct store *store, const struct list_block *b, 
                                struct err *err) {
     struct block_shard in;
     struct hidden_sum hidden = {0};
+    bool known = list_block_shard(b, shard, &in);
     if (b->block == NULL) {
         if (out->closed_ms == INT64_MIN) return OK;
-        struct shard_range r = {.max_ms = MIN(b->of.max_ms, out->closed_ms - 1), .kind = RANGE_BAD};
-        r.min_ms = MIN(b->of.min_ms, r.max_ms);
+        int64_t max_ms = known ? in.max_ms : b->of.max_ms;
+        struct shard_range r = {.max_ms = MIN(max_ms, out->closed_ms - 1), .kind = RANGE_BAD};
+        r.min_ms = MIN(known ? in.min_ms : b->of.min_ms, r.max_ms);
         return range_add(out, r, err);
     }
-    if (!block_get_shard(b->block, shard, &in) || in.series_count == 0) return OK;
+    if (!known) return OK;
     struct shard_range range = {.min_ms = in.min_ms, .max_ms = in.max_ms, .kind = RANGE_UNKNOWN};
     if (hidden_ask(store, b, shard, &in, a, &hidden) != HIDDEN_LATER) {
         range.kind = RANGE_GOOD;

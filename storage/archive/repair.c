@@ -4,14 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Of what the block has of the shard: of a bad one, up to where the shard is closed (digest.c). */
+/* Of what the block has of the shard: of one of which nothing is known, up to where the shard is
+ * closed (digest.c). */
 static struct shard_span part_span(const struct archive *a, const struct manifest_block *b,
                                    const struct manifest_shard *of) {
     struct block_shard in;
     for (uint32_t i = 0; i < a->list->count; i++) {
         const struct list_block *l = &a->list->blocks[i];
-        if (l->of.number == b->number && l->block != NULL &&
-            block_get_shard(l->block, of->shard, &in) && in.series_count > 0)
+        if (l->of.number == b->number && list_block_shard(l, of->shard, &in))
             return (struct shard_span){.min_ms = in.min_ms, .max_ms = in.max_ms};
     }
     int64_t max_ms = MIN(b->max_ms, of->from_ms - 1);

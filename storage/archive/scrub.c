@@ -319,7 +319,7 @@ void scrub_mark(struct scrub *s, struct block_list *list) {
         for (uint32_t k = 0; k < list->count; k++) {
             struct list_block *b = &list->blocks[k];
             if (b->of.number != s->bads[i].number) continue;
-            block_unref(b->block); /* not the last: the list before has it, too */
+            if (b->block != NULL) b->was = b->block;
             b->block = NULL;
             b->why = s->bads[i].why;
             s->bads[kept++] = s->bads[i];

@@ -184,6 +184,8 @@ void clients_drop(struct world *w, unsigned node); /* the node crashed: its clie
 void world_look_at_maps(struct world *w);
 /* Every shard has its replicas, all readable, and nobody is on the move; else why not. */
 bool world_is_whole(struct world *w);
+/* What is closed in blocks of the node is so in those of all other readable replicas. */
+bool world_all_closed(struct world *w, unsigned node);
 /* All readable replicas of each shard hold the same. */
 void world_compare_replicas(struct world *w);
 

@@ -266,6 +266,26 @@ void world_compare_replicas(struct world *w) {
     }
 }
 
+static int64_t closed_ms(struct node *node, uint32_t shard) {
+    struct store_archived a;
+    for (unsigned c = 0; c < store_core(node_store(node, 0))->rt->cores_count; c++)
+        if (store_shard_archive(node_store(node, c), shard, &a) && a.has_head) return a.from_ms;
+    return INT64_MIN;
+}
+
+bool world_all_closed(struct world *w, unsigned node) {
+    for (uint32_t s = 0; w->map != NULL && s < w->map->settings.shards_count; s++) {
+        const struct ring_shard *shard = &w->map->shards[s];
+        int64_t upto_ms = w->nodes[node] == NULL ? INT64_MAX : closed_ms(w->nodes[node], s);
+        for (unsigned r = 0; r < shard->replicas_count; r++) {
+            struct node *other = find_node(w, w->map->nodes[shard->replicas[r].node].id);
+            if (!ring_replica_is_readable(&shard->replicas[r]) || other == w->nodes[node]) continue;
+            if (other == NULL || closed_ms(other, s) < upto_ms) return false;
+        }
+    }
+    return w->map != NULL;
+}
+
 static void describe_stored(const struct store *store, uint32_t shard, struct buf *out) {
     struct store_archived a;
     const struct block_list *list = store_blocks(store);

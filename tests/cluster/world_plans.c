@@ -169,11 +169,15 @@ static void rot_crash(void *ctx) {
         sim_crash(w->sim, node);
 }
 
-/* Others of its shards return with what nobody has acknowledged: theirs is the last good copy. */
+/* Others of its shards return with what nobody has acknowledged: theirs is the last good copy. They
+ * must have it in blocks, too: what is in a diverged log cannot be told from what was never
+ * acknowledged. */
 static void rot_cut(void *ctx) {
     struct world *w = ctx;
     unsigned node = any_other(w, w->rotten - 1);
-    if (w->failure[0] == '\0' && !w->quiet && node < WORLD_NODES_MAX) cut_strike(w, node);
+    if (w->failure[0] == '\0' && !w->quiet && node < WORLD_NODES_MAX &&
+        world_all_closed(w, w->rotten - 1))
+        cut_strike(w, node);
 }
 
 /* false: it has no blocks yet. */

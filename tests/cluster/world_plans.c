@@ -169,27 +169,25 @@ static void rot_crash(void *ctx) {
         sim_crash(w->sim, node);
 }
 
-/* Others of its shards return with what nobody has acknowledged: theirs is the last good copy. They
- * must have it in blocks, too: what is in a diverged log cannot be told from what was never
- * acknowledged. */
-static void rot_cut(void *ctx) {
-    struct world *w = ctx;
+/* Others of its shards return with what nobody has acknowledged: theirs is the last good copy. */
+static void rot_cut(struct world *w) {
     unsigned node = any_other(w, w->rotten - 1);
-    if (w->failure[0] == '\0' && !w->quiet && node < WORLD_NODES_MAX &&
-        world_all_closed(w, w->rotten - 1))
-        cut_strike(w, node);
+    if (w->failure[0] == '\0' && !w->quiet && node < WORLD_NODES_MAX) cut_strike(w, node);
 }
 
-/* false: it has no blocks yet. */
+/* false: it has no blocks yet; or the others have not in theirs what it has: then they are not cut,
+ * since what is in a diverged log cannot be told from what was never acknowledged. */
 static bool rot_strike(struct world *w, unsigned node) {
     struct rng *rng = sim_rng(w->sim);
+    bool cut = rng_chance(rng, 0.5);
+    if (cut && !world_all_closed(w, node)) return false;
     if (!sim_disk_rot(w->sim, node, "data/blocks", ".block")) return false;
     w->plans[PLAN_ROT]++;
     plan_tell(w, PLAN_ROT, node);
     w->rotten = node + 1;
     while (rng_chance(rng, 0.5))
         sim_disk_rot(w->sim, node, "data/blocks", ".block");
-    if (rng_chance(rng, 0.5)) rot_cut(w);
+    if (cut) rot_cut(w);
     while (rng_chance(rng, 0.4)) /* while it is being repaired */
         sim_after(w->sim, rng_below(rng, 9000), rot_crash, w);
     return true;

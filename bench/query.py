@@ -2,7 +2,7 @@
 """./dev bench query: typical dashboard and rule queries over the same data in Cairn, Prometheus and VictoriaMetrics.
 
 Each repetition asks every server in turn for the same moment, which is a little different each time; result caches are off.
-Latency is until the last byte; CPU is the server's over all threads. Cairn's answers are compared with Prometheus': the moments
+Latency is until the last byte; CPU is the server's over all threads until it is idle: nobody is asked while another still tidies up. Cairn's answers are compared with Prometheus': the moments
 hit no sample, since Prometheus 2 still counts one at a window's left border. Rates of VictoriaMetrics are defined otherwise."""
 import http.client, json, math, random, statistics, sys, time, urllib.parse
 from pathlib import Path
@@ -88,9 +88,20 @@ class Client:
         answer = self.connection.getresponse()
         body = answer.read()
         seconds = time.perf_counter() - began
+        used = self.rest() - before
         if answer.status != 200:
             raise SystemExit(f"{self.server.name}: {text}: {answer.status} {body[:300].decode(errors='replace')}")
-        return seconds, (cpu_ns(self.server) - before) / 1e9, body
+        return seconds, used / 1e9, body
+
+    def rest(self) -> int:
+        """Waits until the server is idle, for half a second at most; returns its CPU so far."""
+        still, now = 0, cpu_ns(self.server)
+        deadline = time.monotonic() + 0.5
+        while still < 3 and time.monotonic() < deadline:
+            time.sleep(0.002)
+            then, now = now, cpu_ns(self.server)
+            still = still + 1 if now - then < 100_000 else 0
+        return now
 
 
 def points_of(body: bytes) -> dict:

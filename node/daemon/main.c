@@ -99,6 +99,7 @@ static enum status open_node(struct daemon *d, struct err *err) {
     struct loop_options lo = {
         .cores_count = o->cores.integer > 0 ? (unsigned)o->cores.integer : cpus,
         .workers_count = o->workers.integer > 0 ? (unsigned)o->workers.integer : cpus,
+        .pins = strcmp(o->pin_cores.string, "auto") == 0,
     };
     TRY(loop_runtime_new(&lo, &d->rt, err));
     loop_register_metrics(d->rt);

@@ -98,6 +98,9 @@ const struct flag_def option_defs[] = {
     OPT("roles", STRING, "ingest,store,query,rule,scrape,alert", "What this node does.", roles),
     OPT("node.cores", INT, "0", "Threads that own shards (0: one per CPU).", cores),
     OPT("node.workers", INT, "0", "Threads that evaluate queries (0: one per CPU).", workers),
+    OPT("node.pin-cores", STRING, "auto",
+        "auto: each of these threads keeps to one CPU, if there are as many CPUs. off: never.",
+        pin_cores),
     OPT("node.memory-limit", BYTES, "0",
         "Memory of the process. New series are refused from three quarters of it on, queries near "
         "it (0: 85 % of the cgroup's or machine's).",

@@ -52,6 +52,9 @@ static enum status options_check(const struct options *o, struct err *err) {
     if (strcmp(o->log_format.string, "logfmt") != 0 && strcmp(o->log_format.string, "json") != 0)
         return err_set(err, ERR_PARSE, 0, "--log.format must be logfmt or json, got \"%s\"",
                        o->log_format.string);
+    if (strcmp(o->pin_cores.string, "auto") != 0 && strcmp(o->pin_cores.string, "off") != 0)
+        return err_set(err, ERR_PARSE, 0, "--node.pin-cores must be auto or off, got \"%s\"",
+                       o->pin_cores.string);
     if (strcmp(o->wal_sync.string, "always") != 0 && strcmp(o->wal_sync.string, "interval") != 0)
         return err_set(err, ERR_PARSE, 0,
                        "--storage.wal-sync must be always or interval, got \"%s\"",

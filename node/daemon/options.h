@@ -17,7 +17,7 @@
     X(scrub_interval) X(sync_interval) \
     X(out_of_order_window) X(wal_sync) X(wal_segment_size) X(lookback_delta) \
     X(query_timeout) X(max_concurrency) X(max_samples) X(query_memory) X(query_slower_than) \
-    X(enable_feature) X(log_level) X(log_format) X(roles) X(cores) X(workers) \
+    X(enable_feature) X(log_level) X(log_format) X(roles) X(cores) X(workers) X(pin_cores) \
     X(memory_limit) X(drain_timeout) X(ring_listen) X(ring_advertise) X(ring_cluster_name) \
     X(ring_discovery) X(ring_bootstrap_expect) X(ring_replication_factor) X(ring_min_insync) \
     X(ring_shards) X(ring_zone) X(ring_seats) X(ring_replace_after) X(ring_secret_file) \

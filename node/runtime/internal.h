@@ -77,6 +77,7 @@ struct loop_runtime {
     struct loop_core **all; /* data cores, the log core, the control core */
     unsigned all_count;
     struct pool *pool;
+    bool pins; /* options */
     sem_t event; /* posted when a core became quiet */
 };
 

@@ -11,6 +11,11 @@
 struct loop_options {
     unsigned cores_count;   /* >= 1 */
     unsigned workers_count; /* >= 1 */
+    /* Each core keeps to a CPU of its own, where the process may use just as many as there are
+     * cores. A kernel in a virtual machine takes a halted CPU for one that is taken away, and puts
+     * a core that is woken behind the one that woke it: two halves of a query run one after the
+     * other then. */
+    bool pins;
 };
 
 /* Ignores SIGPIPE for the process (libuv writes to sockets without MSG_NOSIGNAL).

@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -124,6 +125,7 @@ enum status loop_runtime_new(const struct loop_options *options, struct runtime 
         goto fail;
     }
     lr->rt.cores_count = options->cores_count;
+    lr->pins = options->pins;
     status = pool_new(options->workers_count, &lr->pool, err);
     if (status != OK) goto fail;
     status = net_tcp_new(&lr->rt.net, err);
@@ -144,6 +146,21 @@ fail:
     return status;
 }
 
+/* Where it cannot be done the kernel places them, as ever. */
+static void cores_pin(struct loop_runtime *lr) {
+    cpu_set_t all, one;
+    unsigned count = lr->rt.cores_count;
+    if (!lr->pins || count < 2 || sched_getaffinity(0, sizeof all, &all) != 0 ||
+        CPU_COUNT(&all) != (int)count)
+        return;
+    for (unsigned cpu = 0, i = 0; i < count && cpu < CPU_SETSIZE; cpu++) {
+        if (!CPU_ISSET(cpu, &all)) continue;
+        CPU_ZERO(&one);
+        CPU_SET(cpu, &one);
+        pthread_setaffinity_np(lr->all[i++]->thread, sizeof one, &one);
+    }
+}
+
 enum status loop_runtime_start(struct runtime *rt, struct err *err) {
     struct loop_runtime *lr = loop_runtime_of(rt);
     assert(lr->state == LOOP_NEW);
@@ -158,6 +175,7 @@ enum status loop_runtime_start(struct runtime *rt, struct err *err) {
         }
         return err_set(err, ERR_IO, rc, "runtime: start the thread of core %u", i);
     }
+    cores_pin(lr);
     lr->state = LOOP_RUNNING;
     return OK;
 }

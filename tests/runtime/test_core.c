@@ -2,6 +2,7 @@
 /* Cores, mailboxes, timers and the worker pool of the real runtime, on real threads. */
 #include <inttypes.h>
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -486,6 +487,45 @@ static void nap_is_not_disturbed(void) {
     runtime_close(rt);
 }
 
+/* ---- CPUs ---- */
+
+static cpu_set_t used[CPU_SETSIZE];
+
+static void look_where(struct core *here, void *ctx) {
+    (void)ctx;
+    CHECK(sched_getaffinity(0, sizeof *used, &used[here->index]) == 0, "!");
+}
+
+/* With as many cores as CPUs each has one of its own; else all may run on all. */
+static void cores_keep_to_their_cpus(void) {
+    cpu_set_t all;
+    CHECK(sched_getaffinity(0, sizeof all, &all) == 0, "!");
+    unsigned cpus = (unsigned)CPU_COUNT(&all);
+    if (cpus < 2) {
+        printf("skipped: cores that keep to their CPUs: there is one CPU\n");
+        return;
+    }
+    for (unsigned less = 0; less < 2; less++)
+        for (unsigned pins = 0; pins < 2; pins++) {
+            struct runtime *rt = NULL;
+            struct err err = {0};
+            struct loop_options o = {
+                .cores_count = cpus - less, .workers_count = 1, .pins = pins == 1};
+            CHECK(loop_runtime_new(&o, &rt, &err) == OK, "%s", err.msg);
+            runtime_run(rt);
+            cpu_set_t together;
+            CPU_ZERO(&together);
+            for (unsigned i = 0; i < o.cores_count; i++) {
+                core_call(rt->cores[i], look_where, NULL);
+                int want = o.pins && less == 0 ? 1 : (int)cpus;
+                CHECK(CPU_COUNT(&used[i]) == want, "core %u: %d CPUs", i, CPU_COUNT(&used[i]));
+                CPU_OR(&together, &together, &used[i]);
+            }
+            CHECK(CPU_EQUAL(&together, &all), "two share one");
+            runtime_close(rt);
+        }
+}
+
 int main(int argc, char **argv) {
     uint64_t seed = argc > 1 ? strtoull(argv[1], NULL, 0) : now_ns();
     printf("seed %" PRIu64 "\n", seed);
@@ -501,5 +541,6 @@ int main(int argc, char **argv) {
     stop_survives_a_forgotten_handle();
     each_runs_side_by_side();
     nap_is_not_disturbed();
+    cores_keep_to_their_cpus();
     return 0;
 }

@@ -55,7 +55,9 @@ static void run(bool append) {
     struct err err;
     bool damaged;
     uint64_t seqs[CORES * CHAINS] = {0};
-    RIG_CHECK(loop_runtime_new(&(struct loop_options){CORES, 1}, &rt, &err) == OK, "%s", err.msg);
+    RIG_CHECK(loop_runtime_new(&(struct loop_options){.cores_count = CORES, .workers_count = 1},
+                               &rt, &err) == OK,
+              "%s", err.msg);
     struct log_options options = {.dir = dir,
                                   .file_bytes_max = 16 << 10,
                                   .frame_bytes_max = 16 << 20,

@@ -159,7 +159,9 @@ int main(void) {
     series_find();
     RIG_CHECK(sem_init(&finished, 0, 0) == 0 && mkdtemp(dir) != NULL, "start");
     log_setup(LOG_ERROR, LOG_LOGFMT, 2);
-    RIG_CHECK(loop_runtime_new(&(struct loop_options){1, 2}, &rt, &err) == OK, "%s", err.msg);
+    RIG_CHECK(loop_runtime_new(&(struct loop_options){.cores_count = 1, .workers_count = 2}, &rt,
+                               &err) == OK,
+              "%s", err.msg);
     RIG_CHECK(store_new(rt->cores[0], &options, &store, &err) == OK, "%s", err.msg);
     for (uint32_t s = 0; s < SHARDS; s++) {
         struct store_shard_options o = {s, STORE_FULL, false, 1, 1};

@@ -75,7 +75,7 @@ class Client:
         self.connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=300)
 
     def ask(self, kind: str, text: str, at: float, span: float):
-        """Returns latency in seconds, CPU seconds and the body."""
+        """As get, of a query of that kind."""
         form = {"query": text, "nocache": "1"}
         if kind[0] == "i":
             path, form["time"] = "/api/v1/query?", f"{at:.3f}"
@@ -83,8 +83,12 @@ class Client:
             width, step = (3600, 15) if kind[0] == "r" else (span, 60)
             start = at - math.floor(min(width, span) / step) * step
             path, form["start"], form["end"], form["step"] = "/api/v1/query_range?", f"{start:.3f}", f"{at:.3f}", str(step)
+        return self.get(path + urllib.parse.urlencode(form), text)
+
+    def get(self, path: str, text: str) -> tuple:
+        """Returns latency in seconds, CPU seconds and the body."""
         before, began = cpu_ns(self.server), time.perf_counter()
-        self.connection.request("GET", path + urllib.parse.urlencode(form))
+        self.connection.request("GET", path)
         answer = self.connection.getresponse()
         body = answer.read()
         seconds = time.perf_counter() - began

@@ -335,7 +335,7 @@ def thirty_days(folder: Path, a, capture: Capture, found: dict):
 
 
 def latency(servers: dict, a, key: str, start: float, end: float, step: int, found: dict):
-    """Median over nine moments that hit no sample, the servers in turn; the first answers are compared."""
+    """Median over moments that hit no sample, the servers in turn, each when the one before is idle; the first answers are compared."""
     clients = {n: query.Client(s) for n, s in servers.items()}
     seconds, cpu, bodies = {n: [] for n in servers}, {n: [] for n in servers}, {}
     rng = random.Random(1)
@@ -344,17 +344,12 @@ def latency(servers: dict, a, key: str, start: float, end: float, step: int, fou
         form = urllib.parse.urlencode({"query": AGGREGATE, "nocache": "1", "start": f"{start + shift:.3f}", "end": f"{end + shift:.3f}",
                                        "step": str(step)})
         for n, c in clients.items():
-            before, began = query.cpu_ns(c.server), time.perf_counter()
-            c.connection.request("GET", "/api/v1/query_range?" + form)
-            answer = c.connection.getresponse()
-            body = answer.read()
-            if answer.status != 200:
-                raise SystemExit(f"{n}: {AGGREGATE}: {answer.status} {body[:300].decode(errors='replace')}")
+            took, used, body = c.get("/api/v1/query_range?" + form, AGGREGATE)
             if i == 0:  # the first one warms up
                 bodies[n] = body
                 continue
-            seconds[n].append(time.perf_counter() - began)
-            cpu[n].append((query.cpu_ns(c.server) - before) / 1e9)
+            seconds[n].append(took)
+            cpu[n].append(used)
     for n in servers:
         found[n][key], found[n][key + "_cpu"] = statistics.median(seconds[n]), statistics.median(cpu[n])
     if "cairn" in bodies and "prometheus" in bodies:

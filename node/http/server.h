@@ -16,6 +16,7 @@
 #include "node/base/buf.h"
 #include "node/base/status.h"
 #include "node/base/sv.h"
+#include "node/http/header.h"
 #include "node/runtime/core.h"
 
 enum http_method {
@@ -25,10 +26,6 @@ enum http_method {
     HTTP_PUT = 8,
     HTTP_DELETE = 16,
     HTTP_OPTIONS = 32
-};
-
-struct http_header {
-    struct sv name, value;
 };
 
 enum { HTTP_HEAD_BYTES_MAX = 64 << 10, HTTP_HEADERS_MAX = 100 };

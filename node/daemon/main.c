@@ -15,6 +15,7 @@
 #include "node/base/duration.h"
 #include "node/base/num.h"
 #include "node/daemon/active_file.h"
+#include "node/daemon/cloud.h"
 #include "node/daemon/config.h"
 #include "node/daemon/limits.h"
 #include "node/daemon/memory.h"
@@ -43,6 +44,7 @@ struct daemon {
     struct node *node;
     struct serve *serve;
     struct selfscrape *self;
+    struct cloud *cloud; /* NULL: not needed */
     struct active_file active;
     struct memory_watch memory;
     struct query_log *query_log;
@@ -105,6 +107,8 @@ static enum status open_node(struct daemon *d, struct err *err) {
     loop_register_metrics(d->rt);
     d->has_peers = o->ring_discovery.string[0] != '\0';
     TRY(read_secret(d, err));
+    if (sv_starts(sv_from(o->ring_discovery.string), SV("cloudmap://")))
+        TRY(cloud_new(d->rt, &d->cloud, err));
     uint64_t memory =
         o->memory_limit.bytes > 0 ? o->memory_limit.bytes : limits_memory_bytes() / 100 * 85;
     memory_watch_init(&d->memory, memory);
@@ -122,6 +126,8 @@ static enum status open_node(struct daemon *d, struct err *err) {
         .listen_addr = o->ring_listen.string,
         .advertise_addr = o->ring_advertise.string,
         .zone = o->ring_zone.string,
+        .cloudmap = &cloud_ops,
+        .cloudmap_ctx = d->cloud,
         .secret = buf_sv(&d->secret),
         .bootstrap_expect = (uint32_t)o->ring_bootstrap_expect.integer,
         .min_insync = (uint32_t)o->ring_min_insync.integer,
@@ -209,6 +215,12 @@ static void stop_blocks(struct core *here, void *ctx) {
     node_stop_blocks(stop->d->node, here, post_semaphore, &stop->done);
 }
 
+static void stop_cloud(struct core *here, void *ctx) {
+    struct core_stop *stop = ctx;
+    (void)here;
+    cloud_stop(stop->d->cloud, post_semaphore, &stop->done);
+}
+
 static void stop_log(struct core *here, void *ctx) {
     (void)here;
     node_stop_log(((struct daemon *)ctx)->node);
@@ -248,6 +260,10 @@ static void stop_all(struct daemon *d) {
     }
     core_call(d->rt->log_core, stop_blocks, &stop);
     wait_for(&stop.done);
+    if (d->cloud != NULL) {
+        core_call(d->rt->cores[0], stop_cloud, &stop);
+        wait_for(&stop.done);
+    }
     for (unsigned i = 0; i < d->rt->cores_count; i++) {
         core_call(d->rt->cores[i], stop_core, &stop);
         wait_for(&stop.done);
@@ -286,6 +302,7 @@ static void free_all(struct daemon *d) {
     selfscrape_free(d->self);
     active_file_close(&d->active); /* while the node still holds the directory's lock */
     node_free(d->node);
+    cloud_free(d->cloud);
     if (d->rt != NULL) loop_runtime_free(d->rt);
     query_log_free(d->query_log);
     config_fini(&d->config);

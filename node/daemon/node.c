@@ -45,6 +45,8 @@ static enum status node_open_member(struct node *node, struct ring_map **out_map
         .addr = node_addr(node),
         .zone = o->zone == NULL ? "" : o->zone,
         .discovery = &node->discovery,
+        .cloudmap = o->cloudmap,
+        .cloudmap_ctx = o->cloudmap_ctx,
         .bootstrap_expect = o->bootstrap_expect,
         .shards_count = o->shards_count,
         .replication_factor = o->replication_factor,

@@ -33,8 +33,10 @@ struct node_options { /* strings live as long as the node */
     const char *listen_addr;    /* node to node */
     const char *advertise_addr; /* where others reach this node; "" only without discovery */
     const char *zone;           /* NULL: none */
-    struct sv secret;           /* that nodes prove to each other; empty: none */
-    uint32_t bootstrap_expect;  /* 0: this node founds no cluster with discovery */
+    const struct cloudmap_ops *cloudmap; /* given for a discovery by Cloud Map */
+    void *cloudmap_ctx;
+    struct sv secret;          /* that nodes prove to each other; empty: none */
+    uint32_t bootstrap_expect; /* 0: this node founds no cluster with discovery */
     uint32_t shards_count;
     uint32_t replication_factor, min_insync; /* of a cluster that this node founds */
     uint64_t replace_after_ms;               /* 0: the default */

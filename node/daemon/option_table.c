@@ -114,7 +114,8 @@ const struct flag_def option_defs[] = {
     OPT("ring.cluster-name", STRING, "cairn", "Name of the cluster.", ring_cluster_name),
     OPT("ring.discovery", STRING, "",
         "static:host:port,... | dns+a://name:port | dns+srv://name | "
-        "cloudmap://namespace/service",
+        "cloudmap://namespace/service. An instance that Cloud Map lists without AWS_INSTANCE_PORT "
+        "is asked at the port of --ring.advertise-address.",
         ring_discovery),
     OPT("ring.bootstrap-expect", INT, "0",
         "Number of nodes that found the cluster together (0: this node only joins one).",

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The addresses to probe: a static list, or all A or SRV records of a name, looked up again and
- * again. */
+/* The addresses to probe: a static list, or all A or SRV records of a name, or the instances of a
+ * Cloud Map service, looked up again and again. What failed, or lists nobody, changes nothing.
+ * Cloud Map may forget an instance for a while (it is told by others, who restart, too), so that
+ * its newest answers count together. */
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,6 +35,7 @@ static bool discover_add(struct member *m, struct sv addr, bool listed) {
         snprintf(t->addr, sizeof t->addr, "%s", text);
     }
     t->listed = t->listed || listed;
+    if (listed) t->missed = 0;
     return true;
 }
 
@@ -52,12 +55,26 @@ void discover_learn(struct member *m, const char *addr) {
     status_ignore(discover_add(m, sv_from(addr), false) ? OK : ERR_NOMEM);
 }
 
-/* An address that is not listed any more is forgotten; calls under way look theirs up again. */
-static void discover_sweep(struct member *m) {
+static void discover_answer_begins(struct member *m) {
+    for (size_t i = 0; i < m->birth.targets_count; i++)
+        m->birth.targets[i].missed++;
+}
+
+/* An address that was not listed for so many answers is forgotten, and so is one that was learned;
+ * calls under way look theirs up again. */
+static void discover_answer_ends(struct member *m, unsigned answers) {
     size_t kept = 0;
     for (size_t i = 0; i < m->birth.targets_count; i++)
-        if (m->birth.targets[i].listed) m->birth.targets[kept++] = m->birth.targets[i];
+        if (m->birth.targets[i].listed && m->birth.targets[i].missed < answers)
+            m->birth.targets[kept++] = m->birth.targets[i];
     m->birth.targets_count = kept;
+    m->birth.probe_at_ms = 0;
+    member_settle(m);
+}
+
+static void discover_again(struct member *m, bool good) {
+    bool idle = good && drive_leader(m) != 0;
+    m->birth.resolve_at_ms = member_now_ms(m) + (idle ? PROBE_IDLE_MS : RESOLVE_RETRY_MS);
 }
 
 static void add_addresses(struct member *m, const struct resolve *r) {
@@ -83,34 +100,92 @@ static void discover_on_resolved(struct core *here, struct resolve *r) {
     struct member *m = r->ctx;
     (void)here;
     m->birth.resolve = NULL;
-    bool leader = drive_leader(m) != 0;
-    m->birth.resolve_at_ms =
-        member_now_ms(m) + (leader && r->status == OK ? PROBE_IDLE_MS : RESOLVE_RETRY_MS);
+    discover_again(m, r->status == OK);
     if (r->status != OK) {
         log_warn("--ring.discovery: a look-up failed", "name", r->host, "err", r->err.msg);
         resolve_free(r);
         return;
     }
-    for (size_t i = 0; i < m->birth.targets_count; i++)
-        m->birth.targets[i].listed = false;
+    discover_answer_begins(m);
     if (r->targets != NULL)
         add_targets(m, r);
     else
         add_addresses(m, r);
-    discover_sweep(m);
     resolve_free(r);
-    m->birth.probe_at_ms = 0;
-    member_settle(m);
+    discover_answer_ends(m, 1);
 }
 
-void discover_step(struct member *m, uint64_t now_ms) {
+/* -- Cloud Map */
+
+/* Once per change: it is asked every other second until it answers. */
+static void cloudmap_say(struct member *m, const char *text) {
+    if (strcmp(m->birth.cloudmap_said, text) == 0) return;
+    char name[2 * RESOLVE_HOST_BYTES_MAX + 2];
+    snprintf(name, sizeof name, "%.*s", SV_ARG(m->o.discovery->name));
+    snprintf(m->birth.cloudmap_said, sizeof m->birth.cloudmap_said, "%s", text);
+    if (text[0] == '\0')
+        log_info("--ring.discovery: Cloud Map answers again", "name", name);
+    else
+        log_warn("--ring.discovery: a look-up failed", "name", name, "err", text);
+}
+
+/* That of this node's own address, which the others probably use, too. */
+static uint16_t cloudmap_port(const struct member *m) {
+    char host[RESOLVE_HOST_BYTES_MAX + 1];
+    uint16_t port = 0;
+    status_ignore(address_split(sv_from(m->o.addr), host, &port, NULL));
+    return port;
+}
+
+static enum status cloudmap_take(struct member *m, const struct cloudmap_answer *a,
+                                 struct arena *arena, struct err *err) {
+    struct cloudmap_instances found;
+    if (a->status != OK) {
+        *err = a->err;
+        return a->status;
+    }
+    TRY(cloudmap_answer_get(a->code, a->body, cloudmap_port(m), arena, &found, err));
+    if (found.count == 0 && found.unusable > 0)
+        return err_set(err, ERR_UNAVAILABLE, 0,
+                       "Cloud Map lists %zu instances, none with AWS_INSTANCE_IPV4 or "
+                       "AWS_INSTANCE_IPV6",
+                       found.unusable);
+    if (found.count == 0) return err_set(err, ERR_UNAVAILABLE, 0, "Cloud Map lists no instance");
+    discover_answer_begins(m);
+    for (size_t i = 0; i < found.count; i++)
+        if (!discover_add(m, found.addrs[i], true)) break;
+    return OK;
+}
+
+static void cloudmap_on_answer(void *arg, const struct cloudmap_answer *a) {
+    struct member *m = arg;
+    struct arena arena;
+    struct err err = {0};
+    m->birth.cloudmap_asking = false;
+    arena_init(&arena, 1 << 20);
+    enum status status = cloudmap_take(m, a, &arena, &err);
+    arena_fini(&arena);
+    discover_again(m, status == OK);
+    if (status != ERR_CANCELED) cloudmap_say(m, status == OK ? "" : err.msg); /* it stops */
+    if (status == OK) discover_answer_ends(m, CLOUDMAP_ANSWERS);
+}
+
+static void cloudmap_ask(struct member *m) {
+    struct buf body = {0};
+    cloudmap_request_put(m->o.discovery->name, &body);
+    if (!body.failed) {
+        m->birth.cloudmap_asking = true;
+        m->o.cloudmap->ask(m->o.cloudmap_ctx, buf_sv(&body), cloudmap_on_answer, m);
+    }
+    buf_fini(&body);
+}
+
+/* -- all kinds */
+
+static void names_ask(struct member *m) {
     const struct discovery *d = m->o.discovery;
-    if (d == NULL || (d->kind != DISCOVERY_DNS_A && d->kind != DISCOVERY_DNS_SRV) ||
-        m->birth.resolve != NULL || now_ms < m->birth.resolve_at_ms)
-        return;
     char host[RESOLVE_HOST_BYTES_MAX + 1];
     snprintf(host, sizeof host, "%.*s", SV_ARG(d->name));
-    m->birth.resolve_at_ms = now_ms + RESOLVE_RETRY_MS;
     struct err err;
     enum status status = d->kind == DISCOVERY_DNS_SRV
                              ? resolve_service_start(m->core, host, &m->birth.resolve, &err)
@@ -124,7 +199,22 @@ void discover_step(struct member *m, uint64_t now_ms) {
     m->birth.resolve->ctx = m;
 }
 
+void discover_step(struct member *m, uint64_t now_ms) {
+    enum discovery_kind kind = m->o.discovery == NULL ? DISCOVERY_NONE : m->o.discovery->kind;
+    bool names = kind == DISCOVERY_DNS_A || kind == DISCOVERY_DNS_SRV;
+    if (!names && kind != DISCOVERY_CLOUDMAP) return;
+    if (m->birth.resolve != NULL || m->birth.cloudmap_asking || now_ms < m->birth.resolve_at_ms)
+        return;
+    m->birth.resolve_at_ms = now_ms + RESOLVE_RETRY_MS;
+    if (names)
+        names_ask(m);
+    else
+        cloudmap_ask(m);
+}
+
 void discover_fini(struct member *m) {
     if (m->birth.resolve != NULL) resolve_abandon(m->birth.resolve);
+    if (m->birth.cloudmap_asking) m->o.cloudmap->cancel(m->o.cloudmap_ctx);
     m->birth.resolve = NULL;
+    m->birth.cloudmap_asking = false;
 }

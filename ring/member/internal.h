@@ -15,6 +15,7 @@ enum {
     PROBE_TIMEOUT_MS = 1000, /* of probes and promises */
     PROBE_FRESH_MS = 3000,   /* who answered a probe that lately is there */
     RESOLVE_RETRY_MS = 2000, /* after a look-up that failed, or while there is no leader */
+    CLOUDMAP_ANSWERS = 5,    /* an address is listed while one of so many answers has it */
     JOIN_RETRY_MIN_MS = 250,
     JOIN_RETRY_MAX_MS = 5000,
     RAFT_CALL_MS = 1000,
@@ -99,7 +100,8 @@ struct relay {
 /* Somebody's address: out of discovery, or of a node that asked us by its own. */
 struct target {
     char addr[RING_ADDR_MAX + 1];
-    bool listed; /* in the newest answer of discovery; else learned */
+    bool listed;     /* in the newest answers of discovery; else learned */
+    unsigned missed; /* good answers without it since the last with it */
     bool asking, promising;
     uint64_t asked_at_ms; /* for its promise */
     bool granted;         /* its durable promise is ours */
@@ -188,7 +190,9 @@ struct member {
         uint64_t join_at_ms, probe_at_ms, log_at_ms;
         unsigned join_backoff_ms;
         struct resolve *resolve;
+        bool cloudmap_asking;
         uint64_t resolve_at_ms;
+        char cloudmap_said[480]; /* what it failed with; "": it did not */
     } birth;
     struct {                           /* lead.c */
         struct controller *controller; /* while it leads and its no-op is applied */

@@ -155,11 +155,6 @@ static enum status options_copy(struct member *m, const struct member_options *o
     size_t name = strlen(m->o.cluster_name);
     if (name == 0 || name > 63)
         return err_set(err, ERR_LIMIT, 0, "--ring.cluster-name must have 1 to 63 bytes");
-    enum discovery_kind kind = o->discovery == NULL ? DISCOVERY_NONE : o->discovery->kind;
-    if (kind == DISCOVERY_CLOUDMAP)
-        return err_set(err, ERR_UNSUPPORTED, 0,
-                       "--ring.discovery: this build does not ask Cloud Map itself; its DNS names "
-                       "are for dns+a:// and dns+srv://");
     return OK;
 }
 
@@ -194,6 +189,8 @@ enum status member_open(struct runtime *rt, const struct member_options *options
                         struct member **out, struct ring_map **out_map, struct err *err) {
     assert(options->self != 0 && options->lease != NULL && options->install != NULL);
     assert(options->lost != NULL && rt->control_core != NULL);
+    assert(options->discovery == NULL || options->discovery->kind != DISCOVERY_CLOUDMAP ||
+           options->cloudmap != NULL);
     struct member *m = calloc(1, sizeof *m);
     if (m == NULL) return err_set(err, ERR_NOMEM, 0, "member: out of memory");
     m->rt = rt;

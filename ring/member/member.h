@@ -17,6 +17,7 @@
 #pragma once
 
 #include "node/runtime/core.h"
+#include "ring/cloudmap.h"
 #include "ring/control/controller.h"
 #include "ring/control/state.h"
 #include "ring/discovery.h"
@@ -27,8 +28,11 @@ struct member_options {
     const char *dir; /* <data>/ring */
     node_id self;
     uint32_t incarnation;
-    const char *cluster_name, *addr, *zone;                /* addr: advertised, node to node */
-    const struct discovery *discovery;                     /* kept by the caller */
+    const char *cluster_name, *addr, *zone; /* addr: advertised, node to node */
+    const struct discovery *discovery;      /* kept by the caller */
+    /* Given for DISCOVERY_CLOUDMAP; outlives the member. */
+    const struct cloudmap_ops *cloudmap;
+    void *cloudmap_ctx;
     uint32_t bootstrap_expect;                             /* 0: not given */
     uint32_t shards_count, replication_factor, min_insync; /* seeds of a founded cluster */
     uint64_t replace_after_ms;
@@ -43,8 +47,7 @@ struct member_options {
 };
 struct member;
 /* Reads what is on disk (blocks). *out_map: the map last saved, one reference, or NULL; the data
- * cores begin with it, it counts as installed. ERR_UNSUPPORTED for a discovery that is not built
- * in; ERR_CORRUPT names the file. */
+ * cores begin with it, it counts as installed. ERR_CORRUPT names the file. */
 MUST_USE enum status member_open(struct runtime *rt, const struct member_options *options,
                                  struct member **out, struct ring_map **out_map, struct err *err);
 /* Begins: timers, connections. peers: of the control core; the frames of enum frame_type that are

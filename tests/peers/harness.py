@@ -153,6 +153,7 @@ class Process:
     """A server. Start it from the main thread: it dies with the thread that started it."""
     ready_path = "/-/ready"
     host = HOST
+    env = None  # of the test
 
     def __init__(self, name, folder, port):
         self.name, self.folder, self.port = name, Path(folder), port
@@ -165,7 +166,7 @@ class Process:
     def spawn(self):
         self.folder.mkdir(parents=True, exist_ok=True)
         with open(self.log_path, "ab") as log:
-            self.proc = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder,
+            self.proc = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, env=self.env,
                                          preexec_fn=_die_with_parent)
         _running.append(self)
         return self

@@ -272,7 +272,7 @@ struct sim *sim_new(const struct sim_options *options) {
         struct sim_node *node = &sim->nodes[i];
         node->sim = sim;
         node->index = i;
-        snprintf(node->addr, sizeof node->addr, "n%u:1", i);
+        snprintf(node->addr, sizeof node->addr, options->ip_addrs ? "10.0.0.%u:1" : "n%u:1", i);
         node->drift_ppm = (int64_t)rng_below(&sim->inner, 10001) - 5000;
         node->disk = sim_disk_new(rng_u64(&sim->inner));
         sim_fault_attach_disk(node);

@@ -62,6 +62,7 @@ struct sim_options {
     uint64_t seed;
     unsigned nodes_count;               /* at most 12; a node exists from its first sim_start on */
     unsigned cores_per_node;            /* at most 4 */
+    bool ip_addrs;                      /* "10.0.0.1:1" instead of "n1:1", until sim_move */
     double fault_rate[SIM_FAULT_COUNT]; /* probability per frame, event or crash-time write; 0 turns
                                            it off */
     unsigned down_max; /* SIM_CRASH strikes only while fewer nodes are down (a node that never

@@ -234,10 +234,10 @@ static void seat_discovery(struct seat *seat) {
     for (unsigned i = 0; i < w->seats_count; i++)
         n += (size_t)snprintf(seat->list + n, sizeof seat->list - n, "%s%s", i == 0 ? "" : ",",
                               sim_addr(w->sim, i));
+    if (w->o.alone) seat->list[0] = '\0';
+    if (w->o.cloudmap != NULL) snprintf(seat->list, sizeof seat->list, "cloudmap://space/service");
     arena_init(&seat->arena, 1 << 20);
-    if (discovery_parse(w->o.alone ? SV("") : sv_from(seat->list), &seat->arena, &seat->discovery,
-                        &err) != OK)
-        abort();
+    if (discovery_parse(sv_from(seat->list), &seat->arena, &seat->discovery, &err) != OK) abort();
 }
 
 static bool seat_open_peers(struct seat *seat, unsigned i) {
@@ -273,6 +273,8 @@ static enum status seat_open(struct seat *seat, struct err *err) {
                                .addr = seat->addr,
                                .zone = seat->zone,
                                .discovery = &seat->discovery,
+                               .cloudmap = w->o.cloudmap,
+                               .cloudmap_ctx = seat,
                                .bootstrap_expect = seat->expect,
                                .shards_count = WORLD_SHARDS,
                                .replication_factor = w->o.rf,

@@ -48,8 +48,9 @@ struct world_options {
     unsigned nodes;  /* that found the cluster */
     unsigned expect; /* --ring.bootstrap-expect; 0: the number of nodes */
     unsigned rf;
-    bool print; /* every map */
-    bool alone; /* without discovery */
+    bool print;                          /* every map */
+    bool alone;                          /* without discovery */
+    const struct cloudmap_ops *cloudmap; /* NULL: a static list; else their ctx is the seat */
     uint64_t restart_ms_max;
     uint64_t start_ms_max; /* nodes start spread over that long */
 };

@@ -23,6 +23,7 @@
 #include "node/daemon/options.h"
 #include "node/daemon/selfscrape.h"
 #include "node/daemon/serve.h"
+#include "node/daemon/task.h"
 #include "node/runtime/loop.h"
 #include "query/api/query_log.h"
 
@@ -36,6 +37,7 @@ __attribute__((visibility("default"))) const char *malloc_conf =
 
 struct daemon {
     struct options options;
+    struct task_flags task;
     struct config_retention_flags retention_flags;
     struct retention *retention; /* as the node began with it */
     uint64_t retention_bytes;
@@ -160,6 +162,7 @@ static enum status open_node(struct daemon *d, struct err *err) {
 static enum status start_all(struct daemon *d, struct err *err) {
     if (config_load(d->options.config_file.string, &d->config, err) != OK) return err->code;
     metrics_register_process();
+    TRY(task_fill(&d->options, &d->task, err));
     TRY(open_node(d, err));
     enum status st = query_log_new(
         d->rt, d->config.query_log_file.len > 0 ? d->config.query_log_file.ptr : NULL,

@@ -6,6 +6,7 @@
 
 #include "node/base/json.h"
 #include "node/base/log.h"
+#include "node/daemon/task.h"
 
 /* Flags of the design whose part does not exist in this version: logged when set. */
 static const char *const later_flags[] = {
@@ -60,7 +61,8 @@ static enum status options_check(const struct options *o, struct err *err) {
                        "--storage.wal-sync must be always or interval, got \"%s\"",
                        o->wal_sync.string);
     /* a promise that this version cannot keep is refused, not ignored */
-    if (o->ring_discovery.string[0] != '\0' && o->ring_advertise.string[0] == '\0')
+    if (o->ring_discovery.string[0] != '\0' && o->ring_advertise.string[0] == '\0' &&
+        !task_is_ecs())
         return err_set(err, ERR_PARSE, 0,
                        "--ring.discovery needs --ring.advertise-address=host:port, where the other "
                        "nodes reach this one");

@@ -43,6 +43,8 @@ class Aws(http.server.ThreadingHTTPServer):
         self.url = f"http://{HOST}:{self.server_address[1]}"
         self.mode, self.instances, self.lock = "starting", [], threading.Lock()
         self.keys, self.asked, self.problems = {}, {}, []  # key id: (secret, token, used until, uses)
+        self.renewals_failed = 0
+        self.tasks = {}  # of ECS's metadata: name to node
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def new_keys(self, node):
@@ -54,10 +56,15 @@ class Aws(http.server.ThreadingHTTPServer):
             return {"Code": "Success", "AccessKeyId": key_id, "SecretAccessKey": self.keys[key_id][0], "Token": self.keys[key_id][1],
                     "Expiration": until.strftime("%Y-%m-%dT%H:%M:%SZ")}
 
-    def seen(self, mode, node):
-        return any(key_id.startswith(f"AKID{node}") for key_id in self.asked.get(mode, ()))
+    def fails_to_renew(self, node):
+        """Each second time; who was given keys has them for LIVES_S more."""
+        with self.lock:
+            count = sum(key_id.startswith(f"AKID{node}X") for key_id in self.keys)
+            fails = count > 0 and self.renewals_failed < count
+            self.renewals_failed += fails
+            return fails
 
-    def check(self, request, body):
+    def key_id_of(self, request, body):
         """The key id; what is wrong with the request is a Failure."""
         headers = request.headers
         m = re.fullmatch(r"AWS4-HMAC-SHA256 Credential=(\w+)/(\d{8})/([^/]+)/([^/]+)/aws4_request, SignedHeaders=([^,]+), Signature=\w{64}",
@@ -102,8 +109,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         parts = self.path.strip("/").split("/")
         if parts[0] == "container":
-            ok = self.headers["Authorization"] == "Bearer of " + parts[1]
-            return self.answer(200, self.server.new_keys(parts[1])) if ok else self.answer(403, {})
+            if self.headers["Authorization"] != "Bearer of " + parts[1]:
+                return self.answer(403, {})
+            if self.server.fails_to_renew(parts[1]):
+                return self.answer(500, {"code": "InternalServerError", "message": "try again"})
+            return self.answer(200, self.server.new_keys(parts[1]))
+        if parts[0] == "metadata" and parts[2] == "task":
+            network = {"NetworkMode": "awsvpc", "IPv4Addresses": [self.server.tasks[parts[1]].ip]}
+            return self.answer(200, {"AvailabilityZone": "eu-central-1b", "Containers": [{"Name": "cairn", "Networks": [network]}]})
         if parts[1:4] == ["latest", "meta-data", "iam"] and self.headers["X-aws-ec2-metadata-token"] == "imds of " + parts[0]:
             return self.answer(200, b"cairn-role" if self.path.endswith("/") else self.server.new_keys(parts[0]))
         self.answer(401, {})
@@ -116,7 +129,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         aws, body = self.server, self.rfile.read(int(self.headers["Content-Length"]))
         try:
-            key_id = aws.check(self, body)
+            key_id = aws.key_id_of(self, body)
         except (Failure, KeyError) as e:
             with aws.lock:
                 aws.problems.append(f"{self.path} {e!r}")
@@ -157,8 +170,9 @@ class Node(Cairn):
     def move(self, last):
         self.ip = f"127.0.0.{last}"
         address = f"{self.ip}:{self.ring_port}"
-        self.flags = [f"--ring.listen-address={address}", f"--ring.advertise-address={address}", "--ring.shards=16",
-                      f"--ring.discovery=cloudmap://{SPACE}/{SERVICE}", *self.more]
+        self.flags = [f"--ring.listen-address={address}", "--ring.shards=16", f"--ring.discovery=cloudmap://{SPACE}/{SERVICE}", *self.more]
+        if "ECS_CONTAINER_METADATA_URI_V4" not in self.env:
+            self.flags += [f"--ring.advertise-address={address}", f"--ring.zone=zone{self.index}"]
 
     def instance(self, with_port=False):
         return {"AWS_INSTANCE_IPV4": self.ip, "AVAILABILITY_ZONE": "eu-central-1a", "ECS_CLUSTER_NAME": "prod",
@@ -207,6 +221,15 @@ def start_lacking(folder, port):
     return [(n, text) for n, (_, text) in zip(nodes, cases)]
 
 
+def test_no_task(folder, port):
+    """ECS does not say where this node is."""
+    with socket.socket() as dead:  # bound, but nobody listens
+        dead.bind((HOST, 0))
+        n = Node(folder / "no_task", 9, port, ECS_CONTAINER_METADATA_URI_V4=f"http://{HOST}:{dead.getsockname()[1]}/v4/a").spawn()
+        check_eq(n.proc.wait(timeout=20), 1, "exit code")
+    check("--ring.advertise-address is not given, and: http://" in n.log_text(), n.log_text())
+
+
 def stop_lacking(lacking):
     """Many tries later they have said it once, and are there."""
     for n, text in lacking:
@@ -220,15 +243,17 @@ def stop_lacking(lacking):
 def test(folder):
     port, aws = free_port(), Aws()
     lacking = start_lacking(folder, port)
+    test_no_task(folder, port)
     token_file = folder / "token"
     founders = ["--ring.bootstrap-expect=3", "--ring.replication-factor=2"]
     both = dict(AWS_ENDPOINT_URL_SERVICEDISCOVERY=aws.url + "/", AWS_REGION=REGION)
     nodes = [Node(folder, 0, port, *founders, AWS_CONTAINER_CREDENTIALS_FULL_URI=aws.url + "/container/node0",
                   AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE=str(token_file), **both),
-             Node(folder, 1, port, *founders, AWS_ENDPOINT_URL=aws.url, AWS_DEFAULT_REGION=REGION, AWS_ACCESS_KEY_ID="AKIDnode1",
+             Node(folder, 1, port, *founders, ECS_CONTAINER_METADATA_URI_V4=aws.url + "/metadata/node1", AWS_ENDPOINT_URL=aws.url, AWS_DEFAULT_REGION=REGION, AWS_ACCESS_KEY_ID="AKIDnode1",
                   AWS_SECRET_ACCESS_KEY="always", AWS_SESSION_TOKEN="the/same+"),
              Node(folder, 2, port, *founders, AWS_EC2_METADATA_SERVICE_ENDPOINT=aws.url + "/node2", **both)]
     aws.keys["AKIDnode1"] = ["always", "the/same+", None, 0]
+    aws.tasks["node1"] = nodes[1]
     for n in nodes:
         n.spawn()
     wait_for("a missing file is told", lambda: "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE" in nodes[0].log_text())
@@ -246,6 +271,8 @@ def test(folder):
     many = [k for k, (_, _, until, uses) in aws.keys.items() if until is not None and uses > 1]
     for who in ("node0", "node2"):
         check(sum(who in k for k in aws.keys) > 1 and any(who in k for k in many), "credentials are used and refreshed:", aws.keys)
+    check(aws.renewals_failed > 0 and "no credentials" not in nodes[0].log_text(), "old credentials serve while they live")
+    check_eq(sorted(n["zone"] for n in ring_of(nodes[0])["nodes"]), ["eu-central-1b", "zone0", "zone2"], "zones")
     say(f"a cluster; {len(aws.keys)} credentials, {sum(k[3] for k in aws.keys.values())} questions")
 
     now = int(time.time() * 1000)

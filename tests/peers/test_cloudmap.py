@@ -265,7 +265,7 @@ def test(folder):
     aws.mode = "list"
     for n in nodes:
         n.wait_ready()
-        check("Cloud Map answers again" in n.log_text(), "that it answers again is told")
+        wait_for("that it answers again is told", lambda: "Cloud Map answers again" in n.log_text())
     wait_for("three nodes in one cluster", lambda: all_together(nodes))
     wait_voters(nodes)
     many = [k for k, (_, _, until, uses) in aws.keys.items() if until is not None and uses > 1]

@@ -183,9 +183,9 @@ enum status http_client_new(struct core *core, const struct http_client_options 
 void client_take_over(struct http_client *client, CURL *easy) {
     curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, client_on_close_socket);
     curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, client);
-    if (client->ca_file == NULL) return;
-    curl_easy_setopt(easy, CURLOPT_CAINFO, client->ca_file);
+    /* curl keeps parsed CAs for a day only where no directory has more: some 20 ms each time */
     curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
+    if (client->ca_file != NULL) curl_easy_setopt(easy, CURLOPT_CAINFO, client->ca_file);
 }
 
 static void client_end(struct http_client *client) {

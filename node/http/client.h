@@ -6,7 +6,7 @@
  * for a name server, a stop neither.
  * Thread: everything on the client's core, or on the thread that sets it up before the loops run.
  * The first https:// request of a day reads and parses the CA bundle on the core, which takes some
- * milliseconds: not for the control core. */
+ * 20 ms: not for the control core. */
 #pragma once
 
 #include "node/base/status.h"

@@ -73,7 +73,9 @@ static enum status instance_get(const json_t *instance, size_t at, uint16_t port
         return err_set(err, ERR_PARSE, 0,
                        "Cloud Map: Instances[%zu].Attributes.AWS_INSTANCE_IPV4 is \"%.50s\"", at,
                        v4);
-    if (v6[0] != '\0' && inet_pton(AF_INET6, v6, &ip) != 1)
+    char six[INET6_ADDRSTRLEN] = ""; /* one text for one address */
+    if (v6[0] != '\0' &&
+        (inet_pton(AF_INET6, v6, &ip) != 1 || inet_ntop(AF_INET6, &ip, six, sizeof six) == NULL))
         return err_set(err, ERR_PARSE, 0,
                        "Cloud Map: Instances[%zu].Attributes.AWS_INSTANCE_IPV6 is \"%.50s\"", at,
                        v6);
@@ -88,7 +90,7 @@ static enum status instance_get(const json_t *instance, size_t at, uint16_t port
         return OK;
     }
     const char *text = v4[0] != '\0' ? arena_printf(arena, "%s:%u", v4, (unsigned)number)
-                                     : arena_printf(arena, "[%s]:%u", v6, (unsigned)number);
+                                     : arena_printf(arena, "[%s]:%u", six, (unsigned)number);
     if (text == NULL) return err_set(err, ERR_NOMEM, 0, "Cloud Map: out of memory");
     out->addrs[out->count++] = sv_from(text);
     return OK;

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "node/base/list.h"
 #include "node/http/sigv4.h"
@@ -215,7 +216,7 @@ static enum status credentials_ask(struct aws *aws, bool *out_now, struct err *e
     buf_fini(&token);
     if (status != OK || found) return status;
     const char *off = aws->env("AWS_EC2_METADATA_DISABLED");
-    if (off == NULL || strcmp(off, "true") != 0)
+    if (off == NULL || strcasecmp(off, "true") != 0)
         return imds_ask(aws, SOURCE_TOKEN, (struct sv){0}, err);
     return err_set(err, ERR_UNAVAILABLE, 0,
                    "AWS: no credentials: neither AWS_ACCESS_KEY_ID nor "

@@ -6,7 +6,8 @@
  * when they are needed, and again AWS_REFRESH_MS before they expire, or after an answer 4xx; while
  * that fails, the old ones serve until they expire.
  * AWS_CA_BUNDLE names other CAs than the system's.
- * Thread: as node/http/client.h. Nothing secret is in an error. */
+ * Thread: as node/http/client.h; a token file is read on the core. Nothing secret is in an error.
+ */
 #pragma once
 
 #include "node/http/aws_config.h"

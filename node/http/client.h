@@ -24,7 +24,8 @@ MUST_USE enum status http_client_new(struct core *core, const struct http_client
 /* Requests under way are done with ERR_CANCELED, new ones are refused; `stopped` runs once, when
  * no handle of the loop is left, perhaps before this returns. */
 void http_client_stop(struct http_client *client, void (*stopped)(void *ctx), void *ctx);
-/* After `stopped`, or when no request was ever started. NULL is accepted. */
+/* After `stopped`, or when no request was ever started; not from within a callback of the client's.
+ * NULL is accepted. */
 void http_client_free(struct http_client *client);
 
 struct http_fetched {

@@ -60,6 +60,7 @@ static const struct {
              "\"eu-central-1\"}}],\"InstancesRevision\":4}"),
      "10.0.0.1:9999", 0},
     {INSTANCES(WITH("\"AWS_INSTANCE_IPV6\":\"fd00::2\"")), "[fd00::2]:9095", 0},
+    {INSTANCES(WITH("\"AWS_INSTANCE_IPV6\":\"FD00:0:0::0002\"")), "[fd00::2]:9095", 0},
     {INSTANCES(WITH("\"AWS_INSTANCE_IPV6\":\"fd00::2\",\"AWS_INSTANCE_IPV4\":\"10.0.0.1\"")),
      "10.0.0.1:9095", 0},
     {INSTANCES(WITH("\"AWS_INSTANCE_CNAME\":\"a.example\"") "," WITH("") "," WITH(

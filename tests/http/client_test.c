@@ -318,7 +318,9 @@ int main(int argc, char **argv) {
     tls_url = argv[2];
     dead_url = argv[4];
     sem_init(&done, 0, 0);
-    CHECK(loop_runtime_new(&(struct loop_options){1, 1}, &rt, &err) == OK, "%s", err.msg);
+    CHECK(loop_runtime_new(&(struct loop_options){.cores_count = 1, .workers_count = 1}, &rt,
+                           &err) == OK,
+          "%s", err.msg);
     core_set_current(rt->cores[0]);
     CHECK(http_client_new(rt->cores[0], &(struct http_client_options){.ca_file = argv[3]}, &client,
                           &err) == OK,

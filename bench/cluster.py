@@ -13,6 +13,7 @@ from pathlib import Path
 
 import data, query, run
 
+# The two budgets for queries are taken apart: 4 further nodes at 50 us are more than 15 % of an aggregate of a millisecond.
 SHAPES = [(1, 1), (2, 1), (2, 2), (3, 1), (3, 2), (3, 3), (5, 1), (5, 2), (5, 3)]  # processes, copies
 BUDGET_OVER, BUDGET_NODE_US = 1.15, 50
 SMALL = 'node_load1{instance="10.0.0.7:9100"}'
@@ -229,10 +230,11 @@ def queries(folder: Path, a) -> list:
         if each > BUDGET_NODE_US:
             missed.append(f"{n} nodes: {each:.0f} us per node and query, at most {BUDGET_NODE_US}")
         for name, what in ("aggregate", "an aggregate at one moment"), ("range", f"the same over {RANGE_S // 60} minutes"):
-            ratio = found[name, n]["cpu"] / found[name, 1]["cpu"]
-            print(f", {what} {ratio:.2f} x single", end="")
-            if ratio > BUDGET_OVER:
-                missed.append(f"{n} nodes: {what} costs {ratio:.2f} of the single node, at most {BUDGET_OVER}")
+            cpu, single = found[name, n]["cpu"], found[name, 1]["cpu"]
+            share = (cpu - min(each, BUDGET_NODE_US) / 1e6 * asked) / single
+            print(f", {what} {cpu / single:.2f} x single, {share:.2f} without the fixed cost", end="")
+            if share > BUDGET_OVER:
+                missed.append(f"{n} nodes: {what} costs {share:.2f} of the single node without the fixed cost, at most {BUDGET_OVER}")
         print()
     return missed
 

@@ -22,6 +22,11 @@ void shard_remove(struct decision *d, struct ring_replica *r) {
     s->replicas_count--;
 }
 
+/* Who must be there when the shard becomes readable again. */
+static bool is_awaited(const struct decision *d, const struct ring_replica *r) {
+    return r->state == REPLICA_FULL || (r->state == REPLICA_LOG && cover_is_needed(d, r));
+}
+
 /* Room for one more: what is of the least use goes. NULL: all are needed. */
 struct ring_replica *shard_add(struct decision *d, unsigned node) {
     struct ring_shard *s = d->shard;
@@ -29,7 +34,7 @@ struct ring_replica *shard_add(struct decision *d, unsigned node) {
         struct ring_replica *worst = NULL;
         for (unsigned i = 0; i < s->replicas_count; i++) {
             struct ring_replica *r = &s->replicas[i];
-            if (r->in_sync || (r->state == REPLICA_FULL && shard_readable(d) == 0)) continue;
+            if (r->in_sync || (shard_readable(d) == 0 && is_awaited(d, r))) continue;
             if (worst == NULL || r->until < worst->until) worst = r;
         }
         if (worst == NULL) return NULL;
@@ -372,7 +377,8 @@ static struct ring_replica *substitute_again(struct decision *d) {
 static void substitute(struct decision *d) {
     while (in_sync_count(d) < d->factor) {
         int node = substitute_node(d);
-        struct ring_replica *r = node < 0 ? substitute_again(d) : shard_add(d, (unsigned)node);
+        struct ring_replica *r = node < 0 ? NULL : shard_add(d, (unsigned)node);
+        if (r == NULL) r = substitute_again(d);
         if (r == NULL) return;
         *r = (struct ring_replica){.node = r->node,
                                    .state = REPLICA_LOG,

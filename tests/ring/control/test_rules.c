@@ -9,7 +9,8 @@
 #include "ring/control/controller.h"
 #include "ring/placement.h"
 
-enum { NODES = 6, SHARD = 0, REPORTS = 16 };
+enum { NODES = 10, SHARD = 0, REPORTS = 16 };
+static const char *const zones[NODES] = {"a", "b", "c", "d", "e", "f", "g", "h", "i", "j"};
 
 struct rig {
     struct controller *c;
@@ -38,7 +39,6 @@ static void lead(struct rig *r) {
 
 static void rig_init(struct rig *r, unsigned nodes, uint32_t factor, uint32_t shards) {
     struct placement_member members[NODES];
-    static const char *const zones[] = {"a", "b", "c", "d", "e", "f"};
     *r = (struct rig){.now = 1000000, .count = nodes};
     for (unsigned i = 0; i < nodes; i++) {
         members[i] =
@@ -62,7 +62,6 @@ static void rig_fini(struct rig *r) {
 }
 
 static void beat(struct rig *r, unsigned i) {
-    static const char *const zones[] = {"a", "b", "c", "d", "e", "f"};
     struct shard_report reports[256];
     struct heartbeat h = {.id = id_of(i),
                           .incarnation = r->incarnation[i],
@@ -305,6 +304,34 @@ Test(control_rules, r4_without_a_readable_copy_logs_take_the_writes) {
     r.more_count = 0;
     run(&r, 600);
     cr_assert_eq(replica(&r, SHARD, primary(&r))->until, 0);
+    rig_fini(&r);
+}
+
+/* Each that takes the writes dies with entries that nobody else has: there is no room for one more
+ * than the shard can name, but none of those goes that the first needs to be complete again. */
+Test(control_rules, r4_who_has_what_nobody_else_has_makes_no_room) {
+    struct rig r;
+    rig_init(&r, NODES, 1, 1);
+    run(&r, 3000);
+    unsigned first = primary(&r), dead[RING_REPLICAS_MAX], deaths = 0;
+    r.silent[first] = true;
+    dead[deaths++] = first;
+    run(&r, 4000);
+    while (deaths < RING_REPLICAS_MAX) {
+        unsigned last = primary(&r);
+        expect(&r, last, REPLICA_LOG, true);
+        r.silent[last] = true;
+        dead[deaths++] = last;
+        run(&r, 4000);
+    }
+    for (unsigned i = 0; i < deaths; i++)
+        cr_assert(replica(&r, SHARD, dead[i]) != NULL, "who died as number %u is forgotten", i);
+    for (unsigned i = 0; i < deaths; i++)
+        r.silent[dead[i]] = false;
+    run(&r, 4000);
+    cr_assert_eq(primary(&r), first);
+    expect(&r, first, REPLICA_FULL, true);
+    cr_assert_eq(replica(&r, SHARD, first)->until, 0, "it is complete");
     rig_fini(&r);
 }
 

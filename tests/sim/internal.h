@@ -54,7 +54,7 @@ struct sim_core {
     struct sim_agenda timer_due, wake;
     bool timer_is_due;
     bool busy;           /* until wake */
-    uint64_t blocked_ns; /* what the running event spent in blocking calls */
+    uint64_t blocked_ns; /* what the running event spent in blocking calls, or standing still */
     uint64_t priority;   /* for biased schedules */
     struct sim_post *outbox;
     size_t outbox_count, outbox_cap;
@@ -202,6 +202,7 @@ bool sim_strikes(struct sim *sim, enum sim_fault fault); /* the same, and counts
 uint64_t sim_between(struct sim *sim, uint64_t low,
                      uint64_t high); /* [low, high), from the fault stream */
 void sim_fault_after_event(struct sim *sim, struct sim_runtime *rt, struct sim_core *core);
+uint64_t sim_preempt_ns(struct sim *sim); /* the sender of a message stands still; 0: it does not */
 void sim_fault_arm_boot(struct sim_node *node);
 void sim_partition_strike(struct sim *sim, unsigned a, unsigned b); /* the caller has counted it */
 const struct sim_partition *sim_partition_get(struct sim *sim, unsigned a,

@@ -54,6 +54,9 @@ enum sim_fault {
     SIM_PAUSE,      /* SIGSTOP: all threads of a node stop for 1 to 10 s, its clocks run on */
     SIM_CLOCK_JUMP, /* the wall clock of a node jumps, by at most 10 min and to at most 10 min off
                      */
+    /* Per message that a core posts: its thread stands still right after it for up to 5 ms. Whom it
+     * has told goes on meanwhile, what it posts and sends behind that leaves it later. */
+    SIM_PREEMPT,
     SIM_FAULT_COUNT
 };
 extern const char *const sim_fault_names[SIM_FAULT_COUNT];

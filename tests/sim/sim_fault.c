@@ -24,6 +24,7 @@ const char *const sim_fault_names[SIM_FAULT_COUNT] = {
     [SIM_DISK_FULL] = "disk_full",
     [SIM_PAUSE] = "pause",
     [SIM_CLOCK_JUMP] = "clock_jump",
+    [SIM_PREEMPT] = "preempt",
 };
 
 bool sim_draws(struct sim *sim, enum sim_fault fault) {
@@ -213,6 +214,12 @@ void sim_fault_after_event(struct sim *sim, struct sim_runtime *rt, struct sim_c
     if (sim_strikes(sim, SIM_PAUSE))
         node_pause(rt, sim->now_ns + sim_between(sim, 1000, 10000) * MS);
     if (sim_strikes(sim, SIM_CLOCK_JUMP)) clock_jump_strike(sim, rt);
+}
+
+uint64_t sim_preempt_ns(struct sim *sim) {
+    if (!sim_strikes(sim, SIM_PREEMPT)) return 0;
+    bool is_long = rng_chance(&sim->fault, 0.25);
+    return sim_between(sim, US, is_long ? 5 * MS : 100 * US);
 }
 
 /* What a call of the disk takes: the core that waits for it runs nothing else. */

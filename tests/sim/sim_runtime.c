@@ -21,6 +21,7 @@ static void sim_post(struct core *to, struct msg *m) {
     if (!sim_runtime_is_live(core->rt)) return;
     if (from == NULL || from->blocked_ns == 0) {
         mail_push(core, m);
+        if (from != NULL) from->blocked_ns = sim_preempt_ns(core->rt->sim);
         return;
     }
     /* The sender blocked before it posted, so nobody sees this before it wakes. */

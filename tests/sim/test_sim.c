@@ -25,7 +25,8 @@ static const struct sim_options all_faults = {
                    [SIM_DISK_STALL] = 0.001,
                    [SIM_DISK_FULL] = 0.001,
                    [SIM_PAUSE] = 0.0002,
-                   [SIM_CLOCK_JUMP] = 0.001},
+                   [SIM_CLOCK_JUMP] = 0.001,
+                   [SIM_PREEMPT] = 0.01},
 };
 
 Test(sim, without_faults_everything_arrives_in_order) {
@@ -93,7 +94,7 @@ Test(sim, a_fault_alone_is_counted_alone) {
         SIM_FRAME_LOST,       SIM_FRAME_DELAYED, SIM_FRAME_REORDERED, SIM_CONN_CUT,
         SIM_PARTITION,        SIM_CRASH,         SIM_STALL,           SIM_PARTITION_ONE_WAY,
         SIM_FRAME_DUPLICATED, SIM_DISK_STALL,    SIM_DISK_FULL,       SIM_PAUSE,
-        SIM_CLOCK_JUMP};
+        SIM_CLOCK_JUMP,       SIM_PREEMPT};
     static struct world w;
     uint64_t hash, totals[SIM_FAULT_COUNT];
     for (size_t k = 0; k < ARRAY_LEN(alone); k++) {
@@ -210,6 +211,63 @@ Test(sim, a_sync_blocks_its_core_and_what_it_posts_then) {
     }
     cr_assert(p.after_ns >= p.before_ns + 100000 && p.seen_ns >= p.after_ns);
     sim_free(sim);
+}
+
+/* The first to be told tells the second, before or after the sender does. */
+struct word {
+    struct msg msg;
+    char letter;
+};
+struct gossip {
+    struct word begin, to_first, to_second, on_to_second;
+    char heard[4];
+    size_t heard_count;
+    uint64_t told_ns, between_ns; /* on the sender's clock */
+};
+static struct gossip gossip;
+
+static void second_hears(struct core *here, struct msg *m) {
+    (void)here;
+    gossip.heard[gossip.heard_count++] = container_of(m, struct word, msg)->letter;
+}
+static void first_hears(struct core *here, struct msg *m) {
+    (void)m;
+    core_post(here->rt->cores[1], &gossip.on_to_second.msg);
+}
+static void sender_tells(struct core *here, struct msg *m) {
+    (void)m;
+    gossip.told_ns = core_mono_ns(here);
+    core_post(here->rt->cores[0], &gossip.to_first.msg);
+    gossip.between_ns = core_mono_ns(here);
+    core_post(here->rt->cores[1], &gossip.to_second.msg);
+}
+
+static bool is_overtaken(uint64_t seed, double rate, bool *out_stood_still) {
+    gossip = (struct gossip){.begin = {{.run = sender_tells}, 0},
+                             .to_first = {{.run = first_hears}, 0},
+                             .to_second = {{.run = second_hears}, 's'},
+                             .on_to_second = {{.run = second_hears}, 'f'}};
+    struct sim *sim = sim_new(&(struct sim_options){
+        .seed = seed, .nodes_count = 1, .cores_per_node = 2, .fault_rate = {[SIM_PREEMPT] = rate}});
+    core_post(sim_start(sim, 0)->control_core, &gossip.begin.msg);
+    while (sim_step(sim)) {
+    }
+    cr_assert(gossip.heard_count == 2);
+    *out_stood_still = gossip.between_ns > gossip.told_ns;
+    sim_free(sim);
+    return gossip.heard[0] == 'f';
+}
+
+Test(sim, a_sender_that_stands_still_between_two_messages_is_overtaken) {
+    unsigned overtaken = 0, stood_still = 0;
+    bool stands;
+    for (uint64_t seed = 1; seed <= 100; seed++) {
+        cr_assert(!is_overtaken(seed, 0, &stands) && !stands, "seed %" PRIu64, seed);
+        overtaken += is_overtaken(seed, 0.5, &stands);
+        stood_still += stands;
+    }
+    cr_assert(stood_still > 25 && stood_still < 75, "%u of 100", stood_still);
+    cr_assert(overtaken > 0 && overtaken <= stood_still, "%u of %u", overtaken, stood_still);
 }
 
 /* ---- the control core ---- */

@@ -27,13 +27,23 @@ static uint64_t option(int argc, char **argv, const char *name, uint64_t otherwi
 
 /* The kinds of weather; a seed draws one. */
 static void weather(uint64_t seed, struct sim_options *o) {
-    static const double some[SIM_FAULT_COUNT] = {
-        [SIM_FRAME_LOST] = 0.004, [SIM_FRAME_DELAYED] = 0.03,      [SIM_FRAME_REORDERED] = 0.05,
-        [SIM_CONN_CUT] = 0.004,   [SIM_PARTITION] = 0.002,         [SIM_CRASH] = 0.0002,
-        [SIM_WRITE_TORN] = 0.3,   [SIM_WRITE_DROPPED] = 0.3,       [SIM_NAME_DROPPED] = 0.3,
-        [SIM_STALL] = 0.001,      [SIM_PARTITION_ONE_WAY] = 0.001, [SIM_FRAME_DUPLICATED] = 0.01,
-        [SIM_DISK_STALL] = 0.005, [SIM_DISK_FULL] = 0.001,         [SIM_PAUSE] = 0.0002,
-        [SIM_CLOCK_JUMP] = 0.0002};
+    static const double some[SIM_FAULT_COUNT] = {[SIM_FRAME_LOST] = 0.004,
+                                                 [SIM_FRAME_DELAYED] = 0.03,
+                                                 [SIM_FRAME_REORDERED] = 0.05,
+                                                 [SIM_CONN_CUT] = 0.004,
+                                                 [SIM_PARTITION] = 0.002,
+                                                 [SIM_CRASH] = 0.0002,
+                                                 [SIM_WRITE_TORN] = 0.3,
+                                                 [SIM_WRITE_DROPPED] = 0.3,
+                                                 [SIM_NAME_DROPPED] = 0.3,
+                                                 [SIM_STALL] = 0.001,
+                                                 [SIM_PARTITION_ONE_WAY] = 0.001,
+                                                 [SIM_FRAME_DUPLICATED] = 0.01,
+                                                 [SIM_DISK_STALL] = 0.005,
+                                                 [SIM_DISK_FULL] = 0.001,
+                                                 [SIM_PAUSE] = 0.0002,
+                                                 [SIM_CLOCK_JUMP] = 0.0002,
+                                                 [SIM_PREEMPT] = 0.005};
     o->seed = seed;
     if (seed % 8 == 0) return; /* fine */
     for (int f = 0; f < SIM_FAULT_COUNT; f++)

@@ -191,11 +191,6 @@ static void part_run(struct core *here, struct msg *m) {
     struct write_part *part = container_of(m, struct write_part, msg);
     struct distributor *d = here->locals[CORE_INGEST];
     size_t count = 0;
-    if (d == NULL) { /* a node's first map: the core that asks has it, this one is about to */
-        part->status = err_set(&part->err, ERR_UNAVAILABLE, 0, "this node is being opened");
-        part_go_home(part);
-        return;
-    }
     uint32_t *shards = part_shards(part, &d->scratch, &count);
     if (shards == NULL) {
         part->status = err_set(&part->err, ERR_NOMEM, 0, "out of memory");

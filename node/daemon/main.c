@@ -184,8 +184,8 @@ static enum status start_all(struct daemon *d, struct err *err) {
     if (d->config.scrapes_itself) {
         snprintf(d->instance, sizeof d->instance, "localhost:%u", serve_port(d->serve));
         core_set_current(d->rt->cores[0]);
-        st = selfscrape_start(d->rt->cores[0], d->config.scrape_interval_ms, d->instance, &d->self,
-                              err);
+        st = selfscrape_start(d->node, d->rt->cores[0], d->config.scrape_interval_ms, d->instance,
+                              &d->self, err);
         core_set_current(NULL);
         if (st != OK) return st;
     }

@@ -104,10 +104,11 @@ static enum status node_open_peers(struct node *node, struct core *core, struct 
     return OK;
 }
 
-/* Handlers find the core's parts when a frame comes: they may not be there yet. */
+/* Handlers find the core's parts when a frame comes, and go on to the other cores' of this node:
+ * they may not be there yet. */
 static void on_frame_data(struct peer_request *req, struct sv payload, void *ctx) {
     struct node_core *nc = ctx;
-    if (nc->in == NULL) {
+    if (!node_is_open(nc->node)) {
         peer_reply_error(req, ERR_UNAVAILABLE, "this node has not opened its data yet");
         return;
     }

@@ -7,8 +7,9 @@
  * blocks/ (MANIFEST, *.block), head/ (between a clean stop and the next start), snapshots/.
  *
  * A node that was in a cluster opens its data by the map it saved. One that was not first is born
- * or joins (ring/member), and opens its data by the first map. Until then node_is_open is false and
- * the parts below are NULL. After it maps come one by one and reach every core by message.
+ * or joins (ring/member), and opens its data by the first map. Until every core has its parts
+ * node_is_open is false, the parts below are NULL, and nobody may hand a core a request. After it
+ * maps come one by one and reach every core by message.
  *
  * Thread: node_open, node_start, node_free while no loop runs (or in the simulator's one thread).
  */

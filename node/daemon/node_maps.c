@@ -2,6 +2,10 @@
 /* A new map on every core:
  *   control core (member's install) -> [log core: opens the data, by the first map] -> each core ->
  *   control core: member_installed when all have it.
+ * With the first one a core gets its parts. What begins on a core goes on to others of the node, so
+ * nothing may before all have theirs: who lets requests in (frames, HTTP, the node's own metrics)
+ * asks node_is_open. Of a later map a core may know more, or less, than the one that hands it
+ * something: it judges by its own, and who asked tries again.
  * And what the cores have to say to the controller: core -> control core (member_report). */
 #include <assert.h>
 #include <stdlib.h>
@@ -102,7 +106,7 @@ static void on_core_installed(struct core *here, struct msg *m) {
     node_view_free(node->view);
     node->view = node->next;
     node->next = NULL;
-    atomic_store_explicit(&node->open, true, memory_order_release);
+    atomic_store_explicit(&node->open, true, memory_order_release); /* what cores did before it */
     member_installed(node->member, node->view->map->version);
 }
 

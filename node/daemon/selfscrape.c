@@ -13,6 +13,7 @@
 enum { SELF_LABELS_MAX = 16, SELF_ARENA_BYTES = 64 << 20, NO_CLUSTER_MS = 100 };
 
 struct selfscrape {
+    const struct node *node;
     struct core *core;
     struct timer timer;
     int64_t interval_ms;
@@ -119,7 +120,7 @@ static void scrape(struct selfscrape *s) {
 static void on_timer(struct timer *t) {
     struct selfscrape *s = container_of(t, struct selfscrape, timer);
     if (s->stopped) return;
-    if (s->core->locals[CORE_INGEST] == NULL) { /* of no cluster yet */
+    if (!node_is_open(s->node)) { /* of no cluster yet */
         timer_start(&s->timer, NO_CLUSTER_MS);
         return;
     }
@@ -127,12 +128,12 @@ static void on_timer(struct timer *t) {
     if (!s->writing) scrape(s);
 }
 
-enum status selfscrape_start(struct core *core, int64_t interval_ms, const char *instance,
-                             struct selfscrape **out, struct err *err) {
+enum status selfscrape_start(const struct node *node, struct core *core, int64_t interval_ms,
+                             const char *instance, struct selfscrape **out, struct err *err) {
     struct selfscrape *s = calloc(1, sizeof *s);
     if (s == NULL) return err_set(err, ERR_NOMEM, 0, "self-scrape: out of memory");
-    *s =
-        (struct selfscrape){.core = core, .interval_ms = interval_ms, .instance = strdup(instance)};
+    *s = (struct selfscrape){
+        .node = node, .core = core, .interval_ms = interval_ms, .instance = strdup(instance)};
     if (s->instance == NULL) {
         free(s);
         return err_set(err, ERR_NOMEM, 0, "self-scrape: out of memory");

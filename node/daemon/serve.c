@@ -24,6 +24,7 @@ struct reloaded {
 
 /* A route that needs the node's data, which it may not have opened yet. */
 struct gate {
+    struct node *node;
     http_handler handler;
     void *ctx;
 };
@@ -62,7 +63,7 @@ static void on_ready(struct http_request *req) {
 
 static void on_gated(struct http_request *req) {
     const struct gate *gate = req->route_ctx;
-    if (req->core->locals[CORE_QUERY] == NULL) {
+    if (!node_is_open(gate->node)) {
         http_answer(
             req, 503, SV("application/json"),
             SV("{\"status\":\"error\",\"errorType\":\"unavailable\",\"error\":\"this node has "
@@ -279,7 +280,7 @@ static uint32_t feature_bits(const struct flag_list *list) {
 }
 
 static void route_gate(struct serve *s, size_t i) {
-    s->gates[i] = (struct gate){s->routes[i].handler, s->routes[i].ctx};
+    s->gates[i] = (struct gate){s->node, s->routes[i].handler, s->routes[i].ctx};
     s->routes[i].handler = on_gated;
     s->routes[i].ctx = &s->gates[i];
 }

@@ -21,7 +21,7 @@ struct totals {
         transitions[VIEW_COUNT][VIEW_COUNT];
     uint64_t roles[ROLES][ROLES], members[MEMBERS][MEMBERS];
     uint64_t maps, primaries, events, ok, unavailable, acked, queries, partial, failed, restarts,
-        seeds;
+        deletes, lists, seeds;
 };
 
 static uint64_t option(int argc, char **argv, const char *name, uint64_t otherwise) {
@@ -54,6 +54,8 @@ static bool run_seed(uint64_t seed, const struct world_options *base, struct tot
     t->partial += w.queries_partial;
     t->failed += w.queries_failed;
     t->restarts += w.restarts;
+    t->deletes += w.deletes_ok;
+    t->lists += w.lists_ok;
     t->seeds++;
     t->maps += w.maps_seen;
     t->primaries += w.primaries_seen;
@@ -204,7 +206,9 @@ static int report(const struct totals *t, double seconds, bool all_faults) {
            " complete answers, %" PRIu64 " partial, %" PRIu64 " errors; %" PRIu64 " restarts\n",
            t->seeds, seconds, t->events, t->ok, t->acked, t->unavailable, t->queries, t->partial,
            t->failed, t->restarts);
-    int missing = stored_missing();
+    printf("as nodes opened: %" PRIu64 " deletions in vain, %" PRIu64 " lists of nothing\n",
+           t->deletes, t->lists);
+    int missing = stored_missing() + (t->deletes == 0) + (t->lists == 0);
     put_transitions(t);
     put_roles();
     if (t->seeds >= 100) missing += transitions_missing(t);

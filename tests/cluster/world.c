@@ -95,6 +95,7 @@ void world_start_node(struct world *w, unsigned i) {
     if (st == OK) st = node_start(node, &err);
     if (st == OK) {
         w->nodes[i] = node;
+        w->opening[i] = !node_is_open(node);
         return;
     }
     node_free(node);
@@ -131,6 +132,7 @@ void world_plan_restart(struct world *w, unsigned node, uint64_t delay_ms) {
 void world_forget_node(struct world *w, unsigned node) {
     node_free(w->nodes[node]);
     w->nodes[node] = NULL;
+    w->opening[node] = false;
     clients_drop(w, node);
     world_drain_forget(w, node);
     world_thin_forget(w, node);
@@ -238,13 +240,24 @@ static void closing_tick(void *ctx) {
     sim_after(w->sim, 50, closing_tick, w);
 }
 
+/* After each event: clients have waited for the node to open, and come at once. */
+static void greet(struct world *w) {
+    for (unsigned i = 0; i < w->nodes_count; i++) {
+        if (!w->opening[i] || w->nodes[i] == NULL || !node_is_open(w->nodes[i])) continue;
+        w->opening[i] = false;
+        clients_greet(w, i);
+    }
+}
+
 static bool is_over(void *ctx) {
     struct world *w = ctx;
     return w->failure[0] != '\0' || w->all_verified;
 }
 
 static bool has_failed(void *ctx) {
-    return ((struct world *)ctx)->failure[0] != '\0';
+    struct world *w = ctx;
+    greet(w);
+    return w->failure[0] != '\0';
 }
 
 /* Nobody has planted any. */
@@ -276,12 +289,23 @@ static void world_free(struct world *w) {
 }
 
 const double world_fault_rates[SIM_FAULT_COUNT] = {
-    [SIM_FRAME_LOST] = 0.01,   [SIM_FRAME_DELAYED] = 0.02,      [SIM_FRAME_REORDERED] = 0.02,
-    [SIM_CONN_CUT] = 0.005,    [SIM_PARTITION] = 0.002,         [SIM_CRASH] = 0.0006,
-    [SIM_WRITE_TORN] = 0.3,    [SIM_WRITE_DROPPED] = 0.3,       [SIM_NAME_DROPPED] = 0.5,
-    [SIM_STALL] = 0.0005,      [SIM_PARTITION_ONE_WAY] = 0.001, [SIM_FRAME_DUPLICATED] = 0.005,
-    [SIM_DISK_STALL] = 0.0005, [SIM_DISK_FULL] = 0.0003,        [SIM_PAUSE] = 0.0001,
+    [SIM_FRAME_LOST] = 0.01,
+    [SIM_FRAME_DELAYED] = 0.02,
+    [SIM_FRAME_REORDERED] = 0.02,
+    [SIM_CONN_CUT] = 0.005,
+    [SIM_PARTITION] = 0.002,
+    [SIM_CRASH] = 0.0006,
+    [SIM_WRITE_TORN] = 0.3,
+    [SIM_WRITE_DROPPED] = 0.3,
+    [SIM_NAME_DROPPED] = 0.5,
+    [SIM_STALL] = 0.0005,
+    [SIM_PARTITION_ONE_WAY] = 0.001,
+    [SIM_FRAME_DUPLICATED] = 0.005,
+    [SIM_DISK_STALL] = 0.0005,
+    [SIM_DISK_FULL] = 0.0003,
+    [SIM_PAUSE] = 0.0001,
     [SIM_CLOCK_JUMP] = 0.0001,
+    [SIM_PREEMPT] = 0.02,
 };
 
 static void world_set_faults(struct sim_options *so, struct rng *rng) {

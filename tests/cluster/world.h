@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tests/cluster/world.h: a cluster of shipped nodes in the simulator with clients that write and
- * query at random, faults and planned troubles, and a model of what was acknowledged. Checks:
+ * query at random, also in the moment when a node opens, faults and planned troubles, and a model
+ * of what was acknowledged. Checks:
  *   - an answer that claims to be complete holds every sample that was acknowledged before the
  *     query began (world_client.c)
  *   - no answer holds a sample that nobody sent, or one sample twice
@@ -112,6 +113,7 @@ struct world {
     struct sim *sim;
     unsigned nodes_count; /* that were ever started */
     struct node *nodes[WORLD_NODES_MAX];
+    bool opening[WORLD_NODES_MAX]; /* it was started without a map, and has not opened yet */
     bool restart_planned[WORLD_NODES_MAX];
     bool retired[WORLD_NODES_MAX]; /* drained, or its disk was wiped: its seat does not come back */
     bool wiped[WORLD_NODES_MAX];   /* starts next with an empty disk */
@@ -153,7 +155,7 @@ struct world {
     unsigned rotten; /* node + 1: no other replica may be lost */
     unsigned broken; /* node */
     uint64_t writes_ok, writes_unavailable, writes_too_old, queries_ok, queries_failed,
-        queries_partial, restarts, samples_acked, maps_seen, primaries_seen;
+        queries_partial, restarts, samples_acked, maps_seen, primaries_seen, deletes_ok, lists_ok;
     char failure[WORLD_FAILURE_MAX]; /* empty: none */
 };
 
@@ -178,6 +180,9 @@ void world_plan_restart(struct world *w, unsigned node, uint64_t delay_ms);
 /* -- world_client.c */
 void client_write_start(struct world *w, unsigned node, unsigned series_max);
 void client_query_start(struct world *w, unsigned node, bool closing);
+/* One of each kind on each core. The deletion matches nothing, and what is listed nobody has sent:
+ * all cores and nodes are asked all the same. */
+void clients_greet(struct world *w, unsigned node);
 void clients_drop(struct world *w, unsigned node); /* the node crashed: its clients got no answer */
 
 /* -- world_maps.c */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "storage/entry.h"
 #include "tests/cluster/world.h"
 
 enum {
@@ -37,6 +38,11 @@ struct client {
     struct gather_query query;
     char text[64];
     uint64_t acks_before;
+    /* of all data, in vain */
+    struct delete_op deletion;
+    struct delete_range range;
+    struct buf matchers;
+    struct gather_list list;
 };
 
 static void client_free(struct client *c) {
@@ -47,6 +53,7 @@ static void client_free(struct client *c) {
         arena_fini(&c->op.arena);
         free(c->op.unknown);
     }
+    buf_fini(&c->matchers);
     free(c);
 }
 
@@ -70,6 +77,11 @@ static struct client *client_new(struct world *w, unsigned node) {
 
 static struct core *client_core(const struct client *c) {
     return store_core(node_store(c->w->nodes[c->on], c->core));
+}
+
+static void client_post(struct client *c, void (*run)(struct core *here, struct msg *m)) {
+    c->msg.run = run;
+    core_post(client_core(c), &c->msg);
 }
 
 /* -- writing */
@@ -164,8 +176,7 @@ void client_write_start(struct world *w, unsigned node, unsigned series_max) {
     unsigned count = 1 + (unsigned)rng_below(sim_rng(w->sim), series_max);
     for (unsigned i = 0; i < count; i++)
         add_series(c, (first + i) % WORLD_SERIES);
-    c->msg.run = write_run;
-    core_post(client_core(c), &c->msg);
+    client_post(c, write_run);
 }
 
 /* -- querying */
@@ -312,6 +323,72 @@ void client_query_start(struct world *w, unsigned node, bool closing) {
     c->closing = closing;
     c->counts = !closing && rng_chance(sim_rng(w->sim), 0.4);
     c->query.partial_response = !closing && rng_chance(sim_rng(w->sim), 0.3);
-    c->msg.run = query_run;
-    core_post(client_core(c), &c->msg);
+    client_post(c, query_run);
+}
+
+/* -- when a node opens */
+
+static void deletion_done(struct core *here, struct delete_op *op) {
+    (void)here;
+    struct client *c = container_of(op, struct client, deletion);
+    if (op->status == OK)
+        c->w->deletes_ok++;
+    else if (op->status != ERR_UNAVAILABLE && op->status != ERR_CONFLICT &&
+             op->status != ERR_TIMEOUT)
+        world_fail(c->w, "a deletion failed with %s: %s", status_name(op->status), op->text);
+    client_free(c);
+}
+
+static void deletion_run(struct core *here, struct msg *m) {
+    (void)here;
+    struct client *c = container_of(m, struct client, msg);
+    struct matcher none = {.kind = MATCH_EQ, .name = SV("i"), .value = SV("none")};
+    entry_matchers_put(&none, 1, &c->matchers);
+    c->range = (struct delete_range){INT64_MIN, INT64_MAX, buf_sv(&c->matchers)};
+    c->deletion = (struct delete_op){.ranges = &c->range, .ranges_count = 1, .done = deletion_done};
+    distributor_delete(node_distributor(c->w->nodes[c->on], c->core), &c->deletion);
+}
+
+static void list_done(struct core *here, struct gather_list *l) {
+    (void)here;
+    struct client *c = container_of(l, struct client, list);
+    if (l->status == OK)
+        c->w->lists_ok++;
+    else if (l->status != ERR_UNAVAILABLE && l->status != ERR_TIMEOUT)
+        world_fail(c->w, "a list failed with %s: %s", status_name(l->status), l->err.msg);
+    if (l->items_count > 0) world_fail(c->w, "a list has what nobody sent");
+    gather_list_fini(l);
+    client_free(c);
+}
+
+static void list_run(struct core *here, struct msg *m) {
+    (void)here;
+    struct client *c = container_of(m, struct client, msg);
+    const struct sv selector = SV("none");
+    c->list.selectors = &selector;
+    c->list.selectors_count = c->list.kind == GATHER_METADATA ? 0 : 1;
+    c->list.label = SV("none");
+    c->list.from_ms = INT64_MIN;
+    c->list.to_ms = INT64_MAX;
+    c->list.timeout_ms = 6000;
+    c->list.done = list_done;
+    gather_list_start(node_gather(c->w->nodes[c->on], c->core), &c->list);
+}
+
+void clients_greet(struct world *w, unsigned node) {
+    static const enum gather_list_kind kinds[] = {GATHER_SERIES, GATHER_LABEL_VALUES,
+                                                  GATHER_METADATA, GATHER_EXEMPLARS};
+    for (unsigned core = 0; core < w->options.cores; core++) {
+        client_write_start(w, node, WRITE_SERIES_MAX);
+        client_query_start(w, node, false);
+        struct client *c = client_new(w, node);
+        c->core = core;
+        client_post(c, deletion_run);
+        for (unsigned k = 0; k < ARRAY_LEN(kinds); k++) {
+            c = client_new(w, node);
+            c->core = core;
+            c->list.kind = kinds[k];
+            client_post(c, list_run);
+        }
+    }
 }

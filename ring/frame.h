@@ -38,6 +38,7 @@ enum frame_type {
     FRAME_RANGES = 17,   /* ring/replica: ranges and digests that you have of these shards? */
     FRAME_REPAIR = 18,   /* ring/replica: give me these ranges of these shards */
     FRAME_VERIFY = 19,   /* ring/replica: look at your replicas now; or: what came of it? */
+    FRAME_LOSS = 20,     /* ring/replica: what is bad and nowhere else? or: its loss is accepted */
     FRAME_TYPE_COUNT
 };
 struct frame {

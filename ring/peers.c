@@ -17,10 +17,10 @@ static const struct metric_def refused_def = {
     .name = "cairn_ring_refused_total",
     .help = "Connections, frames and requests of other nodes that were refused.",
     .kind = METRIC_COUNTER};
-static const char *const type_names[] = {"unknown",  "hello",     "reply",  "write",   "fragment",
-                                         "series",   "cancel",    "append", "places",  "fetch",
-                                         "raft",     "heartbeat", "join",   "promise", "admin",
-                                         "transfer", "delete",    "ranges", "repair",  "verify"};
+static const char *const type_names[] = {
+    "unknown", "hello",    "reply",  "write",  "fragment",  "series", "cancel",
+    "append",  "places",   "fetch",  "raft",   "heartbeat", "join",   "promise",
+    "admin",   "transfer", "delete", "ranges", "repair",    "verify", "loss"};
 static_assert(ARRAY_LEN(type_names) == FRAME_TYPE_COUNT, "one name per frame type");
 static const char *const refused_names[] = {"corrupt", "protocol", "hello",  "secret",
                                             "sender",  "member",   "request"};

@@ -8,6 +8,7 @@
 #include "node/base/arena.h"
 #include "storage/archive/block_list.h"
 #include "storage/archive/hidden.h"
+#include "storage/archive/loss.h"
 #include "storage/archive/transfer.h"
 #include "storage/store_internal.h"
 
@@ -87,6 +88,7 @@ void store_free(struct store *store) {
     store_readings_free(store);
     exports_free(store);
     imports_free(store);
+    losses_free(store);
     hidden_free(store->hidden);
     for (struct store_append *a = store->all, *next; a != NULL; a = next) {
         next = a->next_all;

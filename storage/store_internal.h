@@ -127,6 +127,7 @@ struct store {
     void *repeats_ctx;
     struct store_exporting *exports; /* storage/archive/transfer.h */
     struct store_importing *imports;
+    struct store_losing *losses; /* storage/archive/loss.h */
     struct hidden *hidden;     /* storage/archive/hidden.h; NULL: not asked for yet */
     struct block_list *blocks; /* a reference; NULL: none yet */
     uint64_t position;         /* of the buffer handed last */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* ring/replica/store_ops.h over a store. */
 #include "storage/archive/digest.h"
+#include "storage/archive/loss.h"
 #include "storage/archive/scrub.h"
 #include "storage/archive/transfer.h"
 #include "storage/store.h"
@@ -88,6 +89,10 @@ static enum status ops_ranges(void *ctx, uint32_t shard, struct shard_ranges *ou
     return digest_ranges(ctx, shard, out, err);
 }
 
+static enum status ops_loss_start(void *ctx, struct store_loss *job, struct err *err) {
+    return loss_start(ctx, job, err);
+}
+
 static enum status ops_export_start(void *ctx, struct store_export *job, struct err *err) {
     return export_start(ctx, job, err);
 }
@@ -127,6 +132,7 @@ void store_ops_init(struct store_ops *out, struct store *store) {
         .scrub = ops_scrub,
         .has_bad = ops_has_bad,
         .ranges = ops_ranges,
+        .loss_start = ops_loss_start,
         .export_start = ops_export_start,
         .export_resume = ops_export_resume,
         .import_start = ops_import_start,

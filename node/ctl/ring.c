@@ -9,7 +9,7 @@
 
 #include "node/ctl/ctl.h"
 
-enum { CALL_TIMEOUT_S = 15, LOOK_MS = 250 };
+enum { CALL_TIMEOUT_S = 15, LOOK_MS = 250, BAD_LOOK_MS = 3000, SHARDS_TOLD_MAX = 20 };
 
 struct ring_options {
     union flag_value help, url, wait, timeout, json;
@@ -126,21 +126,83 @@ static bool is_done(const json_t *s, const char *verb, const char *node) {
     return ctl_number(s, "shardsUnderReplicated") == 0;
 }
 
+/* What holds up moves: what is bad in blocks and nowhere else. true: something was told. */
+static bool tell_bad(void) {
+    size_t i, k;
+    json_t *node, *bad, *data = ring_call("/api/v1/status/ring/bad", NULL);
+    unsigned told = 0, shards = 0;
+    json_array_foreach(json_object_get(data, "nodes"), i, node) {
+        json_int_t before = -1;
+        json_array_foreach(json_object_get(node, "bad"), k, bad) {
+            json_int_t shard = ctl_number(bad, "shard");
+            if (json_is_true(json_object_get(bad, "elsewhere")) || shard == before) continue;
+            before = shard;
+            shards++;
+            if (told == SHARDS_TOLD_MAX) continue;
+            fprintf(stderr, "%s%" JSON_INTEGER_FORMAT " on %s",
+                    told == 0 ? "bad blocks that no other replica has: shard " : ", ", shard,
+                    ctl_text(node, "address"));
+            told++;
+        }
+    }
+    if (shards > told) fprintf(stderr, " and %u more", shards - told);
+    if (told > 0)
+        fprintf(stderr, "; they stay where they are until cairnctl ring accept-loss gives up what "
+                        "is bad of them, see the nodes' logs\n");
+    json_decref(data);
+    return told > 0;
+}
+
 static int wait_done(const char *verb, const char *node) {
+    bool told = false;
+    int64_t until_look_ms = BAD_LOOK_MS;
     for (int64_t left_ms = options.timeout.duration_ms; left_ms > 0; left_ms -= LOOK_MS) {
         json_t *s = ring_call("/api/v1/status/ring", NULL);
         bool done = s != NULL && is_done(s, verb, node);
         json_decref(s);
         if (done) return 0;
+        until_look_ms -= LOOK_MS;
+        if (!told && (until_look_ms <= 0 || left_ms <= LOOK_MS)) {
+            told = tell_bad();
+            until_look_ms = BAD_LOOK_MS;
+        }
         nanosleep(&(struct timespec){.tv_nsec = LOOK_MS * 1000000L}, NULL);
     }
     return ctl_fail("not done after %" PRId64 " ms", options.timeout.duration_ms);
+}
+
+static void print_lost(const json_t *answer) {
+    size_t i;
+    json_t *l;
+    json_array_foreach(json_object_get(answer, "lost"), i, l) {
+        const char *kept = ctl_text(l, "kept");
+        printf("shard %" PRId64 ": samples from %" PRId64 " to %" PRId64 " are lost; %s%s on %s\n",
+               ctl_number(l, "shard"), ctl_number(l, "minTime"), ctl_number(l, "maxTime"),
+               kept[0] == '\0' ? "the block's file was missing" : "the bad block is kept as ", kept,
+               ctl_text(l, "address"));
+    }
+}
+
+/* A node may have lost something of many shards in one block. */
+static int accept_losses(const struct flag_list *args) {
+    if (args->count == 0) return ctl_fail("ring accept-loss needs a shard, try --help");
+    for (size_t i = 0; i < args->count; i++) {
+        struct buf form = {0};
+        form_put(&form, "shard", sv_from(args->items[i]));
+        json_t *answer = ring_call("/api/v1/admin/ring/accept-loss", &form);
+        buf_fini(&form);
+        if (answer == NULL) return 1;
+        print_lost(answer);
+        json_decref(answer);
+    }
+    return options.wait.boolean ? wait_done("accept-loss", "") : 0;
 }
 
 static int ring_verb(const char *verb, const char *const *names, const struct flag_list *args) {
     struct buf form = {0};
     char path[64];
     size_t want = 0;
+    if (strcmp(verb, "accept-loss") == 0) return accept_losses(args);
     while (names[want] != NULL)
         want++;
     if (args->count != want) return ctl_fail("ring %s needs %zu arguments, try --help", verb, want);
@@ -191,8 +253,12 @@ int ring_move_main(int argc, char **argv) {
 
 int ring_accept_loss_main(int argc, char **argv) {
     static const char *const names[] = {"shard", NULL};
-    return ring_run(argc, argv, "SHARD",
-                    "Restart a shard from what is left of it; the rest is lost for good.", names);
+    return ring_run(
+        argc, argv, "SHARD...",
+        "Restart shards from what is left of them: the rest is lost for good. Of shards "
+        "that are complete, give up blocks that cannot be read and that no other "
+        "replica has; their files stay, as *.block.lost.",
+        names);
 }
 
 int ring_remove_main(int argc, char **argv) {

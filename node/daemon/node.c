@@ -127,7 +127,7 @@ static void on_frame_data(struct peer_request *req, struct sv payload, void *ctx
 static void node_handle_frames(struct node *node, struct node_core *nc) {
     static const enum frame_type data[] = {
         FRAME_WRITE,    FRAME_FRAGMENT, FRAME_SERIES, FRAME_APPEND, FRAME_PLACES, FRAME_FETCH,
-        FRAME_TRANSFER, FRAME_DELETE,   FRAME_RANGES, FRAME_REPAIR, FRAME_VERIFY};
+        FRAME_TRANSFER, FRAME_DELETE,   FRAME_RANGES, FRAME_REPAIR, FRAME_VERIFY, FRAME_LOSS};
     static const enum frame_type control[] = {FRAME_RAFT, FRAME_HEARTBEAT, FRAME_JOIN,
                                               FRAME_PROMISE, FRAME_ADMIN};
     for (unsigned i = 0; i < ARRAY_LEN(data); i++)

@@ -8,11 +8,13 @@
 
 #include "node/base/json.h"
 #include "node/base/num.h"
+#include "node/daemon/loss_api.h"
 #include "node/daemon/verify_api.h"
 
 /* A request that waits for the controller's answer. */
 struct ring_call {
     struct admin_call call;
+    struct node *node;
     struct http_request *req; /* NULL once the client has gone */
 };
 
@@ -23,7 +25,7 @@ static int code_of(enum status status) {
     return 503;
 }
 
-static void answer_error(struct http_request *req, enum status status, const char *text) {
+void ring_api_error(struct http_request *req, enum status status, const char *text) {
     struct buf b = {0};
     struct json j = json_init(&b);
     json_object_begin(&j);
@@ -40,11 +42,20 @@ static void on_canceled(struct http_request *req, void *ctx) {
     ((struct ring_call *)ctx)->req = NULL;
 }
 
+/* Whose replicas are complete has lost nothing by the map: maybe in its blocks. */
+static void accept_blocks(struct ring_call *c) {
+    struct err err;
+    enum status status = loss_api_accept(c->node, c->req, c->call.shard, &c->call.err, &err);
+    if (status != OK) ring_api_error(c->req, status, err.msg);
+}
+
 static void on_done(struct core *here, struct admin_call *call) {
     (void)here;
     struct ring_call *c = container_of(call, struct ring_call, call);
-    if (c->req != NULL && call->status != OK) {
-        answer_error(c->req, call->status, call->err.msg);
+    if (c->req != NULL && call->verb == ADMIN_ACCEPT_LOSS && call->status == ERR_CONFLICT) {
+        accept_blocks(c);
+    } else if (c->req != NULL && call->status != OK) {
+        ring_api_error(c->req, call->status, call->err.msg);
     } else if (c->req != NULL) {
         struct buf b = {0};
         buf_put_sv(&b, SV("{\"status\":\"success\",\"data\":"));
@@ -60,11 +71,12 @@ static void ask(struct http_request *req, const struct admin_call *call) {
     const struct ring_api *api = req->route_ctx;
     struct ring_call *c = calloc(1, sizeof *c);
     if (c == NULL) {
-        answer_error(req, ERR_NOMEM, "out of memory");
+        ring_api_error(req, ERR_NOMEM, "out of memory");
         return;
     }
     c->call = *call;
     c->call.done = on_done;
+    c->node = api->node;
     c->req = req;
     req->canceled = on_canceled;
     req->canceled_ctx = c;
@@ -73,6 +85,13 @@ static void ask(struct http_request *req, const struct admin_call *call) {
 
 static void on_status(struct http_request *req) {
     ask(req, &(struct admin_call){.verb = ADMIN_STATUS});
+}
+
+static void on_bad(struct http_request *req) {
+    const struct ring_api *api = req->route_ctx;
+    struct err err;
+    enum status status = loss_api_bad(api->node, req, &err);
+    if (status != OK) ring_api_error(req, status, err.msg);
 }
 
 /* A node by its id, as 16 hex digits, or by its address in the map. */
@@ -140,13 +159,13 @@ static void on_admin(struct http_request *req) {
     enum status st =
         verifies ? verify_api_start(api->node, req, &err) : admin_read(req, &call, &err);
     if (st != OK)
-        answer_error(req, st, err.msg);
+        ring_api_error(req, st, err.msg);
     else if (!verifies)
         ask(req, &call);
 }
 
 size_t ring_api_routes(struct ring_api *api, struct http_route *out, size_t max) {
-    assert(max >= 2);
+    assert(max >= 3);
     (void)max;
     out[0] = (struct http_route){
         .methods = HTTP_GET, .path = "/api/v1/status/ring", .handler = on_status, .ctx = api};
@@ -154,5 +173,7 @@ size_t ring_api_routes(struct ring_api *api, struct http_route *out, size_t max)
                                  .path = "/api/v1/admin/ring/*",
                                  .handler = on_admin,
                                  .ctx = api};
-    return 2;
+    out[2] = (struct http_route){
+        .methods = HTTP_GET, .path = "/api/v1/status/ring/bad", .handler = on_bad, .ctx = api};
+    return 3;
 }

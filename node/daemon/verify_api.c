@@ -1,44 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "node/daemon/verify_api.h"
 
-#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "node/base/json.h"
 #include "node/base/num.h"
+#include "node/daemon/ask_nodes.h"
 #include "ring/peers.h"
 #include "ring/replica/verify.h"
 
-enum { VERIFY_CALL_MS = 10000 };
-
-/* What one node says. */
-struct verify_far {
-    struct verify_call *call;
-    node_id id;
-    char addr[RING_ADDR_MAX + 1];
-    struct buf parts;
-    enum status status;
-    struct err err;
-};
-/* What one core of this node says. */
-struct verify_near {
-    struct msg msg;
-    struct verify_call *call;
-    struct core *core;
-    struct buf part;
-};
-/* One request; freed when everybody has answered. */
+/* One request. */
 struct verify_call {
-    struct http_request *req; /* NULL once the client has gone */
-    struct core *core;
+    struct ask_nodes nodes;
     struct verify_ask ask;
-    struct verify_far *fars; /* the first is this node */
-    struct verify_near *nears;
-    size_t fars_count, nears_count, open, nears_open;
 };
+
+static struct verify_call *call_of(struct ask_nodes *nodes) {
+    return container_of(nodes, struct verify_call, nodes);
+}
 
 /* -- the answer */
 
@@ -82,14 +63,14 @@ static void put_findings(struct json *j, const struct verify_part *p) {
 }
 
 /* Everything of the parts is well-formed, and of this verification. */
-static enum status parts_check(struct verify_far *far, bool *out_over, uint64_t *out_blocks) {
+static enum status parts_check(struct ask_far *far, bool *out_over, uint64_t *out_blocks) {
     struct sv rest = buf_sv(&far->parts);
     *out_over = true;
     *out_blocks = 0;
     while (rest.len > 0) {
         struct verify_part p;
         TRY(verify_part_get(&rest, &p, &far->err));
-        if (p.id != far->call->ask.id)
+        if (p.id != call_of(far->ask)->ask.id)
             return err_set(&far->err, ERR_CONFLICT, 0,
                            "it was started anew, or somebody asked for another verification");
         *out_over = *out_over && p.phase == VERIFY_OVER;
@@ -98,7 +79,7 @@ static enum status parts_check(struct verify_far *far, bool *out_over, uint64_t 
     return OK;
 }
 
-static void put_parts(struct json *j, const struct verify_far *far, const char *key,
+static void put_parts(struct json *j, const struct ask_far *far, const char *key,
                       void (*put)(struct json *j, const struct verify_part *p)) {
     struct sv rest = buf_sv(&far->parts);
     struct verify_part p;
@@ -109,19 +90,12 @@ static void put_parts(struct json *j, const struct verify_far *far, const char *
     json_array_end(j);
 }
 
-static void put_far(struct json *j, struct verify_far *far, bool *all_over) {
-    char id[17];
+static void put_far(struct json *j, struct ask_far *far, bool *all_over) {
     bool over = false;
     uint64_t blocks = 0;
     if (far->status == OK) far->status = parts_check(far, &over, &blocks);
     *all_over = *all_over && (over || far->status != OK);
-    snprintf(id, sizeof id, "%016" PRIx64, far->id);
-    json_object_begin(j);
-    json_key_string(j, SV("id"), sv_from(id));
-    json_key_string(j, SV("address"), sv_from(far->addr));
-    if (far->status != OK) {
-        json_key_string(j, SV("error"), sv_from(far->err.msg));
-    } else {
+    if (ask_far_begin(far, j)) {
         json_key_bool(j, SV("done"), over);
         json_key_i64(j, SV("blocks"), (int64_t)blocks);
         put_parts(j, far, "shards", put_shards);
@@ -130,7 +104,8 @@ static void put_far(struct json *j, struct verify_far *far, bool *all_over) {
     json_object_end(j);
 }
 
-static void call_answer(struct verify_call *c) {
+static void call_answer(struct ask_nodes *nodes) {
+    struct verify_call *c = call_of(nodes);
     struct buf b = {0};
     struct json j = json_init(&b);
     char id[24];
@@ -143,96 +118,29 @@ static void call_answer(struct verify_call *c) {
     json_key_string(&j, SV("id"), sv_from(id));
     json_key(&j, SV("nodes"));
     json_array_begin(&j);
-    for (size_t i = 0; i < c->fars_count; i++)
-        put_far(&j, &c->fars[i], &over);
+    for (size_t i = 0; i < nodes->fars_count; i++)
+        put_far(&j, &nodes->fars[i], &over);
     json_array_end(&j);
     json_key_bool(&j, SV("done"), over);
     json_object_end(&j);
     json_object_end(&j);
-    http_answer_take(c->req, 200, SV("application/json"), &b);
+    http_answer_take(nodes->req, 200, SV("application/json"), &b);
 }
 
-/* -- the flow: all nodes at once, this one by its cores */
+/* -- the flow */
 
-static void call_free(struct verify_call *c) {
-    for (size_t i = 0; c->fars != NULL && i < c->fars_count; i++)
-        buf_fini(&c->fars[i].parts);
-    for (size_t i = 0; c->nears != NULL && i < c->nears_count; i++)
-        buf_fini(&c->nears[i].part);
-    free(c->fars);
-    free(c->nears);
-    free(c);
+static void call_free(struct ask_nodes *nodes) {
+    free(call_of(nodes));
 }
 
-static void far_ended(struct verify_call *c) {
-    if (--c->open > 0) return;
-    if (c->req != NULL) call_answer(c);
-    call_free(c);
+static void call_put(struct ask_nodes *nodes, struct buf *out) {
+    verify_ask_put(&call_of(nodes)->ask, out);
 }
 
-static void far_on_reply(void *ctx, enum status status, struct sv part, bool last,
-                         const struct err *err) {
-    struct verify_far *far = ctx;
-    if (status != OK) {
-        far->status = status;
-        far->err = *err;
-    } else {
-        if (part.len > 0) buf_put_sv(&far->parts, sv_skip(part, 1)); /* the version */
-        if (far->parts.failed) far->status = err_set(&far->err, ERR_NOMEM, 0, "out of memory");
-    }
-    if (last) far_ended(far->call);
-}
-
-static void near_home(struct core *here, struct msg *m) {
-    struct verify_near *near = container_of(m, struct verify_near, msg);
-    struct verify_call *c = near->call;
-    struct verify_far *self = &c->fars[0];
-    assert(here == c->core);
-    buf_put_sv(&self->parts, buf_sv(&near->part));
-    if (self->parts.failed || near->part.failed)
-        self->status = err_set(&self->err, ERR_NOMEM, 0, "out of memory");
-    if (--c->nears_open == 0) far_ended(c);
-}
-
-static void near_run(struct core *here, struct msg *m) {
-    struct verify_near *near = container_of(m, struct verify_near, msg);
-    struct replicas *r = here->locals[CORE_REPLICA];
-    if (r != NULL) replicas_verify(r, &near->call->ask, &near->part);
-    near->msg.run = near_home;
-    core_post(near->call->core, &near->msg);
-}
-
-static void on_gone(struct http_request *req, void *ctx) {
-    (void)req;
-    ((struct verify_call *)ctx)->req = NULL;
-}
-
-static void call_start(struct verify_call *c, struct peers *peers) {
-    c->open = c->fars_count;
-    c->nears_open = c->nears_count;
-    for (size_t i = 1; i < c->fars_count; i++) {
-        struct buf payload = {0};
-        struct peer_call_options o = {.to = c->fars[i].id,
-                                      .type = FRAME_VERIFY,
-                                      .timeout_ms = VERIFY_CALL_MS,
-                                      .reply = far_on_reply,
-                                      .ctx = &c->fars[i]};
-        verify_ask_put(&c->ask, &payload);
-        peers_call(peers, &o, &payload);
-    }
-    for (size_t i = 0; i < c->nears_count; i++) {
-        c->nears[i].msg.run = near_run;
-        core_post(c->nears[i].core, &c->nears[i].msg);
-    }
-}
-
-/* This node first. */
-static void far_set(struct verify_call *c, const struct ring_node *node, node_id self,
-                    size_t *count) {
-    struct verify_far *far = &c->fars[node->id == self ? 0 : (*count)++];
-    far->call = c;
-    far->id = node->id;
-    memcpy(far->addr, node->addr, sizeof far->addr);
+static void call_near(struct ask_near *near) {
+    struct replicas *r = near->core->locals[CORE_REPLICA];
+    replicas_verify(r, &call_of(near->ask)->ask, &near->part);
+    ask_near_done(near);
 }
 
 static enum status ask_read(const struct ring_map *map, struct http_request *req,
@@ -259,32 +167,21 @@ static enum status ask_read(const struct ring_map *map, struct http_request *req
 
 enum status verify_api_start(struct node *node, struct http_request *req, struct err *err) {
     struct verify_ask ask;
-    struct peers *peers = req->core->locals[CORE_PEERS];
-    const struct ring_map *map = node_is_open(node) ? peers_map(peers) : NULL;
+    const struct ring_map *map =
+        node_is_open(node) ? peers_map(req->core->locals[CORE_PEERS]) : NULL;
     if (map == NULL)
         return err_set(err, ERR_UNAVAILABLE, 0, "this node has not joined a cluster yet");
     TRY(ask_read(map, req, &ask, err));
-    struct runtime *rt = req->core->rt;
     struct verify_call *c = calloc(1, sizeof *c);
     if (c == NULL) return err_set(err, ERR_NOMEM, 0, "out of memory");
-    *c = (struct verify_call){.req = req,
-                              .core = req->core,
-                              .ask = ask,
-                              .fars = calloc(map->nodes_count, sizeof *c->fars),
-                              .nears = calloc(rt->cores_count, sizeof *c->nears),
-                              .fars_count = map->nodes_count,
-                              .nears_count = rt->cores_count};
-    if (c->fars == NULL || c->nears == NULL || ring_map_node_index(map, node_self(node)) < 0) {
-        call_free(c);
-        return err_set(err, ERR_UNAVAILABLE, 0, "this node is not in the map, or has no memory");
-    }
-    size_t count = 1;
-    for (uint32_t i = 0; i < map->nodes_count; i++)
-        far_set(c, &map->nodes[i], node_self(node), &count);
-    for (unsigned i = 0; i < rt->cores_count; i++)
-        c->nears[i] = (struct verify_near){.call = c, .core = rt->cores[i]};
-    req->canceled = on_gone;
-    req->canceled_ctx = c;
-    call_start(c, peers);
-    return OK;
+    *c = (struct verify_call){.nodes = {.req = req,
+                                        .type = FRAME_VERIFY,
+                                        .put = call_put,
+                                        .near = call_near,
+                                        .answer = call_answer,
+                                        .free = call_free},
+                              .ask = ask};
+    enum status status = ask_nodes_start(&c->nodes, node, err);
+    if (status != OK) free(c);
+    return status;
 }

@@ -81,6 +81,7 @@ static void relay_on_control(struct core *here, struct msg *msg) {
     case FRAME_RANGES:
     case FRAME_REPAIR:
     case FRAME_VERIFY:
+    case FRAME_LOSS:
     case FRAME_TYPE_COUNT: relay_fail(relay, ERR_UNSUPPORTED, "not a member's frame"); break;
     }
     member_settle(m);

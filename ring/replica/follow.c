@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "ring/replica/loss.h"
 #include "ring/replica/serve.h"
 
 /* -- requests that all cores do a part of */
@@ -13,6 +14,8 @@ static void served_free(struct served *s) {
     for (size_t i = 0; i < s->parts_count; i++) {
         buf_fini(&s->parts[i].answer);
         free(s->parts[i].from);
+        if (s->parts[i].loss != NULL) buf_fini(&s->parts[i].loss->out);
+        free(s->parts[i].loss);
     }
     free(s->parts);
     free(s->items);

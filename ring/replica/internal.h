@@ -23,6 +23,7 @@
 enum {
     REPORT_MS = 100,
     TELL_SETTLED_REPORTS = 300,
+    HOLDS_BAD_REPORTS = 10,
     RETRY_MS = 100,
     CALL_TIMEOUT_MS = 5000,
     PIECE_BYTES = 1 << 20,
@@ -188,6 +189,8 @@ struct replicas {
         jobs; /* of struct fetch, struct catchup: freed with it after a crash */
     struct list_node transfers, takings; /* of struct transfer, struct taking: the same */
     struct list_node givings;            /* of struct giving */
+    bool holds_bad; /* shards are not given away, since something of them is bad */
+    uint64_t holds_told_ns;
     struct sync *sync;
     struct {
         struct store_scrub scrub;
@@ -297,6 +300,7 @@ bool transfer_is_needed(struct replicas *r, uint32_t shard, const struct member 
 void transfer_start(struct far *far);
 void transfer_stop(struct far *far);
 void served_transfer(struct replicas *r, struct peer_request *req, struct sv payload);
+void transfers_look(struct replicas *r); /* what was held back may be good again, or given up */
 void transfers_stop(struct replicas *r); /* what is taken; giving ends with the fars */
 void transfers_free_all(struct replicas *r);
 

@@ -123,7 +123,7 @@ void replicas_wait(struct replicas *r, struct replica_wait *wait, const uint32_t
 
 /* peers_handle on every core: dispatches to the core that owns each shard. ctx: struct replicas of
  * the listening core. FRAME_APPEND, FRAME_PLACES, FRAME_FETCH, FRAME_TRANSFER,
- * FRAME_RANGES, FRAME_REPAIR, FRAME_VERIFY. */
+ * FRAME_RANGES, FRAME_REPAIR, FRAME_VERIFY, FRAME_LOSS. */
 void replicas_on_frame(struct peer_request *req, struct sv payload, void *ctx);
 
 struct replica_counts {

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "ring/replica/internal.h"
+#include "ring/replica/loss.h"
 #include "ring/replica/sound.h"
 #include "ring/replica/sync.h"
 #include "ring/replica/verifying.h"
@@ -150,6 +151,7 @@ static void replicas_on_report(struct timer *t) {
     uint64_t unsynced = synced ? 0 : r->unsynced_since_ns;
     alone_try(r);
     if (++r->reports_done % TELL_SETTLED_REPORTS == 0) tell_settled(r);
+    if (r->holds_bad && r->reports_done % HOLDS_BAD_REPORTS == 0) transfers_look(r);
     r->o.report(r->o.ctx, r->reports, count, lags, lags_count, age_ms(now_ns, unsynced));
     free(lags);
     metric_set(r->metrics.retained, (double)r->retained_bytes);
@@ -508,6 +510,8 @@ void replicas_on_frame(struct peer_request *req, struct sv payload, void *ctx) {
         served_repair(r, req, payload);
     else if (req->type == FRAME_VERIFY)
         served_verify(r, req, payload);
+    else if (req->type == FRAME_LOSS)
+        served_loss(r, req, payload);
     else
         served_fetch(r, req, payload);
 }

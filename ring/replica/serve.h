@@ -25,6 +25,7 @@ struct served_part {
     struct store_read read;
     struct store_read_from *from;
     size_t from_count;
+    struct loss_call *loss; /* LOSS; owned */
     uint32_t epoch;
     bool failed, is_piece;
     enum status status;

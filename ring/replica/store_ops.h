@@ -148,6 +148,20 @@ struct store_scrub {
     void (*done)(struct store_scrub *job);
 };
 
+/* What a whole replica has in ranges that are bad is given up: a person accepts that it is lost. */
+struct store_lost {
+    struct shard_span span;
+    char *kept; /* where the bad file is, under a name that stays; NULL: it is missing */
+};
+struct store_loss {
+    uint32_t shard;
+    /* On the core, once, not inside loss_start: the ranges are bad no more, durably; or an error,
+     * and nothing has changed. */
+    void (*done)(struct store_loss *job, enum status status, const struct err *err);
+    const struct store_lost *lost; /* outcome, while done runs */
+    uint32_t lost_count;
+};
+
 struct store_ops {
     void *ctx;
     /* tail: of the log-only run that an INIT or LOG replica keeps; else of the replica with a head.
@@ -195,6 +209,9 @@ struct store_ops {
     bool (*has_bad)(void *ctx);
     /* *out: empty; its memory is the caller's. ERR_UNAVAILABLE: it is not whole here. */
     enum status (*ranges)(void *ctx, uint32_t shard, struct shard_ranges *out, struct err *err);
+    /* The job lives until done, or until the store is gone. ERR_NOMEM, ERR_UNAVAILABLE: nothing of
+     * it is in blocks. */
+    enum status (*loss_start)(void *ctx, struct store_loss *job, struct err *err);
     /* ERR_UNAVAILABLE: one of the shards is not whole here, or the spans are not closed. With the
      * last piece given (resumed) comes done; until then the log keeps what comes behind the bases.
      */

@@ -211,7 +211,11 @@ static node_id source_of(const struct replicas *r, uint32_t shard, unsigned atte
     return count == 0 ? 0 : ids[attempt % count];
 }
 
-static bool is_bad_here(struct replicas *r, uint32_t shard) {
+bool sync_has_source(const struct replicas *r, uint32_t shard) {
+    return source_of(r, shard, 0) != 0;
+}
+
+bool sync_is_bad(struct replicas *r, uint32_t shard) {
     struct shard_ranges own = {0};
     bool bad = is_mine(r, shard) && r->o.store->ranges(r->o.store->ctx, shard, &own, NULL) == OK &&
                ranges_have_bad(&own);
@@ -227,7 +231,7 @@ static void choose_bad(struct sync *s) {
     s->urgent = true;
     for (uint32_t i = 0; i < r->shards_count && s->asked_count < max; i++) {
         uint32_t shard = (first + i) % r->shards_count;
-        if (!is_bad_here(r, shard)) continue;
+        if (!sync_is_bad(r, shard)) continue;
         node_id from = source_of(r, shard, s->attempts);
         if (from == 0 || (s->asked_count > 0 && from != s->from)) continue;
         s->from = from;

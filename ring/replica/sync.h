@@ -35,6 +35,10 @@ void sync_hurry(struct sync *s); /* there is something to be asked for: at once,
 void sync_stop(struct sync *s);
 void sync_free(struct sync *s); /* memory only; NULL too */
 
+/* Something of it is bad here; and somebody else has a complete replica, whom to ask. */
+bool sync_is_bad(struct replicas *r, uint32_t shard);
+bool sync_has_source(const struct replicas *r, uint32_t shard);
+
 struct verify;
 struct verify *sync_verify(struct sync *s); /* verifying.h */
 

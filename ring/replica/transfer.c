@@ -8,13 +8,16 @@
  *                   answer  u8 result (RESULT_OK: taken)
  * Behind the version byte of wire.h. */
 #include <assert.h>
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "node/base/bytes.h"
 #include "node/base/log.h"
 #include "ring/replica/internal.h"
+#include "ring/replica/sync.h"
 
 enum { TRANSFER_SHARDS_MAX = 64, TRANSFER_TIMEOUT_MS = 60000, TAKING_IDLE_MS = 90000 };
+enum { HELD_TEXT_BYTES = 200, HELD_TELL_MS = 60000 };
 
 /* -- giving */
 
@@ -86,10 +89,11 @@ static void transfer_free(struct transfer *t) {
 }
 
 static void transfer_done(struct store_export *x, enum status status, const struct err *err) {
-    (void)err;
     struct transfer *t = container_of(x, struct transfer, export_);
     struct replicas *r = t->replicas;
     struct far *far = t->far;
+    if (status != OK && !t->failed)
+        log_warnf("shards could not be given to another node", "err", "%s", err->msg);
     if (far != NULL) far->transfer = NULL;
     for (size_t i = 0; i < t->count; i++) {
         struct member *m = transfer_member(t, i);
@@ -120,8 +124,42 @@ uint64_t stream_new(struct replicas *r) {
            (++r->streams & 0xffffff);
 }
 
+/* One that is bad would hold up all that go with it. Without a replica that it can be fetched from
+ * it is for people to say what becomes of it (loss.h). */
+static bool hold_bad(struct replicas *r, uint32_t shard, struct buf *out_lost) {
+    if (!r->o.store->has_bad(r->o.store->ctx) || !sync_is_bad(r, shard)) return false;
+    r->holds_bad = true;
+    if (!sync_has_source(r, shard) && out_lost->len < HELD_TEXT_BYTES)
+        buf_printf(out_lost, "%s%" PRIu32, out_lost->len == 0 ? "" : ", ", shard);
+    return true;
+}
+
+static void tell_held(struct replicas *r, struct buf *lost) {
+    uint64_t now_ns = core_mono_ns(r->core);
+    const char *shards = lost->len == 0 ? NULL : buf_cstr(lost);
+    bool again = now_ns - r->holds_told_ns > HELD_TELL_MS * UINT64_C(1000000);
+    if (shards != NULL && (r->holds_told_ns == 0 || again)) {
+        log_errorf("shards are held back here: they have bad blocks, and nobody else has these; "
+                   "cairnctl ring accept-loss gives up what is bad",
+                   "shards", "%s", shards);
+        r->holds_told_ns = now_ns;
+    }
+    buf_fini(lost);
+}
+
+void transfers_look(struct replicas *r) {
+    r->holds_bad = false;
+    for (size_t i = 0; i < r->fars_count; i++) {
+        struct far *far = r->fars[i];
+        if (far->users == 0) continue;
+        if (far->transfer != NULL || far->broken) r->holds_bad = true; /* looked at again */
+        transfer_start(far);
+    }
+}
+
 void transfer_start(struct far *far) {
     struct replicas *r = far->replicas;
+    struct buf lost = {0};
     if (far->transfer != NULL || r->stopping || far->broken) return;
     struct transfer *t = calloc(1, sizeof *t);
     if (t == NULL) return;
@@ -133,12 +171,13 @@ void transfer_start(struct far *far) {
         if (s->role != ROLE_OPEN && !(s->role == ROLE_PROMOTING && s->opening)) continue;
         struct member *m = shard_member(s, index, false);
         if (m == NULL || m->state != MEMBER_BEHIND || m->diverged || m->reading ||
-            !transfer_is_needed(r, i, m))
+            !transfer_is_needed(r, i, m) || hold_bad(r, i, &lost))
             continue;
         m->reading = true;
         t->shards[t->count] = i;
         t->copies[t->count++] = m->copy;
     }
+    tell_held(r, &lost);
     if (t->count == 0) {
         transfer_free(t);
         return;

@@ -10,6 +10,7 @@
 #include "node/base/log.h"
 #include "storage/archive/cover.h"
 #include "storage/archive/internal.h"
+#include "storage/archive/loss.h"
 #include "storage/archive/repair.h"
 
 enum { RETRY_MS = 1000, PACKED_A_ROUND_MAX = 4 };
@@ -200,6 +201,10 @@ enum status archive_change_block(struct manifest *m, const struct archive_change
 
 static enum status change_apply(struct archive *a, struct manifest *m, struct archive_change *c) {
     if (c->repairs_count > 0) return repair_apply(a, m, c);
+    if (c->losses_count > 0) {
+        loss_apply(a, m, c);
+        return OK;
+    }
     if (c == &a->merge.change && a->merge.voided) return OK; /* what was added is a stray */
     for (uint32_t i = 0; i < c->removes_count; i++) {
         const struct manifest_block *b = manifest_block_find(m, c->removes[i]);

@@ -121,6 +121,9 @@ struct archive_change {
     const struct archive_repair_shard *repairs;
     size_t repairs_count;
     uint32_t refused;
+    /* Of these shards nothing counts any more in the blocks of `removes`, which stay (loss.h). */
+    const struct manifest_part *losses;
+    uint32_t losses_count;
     /* On the home core, when it is durable and all cores have it. */
     void (*done)(struct core *here, struct archive_change *c);
     /* private */

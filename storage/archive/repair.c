@@ -54,9 +54,9 @@ static void merge_void(struct archive *a, uint64_t number) {
         if (m->plan.numbers[i] == number) m->voided = true;
 }
 
-static void part_remove(struct archive *a, struct manifest *m, struct manifest_block *b,
-                        const struct archive_repair_shard *r) {
-    struct manifest_part *part = manifest_block_part(b, r->shard, r->copy);
+void repair_part_remove(struct archive *a, struct manifest *m, struct manifest_block *b,
+                        const struct manifest_part *of) {
+    struct manifest_part *part = manifest_block_part(b, of->shard, of->copy);
     merge_void(a, b->number);
     size_t behind = (size_t)(b->parts + b->parts_count - (part + 1));
     memmove(part, part + 1, behind * sizeof *part);
@@ -66,8 +66,9 @@ static void part_remove(struct archive *a, struct manifest *m, struct manifest_b
 static void parts_remove(struct archive *a, struct manifest *m,
                          const struct archive_repair_shard *r) {
     const struct manifest_shard *of = manifest_shard_find(m, r->shard);
+    const struct manifest_part part = {r->shard, r->copy};
     for (uint32_t i = m->blocks_count; i > 0; i--)
-        if (is_in(a, &m->blocks[i - 1], of, r)) part_remove(a, m, &m->blocks[i - 1], r);
+        if (is_in(a, &m->blocks[i - 1], of, r)) repair_part_remove(a, m, &m->blocks[i - 1], &part);
 }
 
 /* Rows that come: those here that say as much stay, and the others' are not taken; those that say
@@ -75,7 +76,7 @@ static void parts_remove(struct archive *a, struct manifest *m,
 static void rows_replace(struct archive *a, struct manifest *m, const struct manifest_block *rows,
                          uint64_t *passed) {
     for (uint32_t i = 0; i < rows->parts_count && rows->resolution_ms != 0; i++) {
-        struct archive_repair_shard r = {rows->parts[i].shard, rows->parts[i].copy, 0, 0, false};
+        const struct manifest_part r = rows->parts[i];
         for (uint32_t k = m->blocks_count; k > 0; k--) {
             struct manifest_block *b = &m->blocks[k - 1];
             if (b->resolution_ms != rows->resolution_ms ||
@@ -84,7 +85,7 @@ static void rows_replace(struct archive *a, struct manifest *m, const struct man
             if (b->min_ms <= rows->min_ms && b->max_ms >= rows->max_ms && is_readable(a, b->number))
                 passed[r.shard / 64] |= (uint64_t)1 << (r.shard % 64);
             else if (b->min_ms >= rows->min_ms && b->max_ms <= rows->max_ms)
-                part_remove(a, m, b, &r);
+                repair_part_remove(a, m, b, &r);
         }
     }
 }

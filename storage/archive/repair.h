@@ -12,4 +12,7 @@
 
 #include "storage/archive/internal.h"
 
+/* Nothing of the shard counts in the block any more, which goes with its last part. */
+void repair_part_remove(struct archive *a, struct manifest *m, struct manifest_block *b,
+                        const struct manifest_part *of);
 MUST_USE enum status repair_apply(struct archive *a, struct manifest *m, struct archive_change *c);

@@ -165,6 +165,7 @@ Test(peers_members, who_may_ask_what) {
         {FRAME_ADMIN, false, true},   {FRAME_TRANSFER, false, false},
         {FRAME_DELETE, false, false}, {FRAME_RANGES, false, false},
         {FRAME_REPAIR, false, false}, {FRAME_VERIFY, false, false},
+        {FRAME_LOSS, false, false},
     };
     static_assert(ARRAY_LEN(rules) == FRAME_TYPE_COUNT - 4, "all but hello, reply and cancel");
     open_all();

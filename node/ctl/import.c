@@ -121,6 +121,7 @@ struct source {
     struct om_file *file;
     struct prom_scan *dir_scan;
     struct om_scan *file_scan;
+    /* of a directory: */
     uint64_t exemplars;   /* those there are */
     int64_t exemplars_ms; /* and those that are newer are taken */
 };
@@ -178,7 +179,7 @@ static enum status items_add(const struct source *s, struct day *day,
     entry_write_clear(of);
     for (size_t i = 0; i < series->exemplars_count; i++) {
         const struct prom_exemplar *e = &series->exemplars[i];
-        if (e->time_ms <= s->exemplars_ms) continue;
+        if (s->dir != NULL && e->time_ms <= s->exemplars_ms) continue;
         entry_write_exemplar(of, &(struct entry_exemplar){0, e->time_ms, e->value, e->labels});
     }
     if (of->exemplars_count == 0) return OK;
@@ -251,7 +252,8 @@ static enum status write_families(struct target *t, struct source *s, struct err
     struct metadata m;
     uint64_t left_out = 0;
     metadata_init(&m);
-    enum status got = prom_dir_families(s->dir, &m, &left_out);
+    enum status got = s->file != NULL ? om_file_families(s->file, &m, &left_out)
+                                      : prom_dir_families(s->dir, &m, &left_out);
     if (got != OK) import_nomem(err);
     if (got == OK && metadata_names(&m) > 0) {
         t->families = file_path(t, t->first + t->count, FAMILIES_SUFFIX);
@@ -262,8 +264,9 @@ static enum status write_families(struct target *t, struct source *s, struct err
     }
     metadata_fini(&m);
     if (left_out > 0)
-        fprintf(stderr, "cairnctl: %" PRIu64 " malformed metadata of series were left out\n",
-                left_out);
+        fprintf(stderr,
+                "cairnctl: metadata of %" PRIu64 " %s were left out: malformed, or too long\n",
+                left_out, s->file != NULL ? "metric families" : "series");
     return got;
 }
 
@@ -291,13 +294,23 @@ static void report_file(const struct om_file *file) {
     struct om_counts c;
     om_file_counts(file, &c);
     put_count(c.conflicts, "samples differed from a later one at the same time, which was taken");
-    put_count(c.exemplars, "exemplars were left out");
+    put_count(c.exemplars_bad, "exemplars were left out: more than 128 characters of labels, or a "
+                               "label twice");
+    put_count(c.exemplars_same, "exemplars were left out: they came before");
+}
+
+/* Those that could have been taken. */
+static uint64_t exemplars_of(const struct source *s) {
+    struct om_counts c;
+    if (s->file == NULL) return s->exemplars;
+    om_file_counts(s->file, &c);
+    return c.exemplars - c.exemplars_same;
 }
 
 static void report(const struct target *t, const struct source *s) {
     if (s->dir != NULL) report_dir(s->dir);
     if (s->file != NULL) report_file(s->file);
-    put_count(s->exemplars - t->exemplars,
+    put_count(exemplars_of(s) - t->exemplars,
               "exemplars were left out: a node keeps the newest 100000, of days with samples");
     if (t->exemplars > 0) printf("%" PRIu64 " exemplars\n", t->exemplars);
     if (t->families != NULL)
@@ -311,14 +324,14 @@ static enum status import(struct target *t, struct source *s, bool is_file, stru
     s->options.secret = t->map->settings.secret;
     s->options.shards_count = t->map->settings.shards_count;
     if (is_file)
-        TRY(om_file_open(&s->options, &s->file, err));
+        TRY(om_file_open(&s->options, CONFIG_EXEMPLARS_MAX, &s->file, err));
     else
         TRY(prom_dir_open(&s->options, &s->dir, err));
     if (!is_file &&
         prom_dir_exemplars(s->dir, CONFIG_EXEMPLARS_MAX, &s->exemplars, &s->exemplars_ms) != OK)
         return import_nomem(err);
     TRY(write_days(t, s, err));
-    return is_file ? OK : write_families(t, s, err);
+    return write_families(t, s, err);
 }
 
 static int run(int argc, char **argv, bool is_file, const char *summary) {
@@ -350,7 +363,8 @@ int import_prometheus_main(int argc, char **argv) {
 
 int import_openmetrics_main(int argc, char **argv) {
     return run(argc, argv, true,
-               "Import a file in the OpenMetrics text format whose samples have timestamps; its "
-               "last line is # EOF.\n\nWrites one block per day into the data directory of a node "
+               "Import a file in the OpenMetrics text format whose samples have timestamps, with "
+               "its exemplars and metadata; its last line is # EOF.\n\nWrites one block per day "
+               "into the data directory of a node "
                "that is not running.");
 }

@@ -3,6 +3,8 @@
  * exemplar-storage), for all of a directory at once. */
 #include <stdlib.h>
 
+#include "node/base/num.h"
+
 #include "storage/import/dir.h"
 #include "storage/metadata.h"
 
@@ -11,6 +13,37 @@
 static int time_cmp(const void *a, const void *b) {
     int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
     return (x > y) - (x < y);
+}
+
+int64_t prom_newest_after(int64_t *times, size_t count, size_t max) {
+    if (count <= max) return INT64_MIN;
+    qsort(times, count, sizeof *times, time_cmp);
+    return times[count - max - 1];
+}
+
+/* A total order, also of NaNs. */
+static uint64_t value_rank(double value) {
+    uint64_t bits = f64_bits(value), sign = UINT64_C(1) << 63;
+    return (bits & sign) != 0 ? ~bits : bits | sign;
+}
+
+/* The log has what Prometheus took: of one time those that are greater than the one before, and
+ * late ones. */
+static int exemplar_cmp(const void *a, const void *b) {
+    const struct prom_exemplar *x = a, *y = b;
+    uint64_t p = value_rank(x->value), q = value_rank(y->value);
+    if (x->time_ms != y->time_ms) return x->time_ms < y->time_ms ? -1 : 1;
+    if (p != q) return p < q ? -1 : 1;
+    return sv_cmp(x->labels, y->labels);
+}
+
+size_t prom_exemplars_sort(struct prom_exemplar *exemplars, size_t count) {
+    size_t kept = 0;
+    if (count > 1) qsort(exemplars, count, sizeof *exemplars, exemplar_cmp);
+    for (size_t i = 0; i < count; i++)
+        if (kept == 0 || exemplar_cmp(&exemplars[kept - 1], &exemplars[i]) != 0)
+            exemplars[kept++] = exemplars[i];
+    return kept;
 }
 
 enum status prom_dir_exemplars(const struct prom_dir *dir, size_t max, uint64_t *out_count,
@@ -27,8 +60,7 @@ enum status prom_dir_exemplars(const struct prom_dir *dir, size_t max, uint64_t 
     for (size_t i = 0; i < head->series_count; i++)
         for (size_t k = 0; k < head->series[i].exemplars_count; k++)
             times[n++] = head->series[i].exemplars[k].time_ms;
-    qsort(times, all, sizeof *times, time_cmp);
-    *out_ms = times[all - max - 1];
+    *out_ms = prom_newest_after(times, all, max);
     free(times);
     return OK;
 }

@@ -241,36 +241,11 @@ enum status prom_head_add_exemplar(struct prom_head *head, uint64_t ref, int64_t
     return OK;
 }
 
-/* A total order, also of NaNs. */
-static uint64_t value_rank(double value) {
-    uint64_t bits = f64_bits(value), sign = UINT64_C(1) << 63;
-    return (bits & sign) != 0 ? ~bits : bits | sign;
-}
-
-/* The log has what Prometheus took: of one time those that are greater than the one before, and
- * late ones. */
-static int exemplar_cmp(const void *a, const void *b) {
-    const struct prom_exemplar *x = a, *y = b;
-    uint64_t p = value_rank(x->value), q = value_rank(y->value);
-    if (x->time_ms != y->time_ms) return x->time_ms < y->time_ms ? -1 : 1;
-    if (p != q) return p < q ? -1 : 1;
-    return sv_cmp(x->labels, y->labels);
-}
-
-static void exemplars_sort(struct prom_head_series *s) {
-    size_t kept = 0;
-    if (s->exemplars_count > 1)
-        qsort(s->exemplars, s->exemplars_count, sizeof *s->exemplars, exemplar_cmp);
-    for (size_t i = 0; i < s->exemplars_count; i++)
-        if (kept == 0 || exemplar_cmp(&s->exemplars[kept - 1], &s->exemplars[i]) != 0)
-            s->exemplars[kept++] = s->exemplars[i];
-    s->exemplars_count = kept;
-}
-
 void prom_head_sort(struct prom_head *head) {
     for (size_t i = 0; i < head->series_count; i++) {
         prom_intervals_sort(&head->series[i].deleted);
-        exemplars_sort(&head->series[i]);
+        head->series[i].exemplars_count =
+            prom_exemplars_sort(head->series[i].exemplars, head->series[i].exemplars_count);
     }
 }
 

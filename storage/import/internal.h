@@ -296,5 +296,12 @@ void prom_head_sort(struct prom_head *head); /* deletions and exemplars, when al
 MUST_USE enum status prom_head_add_exemplar(struct prom_head *head, uint64_t ref, int64_t time_ms,
                                             double value, struct sv canonical);
 
+/* -- families.c: exemplars of any source */
+
+/* By time, value and labels, each once; how many that are. */
+size_t prom_exemplars_sort(struct prom_exemplar *exemplars, size_t count);
+/* Reorders them. A time, as low as can be, so that at most max of them are later. */
+int64_t prom_newest_after(int64_t *times, size_t count, size_t max);
+
 /* Room for one more of size bytes; ERR_NOMEM. */
 MUST_USE enum status prom_grow(void **items, size_t *cap, size_t count, size_t size);

@@ -7,13 +7,21 @@
 #include <string.h>
 
 #include "storage/import/openmetrics_line.h"
+#include "storage/metadata.h"
 
 enum { READ_BYTES = 1 << 18, DAY_MS = 24 * 3600 * 1000 };
 
 struct om_series {
     struct sv canonical;
     uint32_t shard;
-    struct samples samples; /* of the scan */
+    /* of the scan */
+    struct samples samples;
+    struct prom_exemplar *exemplars;
+    size_t exemplars_count, exemplars_cap;
+};
+struct om_family {
+    struct sv name, help, unit;
+    uint8_t type;
 };
 
 struct om_file {
@@ -24,7 +32,14 @@ struct om_file {
     struct map by_labels;
     uint32_t *order; /* by shard, then labels */
     struct om_counts counts;
-    int64_t *days; /* their begins; ascending when all is read */
+    struct om_family *families;
+    size_t families_count, families_cap;
+    struct map by_name;
+    size_t exemplars_max;
+    int64_t *exemplar_times; /* of the newest, and more; while it is read first */
+    size_t exemplar_times_count, exemplar_times_cap;
+    int64_t exemplars_after_ms; /* those that are newer are taken */
+    int64_t *days;              /* their begins; ascending when all is read */
     size_t days_count, days_cap;
     struct om_scan *scan;
 };
@@ -32,7 +47,8 @@ struct om_file {
 struct om_scan {
     struct om_file *file;
     int64_t from_ms, to_ms;
-    size_t next; /* in order */
+    size_t next;        /* in order */
+    struct arena arena; /* of exemplars' labels */
     struct prom_collect collect;
     struct prom_series series;
 };
@@ -156,11 +172,105 @@ static enum status add_day(struct om_file *file, int64_t time_ms) {
     return OK;
 }
 
+/* Of times only so many are kept that the newest are among them. */
+static enum status add_exemplar_time(struct om_file *file, int64_t time_ms) {
+    size_t max = file->exemplars_max;
+    if (time_ms <= file->exemplars_after_ms) return OK;
+    if (file->exemplar_times_count >= 2 * max + 2) {
+        int64_t *times = file->exemplar_times;
+        size_t count = file->exemplar_times_count, kept = 0;
+        file->exemplars_after_ms = prom_newest_after(times, count, max);
+        for (size_t i = 0; i < count; i++)
+            if (times[i] > file->exemplars_after_ms) times[kept++] = times[i];
+        file->exemplar_times_count = kept;
+    }
+    void *times = file->exemplar_times;
+    TRY(prom_grow(&times, &file->exemplar_times_cap, file->exemplar_times_count,
+                  sizeof *file->exemplar_times));
+    file->exemplar_times = times;
+    file->exemplar_times[file->exemplar_times_count++] = time_ms;
+    return OK;
+}
+
+static enum status count_exemplar(struct om_file *file, const struct om_line *line) {
+    if (!line->has_exemplar) return OK;
+    if (!line->exemplar_fits) {
+        file->counts.exemplars_bad++;
+        return OK;
+    }
+    file->counts.exemplars++;
+    return add_exemplar_time(file, line->exemplar.time_ms);
+}
+
+/* -- families */
+
+static bool name_eq(const void *owner, uint32_t index, const void *key) {
+    const struct om_file *file = owner;
+    return sv_eq(file->families[index].name, *(const struct sv *)key);
+}
+
+static uint64_t name_hash(const void *owner, uint32_t index) {
+    const struct om_file *file = owner;
+    return hash64(file->families[index].name.ptr, file->families[index].name.len, 0);
+}
+
+static enum status family_make(struct om_file *file, struct sv name, struct om_family **out) {
+    uint64_t hash = hash64(name.ptr, name.len, 0);
+    uint32_t index = map_find(&file->by_name, hash, name_eq, file, &name);
+    if (index == MAP_NONE) {
+        void *families = file->families;
+        TRY(prom_grow(&families, &file->families_cap, file->families_count,
+                      sizeof *file->families));
+        file->families = families;
+        struct sv own = arena_sv(&file->arena, name);
+        if (own.ptr == NULL || file->families_count >= MAP_NONE) return ERR_NOMEM;
+        index = (uint32_t)file->families_count;
+        file->families[index] = (struct om_family){.name = own};
+        TRY(map_insert(&file->by_name, hash, index, name_hash, file));
+        file->families_count++;
+    }
+    *out = &file->families[index];
+    return OK;
+}
+
+static enum status family_say(struct om_file *file, const struct om_line *line) {
+    struct om_family *family;
+    TRY(family_make(file, line->name, &family));
+    if (line->said == OM_TYPE) {
+        family->type = line->type;
+        return OK;
+    }
+    struct sv *of = line->said == OM_HELP ? &family->help : &family->unit;
+    if (sv_eq(*of, line->text)) return OK; /* said again: no memory */
+    *of = arena_sv(&file->arena, line->text);
+    return of->ptr == NULL ? ERR_NOMEM : OK;
+}
+
+enum status om_file_families(const struct om_file *file, struct metadata *m,
+                             uint64_t *out_left_out) {
+    const struct prom_options *o = &file->options;
+    *out_left_out = 0;
+    for (size_t i = 0; i < file->families_count; i++) {
+        const struct om_family *f = &file->families[i];
+        struct entry_metadata item = {f->name, f->type, f->help, f->unit};
+        uint32_t shard;
+        if (!entry_metadata_valid(&item)) {
+            ++*out_left_out;
+            continue;
+        }
+        TRY(metadata_shard(o->secret, o->tenant, o->shards_count, item.name, &shard));
+        TRY(metadata_add(m, shard, &item));
+    }
+    return OK;
+}
+
+/* -- series */
+
 static enum status on_first(struct om_file *file, const struct om_line *line) {
-    if (line->kind == OM_METADATA) file->counts.metadata++;
+    if (line->kind == OM_METADATA) return family_say(file, line);
     if (line->kind != OM_SAMPLE) return OK;
     file->counts.samples++;
-    file->counts.exemplars += line->has_exemplar;
+    TRY(count_exemplar(file, line));
     TRY(add_day(file, line->time_ms));
     if (find(file, line->canonical) != MAP_NONE) return OK;
     void *series = file->series;
@@ -196,8 +306,8 @@ static enum status make_order(struct om_file *file, struct err *err) {
     return OK;
 }
 
-enum status om_file_open(const struct prom_options *options, struct om_file **out,
-                         struct err *err) {
+enum status om_file_open(const struct prom_options *options, size_t exemplars_max,
+                         struct om_file **out, struct err *err) {
     assert(options->shards_count > 0);
     struct om_file *file = calloc(1, sizeof *file);
     char *path = file == NULL ? NULL : strdup(options->path);
@@ -207,11 +317,17 @@ enum status om_file_open(const struct prom_options *options, struct om_file **ou
     }
     file->options = *options;
     file->options.path = path;
+    file->exemplars_max = exemplars_max;
+    file->exemplars_after_ms = INT64_MIN;
     arena_init(&file->arena, 0);
     map_init(&file->by_labels);
+    map_init(&file->by_name);
     enum status got = each_line(file, on_first, err);
     if (got == OK) got = make_order(file, err);
     sort_days(file);
+    int64_t after_ms =
+        prom_newest_after(file->exemplar_times, file->exemplar_times_count, exemplars_max);
+    file->exemplars_after_ms = MAX(file->exemplars_after_ms, after_ms);
     if (got != OK) {
         om_file_close(file);
         return got;
@@ -226,7 +342,10 @@ void om_file_close(struct om_file *file) {
     free(file->series);
     free(file->order);
     free(file->days);
+    free(file->exemplar_times);
+    free(file->families);
     map_fini(&file->by_labels);
+    map_fini(&file->by_name);
     arena_fini(&file->arena);
     free((char *)(uintptr_t)file->options.path);
     free(file);
@@ -247,12 +366,32 @@ bool om_file_next(const struct om_file *file, int64_t from_ms, int64_t *out_ms) 
 
 /* -- scans */
 
+static bool is_within(const struct om_scan *scan, int64_t time_ms) {
+    return time_ms >= scan->from_ms && time_ms <= scan->to_ms;
+}
+
+static enum status take_exemplar(struct om_scan *scan, struct om_series *s,
+                                 const struct prom_exemplar *e) {
+    void *exemplars = s->exemplars;
+    TRY(prom_grow(&exemplars, &s->exemplars_cap, s->exemplars_count, sizeof *s->exemplars));
+    s->exemplars = exemplars;
+    struct sv labels = arena_sv(&scan->arena, e->labels);
+    if (labels.ptr == NULL) return ERR_NOMEM;
+    s->exemplars[s->exemplars_count++] = (struct prom_exemplar){labels, e->time_ms, e->value};
+    return OK;
+}
+
 static enum status on_again(struct om_file *file, const struct om_line *line) {
-    const struct om_scan *scan = file->scan;
-    if (line->kind != OM_SAMPLE || line->time_ms < scan->from_ms || line->time_ms > scan->to_ms)
-        return OK;
+    struct om_scan *scan = file->scan;
+    const struct prom_exemplar *e = &line->exemplar;
+    bool taken = line->kind == OM_SAMPLE && is_within(scan, line->time_ms);
+    bool shown = line->has_exemplar && line->exemplar_fits && is_within(scan, e->time_ms) &&
+                 e->time_ms > file->exemplars_after_ms;
+    if (!taken && !shown) return OK;
     uint32_t index = find(file, line->canonical);
     if (index == MAP_NONE) return ERR_CORRUPT;
+    if (shown) TRY(take_exemplar(scan, &file->series[index], e));
+    if (!taken) return OK;
     struct samples *s = &file->series[index].samples;
     if (s->count == s->cap) TRY(samples_reserve(s, s->count == 0 ? 1 : s->count * 2));
     s->times_ms[s->count] = line->time_ms;
@@ -269,6 +408,7 @@ enum status om_scan_new(struct om_file *file, int64_t from_ms, int64_t to_ms, st
                              .from_ms = from_ms,
                              .to_ms = to_ms,
                              .collect = {.from_ms = from_ms, .to_ms = to_ms}};
+    arena_init(&scan->arena, 0);
     file->scan = scan;
     enum status got = each_line(file, on_again, err);
     if (got != OK) {
@@ -284,14 +424,19 @@ enum status om_scan_next(struct om_scan *scan, const struct prom_series **out, s
     *out = NULL;
     while (scan->next < file->series_count && *out == NULL) {
         struct om_series *s = &file->series[file->order[scan->next++]];
-        if (s->samples.count == 0) continue;
+        if (s->samples.count == 0 && s->exemplars_count == 0) continue;
+        size_t exemplars = prom_exemplars_sort(s->exemplars, s->exemplars_count);
+        file->counts.exemplars_same += s->exemplars_count - exemplars;
         prom_collect_reset(&scan->collect);
         enum status got = prom_collect_add(&scan->collect, &s->samples);
         if (got == OK) got = prom_collect_finish(&scan->collect);
         if (got != OK) return err_set(err, got, 0, "%s: no memory", file->options.path);
         samples_fini(&s->samples);
-        scan->series = (struct prom_series){
-            .shard = s->shard, .canonical = s->canonical, .samples = scan->collect.samples};
+        scan->series = (struct prom_series){.shard = s->shard,
+                                            .canonical = s->canonical,
+                                            .samples = scan->collect.samples,
+                                            .exemplars = s->exemplars,
+                                            .exemplars_count = exemplars};
         *out = &scan->series;
     }
     file->counts.conflicts += scan->collect.conflicts;
@@ -299,10 +444,18 @@ enum status om_scan_next(struct om_scan *scan, const struct prom_series **out, s
     return OK;
 }
 
+static void series_end(struct om_series *s) {
+    samples_fini(&s->samples);
+    free(s->exemplars);
+    s->exemplars = NULL;
+    s->exemplars_count = s->exemplars_cap = 0;
+}
+
 void om_scan_free(struct om_scan *scan) {
     if (scan == NULL) return;
     for (size_t i = 0; i < scan->file->series_count; i++)
-        samples_fini(&scan->file->series[i].samples);
+        series_end(&scan->file->series[i]);
+    arena_fini(&scan->arena);
     prom_collect_fini(&scan->collect);
     scan->file->scan = NULL;
     free(scan);

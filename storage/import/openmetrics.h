@@ -4,9 +4,11 @@
  * lines in any order of series and time, a timestamp in each, "# EOF" as the last line.
  *
  * Timestamps are seconds, taken to the nearest millisecond. Of equal times of a series the last
- * line counts. Exemplars and metadata are counted, and left out.
+ * line counts, and of what is said of a family what was said last. Of exemplars the newest
+ * exemplars_max are taken.
  * The file is read when it is opened, to check all of it and to know its series, and again by each
- * scan. Memory: the labels of all series, the samples of a scan (16 bytes each).
+ * scan. Memory: the labels of all series, what is known of families, the samples of a scan (16
+ * bytes each) and its exemplars.
  * Thread: one; all calls block on the disk. */
 #pragma once
 
@@ -20,17 +22,22 @@ enum { OM_LINE_BYTES_MAX = 1 << 20 };
 
 struct om_counts {
     uint64_t series, samples;
-    uint64_t exemplars, metadata; /* left out; metadata: lines of HELP, TYPE and UNIT */
-    uint64_t conflicts;           /* samples that a later line at the same time beat; of scans */
+    uint64_t exemplars, exemplars_bad; /* those that a series can have; left out: too long, or a
+                                          label twice */
+    uint64_t exemplars_same;           /* that came before; of scans */
+    uint64_t conflicts; /* samples that a later line at the same time beat; of scans */
 };
 
 struct om_file;
 /* Options as of a directory; path is the file. ERR_PARSE names file and line; ERR_LIMIT: a line is
  * too long; ERR_UNAVAILABLE: there is no such file. */
-MUST_USE enum status om_file_open(const struct prom_options *options, struct om_file **out,
-                                  struct err *err);
+MUST_USE enum status om_file_open(const struct prom_options *options, size_t exemplars_max,
+                                  struct om_file **out, struct err *err);
 void om_file_close(struct om_file *file); /* NULL too; no scan may be left */
 void om_file_counts(const struct om_file *file, struct om_counts *out);
+/* As prom_dir_families: families are named as in the file. */
+MUST_USE enum status om_file_families(const struct om_file *file, struct metadata *m,
+                                      uint64_t *out_left_out);
 /* The begin of the first day (UTC) with samples at or after from_ms, which begins a day, or is the
  * smallest time; false: there is none any more. */
 bool om_file_next(const struct om_file *file, int64_t from_ms, int64_t *out_ms);

@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A data directory of Debian's Prometheus is taken up by a node: blocks that promtool made, and what Prometheus itself took, with
 exemplars, and metadata of a log as later versions write it. All series and exemplars answer as they did there, also after another
-start, and what the node takes by itself, and had before, goes on beside them."""
+start, and what the node takes by itself, and had before, goes on beside them. So does an OpenMetrics text, against a Prometheus that
+scrapes it."""
+import http.server
 from harness import *
 
 PROMTOOL = "/usr/bin/promtool"
@@ -127,11 +129,84 @@ def own(node, ms):
     write(node, with_exemplars({"__name__": "own"}, [(ms, 1.0)], [({"trace_id": "own"}, 2.0, LATER_MS + 500_000)]) + field(3, temp))
 
 
+# -- a text that a Prometheus scrapes
+
+def scraped_text(rng, end):
+    """Samples of ten minutes, of two of three counters and of each bucket with exemplars, some of them without a time."""
+    lines = ["# TYPE work_seconds counter", "# UNIT work_seconds seconds", '# HELP work_seconds Work, \\"quoted\\" \\\\ and\\nbroken.']
+    for i in range(9):
+        for k in range(20):
+            t, labels = end - 600 + 30 * k + i, f'job="j",instance="x",i="{i}"'
+            shown = f' # {{trace_id="{i}-{k}",odd="ä"}} {rng.random()!r}' if i % 3 and k % 2 else ""
+            if shown and k % 4 == 1:
+                shown += f" {t - 1}.5"
+            lines.append(f"work_seconds_total{{{labels}}} {k * 7} {t}{shown}")
+    lines += ["# HELP wait How long.", "# TYPE wait histogram"]
+    for k in range(20):
+        for le in ("0.1", "1", "+Inf"):
+            lines.append(f'wait_bucket{{job="j",instance="x",le="{le}"}} {k} {end - 600 + 30 * k} # {{}} 0.0{k + 1}')
+    lines += ["# TYPE bare unknown", "# TYPE temp gauge", "# HELP temp ", f'temp{{job="j",instance="x"}} 20 {end}.25']
+    return "\n".join(lines) + "\n# EOF\n"
+
+
+class Target(http.server.BaseHTTPRequestHandler):
+    text = b""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Type", "application/openmetrics-text; version=1.0.0; charset=utf-8")
+        self.end_headers()
+        self.wfile.write(self.text)
+
+    def log_message(self, *args):
+        pass
+
+
+def shown(server, end):
+    """Samples, exemplars, and metadata of families that have any."""
+    form = urllib.parse.urlencode({"query": '{job="j"}', "start": end - 700, "end": end + 1})
+    answer = server.get("/api/v1/query_exemplars?" + form)
+    check_eq(answer.code, 200, answer)
+    series = server.query('{job="j",__name__!~"up|scrape_.*"}[15m]', end + 1)["result"]
+    families = server.get("/api/v1/metadata").json()["data"]
+    return sorted((sorted(s["metric"].items()), s["values"]) for s in series), json.loads(answer.body)["data"], families
+
+
+def scraped(folder, rng):
+    end = int(time.time()) - 60
+    Target.text = scraped_text(rng, end).encode()
+    target = http.server.ThreadingHTTPServer((HOST, free_port()), Target)
+    threading.Thread(target=target.serve_forever, daemon=True).start()
+    oracle = Prometheus(folder / "scraper", "--enable-feature=exemplar-storage", name="scraper")
+    oracle.config.write_text("scrape_configs: [{job_name: j, honor_labels: true, scrape_interval: 1s, scrape_timeout: 1s, "
+                             f"static_configs: [{{targets: ['{HOST}:{target.server_port}'], labels: {{instance: x}}}}]}}]\n")
+    oracle.start()
+    wait_for("it has scraped", lambda: len(shown(oracle, end)[0]) == 9 + 3 + 1 and shown(oracle, end)[2])
+    want = shown(oracle, end)
+    oracle.stop()
+    target.shutdown()
+    check_eq(len([e for s in want[1] for e in s["exemplars"]]), 60 + 60, "exemplars of the oracle")
+    text = folder / "scraped.om"
+    text.write_bytes(Target.text)
+    node = Cairn(folder / "second").start()
+    node.stop()
+    done = subprocess.run([Path(Cairn.binary).with_name("cairnctl"), "import", "openmetrics", text, f"--storage.tsdb.path={node.data_dir}"],
+                          capture_output=True, text=True)
+    check_eq((done.returncode, done.stderr), (0, ""), "import openmetrics")
+    check("\n120 exemplars\n" in done.stdout and "metadata of 4 metric families\n" in done.stdout, done.stdout)
+    for what in "imported", "started anew":
+        node.start()
+        for part, got, expected in zip(("samples", "exemplars", "metadata"), shown(node, end), want):
+            check_eq(got, expected, f"{what}: {part}")
+        node.stop()
+
+
 def test(folder):
     need(PROMETHEUS, PROMTOOL)
     oracle = Prometheus(folder / "oracle", "--storage.tsdb.retention.time=100y", "--enable-feature=exemplar-storage", name="oracle")
     text = folder / "work.txt"
-    text.write_text(open_metrics(seed()))
+    rng = seed()
+    text.write_text(open_metrics(rng))
     subprocess.run([PROMTOOL, "tsdb", "create-blocks-from", "openmetrics", text, oracle.folder / "data"], check=True, capture_output=True)
     oracle.start()
     write_later(oracle)
@@ -160,6 +235,7 @@ def test(folder):
         check_eq(len(node.query("fresh", now / 1000)["result"]), 1)
         end()
     check(not list((node.data_dir / "blocks").glob("import-*")), "imported files have names of the node's own")
+    scraped(folder, rng)
 
 
 main(test)

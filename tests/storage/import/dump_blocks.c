@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "ring/map.h"
+#include "storage/archive/families.h"
 #include "storage/block/block.h"
 #include "tests/storage/import/dump_text.h"
 
@@ -60,6 +61,7 @@ static bool on_name(void *ctx, const char *name) {
     struct dumping *d = ctx;
     char *path = NULL;
     if (strcmp(name, "MANIFEST") == 0) return true; /* of the node that was started here */
+    if (sv_ends(sv_from(name), SV(FAMILIES_SUFFIX))) return true;
     if (!sv_ends(sv_from(name), SV(".block"))) {
         d->failed = true;
         err_set(&d->err, ERR_CONFLICT, 0, "%s is no block", name);

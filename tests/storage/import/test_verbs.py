@@ -112,7 +112,8 @@ def from_openmetrics(rng, folder):
     out, err = ctl("import", "openmetrics", text, f"--storage.tsdb.path={data_dir}")
     ranges, series = blocks_of(data_dir)
     count, samples = compare(series, want, "import openmetrics")
-    check_eq(err, "cairnctl: 1 exemplars were left out\n", "stderr")
+    check_eq(err, "", "stderr")
+    check("\n1 exemplars\n" in out and ".families: metadata of 3 metric families\n" in out, "what it says:", out)
     check(out.endswith(f"{samples} samples in {len(ranges)} blocks\n"), "what it says:", out)
     say(f"import openmetrics: {count} series, {samples} samples in {len(ranges)} blocks")
     # promtool refuses samples that are not in order; here they are sorted, and the last of a time counts
@@ -123,8 +124,30 @@ def from_openmetrics(rng, folder):
     shuffled.write_text("\n".join([f"{series} 0.25 {seconds}", *lines]) + "\n# EOF")
     data_dir = node_dir(folder, "third")
     _, err = ctl("import", "openmetrics", shuffled, f"--storage.tsdb.path={data_dir}")
-    check("cairnctl: 1 samples differed" in err, "stderr:", err)
+    check_eq(err, "cairnctl: 1 samples differed from a later one at the same time, which was taken\n", "stderr")
     compare(blocks_of(data_dir)[1], want, "shuffled lines")
+
+
+def left_out(folder):
+    """Exemplars beyond those that a node keeps, of days without samples, twice the same, or too long, are counted by why."""
+    lines = [f'many_total {n} {BEGIN // 1000 + n % 1000} # {{n="{n}"}} 1 {BEGIN // 1000 + n}.5' for n in range(80000)]
+    lines += [f'many_total{{a="b"}} {n} {BEGIN // 1000 + n} # {{n="{n}"}} 1 {BEGIN // 1000 + n}.25' for n in range(20005)]
+    lines += [f'last_total {n} {BEGIN // 1000 + n} # {{a="b"}} 7 {BEGIN // 1000 + 80000}' for n in range(3)]
+    lines.append(f'last_total 9 {BEGIN // 1000 + 9} # {{a="b"}} 7 {(BEGIN + 3 * DAY) // 1000}')
+    lines.append(f'last_total 10 {BEGIN // 1000 + 10} # {{a="{"x" * 128}"}} 7')
+    lines.append(f'last_total 11 {BEGIN // 1000 + 11} # {{a="1",a="2"}} 7')
+    lines.append("# HELP last " + "x" * 70000)
+    path = folder / "exemplars.om"
+    path.write_text("\n".join(lines) + "\n# EOF\n")
+    out, err = ctl("import", "openmetrics", path, f"--storage.tsdb.path={node_dir(folder, 'fifth')}")
+    check_eq(sorted(err.splitlines()), sorted([
+        "cairnctl: 2 exemplars were left out: more than 128 characters of labels, or a label twice",
+        "cairnctl: 2 exemplars were left out: they came before",
+        # 100009 that fit, two of them twice: of the newest 100000 one is of a day without samples
+        f"cairnctl: {100009 - 2 - 99997} exemplars were left out: a node keeps the newest 100000, of days with samples",
+        "cairnctl: metadata of 1 metric families were left out: malformed, or too long",
+        "cairnctl: 79000 samples differed from a later one at the same time, which was taken"]), "stderr")
+    check("\n99997 exemplars\n" in out, "what it says:", out)
 
 
 BAD = [("a 1 2\n", ":1: data does not end with # EOF"), ("a 1 2\n# EOF\nb 1 2\n", ":3: unexpected data after # EOF"),
@@ -132,7 +155,8 @@ BAD = [("a 1 2\n", ":1: data does not end with # EOF"), ("a 1 2\n# EOF\nb 1 2\n"
        ("a{b=\"c\",b=\"d\"} 1 2\n# EOF\n", ":1: "), ("\n# EOF\n", ":1: expected a metric name"), ("# EOF\n# EOF\n", ":2: unexpected data"),
        ("a 0x1p2 3\n# EOF\n", ":1: expected a value"), ("a 1 NaN\n# EOF\n", ":1: timestamp out of range"),
        ("a 1 2 3\n# EOF\n", ":1: unexpected text"), ("# TYPE a thing\n# EOF\n", ":1: unknown metric type"),
-       ("# what\n# EOF\n", ":1: expected # HELP")]
+       ("# what\n# EOF\n", ":1: expected # HELP"),
+       ('a 1 2\na 1 2 # {b="c"} x\n# EOF\n', ":2: expected a value of the exemplar"), ("# UNIT a_b c\n# EOF\n", ":1: a unit that")]
 
 
 def refusals(folder):
@@ -166,6 +190,7 @@ def test(folder):
     rng = harness.seed()
     from_prometheus(rng, folder)
     from_openmetrics(rng, folder)
+    left_out(folder)
     refusals(folder)
 
 

@@ -204,6 +204,12 @@ struct core_stop {
     sem_t done;
 };
 
+static void stop_maps(struct core *here, void *ctx) {
+    (void)here;
+    struct core_stop *stop = ctx;
+    node_stop_maps(stop->d->node, post_semaphore, &stop->done);
+}
+
 static void stop_core(struct core *here, void *ctx) {
     struct core_stop *stop = ctx;
     if (here == stop->d->rt->cores[0]) {
@@ -256,6 +262,8 @@ static void stop_all(struct daemon *d) {
     if (!d->has_peers || node_is_lost(d->node, NULL))
         grace = MIN(grace, (uint64_t)SINGLE_NODE_GRACE_MS);
     serve_stop(d->serve, grace, post_semaphore, &stop.done);
+    wait_for(&stop.done);
+    core_call(d->rt->control_core, stop_maps, &stop);
     wait_for(&stop.done);
     for (unsigned i = 0; i < d->rt->cores_count; i++) {
         core_call(d->rt->cores[i], stop_blocks, &stop);

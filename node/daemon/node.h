@@ -65,6 +65,9 @@ MUST_USE enum status node_open(struct runtime *rt, const struct node_options *op
                                struct node **out, struct err *err);
 /* Opens the node-to-node listeners on every core (none without discovery) and begins membership. */
 MUST_USE enum status node_start(struct node *node, struct err *err);
+/* Before all that follows, on the control core: no further map is installed; stopped when the one
+ * under way is on all cores, or could not be: a node has all of its parts then, or none. */
+void node_stop_maps(struct node *node, void (*stopped)(void *ctx), void *ctx);
 /* Ends what is under way on this core: writes fail with 503, queries are cancelled, connections
  * close. The control core, then each data core. */
 void node_stop_core(struct node *node, struct core *core, void (*stopped)(void *ctx), void *ctx);

@@ -89,6 +89,9 @@ struct node {
 
     /* the control core's */
     struct node_view *view, *next; /* on all cores; on its way to them */
+    bool installing, maps_end;     /* next is on its way; no further one is taken */
+    void (*maps_stopped)(void *ctx);
+    void *maps_stopped_ctx;
     unsigned installs_open;
     struct node_ha *ha;
     struct msg open_msg; /* control core -> log core -> control core: opens the data */

@@ -97,6 +97,21 @@ void node_core_install(struct node_core *nc, const struct node_view *view) {
 
 /* -- on the control core */
 
+static void maps_look(struct node *node) {
+    if (node->installing || node->maps_stopped == NULL) return;
+    void (*stopped)(void *ctx) = node->maps_stopped;
+    node->maps_stopped = NULL;
+    stopped(node->maps_stopped_ctx);
+}
+
+void node_stop_maps(struct node *node, void (*stopped)(void *ctx), void *ctx) {
+    assert(core_is_current(node->rt->control_core));
+    node->maps_end = true;
+    node->maps_stopped = stopped;
+    node->maps_stopped_ctx = ctx;
+    maps_look(node);
+}
+
 static void on_core_installed(struct core *here, struct msg *m) {
     (void)here;
     struct node_core *nc = container_of(m, struct node_core, install);
@@ -106,8 +121,10 @@ static void on_core_installed(struct core *here, struct msg *m) {
     node_view_free(node->view);
     node->view = node->next;
     node->next = NULL;
+    node->installing = false;
     atomic_store_explicit(&node->open, true, memory_order_release); /* what cores did before it */
     member_installed(node->member, node->view->map->version);
+    maps_look(node);
 }
 
 static void core_on_install(struct core *here, struct msg *m) {
@@ -135,10 +152,13 @@ static void node_lose(struct node *node, const struct err *why) {
 static void on_data_opened(struct core *here, struct msg *m) {
     (void)here;
     struct node *node = container_of(m, struct node, open_msg);
-    if (node->open_status != OK)
-        node_lose(node, &node->open_err);
-    else
+    if (node->open_status == OK) {
         node_install_next(node);
+        return;
+    }
+    node_lose(node, &node->open_err);
+    node->installing = false;
+    maps_look(node);
 }
 
 static void log_open_data(struct core *here, struct msg *m) {
@@ -150,12 +170,14 @@ static void log_open_data(struct core *here, struct msg *m) {
 
 void node_on_map(void *ctx, struct ring_map *map) {
     struct node *node = ctx;
+    if (node->maps_end) return; /* the member waits for it in vain until it is stopped, too */
     assert(node->next == NULL);
     struct err err;
     if (node_view_new(node, map, &node->next, &err) != OK) {
         node_lose(node, &err);
         return;
     }
+    node->installing = true;
     if (node->log != NULL) {
         node_install_next(node);
         return;

@@ -229,6 +229,19 @@ def endings(folder):
         check(took < 2 * SLOWER, node.name, "took", took)
 
 
+def early_endings(folder):
+    """Told to end before, while and just after it opens its data for the first time: in peace, and the next start finds it whole."""
+    for ms in range(0, 40, 2):
+        node = Cairn(folder / f"after-{ms}", "--node.cores=4", name=f"after-{ms}").spawn()
+        wait_for("it listens", lambda: "Server is ready to receive web requests" in node.log_text(), every=0.001)
+        threading.Event().wait(ms / 1000)
+        node.stop(sig=signal.SIGINT if ms % 4 else signal.SIGTERM)
+    for ms in 0, 10, 20:
+        node = Cairn(folder / f"after-{ms}", name=f"again-{ms}").start()
+        check_eq(node.write([({"__name__": "a"}, [(int(time.time() * 1000), 1.0)])]).code, 204)
+        node.stop()
+
+
 def own_metrics(folder):
     """Without a configuration it scrapes itself, as job cairn, once at the start and then every 15 s."""
     node = Cairn(folder / "self", scrapes_itself=True).start()
@@ -350,7 +363,7 @@ def status(folder):
 
 
 def test(folder):
-    for part in (flags, configs, ports, directories, promises, endings, own_metrics, status):
+    for part in (flags, configs, ports, directories, promises, endings, early_endings, own_metrics, status):
         own = folder / part.__name__
         own.mkdir(mode=0o755)
         (own / "empty.yml").write_text("")

@@ -43,7 +43,8 @@ enum status loss_item_get(struct sv *rest, struct loss_item *out, struct err *er
     struct sv text = read_lenstr(&r);
     if (r.failed || shard >= RING_SHARDS_MAX || what < LOSS_BAD || what > LOSS_FAILED)
         return err_set(err, ERR_CORRUPT, 0, "replica: a malformed item of a loss");
-    *out = (struct loss_item){(uint32_t)shard, (enum loss_what)what, {min_ms, max_ms}, text};
+    *out = (struct loss_item){
+        (uint32_t)shard, (enum loss_what)what, {.min_ms = min_ms, .max_ms = max_ms}, text};
     *rest = sv_make((const char *)r.cur, reader_left(&r));
     return OK;
 }

@@ -39,8 +39,8 @@ static const char reply[] = "\xc8\x01\x03\xb0\x09\xd0\x0f\x01"
 
 Test(replica_loss, items) {
     struct loss_item items[] = {
-        {200, LOSS_ACCEPTED, {600, 1000}, SV("a")},
-        {0, LOSS_FAILED, {0, -1}, SV("no")},
+        {200, LOSS_ACCEPTED, {.min_ms = 600, .max_ms = 1000}, SV("a")},
+        {0, LOSS_FAILED, {.max_ms = -1}, SV("no")},
     };
     struct buf b = {0};
     for (size_t i = 0; i < ARRAY_LEN(items); i++)

@@ -390,6 +390,11 @@ static void log_on_sync_timer(struct timer *t) {
     if (log_sync(log, &err) != OK) log_fail(log, &err);
 }
 
+bool log_is_quiet(const struct log *log) {
+    assert(core_is_current(log->rt->log_core));
+    return log->state == LOG_IDLE || log->state == LOG_FULL || log->state == LOG_FAILED;
+}
+
 enum status log_stop(struct log *log, struct err *err) {
     assert(core_is_current(log->rt->log_core));
     if (timer_is_armed(&log->sync_timer)) timer_stop(&log->sync_timer);

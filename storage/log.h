@@ -170,8 +170,11 @@ static inline bool log_is_failed(const struct log *log) {
 }
 /* Any thread. Bad frames that were found at the opening. */
 uint64_t log_corruptions(const struct log *log);
-/* On the log core, when appends have drained and before the loops stop: with sync_every_frame off
- * syncs the rest and disarms the timer. An error is that of the log. */
+/* On the log core: nothing is being written. What was handed over before is through then, or waits
+ * for room on the disk. */
+bool log_is_quiet(const struct log *log);
+/* On the log core, when it is quiet and nobody appends any more, before the loops stop: with
+ * sync_every_frame off syncs the rest and disarms the timer. An error is that of the log. */
 MUST_USE enum status log_stop(struct log *log, struct err *err);
 /* Frees memory; appends must have drained (or the runtime is gone). Closes files without syncing.
  */

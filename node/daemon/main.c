@@ -202,6 +202,7 @@ static void post_semaphore(void *ctx) {
 struct core_stop {
     struct daemon *d;
     sem_t done;
+    bool log_ended;
 };
 
 static void stop_maps(struct core *here, void *ctx) {
@@ -232,7 +233,8 @@ static void stop_cloud(struct core *here, void *ctx) {
 
 static void stop_log(struct core *here, void *ctx) {
     (void)here;
-    node_stop_log(((struct daemon *)ctx)->node);
+    struct core_stop *stop = ctx;
+    stop->log_ended = node_stop_log(stop->d->node);
 }
 
 static void wait_for(sem_t *sem) {
@@ -281,7 +283,8 @@ static void stop_all(struct daemon *d) {
     }
     core_call(d->rt->control_core, stop_core, &stop);
     wait_for(&stop.done);
-    core_call(d->rt->log_core, stop_log, d);
+    while (!stop.log_ended) /* each time behind a step of its work */
+        core_call(d->rt->log_core, stop_log, &stop);
     loop_runtime_stop(d->rt);
     node_save_head(d->node, may_save_on, d);
     sem_destroy(&stop.done);

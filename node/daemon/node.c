@@ -274,13 +274,15 @@ static void node_pack_log(struct node *node) {
     if (status != OK) log_warn("the log was not packed", "err", err.msg);
 }
 
-void node_stop_log(struct node *node) {
+bool node_stop_log(struct node *node) {
     struct err err;
-    if (node->log == NULL) return;
+    if (node->log == NULL) return true;
+    if (!log_is_quiet(node->log)) return false;
     if (log_stop(node->log, &err) == OK)
         node_pack_log(node);
     else
         log_error("log was not closed cleanly", "err", err.msg);
+    return true;
 }
 
 void node_free(struct node *node) {

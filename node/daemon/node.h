@@ -73,8 +73,9 @@ void node_stop_maps(struct node *node, void (*stopped)(void *ctx), void *ctx);
 void node_stop_core(struct node *node, struct core *core, void (*stopped)(void *ctx), void *ctx);
 /* Before that, each data core, then the log core: blocks that are being written are given up. */
 void node_stop_blocks(struct node *node, struct core *core, void (*stopped)(void *ctx), void *ctx);
-/* After every core has stopped, on the log core: what an interval sync still owes is synced. */
-void node_stop_log(struct node *node);
+/* After every core has stopped, on the log core: what an interval sync still owes is synced. false:
+ * the log is still at work on what a core gave it last: again. */
+MUST_USE bool node_stop_log(struct node *node);
 /* Behind that, when no loop runs: the heads are written for the next start (<data>/head), which
  * needs them not, but is faster. goes_on as in storage/snapshot/snapshot.h. */
 void node_save_head(struct node *node, bool (*goes_on)(void *ctx), void *ctx);

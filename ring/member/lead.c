@@ -111,11 +111,12 @@ static void voter_view_fill(const struct member *m, const struct raft_members *m
     v->draining = (map->nodes[node].flags & RING_NODE_DRAINING) != 0;
 }
 
-static struct voters_step voters_look(const struct member *m, uint64_t now_ms) {
+static struct voters_step voters_look(const struct member *m, uint64_t now_ms, bool *out_enough) {
     struct raft_info info = raft_info(m->r.raft);
     const struct ring_map *map = m->r.state.map;
     struct voters_step none = {VOTERS_NOTHING, 0};
     struct voter_view *views = calloc(map->nodes_count + info.members->count, sizeof *views);
+    *out_enough = false;
     if (views == NULL) return none;
     size_t count = 0;
     uint32_t a = 0, b = 0; /* both ascend by id: merge them */
@@ -128,12 +129,15 @@ static struct voters_step voters_look(const struct member *m, uint64_t now_ms) {
         voter_view_fill(m, info.members, now_ms, &views[count++]);
     }
     struct voters_step step = voters_next(views, count, m->o.self);
+    *out_enough = voters_are_enough(views, count) && info.members_index <= info.commit;
     free(views);
     return step;
 }
 
 bool member_has_settled(const struct member *m) {
-    return m->lead.controller != NULL && voters_look(m, member_now_ms(m)).what == VOTERS_NOTHING;
+    bool enough = false;
+    return m->lead.controller != NULL &&
+           voters_look(m, member_now_ms(m), &enough).what == VOTERS_NOTHING && enough;
 }
 
 static void voters_change(struct member *m, uint64_t now_ms) {
@@ -143,7 +147,8 @@ static void voters_change(struct member *m, uint64_t now_ms) {
                                                [VOTERS_PROMOTE] = RAFT_PROMOTE,
                                                [VOTERS_DEMOTE] = RAFT_DEMOTE,
                                                [VOTERS_REMOVE] = RAFT_REMOVE};
-    struct voters_step step = voters_look(m, now_ms);
+    bool enough;
+    struct voters_step step = voters_look(m, now_ms, &enough);
     if (step.what == VOTERS_NOTHING) return;
     struct raft_event event = {.type = RAFT_EV_TRANSFER};
     if (step.what != VOTERS_HAND_OVER)

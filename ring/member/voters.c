@@ -87,6 +87,19 @@ static const struct voter_view *better_zone(const struct voter_view *nodes, size
     return NULL;
 }
 
+static unsigned voters_wanted(unsigned staying) {
+    return staying >= 5 ? 5 : staying >= 3 ? 3 : 1;
+}
+
+bool voters_are_enough(const struct voter_view *nodes, size_t count) {
+    unsigned staying = 0, voters = 0;
+    for (size_t i = 0; i < count; i++) {
+        staying += nodes[i].in_map && !must_go(&nodes[i]);
+        voters += nodes[i].voter;
+    }
+    return voters >= voters_wanted(staying);
+}
+
 struct voters_step voters_next(const struct voter_view *nodes, size_t count, uint64_t self) {
     unsigned staying = 0, voters = 0, going = 0, fit = 0;
     for (size_t i = 0; i < count; i++) {
@@ -98,7 +111,7 @@ struct voters_step voters_next(const struct voter_view *nodes, size_t count, uin
         going += v->voter && must_go(v);
         fit += v->member && !v->voter && is_fit(v);
     }
-    unsigned want = staying >= 5 ? 5 : staying >= 3 ? 3 : 1;
+    unsigned want = voters_wanted(staying);
     const struct voter_view *learner = best_learner(nodes, count);
     if (voters > want) {
         /* An odd number of those who live is better than their going down to two of two. */

@@ -46,3 +46,5 @@ struct voters_step {
 };
 /* self leads. nodes ascending by id. */
 struct voters_step voters_next(const struct voter_view *nodes, size_t count, uint64_t self);
+/* As many vote, at least, as should where the nodes that are not dead stay. */
+bool voters_are_enough(const struct voter_view *nodes, size_t count);

@@ -96,6 +96,30 @@ static unsigned apply(struct voter_view *nodes, size_t n, struct voters_step s, 
 
 /* From any state that can be, the steps end, at the right number, and a majority of voters lives
  * whenever one did before. */
+Test(voters, as_many_as_there_should_be) {
+    static const struct {
+        const char *nodes;
+        bool enough;
+    } counts[] = {
+        {"Va.", true},
+        {"Va. La.", true},
+        {"Va. Va.", true},
+        {"Va. La. Lr.", false},
+        {"Va. Va. La.", false},
+        {"Va. La. Ld.", true},
+        {"Va. Va. Vd.", true},
+        {"Va. La. Lg.", true},
+        {"Va. Va. Va. La.", true},
+        {"Va. Va. Va. La. La.", false},
+        {"Va. Va. Va. La. Ld.", true},
+    };
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        struct voter_view nodes[8];
+        size_t count = parse(counts[i].nodes, nodes);
+        cr_expect(voters_are_enough(nodes, count) == counts[i].enough, "%s", counts[i].nodes);
+    }
+}
+
 Test(voters, steps_end_where_they_should) {
     struct rng rng;
     rng_init(&rng, 7);

@@ -150,6 +150,7 @@ struct world {
     uint64_t power_ms;
     unsigned cut; /* node */
     uint64_t cut_until_ms;
+    bool rot_cuts;  /* others, when the disk has changed bits */
     bool rot_tried; /* in the end */
     struct world_thin thin;
     unsigned rotten; /* node + 1: no other replica may be lost */
@@ -189,8 +190,9 @@ void clients_drop(struct world *w, unsigned node); /* the node crashed: its clie
 void world_look_at_maps(struct world *w);
 /* Every shard has its replicas, all readable, and nobody is on the move; else why not. */
 bool world_is_whole(struct world *w);
-/* What is closed in blocks of the node is so in those of all other readable replicas. */
-bool world_all_closed(struct world *w, unsigned node);
+/* Of the shards that both have: what is closed in blocks of the node is so in those of the other,
+ * and of some the node's log has not all any more. */
+bool world_has_closed(struct world *w, unsigned node, unsigned other);
 /* All readable replicas of each shard hold the same. */
 void world_compare_replicas(struct world *w);
 

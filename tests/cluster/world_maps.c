@@ -273,17 +273,22 @@ static int64_t closed_ms(struct node *node, uint32_t shard) {
     return INT64_MIN;
 }
 
-bool world_all_closed(struct world *w, unsigned node) {
-    for (uint32_t s = 0; w->map != NULL && s < w->map->settings.shards_count; s++) {
+bool world_has_closed(struct world *w, unsigned node, unsigned other) {
+    unsigned both = 0;
+    if (w->map == NULL || w->nodes[node] == NULL || w->nodes[other] == NULL) return false;
+    for (uint32_t s = 0; s < w->map->settings.shards_count; s++) {
         const struct ring_shard *shard = &w->map->shards[s];
-        int64_t upto_ms = w->nodes[node] == NULL ? INT64_MAX : closed_ms(w->nodes[node], s);
+        unsigned have = 0;
         for (unsigned r = 0; r < shard->replicas_count; r++) {
-            struct node *other = find_node(w, w->map->nodes[shard->replicas[r].node].id);
-            if (!ring_replica_is_readable(&shard->replicas[r]) || other == w->nodes[node]) continue;
-            if (other == NULL || closed_ms(other, s) < upto_ms) return false;
+            struct node *n = find_node(w, w->map->nodes[shard->replicas[r].node].id);
+            have += ring_replica_is_readable(&shard->replicas[r]) &&
+                    (n == w->nodes[node] || n == w->nodes[other]);
         }
+        if (have < 2) continue;
+        if (closed_ms(w->nodes[other], s) < closed_ms(w->nodes[node], s)) return false;
+        both += held_of(w->nodes[node], s).based;
     }
-    return w->map != NULL;
+    return both > 0;
 }
 
 static void describe_stored(const struct store *store, uint32_t shard, struct buf *out) {

@@ -169,25 +169,20 @@ static void rot_crash(void *ctx) {
         sim_crash(w->sim, node);
 }
 
-/* Others of its shards return with what nobody has acknowledged: theirs is the last good copy. */
-static void rot_cut(struct world *w) {
-    unsigned node = any_other(w, w->rotten - 1);
-    if (w->failure[0] == '\0' && !w->quiet && node < WORLD_NODES_MAX) cut_strike(w, node);
-}
-
-/* false: it has no blocks yet; or the others have not in theirs what it has: then they are not cut,
- * since what is in a diverged log cannot be told from what was never acknowledged. */
-static bool rot_strike(struct world *w, unsigned node) {
+/* false: it has no blocks yet. cut: another node with shards of it returns with what nobody has
+ * acknowledged, and has the last good copy. It must have in blocks what the rotten one has: what is
+ * in a diverged log cannot be told from what was never acknowledged. */
+static bool rot_strike(struct world *w, unsigned node, bool cut) {
     struct rng *rng = sim_rng(w->sim);
-    bool cut = rng_chance(rng, 0.5);
-    if (cut && !world_all_closed(w, node)) return false;
+    unsigned other = cut ? any_other(w, node) : WORLD_NODES_MAX;
+    if (cut && (other >= WORLD_NODES_MAX || !world_has_closed(w, node, other))) return false;
     if (!sim_disk_rot(w->sim, node, "data/blocks", ".block")) return false;
     w->plans[PLAN_ROT]++;
     plan_tell(w, PLAN_ROT, node);
     w->rotten = node + 1;
     while (rng_chance(rng, 0.5))
         sim_disk_rot(w->sim, node, "data/blocks", ".block");
-    if (cut) rot_cut(w);
+    if (cut) cut_strike(w, other);
     while (rng_chance(rng, 0.4)) /* while it is being repaired */
         sim_after(w->sim, rng_below(rng, 9000), rot_crash, w);
     return true;
@@ -198,20 +193,22 @@ static void rot_look(void *ctx) {
     if (w->failure[0] != '\0' || w->quiet || w->plans[PLAN_WIPE] > 0 || w->draining != 0) return;
     world_look_at_maps(w);
     unsigned node = (unsigned)rng_below(sim_rng(w->sim), w->nodes_count);
-    if (!all_ready(w) || !world_is_whole(w) || w->retired[node] || !rot_strike(w, node))
+    if (!all_ready(w) || !world_is_whole(w) || w->retired[node] ||
+        !rot_strike(w, node, w->rot_cuts))
         sim_after(w->sim, LOOK_MS, rot_look, w);
 }
 
 static void plan_rot(struct world *w) {
     if (w->options.replication_factor < 2) return;
     w->calm = true; /* as for a wiped disk */
+    w->rot_cuts = rng_chance(sim_rng(w->sim), 0.5);
     sim_set_faults(w->sim, false);
     rot_look(w);
 }
 
 void world_rot_last(struct world *w) {
     unsigned node = (unsigned)rng_below(sim_rng(w->sim), w->nodes_count);
-    if (w->options.replication_factor >= 2 && !w->retired[node]) rot_strike(w, node);
+    if (w->options.replication_factor >= 2 && !w->retired[node]) rot_strike(w, node, false);
 }
 
 static bool is_sound(const struct block_list *list) {

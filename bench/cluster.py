@@ -8,10 +8,10 @@ because there are more nodes. What nodes do while idle is measured before and ta
 another node must take it, a copy what one more replica costs. Query: latency and CPU of a small query and of an aggregate over at least
 1,000 series. CPU is taken with all nodes on one CPU: where two are threads of one processor core, as in most virtual machines, time on
 each counts that it waits for the other, and a single node is alone. Latency is taken with all CPUs."""
-import json, os, signal, statistics, subprocess, sys, threading, time, urllib.parse, urllib.request, http.client
+import json, os, signal, statistics, subprocess, sys, threading, time, urllib.parse, urllib.request
 from pathlib import Path
 
-import data, query, run
+import ask as client, data, query, run
 
 # The two budgets for queries are taken apart: 4 further nodes at 50 us are more than 15 % of an aggregate of a millisecond.
 SHAPES = [(1, 1), (2, 1), (2, 2), (3, 1), (3, 2), (3, 3), (5, 1), (5, 2), (5, 3)]  # processes, copies
@@ -175,17 +175,14 @@ def ask(c: Cluster, text: str, at: float, repeat: int, span: int = 0) -> dict:
     path = "/api/v1/query?" + urllib.parse.urlencode({"query": text, "time": f"{at:.3f}"})
     if span > 0:
         path = "/api/v1/query_range?" + urllib.parse.urlencode({"query": text, "start": f"{at - span:.3f}", "end": f"{at:.3f}", "step": "15"})
-    clients = [http.client.HTTPConnection("127.0.0.1", n.port, timeout=60) for n in c.nodes]
+    clients = [client.Connection(n.port, 60) for n in c.nodes]
     took, answers = [], set()
 
     def once(i):
-        began = time.perf_counter()
-        clients[i % len(clients)].request("GET", path)
-        answer = clients[i % len(clients)].getresponse()
-        body = answer.read()
-        took.append(time.perf_counter() - began)
-        if answer.status != 200:
-            raise SystemExit(f"{text}: {answer.status} {body[:300]!r}")
+        seconds, status, body = clients[i % len(clients)].get(path)
+        took.append(seconds)
+        if status != 200:
+            raise SystemExit(f"{text}: {status} {body[:300]!r}")
         answers.add(json.dumps(sorted(json.loads(body)["data"]["result"], key=str)))
     for i in range(repeat // 4):
         once(i)

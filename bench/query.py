@@ -2,12 +2,13 @@
 """./dev bench query: typical dashboard and rule queries over the same data in Cairn, Prometheus and VictoriaMetrics.
 
 Each repetition asks every server in turn for the same moment, which is a little different each time; result caches are off.
-Latency is until the last byte; CPU is the server's over all threads until it is idle: nobody is asked while another still tidies up. Cairn's answers are compared with Prometheus': the moments
-hit no sample, since Prometheus 2 still counts one at a window's left border. Rates of VictoriaMetrics are defined otherwise."""
-import http.client, json, math, random, statistics, sys, time, urllib.parse
+Latency is until the last byte, without the client's own work (ask.py); CPU is the server's over all threads until it is idle: nobody
+is asked while another still tidies up. Cairn's answers are compared with Prometheus': the moments hit no sample, since Prometheus 2
+still counts one at a window's left border. Rates of VictoriaMetrics are defined otherwise."""
+import json, math, random, statistics, sys, time, urllib.parse
 from pathlib import Path
 
-import data, run
+import ask, data, run
 
 # (kind, text): i instant, r range over the last hour in steps of 15 s, R range over all in steps of a minute; a is an aggregate
 # over many series, of which the targets speak: over some dozens the way there and back is most of every server's time
@@ -72,7 +73,7 @@ def cpu_ns(server) -> int:
 class Client:
     def __init__(self, server):
         self.server = server
-        self.connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=300)
+        self.connection = ask.Connection(server.port)
 
     def ask(self, kind: str, text: str, at: float, span: float):
         """As get, of a query of that kind."""
@@ -87,14 +88,11 @@ class Client:
 
     def get(self, path: str, text: str) -> tuple:
         """Returns latency in seconds, CPU seconds and the body."""
-        before, began = cpu_ns(self.server), time.perf_counter()
-        self.connection.request("GET", path)
-        answer = self.connection.getresponse()
-        body = answer.read()
-        seconds = time.perf_counter() - began
+        before = cpu_ns(self.server)
+        seconds, status, body = self.connection.get(path)
         used = self.rest() - before
-        if answer.status != 200:
-            raise SystemExit(f"{self.server.name}: {text}: {answer.status} {body[:300].decode(errors='replace')}")
+        if status != 200:
+            raise SystemExit(f"{self.server.name}: {text}: {status} {body[:300].decode(errors='replace')}")
         return seconds, used / 1e9, body
 
     def rest(self) -> int:

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "node/base/bytes.h"
+#include "node/base/cancel.h"
 #include "node/base/log.h"
 #include "storage/log_internal.h"
 #include "storage/log_pack.h"
@@ -71,8 +72,7 @@ static enum status packing_frames(struct packing *p, struct err *err) {
         if (offset >= p->from.window.file_bytes) return OK;
         TRY(log_frame_at(&p->from, offset, &len, &number, err));
         if (len == 0 || number != p->from.expected) return OK;
-        if (__atomic_load_n(p->canceled, __ATOMIC_RELAXED))
-            return err_set(err, ERR_CANCELED, 0, "canceled");
+        if (cancel_is_set(p->canceled)) return err_set(err, ERR_CANCELED, 0, "canceled");
         TRY(log_window_need(&p->from.window, offset, (size_t)len, &at, err));
         TRY(packing_frame(p, sv_skip(sv_make(at, (size_t)len), LOG_FRAME_HEADER_BYTES), err));
     }

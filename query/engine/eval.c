@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 
+#include "node/base/cancel.h"
 #include "node/base/pressure.h"
 
 static enum status fail_samples(struct eval *ev) {
@@ -55,7 +56,7 @@ enum status eval_poll(struct eval *ev) {
     if (ev->note_status != OK) return eval_nomem(ev);
     struct query_control *c = ev->control;
     if (c == NULL) return OK;
-    if (__atomic_load_n(&c->canceled, __ATOMIC_RELAXED))
+    if (cancel_is_set(&c->canceled))
         return err_set(ev->err, ERR_CANCELED, 0, "query was canceled in expression evaluation");
     if (c->deadline_ns != 0 && c->mono_ns != NULL && c->mono_ns(c->ctx) >= c->deadline_ns)
         return err_set(ev->err, ERR_TIMEOUT, 0, "query timed out in expression evaluation");

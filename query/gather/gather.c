@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "node/base/cancel.h"
 #include "node/base/metrics.h"
 #include "node/base/pressure.h"
 #include "query/gather/internal.h"
@@ -348,7 +349,7 @@ static void flow_start(struct gather_flow *f) {
 /* -- beginning, cancelling */
 
 static void flow_stop(struct gather_flow *f) {
-    __atomic_store_n(&f->control.canceled, true, __ATOMIC_RELAXED);
+    cancel_set(&f->control.canceled);
     if (f->state == FLOW_WAITING) {
         list_remove(&f->gate_node);
         if (f->text != NULL)

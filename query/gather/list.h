@@ -8,6 +8,7 @@
  *   remote part (list_remote.c, list_codec.c) the same asked of another node */
 #pragma once
 
+#include "node/base/cancel.h"
 #include "node/base/map.h"
 #include "query/gather/internal.h"
 
@@ -42,7 +43,7 @@ MUST_USE enum status list_query_new(const struct list_ask *ask, struct list_quer
                                     struct err *err);
 void list_query_free(struct list_query *q);
 static inline bool list_query_is_canceled(const struct list_query *q) {
-    return __atomic_load_n(&q->canceled, __ATOMIC_RELAXED);
+    return cancel_is_set(&q->canceled);
 }
 
 /* A set of strings; sorted once it is finished: series and exemplars by their series' labels,

@@ -72,7 +72,7 @@ enum status list_scatter_new(const struct list_scatter_options *options, struct 
 }
 
 void list_scatter_cancel(struct list_scatter *s) {
-    __atomic_store_n(&s->o.query->canceled, true, __ATOMIC_RELAXED);
+    cancel_set(&s->o.query->canceled);
     spread_cancel(&s->spread);
 }
 

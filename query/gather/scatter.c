@@ -2,6 +2,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "node/base/cancel.h"
 #include "query/gather/internal.h"
 
 enum { FOLD_HERE_BYTES_MAX = 64 << 10 };
@@ -105,7 +106,7 @@ enum status scatter_new(const struct scatter_options *options, struct scatter **
 
 void scatter_cancel(struct scatter *s) {
     if (s->spread.state == SPREAD_OVER) return; /* others of its round may be open */
-    __atomic_store_n(&s->o.control->canceled, true, __ATOMIC_RELAXED);
+    cancel_set(&s->o.control->canceled);
     spread_cancel(&s->spread);
 }
 

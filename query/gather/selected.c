@@ -3,6 +3,8 @@
 
 #include <assert.h>
 
+#include "node/base/cancel.h"
+
 /* Selecting looks at every matcher for every candidate, between two looks at the clock, and keeps a
  * set for each: ERR_LIMIT beyond what a person or a dashboard writes. */
 enum { SELECTOR_MATCHERS_MAX = 1000 };
@@ -43,7 +45,7 @@ static void selected_slice(struct core *here, struct msg *m) {
     assert(here == s->core);
     uint64_t began_ns = core_mono_ns(here);
     bool done = false;
-    if (__atomic_load_n(s->canceled, __ATOMIC_RELAXED))
+    if (cancel_is_set(s->canceled))
         s->status = err_set(&s->err, ERR_CANCELED, 0, "query was canceled in query execution");
     if (s->status == OK && !s->begun) s->status = selected_begin(s);
     if (s->status == OK)

@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "node/base/cancel.h"
+
 static void served_free(struct served *s) {
     list_remove(&s->node);
     s->ops->fini(s);
@@ -14,7 +16,7 @@ static void served_free(struct served *s) {
 static void served_on_gone(struct peer_request *req) {
     struct served *s = req->user;
     s->req = NULL;
-    __atomic_store_n(s->canceled, true, __ATOMIC_RELAXED);
+    cancel_set(s->canceled);
 }
 
 enum status served_shards(struct served *s, struct sv list, struct err *err) {

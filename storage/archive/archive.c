@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "node/base/cancel.h"
 #include "node/base/log.h"
 #include "storage/archive/cover.h"
 #include "storage/archive/internal.h"
@@ -551,7 +552,7 @@ void archive_stop(struct archive *a, void (*done)(void *ctx), void *ctx) {
     a->stopping = true;
     a->stopped = done;
     a->stopped_ctx = ctx;
-    __atomic_store_n(&a->merge.canceled, true, __ATOMIC_RELAXED);
+    cancel_set(&a->merge.canceled);
     if (a->started) timer_stop(&a->timer);
     if (a->started) scrub_stop(a->scrub);
     struct list_node *n;

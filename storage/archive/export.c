@@ -24,7 +24,7 @@ struct store_exporting {
     struct store_exporting *next, *before;
     enum export_state state;
     bool resumed; /* while GIVING */
-    bool canceled, ended;
+    bool ended;
     uint64_t pinned_file;
     struct block_list *list;
     struct manifest_shard *records;
@@ -126,8 +126,7 @@ static enum status extract_make(struct store_exporting *x, const struct list_blo
                    .tenant = o->tenant,
                    .shards_count = o->shards_count,
                    .level = b->of.level,
-                   .resolution_ms = b->of.resolution_ms,
-                   .canceled = &x->canceled},
+                   .resolution_ms = b->of.resolution_ms},
         .inputs = &input,
         .inputs_count = 1,
         .filter = x->spans == NULL || b->of.resolution_ms != 0 ? NULL : spans_filter,

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "node/base/cancel.h"
 #include "node/base/log.h"
 #include "node/base/metrics.h"
 #include "storage/archive/flush_group.h"
@@ -456,7 +457,7 @@ void flusher_stop(struct flusher *f, void (*done)(void *ctx), void *ctx) {
     f->stopping = true;
     f->stopped = done;
     f->stopped_ctx = ctx;
-    __atomic_store_n(&f->canceled, true, __ATOMIC_RELAXED);
+    cancel_set(&f->canceled);
     timer_stop(&f->tick);
     if (f->state == FLUSH_IDLE) flush_idle(f);
 }

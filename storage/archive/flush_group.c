@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "node/base/cancel.h"
+
 struct flush_item {
     size_t view;
     uint32_t shard; /* index in shards */
@@ -78,7 +80,7 @@ enum status flush_group_write(struct flush_group *g, struct block_writer *w, str
     for (size_t i = 0; i < g->views_count; i++) {
         const struct flush_item *item = &g->items[i];
         const struct flush_shard *s = &g->shards[item->shard];
-        if (*g->canceled) return err_set(err, ERR_CANCELED, 0, "flush: canceled");
+        if (cancel_is_set(g->canceled)) return err_set(err, ERR_CANCELED, 0, "flush: canceled");
         if (s->from_ms >= s->to_ms) continue;
         samples_clear(&g->samples);
         TRY(series_view_read(&g->views[item->view],

@@ -15,7 +15,7 @@ struct flush_group {
     size_t views_count;
     const struct flush_shard *shards; /* ascending */
     uint32_t shards_count;
-    const volatile bool *canceled;
+    const bool *canceled;
     /* private, reused from group to group */
     struct flush_item *items;
     size_t items_cap;

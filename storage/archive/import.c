@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "node/base/bytes.h"
+#include "node/base/cancel.h"
 #include "storage/archive/archive.h"
 #include "storage/archive/rows.h"
 #include "storage/archive/transfer.h"
@@ -351,7 +352,7 @@ void import_stop(struct store *store, struct store_import *job) {
     if (x == NULL) return;
     job->private_ = NULL;
     x->job = NULL;
-    __atomic_store_n(&x->canceled, true, __ATOMIC_RELAXED);
+    cancel_set(&x->canceled);
     if (x->state == IMPORT_IDLE || x->state == IMPORT_ENDED) import_end(x);
 }
 

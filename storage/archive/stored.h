@@ -17,9 +17,9 @@
 struct stored {
     /* given */
     struct store *store;
-    struct select_query query;     /* what it points to lives until released; shards are given */
-    const volatile bool *canceled; /* for blocks; may be NULL */
-    uint32_t resolution_ms;        /* of rows, where stored_read_rows is to be called; 0 */
+    struct select_query query; /* what it points to lives until released; shards are given */
+    const bool *canceled;      /* for blocks; may be NULL */
+    uint32_t resolution_ms;    /* of rows, where stored_read_rows is to be called; 0 */
     /* outcome */
     size_t count; /* of series */
     /* private */

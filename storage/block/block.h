@@ -44,10 +44,10 @@ struct block_writer_options {
     uint64_t secret;  /* of series ids */
     uint32_t tenant;
     uint32_t shards_count;
-    uint16_t level;                /* 0: from the head, +1 by each merge */
-    uint32_t resolution_ms;        /* 0: raw; else downsampled to that */
-    const volatile bool *canceled; /* may be NULL */
-    bool even_empty;               /* a block without a series is written, too */
+    uint16_t level;         /* 0: from the head, +1 by each merge */
+    uint32_t resolution_ms; /* 0: raw; else downsampled to that */
+    const bool *canceled;   /* may be NULL */
+    bool even_empty;        /* a block without a series is written, too */
 };
 /* In a block with a resolution (storage/archive/rows.h) column k of a series has its times
  * k * BLOCK_COLUMN_MS later, and no page has samples of two columns. */
@@ -110,11 +110,11 @@ void block_set_suspect(struct block *b);
 void block_clear_suspect(struct block *b);
 bool block_is_suspect(const struct block *b);
 /* Reads all of it, checks every checksum, decodes every page and compares the digests. */
-MUST_USE enum status block_verify(struct block *b, const volatile bool *canceled, struct err *err);
+MUST_USE enum status block_verify(struct block *b, const bool *canceled, struct err *err);
 /* The same, but what is bad is told (file and offset, or shard and series), and the rest looked at;
  * ERR_CORRUPT does not come back then. */
 struct block_inspect {
-    const volatile bool *canceled; /* may be NULL */
+    const bool *canceled; /* may be NULL */
     void (*bad)(void *ctx, const struct err *what);
     void *ctx;
 };
@@ -128,7 +128,7 @@ MUST_USE enum status block_inspect(struct block *b, const struct block_inspect *
  * (storage/matcher.h). */
 struct block_selection;
 MUST_USE enum status block_select(struct block *b, const struct select_query *query,
-                                  const volatile bool *canceled, struct block_selection **out,
+                                  const bool *canceled, struct block_selection **out,
                                   struct err *err);
 void block_selection_free(struct block_selection *s);
 struct block_series {

@@ -7,14 +7,16 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "node/base/cancel.h"
+
 enum { CANCEL_CHECK = 256 /* values, or series, between looks at the flag */ };
 
 static enum status find_nomem(struct err *err) {
     return err_set(err, ERR_NOMEM, 0, "select: out of memory");
 }
 
-enum status find_new(struct block *b, const struct select_query *query,
-                     const volatile bool *canceled, struct find **out, struct err *err) {
+enum status find_new(struct block *b, const struct select_query *query, const bool *canceled,
+                     struct find **out, struct err *err) {
     struct find *f = calloc(1, sizeof *f);
     if (f == NULL) return find_nomem(err);
     f->block = b;
@@ -64,7 +66,7 @@ enum status find_check_memory(const struct find *f, size_t more_bytes) {
 }
 
 static enum status find_check_canceled(const struct find *f) {
-    if (f->canceled == NULL || !*f->canceled) return OK;
+    if (!cancel_is_set(f->canceled)) return OK;
     return err_set(f->err, ERR_CANCELED, 0, "select: canceled");
 }
 

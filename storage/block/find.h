@@ -15,7 +15,7 @@ struct find {
     struct block_io *io;
     struct pages_in *pages;
     const struct select_query *query;
-    const volatile bool *canceled;
+    const bool *canceled;
     struct err *err;
     /* out */
     struct arena arena;
@@ -30,8 +30,8 @@ struct find {
     int64_t group_sets[SIDES][GROUP_SERIES + PAGE_PAD];
 };
 /* On the heap: it is large. block, query, canceled and err are borrowed. */
-enum status find_new(struct block *b, const struct select_query *query,
-                     const volatile bool *canceled, struct find **out, struct err *err) MUST_USE;
+enum status find_new(struct block *b, const struct select_query *query, const bool *canceled,
+                     struct find **out, struct err *err) MUST_USE;
 void find_free(struct find *f);
 /* Fills found. */
 enum status find_series(struct find *f) MUST_USE;

@@ -71,9 +71,8 @@ static enum status selection_fill(struct block_selection *s, struct err *err) {
     return OK;
 }
 
-enum status block_select(struct block *b, const struct select_query *query,
-                         const volatile bool *canceled, struct block_selection **out,
-                         struct err *err) {
+enum status block_select(struct block *b, const struct select_query *query, const bool *canceled,
+                         struct block_selection **out, struct err *err) {
     struct block_selection *s = calloc(1, sizeof *s);
     if (s == NULL) return selection_nomem(err);
     s->block = block_ref(b);

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "node/base/cancel.h"
 #include "storage/block/labels_in.h"
 
 struct verify {
@@ -11,7 +12,7 @@ struct verify {
     struct find *find;
     struct labels_in labels;
     struct err *err;
-    const volatile bool *canceled;
+    const bool *canceled;
     uint64_t *sums[SIDES]; /* of series, by set */
     struct samples samples;
     struct buf canonical, before;
@@ -30,7 +31,7 @@ static enum status verify_told(struct verify *v, enum status status) {
 }
 
 static enum status verify_canceled(const struct verify *v) {
-    if (v->canceled == NULL || !*v->canceled) return OK;
+    if (!cancel_is_set(v->canceled)) return OK;
     return err_set(v->err, ERR_CANCELED, 0, "block %s: verifying was canceled", v->b->path);
 }
 
@@ -218,6 +219,6 @@ enum status block_inspect(struct block *b, const struct block_inspect *check, st
     return status;
 }
 
-enum status block_verify(struct block *b, const volatile bool *canceled, struct err *err) {
+enum status block_verify(struct block *b, const bool *canceled, struct err *err) {
     return block_inspect(b, &(struct block_inspect){.canceled = canceled}, err);
 }

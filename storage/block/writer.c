@@ -55,6 +55,7 @@
 #include <stdlib.h>
 #include <zstd.h>
 
+#include "node/base/cancel.h"
 #include "node/base/hash.h"
 #include "storage/block/writer_internal.h"
 
@@ -93,7 +94,7 @@ enum status writer_nomem(struct err *err) {
 }
 
 enum status writer_canceled(const struct block_writer *w, struct err *err) {
-    if (w->options.canceled == NULL || !*w->options.canceled) return OK;
+    if (!cancel_is_set(w->options.canceled)) return OK;
     return err_set(err, ERR_CANCELED, 0, "block %s: writing was canceled", w->path);
 }
 

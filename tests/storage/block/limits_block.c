@@ -66,7 +66,7 @@ static void names_limit_holds(void) {
 }
 
 static void canceled_is_an_end(void) {
-    volatile bool canceled = true;
+    bool canceled = true;
     struct block_selection *sel;
     struct err err;
     bool written = false;

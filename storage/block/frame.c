@@ -9,7 +9,7 @@
 #include "node/base/hash.h"
 #include "storage/block/internal.h"
 
-enum { ZSTD_LEVEL = 1, PENDING_BYTES = 256 << 10 };
+enum { PENDING_BYTES = 256 << 10 };
 
 enum status u64s_put(struct u64s *a, uint64_t v) {
     if (a->count == a->cap) {
@@ -61,7 +61,7 @@ static enum status frame_pack(struct frames_out *o, struct sv raw, struct sv *ou
     buf_clear(&o->packed);
     char *to = buf_extend(&o->packed, bound);
     if (to == NULL) return frames_nomem(err);
-    size_t len = ZSTD_compressCCtx(o->zstd, to, bound, raw.ptr, raw.len, ZSTD_LEVEL);
+    size_t len = ZSTD_compressCCtx(o->zstd, to, bound, raw.ptr, raw.len, o->zstd_level);
     if (ZSTD_isError(len) && ZSTD_getErrorCode(len) == ZSTD_error_memory_allocation)
         return frames_nomem(err);
     *out = !ZSTD_isError(len) && len < raw.len ? (struct sv){to, len} : raw;

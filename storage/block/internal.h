@@ -97,6 +97,7 @@ struct frames_out {
     struct file *file;
     uint64_t offset; /* of the end, with what is pending */
     struct buf pending, packed;
+    int zstd_level;
     struct ZSTD_CCtx_s *zstd;
 };
 enum status frames_put(struct frames_out *o, struct sv raw, uint64_t *out_ref,

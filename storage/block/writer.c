@@ -140,6 +140,11 @@ static enum status header_write(struct block_writer *w, struct err *err) {
     return w->out.pending.failed ? writer_nomem(err) : OK;
 }
 
+/* Of frames of 4 KiB of pages, beside level 1: 6 takes 2 % off their bytes for 2 ns more a byte,
+ * and they unpack faster; 12 takes 3 % off for 24 ns, and they unpack no slower. A merge happens
+ * beside the writing of samples, and what it makes stays. */
+enum { ZSTD_LEVEL_HEAD = 6, ZSTD_LEVEL_MERGED = 12 };
+
 static enum status writer_open(struct block_writer *w, struct err *err) {
     const char *path = w->options.path;
     size_t bytes = strlen(path) + sizeof ".tmp";
@@ -161,6 +166,7 @@ enum status block_writer_new(const struct block_writer_options *options, struct 
     struct block_writer *w = calloc(1, sizeof *w);
     if (w == NULL) return writer_nomem(err);
     w->options = *options;
+    w->out.zstd_level = options->level == 0 ? ZSTD_LEVEL_HEAD : ZSTD_LEVEL_MERGED;
     w->directory.generation = 1;
     for (int side = 0; side < SIDES; side++)
         map_init(&w->sets[side].map);

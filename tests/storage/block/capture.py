@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Size of a block of the capture of real exporters at true 15 s: capture.py BENCH_BLOCK SHARED_DATA. Skipped where there is none.
 
-The bounds are the budgets of the design: 0.30 bytes a sample with everything, 15 bytes of index a series, less than 1 MB of memory."""
+The bounds are the budgets of the design (15 bytes of index a series, less than 1 MB of memory), and a little more than is reached:
+0.2685 bytes a sample with everything as the head's two hours are written, 0.2443 as six hours are merged."""
 import re, subprocess, sys, tempfile
 from pathlib import Path
 
@@ -11,7 +12,22 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(ROOT / "bench"))
 import data
 
-BOUNDS = {"bytes a sample": 0.30, "index bytes a series": 15, "memory of the open block": 1 << 20}
+BOTH = {"index bytes a series": 15, "memory of the open block": 1 << 20}
+RUNS = [(["--instances=30", "--rows=480"], BOTH | {"bytes a sample": 0.272}),
+        (["--instances=10", "--rows=1440", "--level=1"], BOTH | {"bytes a sample": 0.248})]
+
+
+def misses(bench: str, capture: Path, options: list, bounds: dict) -> int:
+    run = [bench, *options, capture, capture.with_name("block")]
+    out = subprocess.run(run, stdout=subprocess.PIPE, text=True, check=True).stdout
+    print(out)
+    bad = 0
+    for name, bound in bounds.items():
+        found = re.search(re.escape(name) + r" ([0-9.]+)", out)
+        if found is None or float(found.group(1)) > bound:
+            print(f"{name}: at most {bound}")
+            bad += 1
+    return bad
 
 
 def main() -> int:
@@ -22,16 +38,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         capture = Path(folder) / "capture.bin"
         data.prepare(capture, shared)
-        run = [bench, "--instances=30", "--rows=480", capture, Path(folder) / "block"]
-        out = subprocess.run(run, stdout=subprocess.PIPE, text=True, check=True).stdout
-    print(out)
-    bad = 0
-    for name, bound in BOUNDS.items():
-        found = re.search(re.escape(name) + r" ([0-9.]+)", out)
-        if found is None or float(found.group(1)) > bound:
-            print(f"{name}: at most {bound}")
-            bad += 1
-    return bad != 0
+        return sum(misses(bench, capture, options, bounds) for options, bounds in RUNS) != 0
 
 
 if __name__ == "__main__":

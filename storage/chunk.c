@@ -403,20 +403,6 @@ enum status chunk_decode(const uint8_t *bytes, size_t len, int64_t first_ms, siz
 
 /* -- as another process had it */
 
-size_t chunk_save_words(const struct chunk_open *c, uint64_t out[CHUNK_WORDS_MAX]) {
-    const struct chunk_block *b = c->first;
-    size_t count = chunk_words(c->bits);
-    for (size_t i = 0, in = 0; i < count; i++, in++) {
-        if (in == CHUNK_BLOCK_WORDS) {
-            b = b->next;
-            in = 0;
-        }
-        out[i] = word_load(&b->words[in]);
-    }
-    if (c->bits % 64 != 0) out[count - 1] &= (1ULL << c->bits % 64) - 1;
-    return count;
-}
-
 static bool restored_is_sound(const struct chunk_open *c) {
     if (c->full < 1 || c->full > CHUNK_SAMPLES_MAX || c->count > c->full || c->delta_ms < 0)
         return false;

@@ -93,13 +93,12 @@ enum status chunk_snapshot_read(const struct chunk_snapshot *s, int64_t *times_m
 
 /* Sealed bytes of an open chunk with samples: returns their length. */
 size_t chunk_encode(const struct chunk_open *c, uint8_t out[CHUNK_BYTES_MAX]);
-/* Its blocks' bits, in words whose rest is zeros; returns how many words. Restoring makes the
- * blocks of a chunk whose other fields are those of the one that the words are of. ERR_CORRUPT: no
- * chunk is like that; ERR_NOMEM. Both leave *c without blocks. */
-size_t chunk_save_words(const struct chunk_open *c, uint64_t out[CHUNK_WORDS_MAX]);
 static inline size_t chunk_words(uint16_t bits) {
     return ((size_t)bits + 63) / 64;
 }
+/* Makes the blocks of a chunk whose other fields are given, from their bits in words whose rest is
+ * zeros: as head snapshots had them. ERR_CORRUPT: no chunk is like that; ERR_NOMEM. Both leave *c
+ * without blocks. */
 enum status chunk_restore(struct chunk_open *c, struct chunk_slab *slab,
                           const uint8_t *words) MUST_USE;
 /* Begins the next chunk; the caller has taken the blocks. */

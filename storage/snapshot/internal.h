@@ -4,6 +4,8 @@
 
 #include "node/base/bytes.h"
 #include "node/runtime/disk.h"
+#include "storage/chunk.h"
+#include "storage/page/page.h"
 #include "storage/snapshot/snapshot.h"
 #include "storage/store_internal.h"
 
@@ -35,6 +37,7 @@ enum part_kind {
     PART_END,
     PART_KINDS
 };
+enum { CORE_FORMAT_WORDS = 3 }; /* the last one with ids, and open chunks as they are in memory */
 enum { PART_BYTES = 1 << 20, PART_HEADER_BYTES = 16, CORE_HEADER_BYTES = 24 };
 
 struct part_writer {
@@ -86,6 +89,33 @@ MUST_USE enum status snapshot_shard_get(struct store *store, struct reader *r, u
 /* All numbers of its series are there. */
 bool snapshot_shard_is_complete(const struct store *store, uint32_t shard);
 
+/* -- open_chunks.c: those of one file. Loading answers ERR_CORRUPT without a text, ERR_NOMEM. */
+enum { SAVED_COLUMNS = 16 };
+struct saved_columns {
+    struct saved_column {
+        int64_t ms[CHUNK_SAMPLES_MAX + PAGE_PAD];
+        size_t rows;
+    } at[SAVED_COLUMNS];
+    uint32_t newest, count;
+    const struct saved_column *now; /* of the series at hand, when loading */
+    int64_t times_ms[CHUNK_SAMPLES_MAX];
+    double values[CHUNK_SAMPLES_MAX + PAGE_PAD];
+    size_t first, end; /* of those, when saving: what is saved */
+    uint8_t bytes[PAGE_BYTES_MAX > COLUMN_BYTES_MAX ? PAGE_BYTES_MAX : COLUMN_BYTES_MAX];
+    struct page_scratch scratch;
+};
+struct saved_columns *saved_columns_new(void) MUST_USE; /* NULL: no memory */
+void saved_columns_free(struct saved_columns *c);
+/* The chunk's samples from there on, at least one of those it has; then its column and they are
+ * put. */
+void saved_open_take(struct saved_columns *c, const struct chunk_open *open, int64_t from_ms);
+void saved_column_put(struct saved_columns *c, struct buf *out);
+void saved_open_put(struct saved_columns *c, const struct chunk_open *open, struct buf *out);
+MUST_USE enum status saved_column_get(struct saved_columns *c, struct reader *r);
+/* Into an empty one. */
+MUST_USE enum status saved_open_get(struct saved_columns *c, struct reader *r,
+                                    struct chunk_slab *slab, struct chunk_open *out);
+
 /* -- series_save.c, series_load.c */
 enum saved_parts {
     SAVED_OPEN = 1,
@@ -96,8 +126,9 @@ enum saved_parts {
     SAVED_ALL = 31
 };
 enum saved_kind { SAVED_CONST = 0, SAVED_PAGE = 1 };
-void snapshot_series_put(const struct store *store, uint32_t ref, struct buf *out,
-                         uint64_t *samples);
+struct saved_columns;
+void snapshot_series_put(const struct store *store, uint32_t ref, struct saved_columns *columns,
+                         struct buf *out, uint64_t *samples);
 
 struct load_tables { /* of a file: by the numbers its core had for them */
     struct buf bytes;
@@ -112,7 +143,10 @@ struct load_tables { /* of a file: by the numbers its core had for them */
         struct times *times; /* here, counted once for the table; NULL: not asked for yet */
     } * times;
     uint32_t pairs_count, pairs_cap, times_count, times_cap;
-    struct samples rows; /* work space */
+    uint16_t format;               /* of the file */
+    struct saved_columns *columns; /* NULL: not asked for yet */
+    struct samples rows;           /* work space */
+    struct buf canonical;          /* of the series at hand */
 };
 void snapshot_load_tables_fini(struct load_tables *t, struct store *store);
 MUST_USE enum status snapshot_load_pairs(struct load_tables *t, struct reader *r, struct err *err);

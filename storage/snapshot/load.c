@@ -8,7 +8,9 @@
 #include "storage/internal.h"
 #include "storage/snapshot/internal.h"
 
-enum { SERIES_BYTES_MIN = 15 }; /* the id takes them: as good as random, it does not pack */
+/* What a series takes at least, or how many at most share a byte: up to format 3 its id takes 15,
+ * which as good as random does not pack; what there is now hardly comes to less than one. */
+enum { SERIES_BYTES_MIN = 15, SERIES_A_BYTE_MAX = 16 };
 
 struct core_loading {
     struct store *store;
@@ -21,7 +23,8 @@ struct core_loading {
 };
 
 static enum status shards_load(struct core_loading *l, struct reader *r) {
-    uint64_t numbers_max = l->in.file_bytes / SERIES_BYTES_MIN;
+    uint64_t numbers_max = l->in.format <= CORE_FORMAT_WORDS ? l->in.file_bytes / SERIES_BYTES_MIN
+                                                             : l->in.file_bytes * SERIES_A_BYTE_MAX;
     while (reader_left(r) > 0) {
         uint32_t shard;
         TRY(snapshot_shard_get(l->store, r, numbers_max, l->ours, &shard));
@@ -139,6 +142,7 @@ enum status snapshot_core_load(const struct snapshot_place *at, const struct sna
     l.ours = calloc(store->options.shards_count, sizeof *l.ours);
     if (l.ours == NULL) return err_set(err, ERR_NOMEM, 0, "snapshot: not enough memory");
     enum status status = part_reader_open(&l.in, at->rt->disk, path, file, err);
+    l.tables.format = l.in.format;
     if (status == OK && l.in.file_bytes != root->files[file].bytes)
         status = err_set(err, ERR_CORRUPT, 0,
                          "snapshot: %s has %" PRIu64 " bytes, and should have %" PRIu64, path,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A core's file, little-endian:
  *   header, 24 bytes
- *     00-07 magic "CAIRNHSC"     08-09 format version (3)     10-11 oldest reader's version (3)
+ *     00-07 magic "CAIRNHSC"     08-09 format version (4)     10-11 oldest reader's version (4)
  *     12-15 number of the core   16-23 XXH3-64 of bytes 00-15
  *   part
  *     00-01 kind                 02-03 how it is stored: 0 as it is, 1 packed
@@ -11,7 +11,8 @@
  *     16-   payload. As it is: records of that kind, whole ones, none longer than 4 GiB.
  *           Packed: u32 length of the records, then one zstd frame of them
  * Kinds come in their order, as many parts of each as it takes; the last one is END.
- * Format 2: no part is packed. Format 1: nor do shards say what has ended by resolution. */
+ * Format 3: series are as series_save.c says. Format 2: besides, no part is packed. Format 1: nor
+ * do shards say what has ended by resolution. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <zstd.h>
@@ -21,7 +22,7 @@
 #include "storage/snapshot/internal.h"
 
 enum {
-    CORE_FORMAT = 3,
+    CORE_FORMAT = 4,
     CORE_FORMAT_PLAIN = 2,
     PART_PLAIN = 0,
     PART_PACKED = 1,

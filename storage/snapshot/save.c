@@ -47,17 +47,21 @@ static enum status times_save(const struct head *head, struct part_writer *w, st
 static enum status all_series_save(const struct store *store, struct part_writer *w,
                                    struct snapshot_told *told, struct err *err) {
     const struct head *head = store->head;
-    TRY(part_begin(w, PART_SERIES, err));
-    for (uint32_t i = 0; i < head->orders.count; i++) {
+    enum status status = part_begin(w, PART_SERIES, err);
+    struct saved_columns *columns = status == OK ? saved_columns_new() : NULL;
+    if (status == OK && columns == NULL)
+        status = err_set(err, ERR_NOMEM, 0, "snapshot: not enough memory");
+    for (uint32_t i = 0; i < head->orders.count && status == OK; i++) {
         uint32_t ref = orders_ref(&head->orders, i);
         if (ref == ORDERS_NONE || !head_is_live(head, ref)) continue;
         const struct series_cold *cold = head_cold(head, ref);
         if (cold->labels->order != i || !snapshot_shard_is_saved(store, cold->shard)) continue;
-        snapshot_series_put(store, ref, &w->part, &told->samples);
+        snapshot_series_put(store, ref, columns, &w->part, &told->samples);
         told->series++;
-        TRY(part_flush(w, false, err));
+        status = part_flush(w, false, err);
     }
-    return OK;
+    saved_columns_free(columns);
+    return status;
 }
 
 struct exemplars_save {

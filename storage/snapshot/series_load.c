@@ -15,6 +15,8 @@ void snapshot_load_tables_fini(struct load_tables *t, struct store *store) {
         if (t->times[i].times != NULL) times_give(&store->head->times, t->times[i].times);
     buf_fini(&t->bytes);
     samples_fini(&t->rows);
+    buf_fini(&t->canonical);
+    saved_columns_free(t->columns);
     free(t->pairs);
     free(t->times);
     *t = (struct load_tables){0};
@@ -102,9 +104,12 @@ static enum status pairs_get(struct head *head, struct load_tables *t, struct re
     uint64_t count = read_varint(r);
     struct sv last = SV("");
     pairs->count = 0;
+    buf_clear(&t->canonical);
     for (uint64_t i = 0; i < count && !r->failed; i++) {
+        uint64_t number = read_varint(r);
         uint32_t pair;
-        TRY(pair_here(head, t, read_varint(r), &pair));
+        TRY(pair_here(head, t, number, &pair));
+        buf_put(&t->canonical, t->bytes.ptr + t->pairs[number].at, t->pairs[number].len);
         TRY(index_reserve(&head->index, pair));
         TRY(u32s_put(pairs, pair));
         struct sv name =
@@ -112,6 +117,7 @@ static enum status pairs_get(struct head *head, struct load_tables *t, struct re
         if (i > 0 && sv_cmp(last, name) >= 0) return ERR_CORRUPT;
         last = name;
     }
+    if (t->canonical.failed) return ERR_NOMEM;
     return r->failed || count == 0 ? ERR_CORRUPT : OK;
 }
 
@@ -121,21 +127,28 @@ static void bounds_widen(struct head *head, int64_t first_ms, int64_t last_ms, u
     head->samples_appended += samples;
 }
 
-static enum status open_get(struct head *head, uint32_t ref, struct reader *r) {
+/* Up to format 3. */
+static enum status words_get(struct reader *r, struct chunk_slab *slab, struct chunk_open *c) {
+    c->has_last = 1;
+    c->last_ms = (int64_t)read_u64(r);
+    c->last_bits = read_u64(r);
+    c->delta_ms = (int32_t)read_u32(r);
+    c->bits = read_u16(r);
+    c->count = read_u8(r);
+    c->run = read_u8(r);
+    c->leading = read_u8(r);
+    c->significant = read_u8(r);
+    c->full = read_u8(r);
+    const uint8_t *words = read_bytes(r, chunk_words(c->bits) * 8);
+    return r->failed ? ERR_CORRUPT : chunk_restore(c, slab, words);
+}
+
+static enum status open_get(struct head *head, uint32_t ref, struct load_tables *t,
+                            struct reader *r) {
     struct chunk_open *open = &head_series(head, ref)->open;
-    struct chunk_open c = {.owner = open->owner, .has_last = 1};
-    c.last_ms = (int64_t)read_u64(r);
-    c.last_bits = read_u64(r);
-    c.delta_ms = (int32_t)read_u32(r);
-    c.bits = read_u16(r);
-    c.count = read_u8(r);
-    c.run = read_u8(r);
-    c.leading = read_u8(r);
-    c.significant = read_u8(r);
-    c.full = read_u8(r);
-    const uint8_t *words = read_bytes(r, chunk_words(c.bits) * 8);
-    if (r->failed) return ERR_CORRUPT;
-    TRY(chunk_restore(&c, &head->blocks, words));
+    struct chunk_open c = {.owner = open->owner};
+    TRY(t->format <= CORE_FORMAT_WORDS ? words_get(r, &head->blocks, &c)
+                                       : saved_open_get(t->columns, r, &head->blocks, &c));
     *open = c;
     if (c.count == 0) return OK;
     struct chunk_snapshot s = chunk_snapshot(&c);
@@ -242,7 +255,7 @@ static enum status parts_get(struct store *store, struct load_tables *t, uint32_
     struct head *head = store->head;
     uint8_t what = read_u8(r);
     if (what > SAVED_ALL) return ERR_CORRUPT;
-    if ((what & SAVED_OPEN) != 0) TRY(open_get(head, ref, r));
+    if ((what & SAVED_OPEN) != 0) TRY(open_get(head, ref, t, r));
     if ((what & SAVED_SEALED) != 0) TRY(sealed_get(head, ref, t, r));
     if ((what & SAVED_LATE) != 0) TRY(late_get(head, ref, t, r));
     if ((what & SAVED_HISTOGRAMS) != 0) TRY(histograms_get(store, ref, r));
@@ -256,14 +269,23 @@ enum status snapshot_series_get(struct store *store, struct load_tables *t, cons
     const uint8_t *p = read_bytes(all, len);
     if (p == NULL) return ERR_CORRUPT;
     struct reader one = reader_init(p, len), *r = &one;
+    bool has_id = t->format <= CORE_FORMAT_WORDS;
+    const struct head_options *o = &store->options.head;
+    if (!has_id && t->columns == NULL && (t->columns = saved_columns_new()) == NULL)
+        return ERR_NOMEM;
+    if (!has_id) TRY(saved_column_get(t->columns, r)); /* later ones may name it */
     uint64_t shard = read_varint(r);
     if (shard >= store->options.shards_count) return ERR_CORRUPT;
     if (!ours[shard]) return OK;
-    series_id id = {.hi = read_u64(r)};
-    id.lo = read_u64(r);
+    series_id id = {0};
+    if (has_id) {
+        id.hi = read_u64(r);
+        id.lo = read_u64(r);
+    }
     uint64_t number = read_varint(r), samples = store->head->samples_appended;
-    if (r->failed || store_shard_of(store, id) != shard) return ERR_CORRUPT;
     TRY(pairs_get(store->head, t, r));
+    if (!has_id) id = series_id_of(o->secret, o->tenant, buf_sv(&t->canonical));
+    if (store_shard_of(store, id) != shard) return ERR_CORRUPT;
     if (head_find(store->head, id) != HEAD_NONE) return ERR_CORRUPT;
     TRY(head_series_make(store->head, id, (uint32_t)shard, &ref));
     TRY(number_get(store, (uint32_t)shard, ref, number));

@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A record:
- *   series := u32 length of what follows, varint shard, u64 id high, u64 id low,
+ *   series := u32 length of what follows, column (open_chunks.c), varint shard,
  *             varint number in the shard's log + 1 (0: none),
  *             varint count { varint pair } by name, u8 what is there,
  *             [open], [sealed], [late], [histograms], [starts]
- *   open   := i64 last time, u64 last bits, u32 predicted distance, u16 bits, u8 count, u8 run,
- *             u8 leading, u8 significant, u8 full, { u64 word of the stream } (storage/chunk.h)
+ *   open   := see open_chunks.c
  *   sealed := varint count { u8 kind (0 one value, 1 page), varint times, varint len, bytes },
  *             oldest first
  *   late   := varint count { i64 time, u64 bits }, ascending
  *   histograms := varint count { i64 time, varint len, bytes }, ascending
  *   starts := varint count { i64 time, i64 start }, ascending
  * pair and times are numbers in the tables of the file. What lies wholly before the times that the
- * head answers is left out. */
+ * head answers is left out; of an open chunk the samples there are.
+ *
+ * Up to format 3 there is no column; u64 id high, u64 id low follow the shard; and
+ *   open   := i64 last time, u64 last bits, u32 predicted distance, u16 bits, u8 count, u8 run,
+ *             u8 leading, u8 significant, u8 full, { u64 word of the stream } (storage/chunk.h) */
 #include "storage/internal.h"
 #include "storage/snapshot/internal.h"
 
@@ -24,7 +27,7 @@ struct series_parts { /* what is answered */
     const struct chunk_open *open;
     const struct chunk *sealed;
     const struct late_sample *late;
-    uint32_t sealed_count, late_count;
+    uint32_t sealed_count, late_count, open_count;
     struct series_rows histograms, starts;
 };
 
@@ -60,21 +63,6 @@ static void labels_put(const struct head *head, uint32_t ref, struct buf *out) {
     buf_put_varint(out, labels_total(walk.labels));
     for (uint32_t pair; (pair = labels_walk_next(&walk)) != MAP_NONE;)
         buf_put_varint(out, pair);
-}
-
-static void open_put(const struct chunk_open *c, struct buf *out) {
-    uint64_t words[CHUNK_WORDS_MAX];
-    size_t count = chunk_save_words(c, words);
-    buf_put_u64(out, (uint64_t)c->last_ms);
-    buf_put_u64(out, c->last_bits);
-    buf_put_u32(out, (uint32_t)c->delta_ms);
-    buf_put_u16(out, c->bits);
-    buf_put_u8(out, c->count);
-    buf_put_u8(out, c->run);
-    buf_put_u8(out, c->leading);
-    buf_put_u8(out, c->significant);
-    buf_put_u8(out, c->full);
-    buf_put(out, words, count * sizeof *words);
 }
 
 static void chunk_put(const struct chunk *c, struct buf *out) {
@@ -129,33 +117,41 @@ static void extras_put(const struct series_parts *p, struct buf *out) {
 }
 
 static uint64_t samples_of(const struct series_parts *p) {
-    uint64_t count = (uint64_t)p->open->count + p->late_count + p->histograms.count;
+    uint64_t count = (uint64_t)p->open_count + p->late_count + p->histograms.count;
     const struct chunk *c = p->sealed;
     for (uint32_t left = p->sealed_count; left > 0; left--, c = c->older)
         count += c->times->count;
     return count;
 }
 
-void snapshot_series_put(const struct store *store, uint32_t ref, struct buf *out,
-                         uint64_t *samples) {
+/* Start times name samples, all of which are to be there then. */
+static void open_take(const struct head *head, uint32_t ref, struct series_parts *p,
+                      struct saved_columns *columns) {
+    int64_t from_ms = head_from(head, head_cold(head, ref)->shard);
+    saved_open_take(columns, p->open, p->open->has_extras ? INT64_MIN : from_ms);
+    p->open_count = (uint32_t)(columns->end - columns->first);
+}
+
+void snapshot_series_put(const struct store *store, uint32_t ref, struct saved_columns *columns,
+                         struct buf *out, uint64_t *samples) {
     const struct head *head = store->head;
     const struct series *s = head_series(head, ref);
     struct series_parts p;
     size_t start = out->len;
     parts_of(store, ref, &p);
+    open_take(head, ref, &p, columns);
     *samples += samples_of(&p);
     unsigned what = (p.open->has_last ? SAVED_OPEN : 0) | (p.sealed_count > 0 ? SAVED_SEALED : 0) |
                     (p.late_count > 0 ? SAVED_LATE : 0) |
                     (p.histograms.count > 0 ? SAVED_HISTOGRAMS : 0) |
                     (p.starts.count > 0 ? SAVED_STARTS : 0);
     buf_put_u32(out, 0);
+    saved_column_put(columns, out);
     buf_put_varint(out, head_cold(head, ref)->shard);
-    buf_put_u64(out, s->id.hi);
-    buf_put_u64(out, s->id.lo);
     buf_put_varint(out, s->open.owner == HEAD_NONE ? 0 : (uint64_t)s->open.owner + 1);
     labels_put(head, ref, out);
     buf_put_u8(out, (uint8_t)what);
-    if (p.open->has_last) open_put(p.open, out);
+    if (p.open->has_last) saved_open_put(columns, p.open, out);
     if (p.sealed_count > 0) sealed_put(&p, out);
     if (p.late_count > 0) late_put(&p, out);
     extras_put(&p, out);

@@ -150,10 +150,10 @@ static void strangers(void) {
     must_refuse(ERR_CORRUPT, "another log: the log has no good frame", "later frame", 0);
     file_put(0, buf_sv(&good[0]));
     buf_put_sv(&core, buf_sv(&good[1]));
-    put_u16le(core.ptr + 10, 4);
+    put_u16le(core.ptr + 10, 5);
     put_u64le(core.ptr + 16, hash64(core.ptr, 16, 0));
     file_put(1, buf_sv(&core));
-    must_refuse(ERR_UNSUPPORTED, "asks for a reader of format 4", "newer file", 0);
+    must_refuse(ERR_UNSUPPORTED, "asks for a reader of format 5", "newer file", 0);
     RIG_CHECK(disk_unlink(sim_disk_as_disk(victim.disk), paths[1], NULL) == OK, "!");
     must_refuse(ERR_CORRUPT, "core-0", "no file", 0);
     file_put(1, buf_sv(&good[1]));

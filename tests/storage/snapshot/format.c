@@ -13,11 +13,12 @@
 #include "storage/snapshot/snapshot.h"
 #include "tests/storage/log_rig.h"
 
-enum { SECRET = 7 };
+enum { SECRET = 7, NEWEST = 4, PACKED_FROM = 3, PAGES_FROM = 4 };
 static const char label_up[] = "\x0a\x0e\x0a\x08__name__\x12\x02up",
                   label_job[] = "\x0a\x08\x0a\x03job\x12\x01"
                                 "a",
-                  label_h[] = "\x0a\x0d\x0a\x08__name__\x12\x01h";
+                  label_h[] = "\x0a\x0d\x0a\x08__name__\x12\x01h",
+                  label_v[] = "\x0a\x0d\x0a\x08__name__\x12\x01v";
 #define TEXT(s) ((struct sv){s, sizeof s - 1})
 
 static void apply(struct store *store, enum entry_type type, uint64_t seq, struct sv body) {
@@ -59,8 +60,9 @@ enum { BROKEN_NONE, BROKEN_LENGTH, BROKEN_FRAME, BROKEN_SHORT };
 static struct {
     char format;
     bool packed;
-    int broken; /* of the part of series */
-} made = {.format = 3};
+    bool varies; /* there is a third series, of floats that vary */
+    int broken;  /* of the part of series */
+} made = {.format = NEWEST};
 
 /* As a zstd frame (RFC 8878, 3.1.1) of one block that is as it is. */
 static void put_packed(struct buf *out, uint32_t kind, struct sv records) {
@@ -128,9 +130,66 @@ static void put_pairs(struct buf *p) {
     buf_put_sv(p, TEXT(label_job));
     buf_put_u8(p, 15);
     buf_put_sv(p, TEXT(label_h));
+    if (!made.varies) return;
+    buf_put_u8(p, 15);
+    buf_put_sv(p, TEXT(label_v));
 }
 
-static void put_series(struct buf *p, struct sv up, struct sv h, struct sv histogram) {
+static void put_up_rest(struct buf *p) {
+    buf_put_u8(p, 1);
+    buf_put_u64(p, 985000);
+    buf_put_f64(p, 2.5);
+    buf_put_u8(p, 1);
+    buf_put_u64(p, 1000000);
+    buf_put_u64(p, 900000);
+}
+
+static void put_series(struct buf *p, struct sv histogram) {
+    buf_put_u32(p, 8 + 1 + 1 + 3 + 1 + 5 + 17 + 17);
+    buf_put(p, "\x01\x01\x05", 3); /* a new column: rows, length; one integer, 1,000,000 */
+    buf_put(p, "\x00\x18\x80\x89\x7a", 5);
+    buf_put(p, "\x00\x01\x02\x00\x01\x15", 6); /* shard, number, labels, open + late + starts */
+    buf_put(p, "\x01\x96\x02\x09\x1e", 5);     /* count, full, length; all are 15 / 10 */
+    put_up_rest(p);
+    buf_put_u32(p, (uint32_t)(1 + 1 + 1 + 3 + 1 + 1 + 8 + 1 + histogram.len));
+    buf_put(p, "\x00\x00\x02\x02\x02\x01\x08\x01", 8); /* no column, shard 0 */
+    buf_put_u64(p, 1000000);
+    buf_put_u8(p, (uint8_t)histogram.len);
+    buf_put_sv(p, histogram);
+}
+
+/* 1, 1, 3 at 1000, 1015, 1030 s. */
+static void put_third(struct buf *p) {
+    buf_put_u32(p, 11 + 1 + 1 + 3 + 1 + 9);
+    buf_put(p, "\x01\x03\x08",
+            3); /* integers of 2 bits, from 1,000,000 in steps of 15,000: 0 1 2 */
+    buf_put(p, "\x02\x1a\x80\x89\x7a\x98\x75\x24", 8);
+    buf_put(p, "\x00\x00\x02\x03\x01\x01", 6);
+    buf_put(p, "\x03\x96\x06",
+            3); /* decimals without a point, of 1 bit, from 1 in steps of 2: 0 0 1 */
+    buf_put(p, "\x02\x01\x1a\x02\x02\x04", 6);
+}
+
+/* The stream, lowest bit first: header, a run of one (00), not predicted (1), predicted time (0),
+ * a new window (11) that 1 bit leads (5) of 12 (6, less one), and its bits, all ones. */
+static void put_third_words(struct buf *p, struct sv v) {
+    uint64_t tokens = 1 << 2 | 3 << 4 | 1 << 6 | 11 << 11 | 0xfff << 17;
+    buf_put_u32(p, 1 + 16 + 1 + 3 + 1 + 27 + 24);
+    buf_put_u8(p, 0);
+    put_id(p, v);
+    buf_put(p, "\x00\x02\x03\x01\x01", 5);
+    buf_put_u64(p, 1030000);
+    buf_put_f64(p, 3);
+    buf_put_u32(p, 15000);
+    buf_put_u16(p, 64 + 64 + 32 + 29);
+    buf_put(p, "\x03\x00\x01\x0c\x96", 5);
+    buf_put_u64(p, 1000000);
+    buf_put_f64(p, 1);
+    buf_put_u64(p, 15000 | tokens << 32);
+}
+
+/* Up to format 3. */
+static void put_series_words(struct buf *p, struct sv up, struct sv h, struct sv histogram) {
     buf_put_u32(p, 1 + 16 + 1 + 3 + 1 + 27 + 17 + 17);
     buf_put_u8(p, 0);
     put_id(p, up);
@@ -140,12 +199,7 @@ static void put_series(struct buf *p, struct sv up, struct sv h, struct sv histo
     buf_put_u32(p, 0);
     buf_put_u16(p, 0);
     buf_put(p, "\x01\x00\x00\x00\x96", 5); /* count, run, window, full */
-    buf_put_u8(p, 1);
-    buf_put_u64(p, 985000);
-    buf_put_f64(p, 2.5);
-    buf_put_u8(p, 1);
-    buf_put_u64(p, 1000000);
-    buf_put_u64(p, 900000);
+    put_up_rest(p);
 
     buf_put_u32(p, (uint32_t)(1 + 16 + 1 + 3 + 1 + 1 + 8 + 1 + histogram.len));
     buf_put_u8(p, 0);
@@ -170,7 +224,13 @@ static uint64_t by_hand(struct buf *file, struct sv up, struct sv h, struct sv h
     put_pairs(&p);
     put_part(file, &check, 2, &p);
     buf_clear(&p);
-    put_series(&p, up, h, histogram);
+    if (made.format >= PAGES_FROM)
+        put_series(&p, histogram);
+    else
+        put_series_words(&p, up, h, histogram);
+    if (made.varies && made.format >= PAGES_FROM) put_third(&p);
+    if (made.varies && made.format < PAGES_FROM)
+        put_third_words(&p, SV("\x0a\x0d\x0a\x08__name__\x12\x01v\x0a\x08\x0a\x03job\x12\x01\x61"));
     put_part(file, &check, 4, &p);
     buf_clear(&p);
     buf_put_u8(&p, 0);
@@ -183,7 +243,7 @@ static uint64_t by_hand(struct buf *file, struct sv up, struct sv h, struct sv h
     buf_put(&p, "\x00\x0b\x02up\x02\x04Help\x01s", 13);
     put_part(file, &check, 6, &p);
     buf_clear(&p);
-    buf_put_u64(&p, 2);
+    buf_put_u64(&p, made.varies ? 3 : 2);
     put_part(file, &check, 7, &p);
     buf_fini(&p);
     return check;
@@ -285,7 +345,9 @@ static enum status load_made(const struct snapshot_place *at, const struct texts
     RIG_CHECK(disk_write_file(at->rt->disk, "data/head/ROOT", buf_sv(&root), err) == OK, "%s",
               err->msg);
     enum status status = snapshot_load(at, &l, &loaded, &told, &spoiled, err);
-    RIG_CHECK(status != OK || (told.series == 2 && told.samples == 3 && told.shards == 1), "!");
+    uint64_t series = made.varies ? 3 : 2, samples = made.varies ? 6 : 3;
+    bool right = told.series == series && told.samples == samples && told.shards == 1;
+    RIG_CHECK(status != OK || right, "!");
     buf_fini(&file);
     buf_fini(&root);
     return status;
@@ -299,7 +361,7 @@ static void must_load(const struct snapshot_place *at, const struct texts *t, st
     struct err err;
     RIG_CHECK(load_made(at, t, end, store, &err) == OK, "format %d: %s", made.format, err.msg);
     RIG_CHECK(snapshot_save(at, &save, &told, &err) == OK, "%s", err.msg);
-    made.format = 3;
+    made.format = NEWEST;
     made.packed = false;
     file_by_hand(&file, t);
     must_be(at->rt->disk, "data/head/core-0", &file);
@@ -319,18 +381,25 @@ static void must_not_load(const struct snapshot_place *at, const struct texts *t
 static void loads(struct sim *sim, const struct snapshot_place *at, const struct texts *t) {
     struct log_end end = log_made(sim, at->rt);
     for (has_ended = false;; has_ended = true) {
-        for (char format = has_ended ? 2 : 1; format <= 3; format++) {
+        for (char format = has_ended ? 2 : 1; format <= NEWEST; format++) {
             made.format = format;
             must_load(at, t, end);
+            made.format = format;
+            made.packed = format >= PACKED_FROM;
+            if (made.packed) must_load(at, t, end);
         }
-        made.packed = true;
-        must_load(at, t, end);
         if (has_ended) break;
     }
+    made.varies = true;
+    for (char format = 2; format <= NEWEST; format++) {
+        made.format = format;
+        must_load(at, t, end);
+    }
+    made.varies = false;
     made.packed = true;
     made.format = 2; /* has none that are packed */
     must_not_load(at, t, end, "core-0: offset 24: no part is there");
-    made.format = 3;
+    made.format = NEWEST;
     for (made.broken = BROKEN_LENGTH; made.broken <= BROKEN_SHORT; made.broken++)
         must_not_load(at, t, end, "what is packed makes no sense");
 }

@@ -24,7 +24,12 @@
 #include "node/base/num.h"
 #include "storage/page/internal.h"
 
-enum { SAMPLES = 17, ORDERS = 3, LENGTHS = 65 };
+enum {
+    SAMPLES = 17,
+    ORDERS = 3,
+    LENGTHS = 65,
+    LONG = 256, /* integers: a stream of so many is planned with more care */
+};
 
 struct plan {
     unsigned order, width;
@@ -48,6 +53,54 @@ static int64_t median_of(int64_t *v, unsigned count) {
     return v[count / 2];
 }
 
+/* The width that makes bits and patches smallest, by how many need which; bits in *cost. */
+static unsigned width_choose(const uint32_t *lengths, size_t count, uint64_t *cost) {
+    unsigned longest = 64;
+    while (longest > 0 && lengths[longest] == 0)
+        longest--;
+    unsigned best = longest;
+    *cost = count * (uint64_t)longest;
+    for (unsigned w = 0; w < longest; w++) {
+        uint64_t bits = count * (uint64_t)w;
+        for (unsigned b = w + 1; b <= longest && bits < *cost; b++)
+            bits += 8 * lengths[b] * (uint64_t)(1 + (b - w + 7) / 7);
+        if (bits >= *cost) continue;
+        *cost = bits;
+        best = w;
+    }
+    return best;
+}
+
+/* What orders cost packed, of those that `asked` has as bits. Around their centres. */
+static void orders_cost(const int64_t *v, size_t count, unsigned asked, const int64_t *centre,
+                        uint64_t *bits) {
+    /* two of each: an increment waits for the last one of the same length */
+    uint32_t lengths[2][ORDERS][LENGTHS] = {{{0}}};
+    int64_t last = v[1], last_delta = minus(v[1], v[0]);
+    for (size_t i = 2; i < count; i++) {
+        int64_t delta = minus(v[i], last), second = minus(delta, last_delta);
+        uint32_t(*to)[LENGTHS] = lengths[i & 1];
+        if (asked & 1) to[0][bit_length(zigzag(minus(v[i], centre[0])))]++;
+        if (asked & 2) to[1][bit_length(zigzag(minus(delta, centre[1])))]++;
+        if (asked & 4) to[2][bit_length(zigzag(minus(second, centre[2])))]++;
+        last = v[i];
+        last_delta = delta;
+    }
+    for (unsigned d = 0; d < ORDERS; d++) {
+        if ((asked >> d & 1) == 0) continue;
+        for (unsigned b = 0; b < LENGTHS; b++)
+            lengths[0][d][b] += lengths[1][d][b];
+        width_choose(lengths[0][d], count - 2, &bits[d]);
+    }
+}
+
+/* Of those that `asked` has. The sampled median makes order 0 look worse than it is, the others
+ * less so. */
+static unsigned order_best(const uint64_t *bits, unsigned part) {
+    unsigned best = bits[1] < bits[0] - bits[0] / 16 ? 1 : 0;
+    return bits[2] < bits[best] - (part == 0 ? 0 : bits[best] / part) ? 2 : best;
+}
+
 static unsigned order_choose(const int64_t *v, size_t count) {
     if (count < 3) return count == 2 ? 1 : 0;
     int64_t sampled[ORDERS][SAMPLES] = {{0}}, centre[ORDERS];
@@ -69,9 +122,15 @@ static unsigned order_choose(const int64_t *v, size_t count) {
         last = v[i];
         last_delta = delta;
     }
-    /* the sampled median makes order 0 look worse than it is, the others less so */
-    unsigned best = bits[1] < bits[0] - bits[0] / 16 ? 1 : 0;
-    return bits[2] < bits[best] ? 2 : best;
+    unsigned best = order_best(bits, 0), asked = 0;
+    if (count < LONG) return best;
+    for (unsigned d = 0; d < ORDERS; d++)
+        asked |= (unsigned)(bits[d] <= bits[best] + bits[best] / 2) << d;
+    if ((asked & (asked - 1)) == 0) return best;
+    for (unsigned d = 0; d < ORDERS; d++)
+        bits[d] = UINT64_MAX;
+    orders_cost(v, count, asked, centre, bits);
+    return order_best(bits, 32);
 }
 
 static size_t residuals_fill(struct page_scratch *s, const int64_t *v, size_t count,
@@ -130,24 +189,6 @@ static void residuals_divide(uint64_t *r, size_t count, struct plan *p) {
     uint64_t inverse = inverse_of(p->gcd >> shift);
     for (size_t i = 0; i < count; i++)
         r[i] = (uint64_t)((int64_t)(r[i] - origin) >> shift) * inverse;
-}
-
-/* The width that makes bits and patches smallest, by how many need which; bits in *cost. */
-static unsigned width_choose(const uint32_t *lengths, size_t count, uint64_t *cost) {
-    unsigned longest = 64;
-    while (longest > 0 && lengths[longest] == 0)
-        longest--;
-    unsigned best = longest;
-    *cost = count * (uint64_t)longest;
-    for (unsigned w = 0; w < longest; w++) {
-        uint64_t bits = count * (uint64_t)w;
-        for (unsigned b = w + 1; b <= longest && bits < *cost; b++)
-            bits += 8 * lengths[b] * (uint64_t)(1 + (b - w + 7) / 7);
-        if (bits >= *cost) continue;
-        *cost = bits;
-        best = w;
-    }
-    return best;
 }
 
 static void width_plan(struct page_scratch *s, size_t count, struct plan *p) {

@@ -188,6 +188,23 @@ Test(page, sizes_follow_what_the_data_is, .init = setup, .fini = teardown) {
     }
 }
 
+/* A counter whose steps are mostly short, and often long: their differences are shorter taken
+ * together, but more of them are long, and packing asks for that. A step has 16 bits. */
+Test(page, a_step_that_is_often_long_costs_what_it_is, .init = setup, .fini = teardown) {
+    enum { COUNT = 480, HEAD = 16 };
+    double values[COUNT], value = 0;
+    struct rng rng;
+    for (uint64_t seed = 0; seed < 16; seed++) {
+        rng_init(&rng, SEED + seed);
+        for (unsigned i = 0; i < COUNT; i++) {
+            uint64_t more = rng_chance(&rng, 0.4) ? 65536 : 256;
+            values[i] = value += (double)(20000 + rng_below(&rng, more));
+        }
+        size_t len = round_trip(values, COUNT, "steps");
+        cr_assert(len <= HEAD + COUNT * 2, "seed %" PRIu64 ": %zu bytes", seed, len);
+    }
+}
+
 Test(page, ranges_are_slices, .init = setup, .fini = teardown) {
     static double values[PAGE_SAMPLES_MAX], part[PAGE_SAMPLES_MAX + 1];
     static uint8_t bytes[PAGE_BYTES_MAX];

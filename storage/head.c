@@ -139,6 +139,7 @@ static enum status series_intern(struct head *head, struct sv canonical, struct 
 
 enum status head_series_make(struct head *head, series_id id, uint32_t shard, uint32_t *out_ref) {
     const struct u32s *pairs = &head->scratch_pairs;
+    assert(shard < HEAD_SHARDS_MAX);
     TRY(head_ref_reserve(head));
     TRY(head_shard_reserve(head, shard));
     TRY(orders_reserve(&head->orders));
@@ -150,7 +151,7 @@ enum status head_series_make(struct head *head, series_id id, uint32_t shard, ui
         return ERR_NOMEM;
     }
     head_ref_take(head);
-    uint32_t order = labels->order = orders_put(&head->orders, ref);
+    uint32_t order = labels->order = orders_put(&head->orders, ref, (uint16_t)shard);
     head->live_count++;
     *head_series(head, ref) = (struct series){
         .id = id,

@@ -19,6 +19,8 @@
 #include "storage/matcher.h"
 #include "storage/sample.h"
 
+enum { HEAD_SHARDS_MAX = 1 << 16 }; /* shards are numbered below it */
+
 struct head_limit { /* of series with that label */
     struct sv name;
     struct sv value;     /* empty: of each value by itself; of "__name__": of each metric name */

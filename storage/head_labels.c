@@ -6,9 +6,11 @@
 
 #include "storage/select.h"
 
-static bool series_counts(const struct head *head, const struct select_query *query, uint32_t ref) {
+static bool series_counts(const struct head *head, const struct select_query *query,
+                          uint32_t order) {
+    if (!shard_is_asked(query->shards, orders_shard(&head->orders, order))) return false;
+    uint32_t ref = orders_ref(&head->orders, order);
     if (ref == ORDERS_NONE) return false;
-    if (!shard_is_asked(query->shards, head_cold(head, ref)->shard)) return false;
     return head_series_overlaps(head, ref, query->from_ms, query->to_ms);
 }
 
@@ -16,7 +18,7 @@ static bool pair_counts(const struct head *head, const struct select_query *quer
     struct posting_view p = index_get(&head->index, pair);
     uint32_t hint = 0, order = 0;
     while ((order = posting_seek(p, &hint, order)) != ORDERS_NONE)
-        if (series_counts(head, query, orders_ref(&head->orders, order++))) return true;
+        if (series_counts(head, query, order++)) return true;
     return false;
 }
 

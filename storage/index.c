@@ -36,9 +36,10 @@ enum status orders_reserve(struct orders *o) {
     return OK;
 }
 
-uint32_t orders_put(struct orders *o, uint32_t ref) {
+uint32_t orders_put(struct orders *o, uint32_t ref, uint16_t shard) {
     struct order_segment *s = o->dir[o->count / ORDERS_SEGMENT];
     s->refs[o->count % ORDERS_SEGMENT] = ref;
+    s->shards[o->count % ORDERS_SEGMENT] = shard;
     s->live++;
     return o->count++;
 }
@@ -303,4 +304,27 @@ uint32_t posting_seek(struct posting_view p, uint32_t *hint, uint32_t order) {
     if (low >= p.entries) return ORDERS_NONE;
     if (p.runs == NULL) return p.at[low];
     return p.runs[low].first < order ? order : p.runs[low].first;
+}
+
+uint32_t posting_take(struct posting_view p, uint32_t *hint, uint32_t order, uint32_t *out,
+                      uint32_t max) {
+    uint32_t count = 0;
+    order = posting_seek(p, hint, order);
+    if (order == ORDERS_NONE) return 0;
+    uint32_t entry = *hint;
+    if (p.runs == NULL) {
+        count = MIN(max, p.entries - entry);
+        memcpy(out, p.at + entry, count * sizeof *out);
+        *hint = entry + count - 1;
+        return count;
+    }
+    for (;;) {
+        uint32_t end = p.runs[entry].first + p.runs[entry].count;
+        while (order < end && count < max)
+            out[count++] = order++;
+        if (count == max || entry + 1 == p.entries) break;
+        order = p.runs[++entry].first;
+    }
+    *hint = entry;
+    return count;
 }

@@ -29,12 +29,15 @@ struct posting {
 static_assert(sizeof(struct posting) == 16, "part of the memory per series");
 #define POSTING_RUNS 0x80000000u
 
-/* From the order of a series to its reference. A segment goes with the last of its series. */
-enum { ORDERS_SEGMENT = 255 }; /* 1 KiB with its count */
+/* From the order of a series to its reference, and to its shard without a look at the series. A
+ * segment goes with the last of its series. */
+enum { ORDERS_SEGMENT = 255 }; /* 1.5 KiB with its count */
 struct order_segment {
     uint32_t live;
     uint32_t refs[ORDERS_SEGMENT];
+    uint16_t shards[ORDERS_SEGMENT];
 };
+static_assert(sizeof(struct order_segment) == 1536, "part of the memory per series");
 struct orders {
     struct order_segment **dir; /* NULL: all its series went */
     uint32_t segments_cap;
@@ -44,12 +47,18 @@ struct orders {
 enum { ORDERS_NONE = UINT32_MAX };
 void orders_fini(struct orders *o);
 enum status orders_reserve(struct orders *o) MUST_USE; /* for one more */
-uint32_t orders_put(struct orders *o, uint32_t ref);   /* reserved before; returns its order */
+/* Reserved before; returns its order. */
+uint32_t orders_put(struct orders *o, uint32_t ref, uint16_t shard);
 void orders_remove(struct orders *o, uint32_t order);
 /* ORDERS_NONE: it went. */
 static inline uint32_t orders_ref(const struct orders *o, uint32_t order) {
     const struct order_segment *s = o->dir[order / ORDERS_SEGMENT];
     return s == NULL ? ORDERS_NONE : s->refs[order % ORDERS_SEGMENT];
+}
+/* Also of a series that went, unless its segment did: 0. */
+static inline uint16_t orders_shard(const struct orders *o, uint32_t order) {
+    const struct order_segment *s = o->dir[order / ORDERS_SEGMENT];
+    return s == NULL ? 0 : s->shards[order % ORDERS_SEGMENT];
 }
 
 struct index {
@@ -81,3 +90,7 @@ struct posting_view index_get(const struct index *ix, uint32_t pair);
  * left for a smaller order: doubling steps, then bisection, so that walking two lists together
  * costs the logarithm of their ratio per step. A sweep makes hints void. */
 uint32_t posting_seek(struct posting_view p, uint32_t *hint, uint32_t order);
+/* The orders in the list from `order` on, at most max > 0 of them; *hint as for posting_seek.
+ * Returns how many. */
+uint32_t posting_take(struct posting_view p, uint32_t *hint, uint32_t order, uint32_t *out,
+                      uint32_t max);

@@ -188,8 +188,7 @@ static void batch_fetch(struct selection *sel) {
     sel->batch_last = !sel->batch_last;
     for (uint32_t i = 0; i < count; i++) {
         uint32_t ref = sel->batch[i];
-        if (sel->walk == WALK_PAIRS) ref = orders_ref(&head->orders, ref);
-        if (ref == ORDERS_NONE || head->cold.dir[ref >> STABLE_SHIFT] == NULL) continue;
+        if (head->cold.dir[ref >> STABLE_SHIFT] == NULL) continue;
         __builtin_prefetch(head_cold(head, ref));
         sel->batch[kept++] = ref;
     }
@@ -228,14 +227,35 @@ static int ref_order(const void *a, const void *b) {
     return (left > right) - (left < right);
 }
 
+/* Whether the posting lists have said all: then candidates are matches, and nothing of a series is
+ * looked at. */
+static bool match_is_by_lists(const struct selection *sel) {
+    if (sel->walk != WALK_PAIRS) return false;
+    for (uint32_t i = sel->ones_count; i < sel->checks_count; i++)
+        if (sel->checks[i] != sel->driver) return false;
+    return true;
+}
+
+static enum status match_batch(struct selection *sel, bool by_lists, struct err *err) {
+    if (u32s_reserve(&sel->refs, SELECT_BATCH) != OK) return select_nomem(err);
+    TRY(select_check_memory(sel, 0, err));
+    if (!by_lists) {
+        batch_fetch(sel);
+        return OK;
+    }
+    bool more;
+    sel->refs.count += select_batch(sel, sel->refs.at + sel->refs.count, &more);
+    sel->batch_last = !more;
+    return OK;
+}
+
 static enum status select_match(struct selection *sel, uint64_t until_ns, struct err *err) {
     bool many = sel->checks_count - sel->ones_count > SLICE_SETS / SELECT_BATCH;
+    bool by_lists = match_is_by_lists(sel);
     for (;;) {
         if (sel->batch_at == sel->batch_count) {
             if (sel->batch_last) break;
-            batch_fetch(sel);
-            if (u32s_reserve(&sel->refs, sel->batch_count) != OK) return select_nomem(err);
-            TRY(select_check_memory(sel, 0, err));
+            TRY(match_batch(sel, by_lists, err));
         }
         while (sel->batch_at < sel->batch_count) {
             batch_ask(sel);

@@ -89,6 +89,6 @@ struct selection {
  * candidates of whatever shards. */
 bool select_shards_are_fewer(const struct head *head, const struct shard_set *shards,
                              uint64_t candidates);
-/* Up to SELECT_BATCH candidates, orders of a WALK_PAIRS, else references; *out_more is false at the
- * end. */
+/* Up to SELECT_BATCH candidates, which may be dead, and but for WALK_PAIRS of shards that are not
+ * asked for; *out_more is false at the end. */
 uint32_t select_batch(struct selection *sel, uint32_t *batch, bool *out_more);

@@ -86,13 +86,34 @@ static uint32_t batch_of_all(struct selection *sel, uint32_t *batch, bool *out_m
     return count;
 }
 
+/* Whether the lists of the driver alone say who is a candidate. */
+static bool driver_is_alone(const struct selection *sel) {
+    for (uint32_t i = 0; i < sel->ones_count; i++)
+        if (sel->checks[i] != sel->driver) return false;
+    return true;
+}
+
+/* The next orders of the driver's lists, some at once where nothing else lets go of those between;
+ * 0: that list has no more. */
+static uint32_t driver_take(struct selection *sel, uint32_t pair, uint32_t *orders, uint32_t max) {
+    struct posting_view p = index_get(&sel->head->index, pair);
+    uint32_t count = posting_take(p, &sel->driver_hint, sel->driver_position, orders, max);
+    while (count > 0 && orders[count - 1] >= sel->orders_end)
+        count--;
+    if (count > 0) sel->driver_position = orders[count - 1] + 1;
+    return count;
+}
+
+/* Shards are asked first: where others have the other half, it is what most fail by. */
 static uint32_t batch_of_pairs(struct selection *sel, uint32_t *batch, bool *out_more) {
-    uint32_t count = 0, lists, lists_seen = 0, tried = 0;
+    const struct orders *all = &sel->head->orders;
+    uint32_t orders[SELECT_BATCH], count = 0, lists, lists_seen = 0, tried = 0;
     const uint32_t *pairs = driver_pairs(sel->driver, &lists);
+    bool alone = driver_is_alone(sel);
     while (count < SELECT_BATCH && lists_seen < SLICE_LISTS && tried < SLICE_TRIES) {
-        struct posting_view p = index_get(&sel->head->index, pairs[sel->driver_list]);
-        uint32_t order = posting_seek(p, &sel->driver_hint, sel->driver_position);
-        if (order >= sel->orders_end) { /* or none */
+        uint32_t got =
+            driver_take(sel, pairs[sel->driver_list], orders, alone ? SELECT_BATCH - count : 1);
+        if (got == 0) {
             lists_seen++;
             if (driver_next_list(sel)) continue;
             sel->driver_list--;
@@ -100,9 +121,13 @@ static uint32_t batch_of_pairs(struct selection *sel, uint32_t *batch, bool *out
             *out_more = false;
             return count;
         }
-        sel->driver_position = order + 1;
-        tried++;
-        if (candidate_passes(sel, order, &sel->driver_position)) batch[count++] = order;
+        tried += got;
+        for (uint32_t i = 0; i < got; i++) {
+            if (!shard_is_asked(sel->query.shards, orders_shard(all, orders[i]))) continue;
+            if (!alone && !candidate_passes(sel, orders[i], &sel->driver_position)) continue;
+            uint32_t ref = orders_ref(all, orders[i]);
+            if (ref != ORDERS_NONE) batch[count++] = ref;
+        }
     }
     return count;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <criterion/criterion.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "node/base/rng.h"
 #include "storage/index.h"
@@ -34,6 +35,22 @@ Test(index, lists_keep_what_was_put) {
 
 enum { LIST_MAX = 4000 };
 
+/* Some at once from some place on, all the way, now and then with a jump. */
+static void lists_are_taken(struct rng *r, struct posting_view p, const uint32_t *want,
+                            uint32_t count) {
+    uint32_t out[70], hint = 0, at = 0, order = 0;
+    for (;;) {
+        uint32_t max = 1 + (uint32_t)rng_below(r, ARRAY_LEN(out));
+        uint32_t got = posting_take(p, &hint, order, out, max);
+        while (at < count && want[at] < order)
+            at++;
+        cr_assert(got == MIN(max, count - at), "%u of %u from %u on", got, max, order);
+        cr_assert(got == 0 || memcmp(out, &want[at], got * sizeof *out) == 0);
+        if (got == 0) return;
+        order = out[got - 1] + 1 + (rng_chance(r, 0.2) ? (uint32_t)rng_below(r, 300) : 0);
+    }
+}
+
 /* Against a plain list: orders in runs and gaps of every kind, series that go, sweeps, and walks
  * with growing and with fresh hints. */
 Test(index, lists_of_every_shape_against_a_plain_one) {
@@ -42,6 +59,7 @@ Test(index, lists_of_every_shape_against_a_plain_one) {
     struct rng r;
     rng_init(&r, seed);
     static uint32_t want[LIST_MAX];
+    static uint16_t shard_of[LIST_MAX * 10];
     uint32_t as_runs = 0;
     for (int round = 0; round < 300; round++) {
         struct index ix;
@@ -53,12 +71,13 @@ Test(index, lists_of_every_shape_against_a_plain_one) {
         for (uint32_t i = 0; i < adds; i++) {
             for (uint32_t skip = left == 0 ? gap : 0; skip > 0; skip--) {
                 cr_assert(orders_reserve(&orders) == OK);
-                (void)orders_put(&orders, 1);
+                (void)orders_put(&orders, 1, 0);
             }
             left = left == 0 ? run : left - 1;
             if (rng_chance(&r, 0.001)) run = 1 + (uint32_t)rng_below(&r, 40);
             cr_assert(orders_reserve(&orders) == OK);
-            uint32_t order = orders_put(&orders, i);
+            uint32_t order = orders_put(&orders, i, (uint16_t)(i * 40503u));
+            shard_of[order] = (uint16_t)(i * 40503u);
             index_add(&ix, 0, order);
             want[count++] = order;
             if (rng_chance(&r, 0.999)) continue;
@@ -84,6 +103,9 @@ Test(index, lists_of_every_shape_against_a_plain_one) {
             cr_assert(posting_seek(p, &hint, order) == found, "%u", order);
             cr_assert(posting_seek(p, &fresh, order) == found, "%u", order);
         }
+        for (uint32_t i = 0; i < count; i++)
+            cr_assert(orders_shard(&orders, want[i]) == shard_of[want[i]]);
+        lists_are_taken(&r, p, want, count);
         index_fini(&ix);
         orders_fini(&orders);
         cr_assert(orders.memory_bytes == 0);

@@ -7,8 +7,10 @@ that a node of a cluster works as the single one does: what is done once a reque
 because there are more nodes. What nodes do while idle is measured before and taken off. Hops: a forward is what a sample costs more when
 another node must take it, a copy what one more replica costs. Query: latency and CPU of a small query and of an aggregate over at least
 1,000 series. CPU is taken with all nodes on one CPU: where two are threads of one processor core, as in most virtual machines, time on
-each counts that it waits for the other, and a single node is alone. Latency is taken with all CPUs."""
-import json, os, signal, statistics, subprocess, sys, threading, time, urllib.parse, urllib.request
+each counts that it waits for the other, and a single node is alone. And with the program at the same address in all nodes: else a CPU
+forgets between two of them what it has learnt of their branches, which it would not were each on a machine of its own. Latency is taken
+with all CPUs."""
+import ctypes, json, os, signal, statistics, subprocess, sys, threading, time, urllib.parse, urllib.request
 from pathlib import Path
 
 import ask as client, data, query, run
@@ -19,6 +21,7 @@ BUDGET_OVER, BUDGET_NODE_US = 1.15, 50
 SMALL = 'node_load1{instance="10.0.0.7:9100"}'
 LARGE = 'sum by (region) (rate(http_requests_total[5m]))'
 FLEET_ROWS, RANGE_S = 240, 3300
+ADDR_NO_RANDOMIZE = 0x0040000  # sys/personality.h
 
 
 class Node(run.Server):
@@ -205,7 +208,15 @@ def ask(c: Cluster, text: str, at: float, repeat: int, span: int = 0) -> dict:
     return {"p50": p50, "p99": p99, "cpu": cpu / repeat, "asked": statistics.mean(asked)}
 
 
+def at_one_address():
+    """Processes started from here on have their program where the others have it."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.personality(ADDR_NO_RANDOMIZE) < 0:
+        print(f"the nodes' programs are at different addresses, which costs: personality: {os.strerror(ctypes.get_errno())}")
+
+
 def queries(folder: Path, a) -> list:
+    at_one_address()
     capture = folder / "fleet"
     a.instances = a.hosts
     data.prepare_fleet(capture, FLEET_ROWS, a.hosts)

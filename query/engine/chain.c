@@ -127,18 +127,21 @@ static bool describe_top(const struct expr *e, struct stage *s, const struct exp
     return describe_window(e, s, child);
 }
 
-bool chain_is(const struct expr *e) {
-    bool top = true;
+/* How many stages there are; 0: it is no chain. */
+static size_t chain_depth(const struct expr *e) {
     for (size_t depth = 0; depth < CHAIN_STAGES_MAX; depth++) {
         struct stage s;
         const struct expr *child = NULL;
         e = node_unwrap(e);
-        if (!(top ? describe_top(e, &s, &child) : stage_describe(e, &s, &child))) return false;
-        if (child == NULL) return true;
-        top = false;
+        if (!(depth == 0 ? describe_top(e, &s, &child) : stage_describe(e, &s, &child))) return 0;
+        if (child == NULL) return depth + 1;
         e = child;
     }
-    return false;
+    return 0;
+}
+
+bool chain_is(const struct expr *e) {
+    return chain_depth(e) > 0;
 }
 
 static bool selector_pins_name(const struct selector *sel) {
@@ -163,31 +166,22 @@ bool chain_may_repeat(const struct expr *e, bool delayed_names) {
 }
 
 /* Stages are found from the top, and evaluated from the leaf. */
-static enum status chain_collect(struct eval *ev, struct chain *c, const struct expr *e,
-                                 const struct grid *grid) {
+static enum status chain_describe(struct eval *ev, struct chain *c, const struct expr *e,
+                                  const struct grid *grid) {
     struct grid g = *grid;
-    for (;;) {
+    for (size_t i = c->count; i > 0; i--) {
         e = node_unwrap(e);
-        struct stage *s = &c->stages[c->count];
+        struct stage *s = &c->stages[i - 1];
         const struct expr *child = NULL;
-        bool ok = c->count < CHAIN_STAGES_MAX &&
-                  (c->count == 0 ? describe_top(e, s, &child) : stage_describe(e, s, &child));
-        if (!ok)
-            return err_set(ev->err, ERR_CORRUPT, 0, "tree node %u is not evaluated per series",
-                           e->number);
+        bool found = i == c->count ? describe_top(e, s, &child) : stage_describe(e, s, &child);
+        assert(found && (child == NULL) == (i == 1)); /* as chain_depth has seen it */
         s->out = s->in = g;
         c->changes_labels = c->changes_labels || s->changes_labels;
-        c->count++;
         if (child == NULL) break;
         const struct expr *over = s->kind == STAGE_WINDOW ? s->matrix : e;
         TRY(grid_of_child(ev->q, over, &s->out, &s->in, ev->err));
         g = s->in;
         e = child;
-    }
-    for (size_t i = 0, j = c->count - 1; i < j; i++, j--) {
-        struct stage swap = c->stages[i];
-        c->stages[i] = c->stages[j];
-        c->stages[j] = swap;
     }
     return OK;
 }
@@ -215,11 +209,22 @@ static enum status chain_prepare(struct eval *ev, struct chain *c) {
 
 enum status chain_new(struct eval *ev, const struct expr *e, const struct grid *grid,
                       struct chain **out) {
-    struct chain *c = eval_alloc(ev, 1, sizeof *c);
+    size_t count = chain_depth(e),
+           each = sizeof(struct stage) + sizeof(struct stage_run) + sizeof(struct column);
+    if (count == 0)
+        return err_set(ev->err, ERR_CORRUPT, 0, "tree node %u is not evaluated per series",
+                       node_unwrap(e)->number);
+    size_t bytes = sizeof(struct chain) + count * each;
+    struct chain *c = eval_alloc(ev, 1, bytes);
     if (c == NULL) return eval_nomem(ev);
+    c->stages = (struct stage *)(void *)(c + 1);
+    c->runs = (struct stage_run *)(void *)(c->stages + count);
+    c->cols = (struct column *)(void *)(c->runs + count);
+    c->count = count;
+    c->memory_bytes = bytes;
     c->budget = ev->budget;
     arena_init_budget(&c->arena, ev->budget);
-    enum status st = chain_collect(ev, c, e, grid);
+    enum status st = chain_describe(ev, c, e, grid);
     if (st == OK) st = chain_prepare(ev, c);
     if (st != OK) {
         chain_free(c);
@@ -235,7 +240,7 @@ void chain_free(struct chain *c) {
         stage_run_fini(&c->runs[i]);
     free(c->cols[0].histograms);
     arena_fini(&c->arena);
-    budget_give(c->budget, sizeof *c);
+    budget_give(c->budget, c->memory_bytes);
     free(c);
 }
 

@@ -353,11 +353,12 @@ static inline int64_t ref_time(const struct ref_times *refs, size_t k) {
 }
 struct sv label_string(const struct expr *e); /* a string literal argument */
 
-struct chain {
-    struct stage stages[CHAIN_STAGES_MAX];
-    struct stage_run runs[CHAIN_STAGES_MAX];
-    struct column cols[CHAIN_STAGES_MAX];
+struct chain { /* with its stages behind it */
+    struct stage *stages;
+    struct stage_run *runs;
+    struct column *cols;
     size_t count; /* stages[0] is the leaf */
+    size_t memory_bytes;
     struct budget *budget;
     struct arena arena;
     bool changes_labels;

@@ -80,8 +80,8 @@ static unsigned bits_next(uint64_t *left) {
     return bit;
 }
 
-void shard_list_put(const struct ring_map *map, const uint64_t *shards, struct buf *out) {
-    uint32_t words = (map->settings.shards_count + 63) / 64, run = 0, epoch = 0;
+void shard_list_put(const struct epochs *of, const uint64_t *shards, struct buf *out) {
+    uint32_t words = (of->map->settings.shards_count + 63) / 64, run = 0, epoch = 0;
     while (words > 0 && shards[words - 1] == 0)
         words--;
     buf_put_varint(out, words);
@@ -89,7 +89,7 @@ void shard_list_put(const struct ring_map *map, const uint64_t *shards, struct b
         buf_put_u64(out, shards[i]);
     for (uint32_t i = 0; i < words; i++)
         for (uint64_t left = shards[i]; left != 0; run++) {
-            uint32_t next = map->shards[i * 64 + bits_next(&left)].epoch;
+            uint32_t next = epoch_of(of, i * 64 + bits_next(&left));
             if (next == epoch) continue;
             if (run > 0) {
                 buf_put_varint(out, run);
@@ -103,10 +103,10 @@ void shard_list_put(const struct ring_map *map, const uint64_t *shards, struct b
     buf_put_varint(out, epoch);
 }
 
-enum status shard_list_get(const struct ring_map *map, struct sv bytes, uint64_t *shards,
+enum status shard_list_get(const struct epochs *of, struct sv bytes, uint64_t *shards,
                            struct err *err) {
     struct reader r = reader_init(bytes.ptr, bytes.len);
-    uint32_t count = map->settings.shards_count;
+    uint32_t count = of->map->settings.shards_count;
     uint64_t words = read_varint(&r), run = 0, epoch = 0;
     if (!r.failed && words > (count + 63) / 64)
         return err_set(err, ERR_CORRUPT, 0, "shard list: %" PRIu64 " shards of %" PRIu32,
@@ -124,19 +124,19 @@ enum status shard_list_get(const struct ring_map *map, struct sv bytes, uint64_t
                 epoch = read_varint(&runs);
                 if (run == 0) runs.failed = true;
             }
-            if (!runs.failed && epoch == map->shards[shard].epoch) bit_set(shards, shard);
+            if (!runs.failed && epoch == epoch_of(of, shard)) bit_set(shards, shard);
         }
     if (runs.failed || run != 0 || reader_left(&runs) != 0)
         return err_set(err, ERR_CORRUPT, 0, "shard list: malformed");
     return OK;
 }
 
-enum status shard_list_narrow(const struct ring_map *map, struct sv bytes, uint64_t *claimed,
+enum status shard_list_narrow(const struct epochs *of, struct sv bytes, uint64_t *claimed,
                               struct err *err) {
-    uint32_t words = (map->settings.shards_count + 63) / 64;
+    uint32_t words = (of->map->settings.shards_count + 63) / 64;
     uint64_t *answered = calloc(words, sizeof *answered);
     if (answered == NULL) return err_set(err, ERR_NOMEM, 0, "query: out of memory");
-    enum status st = shard_list_get(map, bytes, answered, err);
+    enum status st = shard_list_get(of, bytes, answered, err);
     if (st == OK && !bits_within(answered, claimed, words))
         st = err_set(err, ERR_CORRUPT, 0,
                      "reply of another node claims shards that it was not asked for");

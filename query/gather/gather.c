@@ -450,12 +450,19 @@ const char *gather_node_addr(const struct gather *g, node_id node) {
     return i < 0 ? "" : g->options.map->nodes[i].addr;
 }
 
+static void gather_read_epochs(struct gather *g) {
+    const struct ring_map *map = g->options.map;
+    for (uint32_t i = 0; i < map->settings.shards_count; i++)
+        g->epochs[i] = map->shards[i].epoch;
+}
+
 void gather_set_map(struct gather *g, struct ring_map *map, const uint16_t *core_of) {
     assert(map->settings.shards_count == g->options.map->settings.shards_count);
     struct ring_map *old = g->options.map;
     g->options.map = ring_map_ref(map);
     g->options.core_of = core_of;
     ring_map_unref(old);
+    gather_read_epochs(g);
     spread_forget_plans(g);
     LIST_FOREACH_SAFE(n, &g->spreads) spread_on_map(container_of(n, struct spread, node));
 }
@@ -511,10 +518,12 @@ enum status gather_new(struct core *core, const struct gather_options *options, 
     uint32_t shards = options->map->settings.shards_count;
     g->words = (shards + 63) / 64;
     g->scratch = calloc(g->words, sizeof *g->scratch);
-    if (g->scratch == NULL) {
+    g->epochs = calloc(shards, sizeof *g->epochs);
+    if (g->scratch == NULL || g->epochs == NULL) {
         gather_free(g);
         return err_set(err, ERR_NOMEM, 0, "query: out of memory");
     }
+    gather_read_epochs(g);
     *out = g;
     return OK;
 }
@@ -538,5 +547,6 @@ void gather_free(struct gather *g) {
     spread_forget_plans(g);
     ring_map_unref(g->options.map);
     free(g->scratch);
+    free(g->epochs);
     free(g);
 }

@@ -29,6 +29,7 @@ struct gather {
     uint64_t remote_usual_ns; /* how long parts on other nodes take: a moving average */
     uint32_t words;           /* of a shard set */
     uint64_t *scratch;        /* words, within one call */
+    uint32_t *epochs;         /* of the map's shards */
     struct spread_plan *plans[SPREAD_PLANS];
 };
 /* -- one fragment over some shards */
@@ -98,12 +99,24 @@ struct fragment_request {
 void fragment_request_put(const struct fragment_request *r, struct buf *out);
 MUST_USE enum status fragment_request_get(struct sv bytes, struct fragment_request *out,
                                           struct err *err);
+/* Epochs of a map's shards. at: one beside the other; NULL: the map is asked, where each is on a
+ * line of its own. */
+struct epochs {
+    const struct ring_map *map;
+    const uint32_t *at;
+};
+static inline uint32_t epoch_of(const struct epochs *e, uint32_t shard) {
+    return e->at != NULL ? e->at[shard] : e->map->shards[shard].epoch;
+}
+static inline struct epochs gather_epochs(const struct gather *g, const struct ring_map *map) {
+    return (struct epochs){map, map == g->options.map ? g->epochs : NULL};
+}
 /* varint count of words up to the last that is not 0, these as u64 with a bit for each shard; then,
  * until all of those have one, their epochs in runs: varint shards, varint epoch */
-void shard_list_put(const struct ring_map *map, const uint64_t *shards, struct buf *out);
+void shard_list_put(const struct epochs *of, const uint64_t *shards, struct buf *out);
 /* Sets bits of shards whose epoch is the map's; the others are left out (the asker sees them
  * unclaimed). */
-MUST_USE enum status shard_list_get(const struct ring_map *map, struct sv bytes, uint64_t *shards,
+MUST_USE enum status shard_list_get(const struct epochs *of, struct sv bytes, uint64_t *shards,
                                     struct err *err);
 
 static inline void bits_or(uint64_t *into, const uint64_t *from, uint32_t words) {
@@ -137,8 +150,8 @@ void reply_end_put(const struct reply_end *e, struct buf *out);
 MUST_USE enum status reply_end_get(struct sv bytes, struct reply_end *out, struct err *err);
 /* A reply's list of shards answered for; *claimed holds what was asked and is narrowed to what was
  * answered. A shard that was not asked could be counted twice: ERR_CORRUPT. */
-MUST_USE enum status shard_list_narrow(const struct ring_map *map, struct sv bytes,
-                                       uint64_t *claimed, struct err *err);
+MUST_USE enum status shard_list_narrow(const struct epochs *of, struct sv bytes, uint64_t *claimed,
+                                       struct err *err);
 struct gather *gather_of(struct core *core);
 
 /* -- completeness */

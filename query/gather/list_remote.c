@@ -17,7 +17,8 @@ static enum status remote_finish(struct spread_part *base, struct sv end) {
     if (end.len < END_BYTES || get_u64le(end.ptr + 8) != body.len ||
         get_u64le(end.ptr + 16) != hash64(body.ptr, body.len, 0))
         return err_set(&base->err, ERR_UNAVAILABLE, 0, "reply of another node is incomplete");
-    TRY(shard_list_narrow(base->map, sv_skip(end, END_BYTES), base->shards, &base->err));
+    struct epochs epochs = gather_epochs(s->o.g, base->map);
+    TRY(shard_list_narrow(&epochs, sv_skip(end, END_BYTES), base->shards, &base->err));
     TRY(list_reply_get(body, &part->items, &base->err));
     TRY(list_items_check(&part->items, s->o.query->kind, &base->err));
     if (part->items.count != get_u64le(end.ptr))
@@ -32,7 +33,8 @@ void list_remote_start(struct list_part *part) {
     const struct list_query *q = s->o.query;
     struct buf list = {0}, payload = {0};
     list_items_init(&part->items);
-    shard_list_put(part->base.map, part->base.asked, &list);
+    struct epochs epochs = gather_epochs(g, part->base.map);
+    shard_list_put(&epochs, part->base.asked, &list);
     struct list_request r = {.ask = {.kind = q->kind,
                                      .label = q->label,
                                      .selectors = q->selectors,
@@ -74,7 +76,8 @@ static void list_served_answer(struct served *served) {
     buf_put_u64(&end, s->items.count);
     buf_put_u64(&end, body.len);
     buf_put_u64(&end, hash64(body.ptr, body.len, 0));
-    shard_list_put(served->map, s->spread.claimed, &end);
+    struct epochs epochs = gather_epochs(served->g, served->map);
+    shard_list_put(&epochs, s->spread.claimed, &end);
     served_reply(served, &body, &end);
 }
 

@@ -31,7 +31,8 @@ static enum status remote_finish(struct spread_part *base, struct sv end) {
     part->times = e.times;
     part->times.rows = e.rows;
     part->times.bytes = body.len;
-    TRY(shard_list_narrow(base->map, e.shards, base->shards, &base->err));
+    struct epochs epochs = gather_epochs(base->spread->o.g, base->map);
+    TRY(shard_list_narrow(&epochs, e.shards, base->shards, &base->err));
     return body.len > DECODE_HERE_BYTES_MAX ? OK : remote_part_decode(part, &base->err);
 }
 
@@ -40,7 +41,8 @@ void remote_part_start(struct scatter_part *part) {
     struct gather *g = s->o.g;
     struct buf fragment = {0}, list = {0}, payload = {0};
     fragment_put(s->o.fragment, &fragment);
-    shard_list_put(part->base.map, part->base.asked, &list);
+    struct epochs epochs = gather_epochs(g, part->base.map);
+    shard_list_put(&epochs, part->base.asked, &list);
     struct fragment_request r = {.text = query_text(s->o.query),
                                  .params = *query_params(s->o.query),
                                  .timeout_ms = s->o.timeout_ms,
@@ -92,7 +94,8 @@ static void fragment_served_answer(struct served *served) {
     struct scatter *s = container_of(served, struct served_fragment, base)->scatter;
     struct buf body = s->bytes, end = {0}, shards = {0};
     s->bytes = (struct buf){0};
-    shard_list_put(served->map, s->spread.claimed, &shards);
+    struct epochs epochs = gather_epochs(served->g, served->map);
+    shard_list_put(&epochs, s->spread.claimed, &shards);
     struct reply_end e = {.rows = partial_rows(s->partial),
                           .body_len = body.len,
                           .body_hash = hash64(body.ptr, body.len, 0),

@@ -23,7 +23,8 @@ enum status served_shards(struct served *s, struct sv list, struct err *err) {
     s->shards = calloc(s->g->words, sizeof *s->shards);
     if (s->shards == NULL) return err_set(err, ERR_NOMEM, 0, "query: out of memory");
     s->map = ring_map_ref(s->g->options.map);
-    return shard_list_get(s->map, list, s->shards, err);
+    struct epochs epochs = gather_epochs(s->g, s->map);
+    return shard_list_get(&epochs, list, s->shards, err);
 }
 
 void served_take(struct gather *g, const struct served_ops *ops, struct peer_request *req,

@@ -14,7 +14,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     for (uint32_t i = 0; i < 64; i++)
         map->shards[i].epoch = 1;
     uint64_t shards = 0;
-    status_ignore(shard_list_get(map, sv_make(data, size), &shards, &err));
+    struct epochs epochs = {map, NULL};
+    status_ignore(shard_list_get(&epochs, sv_make(data, size), &shards, &err));
     if (fragment_request_get(sv_make(data, size), &r, &err) == OK) {
         struct buf b = {0};
         fragment_request_put(&r, &b);

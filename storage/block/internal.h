@@ -13,10 +13,11 @@ enum {
     BLOCK_HEADER_BYTES = 40,
     BLOCK_FOOTER_BYTES = 40,
     FRAME_HEADER_BYTES = 16,
-    FRAME_BYTES_MAX = (1 << 24) - 1,  /* with its header: what a reference can say */
-    FRAME_RAW_MAX = 1 << 26,          /* of what a frame unpacks to */
-    STREAM_FRAME_BYTES = 8 << 10,     /* a stream is cut here */
-    PAGES_FRAME_BYTES = 4 << 10,      /* pages begin a new frame here */
+    FRAME_BYTES_MAX = (1 << 24) - 1, /* with its header: what a reference can say */
+    FRAME_RAW_MAX = 1 << 26,         /* of what a frame unpacks to */
+    STREAM_FRAME_BYTES = 8 << 10,    /* a stream is cut here */
+    PAGES_FRAME_BYTES = 4 << 10,     /* pages begin a new frame here; in a merged block: */
+    PAGES_FRAME_BYTES_MERGED = 8 << 10,
     PAGES_KIND_BYTES = 2 << 10,       /* or here, when one of another kind follows */
     HISTOGRAMS_PAGE_BYTES = 16 << 10, /* a page of histograms ends when it has these */
     ITEMS_FRAME_BYTES = 1 << 20,

@@ -17,8 +17,9 @@
  * words for where a series comes from (job, instance, pod: the target side) and the others (the
  * metric side); both are numbered from 0.
  *
- *   PAGES       one or more whole pages, 4 KiB together where no one is longer: of floats as in
- *               storage/page; of histograms for each varint len, the bytes of storage/histogram.h
+ *   PAGES       one or more whole pages, 4 KiB together (8 in a merged block) where no one is
+ *               longer: of floats as in storage/page; of histograms for each varint len, the bytes
+ *               of storage/histogram.h
  *   DIRECTORY   up to 256 series:
  *                 varint first series, varint series
  *                 varint n, varint end, n times: varint offset - end of the one before, varint
@@ -140,7 +141,7 @@ static enum status header_write(struct block_writer *w, struct err *err) {
     return w->out.pending.failed ? writer_nomem(err) : OK;
 }
 
-/* Of frames of 4 KiB of pages, beside level 1: 6 takes 2 % off their bytes for 2 ns more a byte,
+/* Of frames of pages, beside level 1: 6 takes 2 % off their bytes for 2 ns more a byte,
  * and they unpack faster; 12 takes 3 % off for 24 ns, and they unpack no slower. A merge happens
  * beside the writing of samples, and what it makes stays. */
 enum { ZSTD_LEVEL_HEAD = 6, ZSTD_LEVEL_MERGED = 12 };

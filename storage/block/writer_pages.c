@@ -66,7 +66,7 @@ enum status directory_put_page(struct block_writer *w, const struct page_out *p,
     struct directory *d = &w->directory;
     const struct column_use *use = &p->times;
     size_t len = p->bytes.len;
-    bool full = d->pages.len + len > PAGES_FRAME_BYTES ||
+    bool full = d->pages.len + len > writer_frame_bytes(w) ||
                 (d->pages_kind != p->kind && d->pages.len > PAGES_KIND_BYTES);
     if (d->pages.len > 0 && full) TRY(pages_flush(w, err));
     d->pages_kind = p->kind;

@@ -10,7 +10,7 @@ another node must take it, a copy what one more replica costs. Query: latency an
 each counts that it waits for the other, and a single node is alone. And with the program at the same address in all nodes: else a CPU
 forgets between two of them what it has learnt of their branches, which it would not were each on a machine of its own. Latency is taken
 with all CPUs."""
-import ctypes, json, os, signal, statistics, subprocess, sys, threading, time, urllib.parse, urllib.request
+import contextlib, ctypes, json, os, signal, statistics, subprocess, sys, threading, time, urllib.parse, urllib.request
 from pathlib import Path
 
 import ask as client, data, query, run
@@ -20,7 +20,7 @@ SHAPES = [(1, 1), (2, 1), (2, 2), (3, 1), (3, 2), (3, 3), (5, 1), (5, 2), (5, 3)
 BUDGET_OVER, BUDGET_NODE_US = 1.15, 50
 SMALL = 'node_load1{instance="10.0.0.7:9100"}'
 LARGE = 'sum by (region) (rate(http_requests_total[5m]))'
-FLEET_ROWS, RANGE_S = 240, 3300
+FLEET_ROWS, RANGE_S, TURNS = 240, 3300, 9
 ADDR_NO_RANDOMIZE = 0x0040000  # sys/personality.h
 
 
@@ -173,39 +173,57 @@ def trace_of(node: Node, path: str) -> dict:
     return answer.get("trace") or answer["data"]["trace"]
 
 
-def ask(c: Cluster, text: str, at: float, repeat: int, span: int = 0) -> dict:
-    """Round robin over the nodes, one client; span: of a range query, in seconds. CPU over all nodes, without what they do while idle."""
-    path = "/api/v1/query?" + urllib.parse.urlencode({"query": text, "time": f"{at:.3f}"})
-    if span > 0:
-        path = "/api/v1/query_range?" + urllib.parse.urlencode({"query": text, "start": f"{at - span:.3f}", "end": f"{at:.3f}", "step": "15"})
-    clients = [client.Connection(n.port, 60) for n in c.nodes]
-    took, answers = [], set()
+class Asker:
+    """One query of one cluster: round robin over the nodes, one client; span: of a range query, in seconds."""
 
-    def once(i):
-        seconds, status, body = clients[i % len(clients)].get(path)
-        took.append(seconds)
-        if status != 200:
-            raise SystemExit(f"{text}: {status} {body[:300]!r}")
-        answers.add(json.dumps(sorted(json.loads(body)["data"]["result"], key=str)))
-    for i in range(repeat // 4):
-        once(i)
-    took.clear()
-    for i in range(repeat):
-        once(i)
-    p50, p99 = statistics.median(took), query.percentile(took, 0.99)
-    cpus = c.keep_to({min(os.sched_getaffinity(0))})
-    for i in range(repeat // 4):
-        once(i)
-    idle = c.idle_rate()
-    began, before = time.monotonic(), c.cpu_seconds()
-    for i in range(repeat):
-        once(i)
-    cpu = c.cpu_seconds() - before - idle * (time.monotonic() - began)
-    c.keep_to(cpus)
-    if len(answers) != 1:
-        raise SystemExit(f"{text}: {len(answers)} different answers")
-    asked = [len({part["node"] for r in trace_of(n, path)["rounds"] for part in r["parts"]}) - 1 for n in c.nodes]
-    return {"p50": p50, "p99": p99, "cpu": cpu / repeat, "asked": statistics.mean(asked)}
+    def __init__(self, c: Cluster, text: str, at: float, span: int):
+        self.c, self.text, self.clients, self.took, self.answers = c, text, [client.Connection(n.port, 60) for n in c.nodes], [], set()
+        self.path = "/api/v1/query?" + urllib.parse.urlencode({"query": text, "time": f"{at:.3f}"})
+        if span > 0:
+            self.path = "/api/v1/query_range?" + urllib.parse.urlencode({"query": text, "start": f"{at - span:.3f}", "end": f"{at:.3f}",
+                                                                         "step": "15"})
+
+    def times(self, repeat: int):
+        for i in range(repeat):
+            seconds, status, body = self.clients[i % len(self.clients)].get(self.path)
+            self.took.append(seconds)
+            if status != 200:
+                raise SystemExit(f"{self.text}: {status} {body[:300]!r}")
+            self.answers.add(json.dumps(sorted(json.loads(body)["data"]["result"], key=str)))
+
+    def latency(self, repeat: int) -> dict:
+        self.times(repeat // 4)
+        self.took.clear()
+        self.times(repeat)
+        asked = [len({part["node"] for r in trace_of(n, self.path)["rounds"] for part in r["parts"]}) - 1 for n in self.c.nodes]
+        return {"p50": statistics.median(self.took), "p99": query.percentile(self.took, 0.99), "asked": statistics.mean(asked)}
+
+    def cpu(self, repeat: int, idle: float) -> float:
+        """Of all nodes for one query, without what they do while idle."""
+        self.times(len(self.clients))
+        began, before = time.monotonic(), self.c.cpu_seconds()
+        self.times(repeat)
+        return (self.c.cpu_seconds() - before - idle * (time.monotonic() - began)) / repeat
+
+
+def ask(clusters: dict, text: str, at: float, repeat: int, span: int) -> dict:
+    """By the number of nodes. CPU is taken of all clusters in turns, since a machine is not the same a minute later, and of the turns the
+    first quartile: what else goes on there makes one dearer, never cheaper."""
+    askers = {n: Asker(c, text, at, span) for n, c in clusters.items()}
+    found = {n: q.latency(repeat) for n, q in askers.items()}
+    here = os.sched_getaffinity(0)
+    for c in clusters.values():
+        c.keep_to({min(here)})
+    os.sched_setaffinity(0, here - {min(here)} or here)
+    idle = {n: c.idle_rate() for n, c in clusters.items()}
+    turns = [{n: q.cpu(repeat // 2, idle[n]) for n, q in askers.items()} for _ in range(TURNS)]
+    os.sched_setaffinity(0, here)
+    for n, c in clusters.items():
+        c.keep_to(here)
+        found[n]["cpu"] = statistics.quantiles((turn[n] for turn in turns), n=4)[0]
+        if len(askers[n].answers) != 1:
+            raise SystemExit(f"{text}: {len(askers[n].answers)} different answers of {n} nodes")
+    return found
 
 
 def at_one_address():
@@ -220,14 +238,16 @@ def queries(folder: Path, a) -> list:
     capture = folder / "fleet"
     a.instances = a.hosts
     data.prepare_fleet(capture, FLEET_ROWS, a.hosts)
-    found, missed = {}, []
-    for n in (1, 3, 5):
-        with Cluster(folder / f"q{n}", n, min(n, 2), a.cores) as c:
-            start = int(time.time()) - FLEET_ROWS * 15 - 30
+    found, missed, clusters = {}, [], {}
+    with contextlib.ExitStack() as running:
+        start = int(time.time()) - FLEET_ROWS * 15 - 30
+        for n in (1, 3, 5):
+            c = clusters[n] = running.enter_context(Cluster(folder / f"q{n}", n, min(n, 2), a.cores))
             send(c.nodes, capture, a, FLEET_ROWS, start * 1000)
             c.wait_idle(c.idle_rate())
-            for name, text, repeat, span in ("small", SMALL, 600, 0), ("aggregate", LARGE, 300, 0), ("range", LARGE, 100, RANGE_S):
-                found[name, n] = ask(c, text, start + (FLEET_ROWS - 1) * 15 + 5.5, repeat, span)
+        for name, text, repeat, span in ("small", SMALL, 600, 0), ("aggregate", LARGE, 300, 0), ("range", LARGE, 100, RANGE_S):
+            for n, f in ask(clusters, text, start + (FLEET_ROWS - 1) * 15 + 5.5, repeat, span).items():
+                found[name, n] = f
     print(f"\nquery, {a.hosts * 2:,} series in the aggregate{'':10}p50 ms    p99 ms    CPU ms over all nodes")
     for (name, n), f in found.items():
         print(f"{name:>10}, {n} nodes{'':25}{f['p50'] * 1e3:>10.2f}{f['p99'] * 1e3:>10.2f}{f['cpu'] * 1e3:>12.3f}")

@@ -269,6 +269,25 @@ static enum status select_match(struct selection *sel, uint64_t until_ns, struct
     return OK;
 }
 
+/* What a view is taken from, for those up to end: series, what leads from it, where its shard
+ * begins. */
+static void views_fetch(const struct selection *sel, uint32_t end) {
+    const struct head *head = sel->head;
+    for (uint32_t i = sel->refs_done; i < end; i++) {
+        if (head->cold.dir[sel->refs.at[i] >> STABLE_SHIFT] == NULL) continue;
+        const struct series_cold *cold = head_cold(head, sel->refs.at[i]);
+        __builtin_prefetch(head_series(head, sel->refs.at[i]));
+        __builtin_prefetch(cold);
+        __builtin_prefetch(&cold->next_in_shard); /* it may stand on two lines */
+    }
+    for (uint32_t i = sel->refs_done; i < end; i++) {
+        if (head->cold.dir[sel->refs.at[i] >> STABLE_SHIFT] == NULL) continue;
+        uint32_t shard = head_cold(head, sel->refs.at[i])->shard;
+        head_series_touch(head, sel->refs.at[i], sel->query.to_ms);
+        if (shard < head->shards_count) __builtin_prefetch(&head->shards[shard]);
+    }
+}
+
 static enum status select_views(struct selection *sel, uint64_t until_ns, struct err *err) {
     const struct head *head = sel->head;
     if (sel->views == NULL && sel->refs.count > 0) {
@@ -278,15 +297,7 @@ static enum status select_views(struct selection *sel, uint64_t until_ns, struct
     }
     while (sel->refs_done < sel->refs.count) {
         uint32_t end = sel->refs_done + MIN(SELECT_BATCH, sel->refs.count - sel->refs_done);
-        for (uint32_t i = sel->refs_done; i < end; i++) {
-            if (head->cold.dir[sel->refs.at[i] >> STABLE_SHIFT] == NULL) continue;
-            __builtin_prefetch(head_series(head, sel->refs.at[i]));
-            __builtin_prefetch(head_cold(head, sel->refs.at[i]));
-        }
-        for (uint32_t i = sel->refs_done; i < end; i++) {
-            if (head->cold.dir[sel->refs.at[i] >> STABLE_SHIFT] == NULL) continue;
-            head_series_touch(head, sel->refs.at[i], sel->query.to_ms);
-        }
+        views_fetch(sel, end);
         for (; sel->refs_done < end; sel->refs_done++) {
             uint32_t ref = sel->refs.at[sel->refs_done];
             if (!head_is_live(head, ref)) continue;

@@ -104,6 +104,16 @@ static uint32_t driver_take(struct selection *sel, uint32_t pair, uint32_t *orde
     return count;
 }
 
+/* Their shards and references lie some lines apart, which no cache may have: asked for together. */
+static void orders_fetch(const struct orders *all, const uint32_t *orders, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) {
+        const struct order_segment *s = all->dir[orders[i] / ORDERS_SEGMENT];
+        if (s == NULL) continue;
+        __builtin_prefetch(&s->shards[orders[i] % ORDERS_SEGMENT]);
+        __builtin_prefetch(&s->refs[orders[i] % ORDERS_SEGMENT]);
+    }
+}
+
 /* Shards are asked first: where others have the other half, it is what most fail by. */
 static uint32_t batch_of_pairs(struct selection *sel, uint32_t *batch, bool *out_more) {
     const struct orders *all = &sel->head->orders;
@@ -122,6 +132,7 @@ static uint32_t batch_of_pairs(struct selection *sel, uint32_t *batch, bool *out
             return count;
         }
         tried += got;
+        if (alone) orders_fetch(all, orders, got);
         for (uint32_t i = 0; i < got; i++) {
             if (!shard_is_asked(sel->query.shards, orders_shard(all, orders[i]))) continue;
             if (!alone && !candidate_passes(sel, orders[i], &sel->driver_position)) continue;

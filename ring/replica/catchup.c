@@ -102,6 +102,7 @@ static void places_take(struct replicas *r, uint16_t index, const struct places_
     for (unsigned i = 0; i < s->members_count; i++) {
         struct member *m = &s->members[i];
         if (m->far != index || m->state != MEMBER_UNKNOWN || m->answered) continue;
+        if (m->asked_epoch != s->epoch) continue; /* it may have led on since then */
         const struct shard_held *held = m->tail ? &a->tail : &a->whole;
         if (held->has_log && held->copy != m->copy) continue; /* asked again: not there yet */
         m->answered = true;
@@ -139,6 +140,12 @@ static bool far_wants(const struct replicas *r, uint16_t index, uint32_t shard) 
     return false;
 }
 
+static void places_ask_put(struct shard *s, uint32_t shard, uint16_t index, struct buf *payload) {
+    places_item_put(&(struct places_item){shard, s->epoch}, payload);
+    for (unsigned k = 0; k < s->members_count; k++)
+        if (s->members[k].far == index) s->members[k].asked_epoch = s->epoch;
+}
+
 static void places_on_reply(void *ctx, enum status status, struct sv part, bool last,
                             const struct err *err) {
     (void)err;
@@ -174,7 +181,7 @@ void far_ask(struct far *far) {
     wire_begin(&payload);
     for (uint32_t i = 0; i < r->shards_count; i++) {
         if (!far_wants(r, index, i)) continue;
-        places_item_put(&(struct places_item){i, r->shards[i].epoch}, &payload);
+        places_ask_put(&r->shards[i], i, index, &payload);
         count++;
     }
     if (count == 0) {

@@ -69,6 +69,7 @@ struct member {
     bool has_log;   /* else it holds nothing: sent and acked are unused */
     bool begins;    /* a tail that holds nothing: it may begin anywhere */
     uint32_t copy;
+    uint32_t asked_epoch; /* the shard's, when it was asked last */
     struct place sent, acked;
     uint8_t sound; /* enum sound_state, while diverged, and what follows */
     uint8_t sound_refusals;

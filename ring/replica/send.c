@@ -129,6 +129,7 @@ static void part_taken(struct far *far, const struct frame_part *part, uint16_t 
     struct member *m = shard_member(s, index, part->tail);
     if (m == NULL || m->state == MEMBER_UNKNOWN || m->copy != part->copy) return;
     if (!part->has_entries) return;
+    if (!m->has_log) member_dirty(r, part->shard, m);
     m->has_log = true;
     if (place_cmp(part->upto, m->acked) > 0) m->acked = part->upto;
     if (place_cmp(m->sent, m->acked) < 0) m->sent = m->acked;
@@ -230,11 +231,14 @@ static struct block_item *item_next(const struct shard *s, const struct block_it
 static bool member_put(struct replicas *r, uint32_t shard, struct member *m, struct buf *payload,
                        struct frame_part *out, bool *out_more) {
     struct shard *s = shard_at(r, shard);
+    *out_more = false;
+    /* A tail that holds nothing takes anything for its beginning: were the first frame refused, the
+     * one behind it would begin it, and what lies between would be missing. So there is none. */
+    if (m->begins && !m->has_log && place_cmp(m->sent, m->acked) > 0) return false;
     struct place from = m->has_log || m->begins ? m->sent : (struct place){0};
     struct block_item *first = shard_retained_after(s, from), *end = first;
     size_t bytes = 0;
     bool is_open = s->role == ROLE_OPEN;
-    *out_more = false;
     while (end != NULL && (bytes == 0 || bytes + payload->len <= r->o.append_bytes_max)) {
         bytes += end->bytes_len;
         end = item_next(s, end);

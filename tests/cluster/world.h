@@ -193,6 +193,8 @@ bool world_is_whole(struct world *w);
 /* Of the shards that both have: what is closed in blocks of the node is so in those of the other,
  * and of some the node's log has not all any more. */
 bool world_has_closed(struct world *w, unsigned node, unsigned other);
+/* What is closed in blocks of the node is so in all others' that have the same shards. */
+bool world_have_closed(struct world *w, unsigned node);
 /* All readable replicas of each shard hold the same. */
 void world_compare_replicas(struct world *w);
 

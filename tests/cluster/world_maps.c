@@ -273,8 +273,9 @@ static int64_t closed_ms(struct node *node, uint32_t shard) {
     return INT64_MIN;
 }
 
-bool world_has_closed(struct world *w, unsigned node, unsigned other) {
-    unsigned both = 0;
+/* false: of a shard that both have, the node has more in blocks. *both: how many they have, of
+ * which the node's log has not all any more. */
+static bool closes_with(struct world *w, unsigned node, unsigned other, unsigned *both) {
     if (w->map == NULL || w->nodes[node] == NULL || w->nodes[other] == NULL) return false;
     for (uint32_t s = 0; s < w->map->settings.shards_count; s++) {
         const struct ring_shard *shard = &w->map->shards[s];
@@ -286,9 +287,21 @@ bool world_has_closed(struct world *w, unsigned node, unsigned other) {
         }
         if (have < 2) continue;
         if (closed_ms(w->nodes[other], s) < closed_ms(w->nodes[node], s)) return false;
-        both += held_of(w->nodes[node], s).based;
+        *both += held_of(w->nodes[node], s).based;
     }
-    return both > 0;
+    return true;
+}
+
+bool world_has_closed(struct world *w, unsigned node, unsigned other) {
+    unsigned both = 0;
+    return closes_with(w, node, other, &both) && both > 0;
+}
+
+bool world_have_closed(struct world *w, unsigned node) {
+    unsigned both = 0;
+    for (unsigned i = 0; i < w->nodes_count; i++)
+        if (i != node && !w->retired[i] && !closes_with(w, node, i, &both)) return false;
+    return true;
 }
 
 static void describe_stored(const struct store *store, uint32_t shard, struct buf *out) {

@@ -170,12 +170,14 @@ static void rot_crash(void *ctx) {
 }
 
 /* false: it has no blocks yet. cut: another node with shards of it returns with what nobody has
- * acknowledged, and has the last good copy. It must have in blocks what the rotten one has: what is
- * in a diverged log cannot be told from what was never acknowledged. */
+ * acknowledged, and has the last good copy. Without, each of the others may return so, by another
+ * plan. Who does must have in blocks what the rotten one has: what is in a diverged log cannot be
+ * told from what was never acknowledged. */
 static bool rot_strike(struct world *w, unsigned node, bool cut) {
     struct rng *rng = sim_rng(w->sim);
     unsigned other = cut ? any_other(w, node) : WORLD_NODES_MAX;
     if (cut && (other >= WORLD_NODES_MAX || !world_has_closed(w, node, other))) return false;
+    if (!cut && !w->quiet && !world_have_closed(w, node)) return false;
     if (!sim_disk_rot(w->sim, node, "data/blocks", ".block")) return false;
     w->plans[PLAN_ROT]++;
     plan_tell(w, PLAN_ROT, node);

@@ -69,12 +69,12 @@ static void difference_tell(struct sync *s, uint32_t shard, const struct span_fo
     metric_add(s->metrics.differences, 1);
 }
 
-/* All shards of a taking are of one core there, ascending. */
-static void fix_add(struct sync *s, const struct ranges_answer *a, const struct span_found *f) {
+/* All shards of a taking are of one core there, ascending. false: not now. */
+static bool fix_add(struct sync *s, const struct ranges_answer *a, const struct span_found *f) {
     size_t at = s->count;
-    if (s->count == SYNC_SHARDS_MAX || (s->count > 0 && a->core != s->core)) return;
+    if (s->count == SYNC_SHARDS_MAX || (s->count > 0 && a->core != s->core)) return false;
     while (at > 0 && s->shards[at - 1].shard >= a->shard) {
-        if (s->shards[at - 1].shard == a->shard) return;
+        if (s->shards[at - 1].shard == a->shard) return false;
         at--;
     }
     for (size_t i = s->count; i > at; i--) {
@@ -87,6 +87,7 @@ static void fix_add(struct sync *s, const struct ranges_answer *a, const struct 
     s->spans[at] = f->span;
     s->differs[at] = f->verdict == SPAN_DIFFERS;
     s->count++;
+    return true;
 }
 
 /* Soon again, in the same round. */
@@ -120,7 +121,7 @@ static void answer_compare_aside(struct sync *s, struct ranges_answer *a) {
         if (is_closed_on_our_log(r, a)) ranges_compare_aside(&own, &a->ranges, &found);
         metric_add(s->metrics.compared, 1);
         if (found.verdict == SPAN_BAD)
-            fix_add(s, a, &found);
+            (void)fix_add(s, a, &found); /* else it is asked for again */
         else if (s->aside)
             sound_cannot(r, a->shard, s->from);
     }
@@ -144,11 +145,11 @@ static void answer_compare(struct sync *s, struct ranges_answer *a) {
         int primary = ring_map_primary(r->map, a->shard);
         bool leads = r->map->nodes[primary].id == s->from;
         if (s->aside && found.verdict != SPAN_BAD) sound_cannot(r, a->shard, s->from);
-        if (found.verdict == SPAN_DIFFERS && leads) difference_tell(s, a->shard, &found);
-        early_note(s, a->shard, found.verdict == SPAN_LATER);
         if (leads) verify_compared(&s->verify, a->shard, &own, &a->ranges);
-        if (found.verdict == SPAN_BAD || (found.verdict == SPAN_DIFFERS && leads))
-            fix_add(s, a, &found);
+        bool differs = found.verdict == SPAN_DIFFERS && leads;
+        bool taken = (found.verdict == SPAN_BAD || differs) && fix_add(s, a, &found);
+        if (differs && taken) difference_tell(s, a->shard, &found); /* once for each */
+        early_note(s, a->shard, found.verdict == SPAN_LATER || (differs && !taken));
     }
     ranges_fini(&own);
 }

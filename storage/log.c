@@ -14,7 +14,6 @@ enum { FULL_RETRY_MS = 1000 };
  * until one has waited in vain: "commit_delay" of PostgreSQL. Whoever is alone, or comes after a
  * pause, is not held up. */
 enum { COMPANY_MIN = 3, COMPANY_STAYS = 2, GATHER_US = 1000, GATHER_PAUSE_MS = 10 };
-enum { SMALL_PART = 128 }; /* of file_bytes_max: a smaller file is not ended by a turn */
 enum { FRAME_BYTES_KEPT_MAX = 4 << 20, DIR_BYTES_MAX = LOG_PATH_MAX - 32 };
 
 static const double fsync_bounds[] = {0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05,
@@ -251,13 +250,11 @@ static enum status log_build_frame(struct log *log, struct err *err) {
     for (struct log_append *req; (req = log->pending.head) != NULL;) {
         size_t room = payload_max - MIN(payload_max, frame->len - LOG_FRAME_HEADER_BYTES);
         bool frame_empty = frame->len == LOG_FRAME_HEADER_BYTES;
-        if (!frame_empty && req->turn > log->turn) break;
         struct sv entries = sv_skip(buf_sv(&req->entries), req->taken_bytes);
         size_t take = entries.len <= room ? entries.len : 0;
         if (take == 0 && frame_empty) take = entries_prefix(entries, room, frame_empty);
         if (take > UINT32_MAX) return err_set(err, ERR_LIMIT, 0, "an entry of %zu bytes", take);
         if (take == 0) break;
-        if (req->taken_bytes == 0) req->begun = log->file_first;
         buf_put(frame, entries.ptr, take);
         if (frame->failed) return err_set(err, ERR_NOMEM, 0, "not enough memory for a frame");
         req->taken_bytes += take;
@@ -286,18 +283,9 @@ static enum status log_rotate(struct log *log, struct err *err) {
     return log_file_start(log, log->frame_number, SV(""), err);
 }
 
-static enum status log_rotate_when_due(struct log *log, struct err *err) {
-    const struct log_append *next = log->pending.head;
-    uint64_t turn = next == NULL ? 0 : next->turn, part = log->options.file_bytes_max / SMALL_PART;
-    bool turns = turn > log->turn && log->file_bytes > LOG_HEADER_BYTES + part;
-    if (turns || log->file_bytes > log->options.file_bytes_max) TRY(log_rotate(log, err));
-    log->turn = MAX(log->turn, turn);
-    return OK;
-}
-
 static enum status log_write_frame(struct log *log, struct err *err) {
     if (!log->frame_ready) {
-        TRY(log_rotate_when_due(log, err));
+        if (log->file_bytes > log->options.file_bytes_max) TRY(log_rotate(log, err));
         TRY(log_build_frame(log, err));
     }
     TRY(file_pwrite(log->file, log->frame.ptr, log->frame.len, log->file_bytes, err));

@@ -25,14 +25,13 @@
  *
  * OLDEST and NEWEST name the first and the last of them (log_ends.c).
  *
- * A new file starts when the current one has grown past file_bytes_max, where an append asks for it
- * (log_append.turn), and at each start of the process. It is made under another name, synced,
- * renamed and its name synced before a frame counts on it, so that a file of the log always has its
- * header. At a start the last good frame is written once more, as the first of the new file, which
- * so takes its number and ends the file before it just ahead of it, torn bytes included. For a sync
- * that failed leaves a page cache that has what the disk has not, and no later sync would tell
- * (https://lwn.net/Articles/752063/); nor can writing in place be trusted with what was
- * acknowledged.
+ * A new file starts when the current one has grown past file_bytes_max, and at each start of the
+ * process. It is made under another name, synced, renamed and its name synced before a frame counts
+ * on it, so that a file of the log always has its header. At a start the last good frame is written
+ * once more, as the first of the new file, which so takes its number and ends the file before it
+ * just ahead of it, torn bytes included. For a sync that failed leaves a page cache that has what
+ * the disk has not, and no later sync would tell (https://lwn.net/Articles/752063/); nor can
+ * writing in place be trusted with what was acknowledged.
  *
  * A full disk (ENOSPC or EDQUOT from a write, or when a new file is made) is no error: the frame
  * waits and is written again, the same bytes at the same place, behind all that counts; appends get
@@ -122,17 +121,13 @@ struct log_append {
     struct log_append *next;   /* private */
     size_t taken_bytes;        /* private: what is in frames already */
     const struct err *failure; /* private: NULL is OK */
-    uint64_t file;      /* when done ran with OK: first frame of the file of the entries' end, */
-    uint64_t begun;     /* and of the one that they begin in */
-    uint64_t turn;      /* given; above that of all before: see log_append. 0: never is */
+    uint64_t file;      /* when done ran with OK: first frame of the file of the entries' end */
     struct buf entries; /* given: whole entries, at least one; empty after done, its memory kept */
     /* On the home core, in the order of its appends. OK: durable. */
     void (*done)(struct core *here, struct log_append *req, enum status status,
                  const struct err *err);
 };
-/* req is borrowed until done. Appends in flight are bounded by the requests that wait for them.
- * Where `turn` rises, what came before will not be needed for as long as what comes: a new file
- * begins with these entries, unless the one at hand is small. */
+/* req is borrowed until done. Appends in flight are bounded by the requests that wait for them. */
 void log_append(struct log *log, struct core *from, struct log_append *req);
 
 /* Reading back what is durable, file by file, beside appends. One thread at a time: a worker, since

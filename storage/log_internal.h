@@ -56,8 +56,6 @@ struct log {
     struct log_end end;    /* of the one before it */
     bool damaged;          /* found at the start */
 
-    uint64_t turn; /* of the appends so far */
-
     struct log_queue pending; /* not or not wholly in a frame */
     struct log_queue group;   /* wholly in frames up to the current one */
     unsigned group_count;     /* appends in it */

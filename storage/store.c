@@ -253,17 +253,8 @@ static void append_put_back(struct store_append *a) {
     else
         append_drop(a);
     a->places_count = 0;
-    a->has_cut = false;
     a->next_free = *list;
     *list = a;
-}
-
-/* The log may be read from a CUT on, and which file has it is known only now. */
-static void append_move_marks(const struct store_append *a) {
-    for (size_t i = 0; i < a->places_count; i++) {
-        const struct entry_at *e = &a->places[i];
-        if (!e->tail) held_mark_move(&a->store->shards[e->shard].log, a->req.begun, e->place);
-    }
 }
 
 static void store_on_logged(struct core *here, struct log_append *req, enum status status,
@@ -272,7 +263,6 @@ static void store_on_logged(struct core *here, struct log_append *req, enum stat
     struct store *store = a->store;
     assert(here == store->core);
     uint64_t position = a->position;
-    if (status == OK && a->has_cut) append_move_marks(a);
     if (req->entries.cap > ENTRIES_BYTES_KEPT_MAX) append_drop(a);
     if (status == OK) {
         store->file = MAX(store->file, req->file);
@@ -322,7 +312,6 @@ void store_append_put(struct store_append *a, const struct entry *e, bool tail) 
     assert(a->places_count < a->places_cap);
     entry_put(e, out);
     assert(!out->failed);
-    a->has_cut = a->has_cut || e->type == ENTRY_CUT;
     a->places[a->places_count++] = (struct entry_at){.place = {e->epoch, e->seq},
                                                      .at = at,
                                                      .len = out->len - at,
@@ -337,7 +326,6 @@ void store_append_hand(struct store *store, struct store_append *a, enum append_
         return;
     }
     a->position = ++store->position;
-    a->req.turn = store->turn;
     if (store->block != NULL) {
         struct store_block block = {.entries = buf_sv(&a->req.entries),
                                     .places = a->places,

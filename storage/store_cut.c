@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What is older than a CUT does not change any more, and goes from the head into blocks
  * (storage/archive). From when on a shard's log is needed then: `base`, the newest CUT such that
- * all that was written before it is in blocks. A range is closed by a CUT when its window has
- * passed, and then the log has samples of the next one already; so there is a CUT that closes
- * nothing, too, ahead of the first sample of a range, for the base to be. With the first of these
- * that comes to the log it begins a new file: those before it go when all shards have such bases.
- */
+ * all that was written before it is in blocks. */
 #include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -32,19 +28,8 @@ enum status cuts_reserve(struct store_shard *st) {
     return OK;
 }
 
-static int64_t range_after(const struct store *store, int64_t time_ms) {
-    int64_t length_ms = store->options.block_range_ms, end_ms;
-    if (length_ms <= 0) return INT64_MAX;
-    bool over = __builtin_add_overflow(range_floor(time_ms, length_ms), length_ms, &end_ms);
-    return over ? INT64_MAX : end_ms;
-}
-
 void cut_apply(struct store *store, struct store_shard *st, struct place at, int64_t to_ms) {
     assert(st->cuts_count < st->cuts_cap);
-    int64_t next_ms = st->newest_ms == INT64_MIN ? 0 : range_after(store, st->newest_ms);
-    if (to_ms <= st->cut_ms && next_ms > 0 && next_ms < INT64_MAX)
-        store->turn = MAX(store->turn, (uint64_t)next_ms);
-    st->log.marked_file = UINT64_MAX; /* it is marked itself: a reader may begin with it */
     store_numbers_reset(store, st);
     st->cut_ms = MAX(st->cut_ms, to_ms);
     st->cuts[st->cuts_count++] =
@@ -76,7 +61,6 @@ void store_archived_fini(struct store_shard *st) {
     free(st->cuts);
     st->cuts = NULL;
     st->cuts_count = st->cuts_cap = 0;
-    st->turn_ms = INT64_MIN;
     st->cut_ms = st->from_ms = st->floor_ms = INT64_MIN;
     st->ended = st->ended_told = (struct ended){0};
     st->ended_place = (struct place){0};
@@ -144,20 +128,6 @@ enum status store_cut_due(struct store *store, uint64_t now_ns, const struct sto
     }
     if (append != NULL) store_append_hand(store, append, APPEND_OWN);
     return status;
-}
-
-/* Once for a range, whatever becomes of the sample: it may be refused. */
-enum status store_cut_turn(struct store *store, uint32_t shard, int64_t time_ms,
-                           struct store_append *append, struct err *err) {
-    struct store_shard *st = &store->shards[shard];
-    int64_t next_ms = range_after(store, MAX(time_ms, st->newest_ms));
-    bool is_first = st->newest_ms != INT64_MIN && range_after(store, st->newest_ms) < next_ms;
-    st->turn_ms = next_ms;
-    if (!is_first || !store_takes_own(store, shard)) return OK;
-    buf_clear(&store->body);
-    entry_cut_put(st->cut_ms, st->cut_ms, &store->body);
-    if (store->body.failed) return err_set(err, ERR_NOMEM, 0, "store: not enough memory to cut");
-    return store_own_put(store, shard, ENTRY_CUT, buf_sv(&store->body), append, err);
 }
 
 /* By age, and only what is closed: later samples of open ranges are of now. */

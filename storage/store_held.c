@@ -102,16 +102,6 @@ void held_mark(struct held_log *held, uint64_t file, struct place at) {
     held->marks[held->marks_count++] = (struct held_mark){file, at};
 }
 
-void held_mark_move(struct held_log *held, uint64_t file, struct place at) {
-    uint32_t i = held->marks_count;
-    while (i > 0 && place_cmp(held->marks[i - 1].place, at) > 0)
-        i--;
-    if (i == 0 || place_cmp(held->marks[i - 1].place, at) != 0) return;
-    for (i--; i < held->marks_count; i++)
-        held->marks[i].file = MAX(held->marks[i].file, file);
-    held->marked_file = held->marks[held->marks_count - 1].file;
-}
-
 uint64_t held_file(const struct held_log *held, const struct place *after) {
     uint32_t i = held->marks_count;
     while (i > 0 && (after == NULL || place_cmp(held->marks[i - 1].place, *after) > 0))

@@ -66,7 +66,6 @@ struct store_shard {
     uint32_t *refs;          /* by series number: what entries of this epoch name */
     int64_t newest_ms;       /* INT64_MIN: no sample */
     int64_t cut_ms;          /* older samples are not taken any more; INT64_MIN */
-    int64_t turn_ms;         /* a sample from there on may be the first of a range; INT64_MIN */
     struct store_tail *tail; /* NULL: nothing is held of it */
     struct held_log log;
     uint32_t map_epoch;
@@ -101,7 +100,6 @@ struct store_append {
     uint64_t position;
     struct entry_at *places; /* of the entries in req */
     size_t places_count, places_cap;
-    bool has_cut;
     struct store_append *next_free, *next_all;
 };
 
@@ -130,9 +128,9 @@ struct store {
     struct store_exporting *exports; /* storage/archive/transfer.h */
     struct store_importing *imports;
     struct store_losing *losses; /* storage/archive/loss.h */
-    struct hidden *hidden;       /* storage/archive/hidden.h; NULL: not asked for yet */
-    struct block_list *blocks;   /* a reference; NULL: none yet */
-    uint64_t position;           /* of the buffer handed last */
+    struct hidden *hidden;     /* storage/archive/hidden.h; NULL: not asked for yet */
+    struct block_list *blocks; /* a reference; NULL: none yet */
+    uint64_t position;         /* of the buffer handed last */
     uint64_t durable_position;
     /* Between store_follow_begin and _end: what is followed goes to the log as one buffer, which
      * will have the next position. NULL: nothing yet. */
@@ -140,7 +138,6 @@ struct store {
     bool follows_many;
     int64_t ended_max_ms; /* no shard's samples have ended beyond it */
     uint64_t file;        /* of the log: what is handed now goes into this one or a later one */
-    uint64_t turn;        /* log_append.turn: the newest range that a shard's log was cut for, ms */
     struct store_append *free, *all;
     struct store_append *free_bare; /* taken when no other is free: those have their memory still */
     unsigned free_count;            /* of free */
@@ -210,9 +207,6 @@ void held_fini(struct held_log *held);
 enum status held_check(const struct held_log *held, bool anywhere, const struct entry *e,
                        bool *out_old, struct err *err) MUST_USE;
 void held_mark(struct held_log *held, uint64_t file, struct place at);
-/* The entry at that place lies in this file or a later one: more than was known when it was marked.
- */
-void held_mark_move(struct held_log *held, uint64_t file, struct place at);
 /* The entry at that place is held now. */
 static inline void held_step(struct held_log *held, uint64_t file, struct place at) {
     if (!held->has_log) {
@@ -252,10 +246,6 @@ enum status floor_apply(struct store *store, struct store_shard *st, uint32_t sh
 enum status store_own_put(struct store *store, uint32_t shard, enum entry_type type, struct sv body,
                           struct store_append *append, struct err *err) MUST_USE;
 bool store_takes_own(const struct store *store, uint32_t shard);
-/* Ahead of a sample of that time, in the shard's next entry: a CUT where it is the first of a range
- * of blocks. Uses store->body. */
-enum status store_cut_turn(struct store *store, uint32_t shard, int64_t time_ms,
-                           struct store_append *append, struct err *err) MUST_USE;
 /* store_delete.c */
 void tombstones_trim(struct store_shard *st); /* those under the floor go */
 void tombstones_fini(struct store_shard *st);

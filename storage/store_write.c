@@ -292,21 +292,11 @@ static void entry_emit(struct batch *b) {
     held_step(held, b->store->file, at);
 }
 
-/* Of a run in which they are of many times, one in its midst may come before the next CUT. */
-static enum status run_turn(struct batch *b, size_t from, size_t to) {
-    const int64_t *times_ms = b->columns->times_ms;
-    if (from == to) return OK;
-    int64_t time_ms = MAX(times_ms[from], times_ms[to - 1]);
-    if (time_ms < b->st->turn_ms || time_ms > b->future_ms) return OK;
-    return store_cut_turn(b->store, b->shard, time_ms, b->append, b->err);
-}
-
 /* Samples [from, to), all of one shard, and its next exemplars and metadata. */
 static enum status run_write(struct batch *b, uint32_t shard, size_t from, size_t to) {
     struct store *store = b->store;
     b->shard = shard;
     b->st = &store->shards[b->shard];
-    TRY(run_turn(b, from, to));
     b->newest_ms = b->st->newest_ms;
     b->left = to - from;
     entry_write_clear(&store->write);

@@ -70,37 +70,3 @@ Test(log_floor, shards_without_a_sample_keep_no_files_of_the_log) {
     store_rig_drain(&rig);
     store_rig_fini(&rig);
 }
-
-/* Each range's entries are in a file of their own from its first sample on; an hour later, when the
- * range before it is closed, nothing older is needed. */
-Test(log_floor, of_a_range_that_is_in_blocks_the_log_keeps_nothing) {
-    store_rig_init(&rig, 1);
-    rig.options.block_range_ms = 2 * HOUR_MS;
-    rig.log_options.file_bytes_max = 100000;
-    store_rig_must_start(&rig, 1);
-    struct store *store = rig.stores[0];
-    struct store_may may = {.write = any_shard};
-    uint64_t file_of[330], changes = 0;
-    for (int minute = 0; minute < 330; minute++) {
-        /* and some a second late, at 120 and 240 into the range that has ended */
-        write_at(STORE_START_MS + minute * (int64_t)60000);
-        if (minute % 2 == 0) write_at(STORE_START_MS + minute * (int64_t)60000 - 1000);
-        store_rig_settle(&rig, 0);
-        core_set_current(store_core(store));
-        cr_assert(store_cut_due(store, (uint64_t)(minute + 1) * 60000000000, &may, NULL) == OK);
-        core_set_current(NULL);
-        store_rig_settle(&rig, 0);
-        advance_all(store);
-        core_set_current(rig.rt->log_core);
-        file_of[minute] = log_current_file(rig.log);
-        core_set_current(NULL);
-        changes += minute > 0 && file_of[minute] != file_of[minute - 1];
-        uint64_t needed = minute < 180 ? 0 : minute < 300 ? file_of[120] : file_of[240];
-        uint64_t floor = store_log_floor(store);
-        cr_assert(minute < 180 || floor == needed, "%d: %" PRIu64 ", not %" PRIu64, minute, floor,
-                  needed);
-    }
-    cr_assert(changes == 2 && file_of[119] != file_of[120] && file_of[239] != file_of[240]);
-    store_rig_drain(&rig);
-    store_rig_fini(&rig);
-}

@@ -32,22 +32,20 @@ static struct shard_held held_of(uint32_t shard) {
     return held;
 }
 
-static void written_add(uint32_t shard, int64_t time_ms) {
+static void written_add(uint32_t shard) {
     RIG_CHECK(written_count < ARRAY_LEN(written), "too many");
     written[written_count].shard = shard;
-    written[written_count].time_ms = time_ms;
+    written[written_count].time_ms = rig.now_ms;
     written[written_count++].end = held_of(shard).end;
 }
 
-/* Some come late: into a range behind the CUT ahead of the next one. */
 static void write_hours(unsigned hours) {
     int64_t end_ms = rig.now_ms + hours * AR_HOUR_MS;
     for (; rig.now_ms < end_ms; rig.now_ms += 100000) {
         size_t series = rng_below(&rig.rng, AR_SERIES);
         double value = (double)rng_below(&rig.rng, 1000) / 8;
-        int64_t late_ms = rng_chance(&rig.rng, 0.3) ? (int64_t)rng_below(&rig.rng, 1500000) : 0;
-        RIG_CHECK(archive_rig_write(&rig, series, rig.now_ms - late_ms, value), "%s", rig.err.msg);
-        written_add(rig.model.series[series].shard, rig.now_ms - late_ms);
+        RIG_CHECK(archive_rig_write(&rig, series, rig.now_ms, value), "%s", rig.err.msg);
+        written_add(rig.model.series[series].shard);
     }
 }
 
